@@ -1,0 +1,184 @@
+"""The manifest of an export folder: what each file is, and what was measured on it."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from lossexport.errors import LossexportError
+from lossexport.files import read_bytes, write_bytes
+
+MANIFEST_NAME = "manifest.json"
+SCHEMA_VERSION: Literal[1] = 1
+MAX_MANIFEST_BYTES = 8 * 2**20
+
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+Text = Annotated[str, Meta(max_length=4096)]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Size = Annotated[int, Meta(ge=0)]
+Scalar = bool | int | float | str | None
+Attributes = dict[Name, Scalar | Annotated[list[Scalar], Meta(max_length=4096)]]
+Shape = Annotated[list[Name | Size], Meta(max_length=32)]
+
+
+class _Record(Struct, frozen=True, forbid_unknown_fields=True):
+    """A strict, immutable part of the manifest."""
+
+
+class TensorInfo(_Record):
+    """An input or output: numpy name of its dtype (or `bfloat16`), dimensions, what values mean.
+
+    `shape` holds sizes and symbolic names; `domain` is for people, as `xyxy boxes, x2 >= x1`.
+    """
+
+    name: Name
+    dtype: Name
+    shape: Shape
+    domain: Text
+
+
+class Range(_Record):
+    """The sizes of a symbolic dimension that an engine takes, and the one it was tuned for."""
+
+    min: Size
+    opt: Size
+    max: Size
+
+
+class Tolerance(_Record):
+    """An output passes within `ulp` or within `abs`; `why` says where these come from."""
+
+    ulp: float
+    abs: float
+    why: Text
+
+
+class Worst(_Record):
+    """The element with the worst error, and the seed and case that give it again."""
+
+    seed: int
+    case: Text
+    output: Name
+    index: Annotated[list[Size], Meta(max_length=32)]
+
+
+class BackendParity(_Record):
+    """How one backend fared. `outputs` has the measures by output; null stands for NaN, inf."""
+
+    backend: Name
+    backend_version: Text
+    status: Literal["passed", "failed", "not run here"]
+    reason: Text | None = None
+    cases: Size = 0
+    outputs: dict[Name, dict[Name, int | float | None]] = {}
+    worst: Worst | None = None
+
+
+class Artifact(_Record):
+    """One exported file. `file` is a bare name beside the manifest.
+
+    `builder` is, for an engine, the backend that built it and runs it (`rtx`, `tensorrt`), and
+    `source` the sha256 of the ONNX file that it was built from.
+    """
+
+    file: Name
+    sha256: Sha256
+    size_bytes: Size
+    op: Name
+    kind: Literal["value", "gradient"]
+    precision: Literal["fp32", "fp16", "bf16"]
+    attributes: Attributes
+    inputs: Annotated[list[TensorInfo], Meta(max_length=256)]
+    outputs: Annotated[list[TensorInfo], Meta(max_length=256)]
+    tolerance: dict[Name, Tolerance]
+    opset: int | None = None
+    builder: Name | None = None
+    builder_version: Name | None = None
+    compute_capabilities: Annotated[list[Name], Meta(max_length=64)] = []
+    profile: dict[Name, Range] = {}
+    source: Sha256 | None = None
+    parity: Annotated[list[BackendParity], Meta(max_length=64)] | None = None
+
+
+class Manifest(_Record):
+    """`generator` names what made the files: name -> version. Artifacts are sorted by file."""
+
+    generator: dict[Name, Text]
+    artifacts: Annotated[list[Artifact], Meta(max_length=4096)]
+    schema_version: Literal[1]
+
+
+def load_manifest(folder: Path) -> Manifest | None:
+    """Read `manifest.json` of `folder`; None where there is none.
+
+    Raises LossexportError, naming file, field and value, on anything that is not schema 1.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.exists():
+        return None
+    return _decode(read_bytes(path, MAX_MANIFEST_BYTES), path)
+
+
+def save_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` to `folder`, all or nothing; equal manifests give equal bytes.
+
+    Raises LossexportError on a manifest that `load_manifest` would refuse.
+    """
+    path = folder / MANIFEST_NAME
+    data = msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"
+    _decode(data, path)
+    write_bytes(path, data)
+
+
+def merge(
+    manifest: Manifest | None, artifacts: Iterable[Artifact], generator: Mapping[str, str]
+) -> Manifest:
+    """Add `artifacts` to `manifest`, each in place of an older one of the same file."""
+    old = manifest.artifacts if manifest else []
+    files = {artifact.file: artifact for artifact in (*old, *artifacts)}
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        generator={**(manifest.generator if manifest else {}), **generator},
+        artifacts=[files[file] for file in sorted(files)],
+    )
+
+
+def find(manifest: Manifest, file: str) -> Artifact | None:
+    """The artifact of the file named `file`."""
+    return next((artifact for artifact in manifest.artifacts if artifact.file == file), None)
+
+
+def _decode(data: bytes, path: Path) -> Manifest:
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except msgspec.ValidationError as error:
+        raise LossexportError(f"{path}: {error}{_value(data, str(error))}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise LossexportError(f"{path}: not JSON: {error}") from error
+    except RecursionError as error:
+        raise LossexportError(f"{path}: JSON nested too deeply") from error
+    seen: set[str] = set()
+    for number, artifact in enumerate(manifest.artifacts):
+        where = f"{path}: $.artifacts[{number}].file: {artifact.file!r}"
+        if re.fullmatch(r"[^/\\:\x00-\x1f]+", artifact.file) is None or artifact.file in (".", ".."):
+            raise LossexportError(f"{where} is not a bare file name")
+        if artifact.file in seen:
+            raise LossexportError(f"{where} is listed twice")
+        seen.add(artifact.file)
+    return manifest
+
+
+def _value(data: bytes, message: str) -> str:
+    """`, which is VALUE` for the field that msgspec's message points at, where it names one."""
+    _, _, pointer = message.partition(" - at `$")
+    if not message.startswith(("Expected", "Invalid")) or "[...]" in pointer:
+        return ""
+    value: Any = json.loads(data)
+    for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", pointer):
+        value = value[key] if key else value[int(index)]
+    text = json.dumps(value)
+    return f", which is {text if len(text) <= 60 else text[:57] + '...'}"

@@ -1,0 +1,188 @@
+"""What a catalogue entry says about an op. Everything else in the package derives from it."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from lossexport.errors import LossexportError
+
+Precision = Literal["fp32", "fp16", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+
+Arrays = dict[str, np.ndarray]
+Dims = Mapping[str, int]
+# A dimension is fixed (int), symbolic ("N") or the value of an attribute ("max_output").
+Dim = int | str
+
+# Words of op names that CamelCase spells in its own way (`ciou_loss` -> `CIoULoss`).
+_CAMEL = {
+    **{word: word[:-3].upper() + "IoU" for word in ("iou", "giou", "diou", "ciou")},
+    **{word: word.upper() for word in ("l1", "kl", "ghm", "c", "r", "ap", "dr", "sce", "nms")},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An input or output.
+
+    `dtype` is "float" (the chosen precision), "int64" or "bool"; `domain` states the values for
+    which the op is defined, in words.
+    """
+
+    name: str
+    shape: tuple[Dim, ...]
+    domain: str
+    dtype: Literal["float", "int64", "bool"] = "float"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """A constant baked into the exported graph, with its bounds (both inclusive unless strict)."""
+
+    name: str
+    default: float | int | str | tuple[float, ...] | None
+    doc: str
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    below: float = math.inf
+    choices: tuple[str, ...] = ()
+
+    def check(self, op: str, value: Any) -> Any:
+        """Return `value` in the attribute's own type. Raises LossexportError when it is not valid."""
+        where = f"{op}: {self.name}={value!r}"
+        if value is None and self.default is None:
+            return None
+        if self.choices:
+            if value not in self.choices:
+                raise LossexportError(f"{where}: must be one of {', '.join(self.choices)}")
+            return value
+        if isinstance(self.default, tuple):
+            if not isinstance(value, tuple | list) or len(value) != len(self.default):
+                raise LossexportError(f"{where}: must be {len(self.default)} numbers")
+            return tuple(float(self._number(where, item)) for item in value)
+        number = self._number(where, value)
+        if isinstance(self.default, float):
+            return float(number)
+        if int(number) != number:
+            raise LossexportError(f"{where}: must be a whole number")
+        return int(number)
+
+    def _number(self, where: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise LossexportError(f"{where}: must be a number")
+        if not math.isfinite(value):
+            raise LossexportError(f"{where}: must be finite")
+        if not self.minimum <= value <= self.maximum or value >= self.below:
+            raise LossexportError(f"{where}: must be {self.bounds}")
+        return value
+
+    @property
+    def bounds(self) -> str:
+        """The valid range in words."""
+        if self.below != math.inf:
+            return f"in [{self.minimum:g}, {self.below:g})"
+        if self.maximum != math.inf:
+            return f"in [{self.minimum:g}, {self.maximum:g}]"
+        return f"at least {self.minimum:g}" if self.minimum != -math.inf else "any finite number"
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """An element passes where `ulp error <= ulp` or `absolute error <= abs * scale`.
+
+    `scale` is the op's own magnitude of the terms that are summed into the element (see
+    `Op.scale`; 1 where there is none). `why` derives both numbers.
+    """
+
+    ulp: float
+    abs: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A paper or public code base: citation and arXiv id or address."""
+
+    text: str
+    link: str
+
+
+# Draws the inputs of one verification case: (rng, dims, attributes) -> float64/int64 arrays.
+Sampler = Callable[[np.random.Generator, Dims, Mapping[str, Any]], Arrays]
+# Magnitude of the terms of an output: (output, inputs in float64, attributes) -> array or 1.
+Scale = Callable[[str, Arrays, Mapping[str, Any]], "np.ndarray | float"]
+
+
+def unit_scale(output: str, inputs: Arrays, attributes: Mapping[str, Any]) -> float:
+    """Scale of an output whose terms are of order one."""
+    return 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One op, declared once."""
+
+    name: str
+    summary: str
+    formula: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    attributes: tuple[Attribute, ...]
+    tolerance: Tolerance
+    samplers: Mapping[str, Sampler]
+    references: tuple[Reference, ...]
+    kind: Literal["metric", "loss", "transform", "suppression"]
+    gradient: tuple[str, ...] = ()
+    gradient_tolerance: Tolerance | None = None
+    scale: Scale = unit_scale
+    dims: Mapping[str, tuple[int, int, int]] = field(
+        default_factory=lambda: {"N": (1, 256, 65536)}
+    )
+    notes: tuple[str, ...] = ()
+
+    @property
+    def class_name(self) -> str:
+        """CamelCase name: the module in `lossexport.nn` and the ONNX node."""
+        words = (_CAMEL.get(word, word.capitalize()) for word in self.name.split("_"))
+        return "".join(words)
+
+    def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All attributes: defaults overlaid with `given`. Raises LossexportError on a bad one."""
+        known = {attribute.name: attribute for attribute in self.attributes}
+        for name in given:
+            if name not in known:
+                names = ", ".join(known) or "none"
+                raise LossexportError(f"{self.name}: unknown attribute {name!r}; it has: {names}")
+        return {
+            name: attribute.check(self.name, given[name]) if name in given else attribute.default
+            for name, attribute in known.items()
+        }
+
+    def output_tensors(self, attributes: Mapping[str, Any], gradient: bool) -> tuple[Tensor, ...]:
+        """Outputs of the value graph, or of the value-and-gradient graph, for these attributes."""
+        outputs = self.outputs
+        if attributes.get("reduction", "none") != "none":
+            outputs = tuple(Tensor(o.name, (), o.domain, o.dtype) for o in outputs)
+        if not gradient:
+            return outputs
+        by_name = {tensor.name: tensor for tensor in self.inputs}
+        return outputs + tuple(
+            Tensor(f"grad_{name}", by_name[name].shape, f"gradient of the summed {outputs[0].name}")
+            for name in self.gradient
+        )
+
+    def output_tolerance(self, output: str, precision: Precision) -> Tolerance:
+        """Tolerance of one output: the op's own in float32, widened by the boundary's rounding."""
+        base = self.tolerance
+        if output.startswith("grad_") and self.gradient_tolerance is not None:
+            base = self.gradient_tolerance
+        if precision == "fp32":
+            return base
+        # Inside the graph everything is float32, so its error is far below one ULP of the narrow
+        # type: what remains is the one rounding at the boundary, 0.5 ULP, and a tie broken the
+        # other way by the float32 error, 0.5 more.
+        why = f"one rounding to {precision} at the boundary of a float32 graph; inside: {base.why}"
+        return Tolerance(1.0, base.abs, why)

@@ -1,0 +1,103 @@
+"""From an ONNX file to a TensorRT or TensorRT-RTX engine. Neither needs a GPU to parse;
+TensorRT-RTX builds without one too."""
+
+import importlib
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, Literal
+
+from lossexport.errors import LossexportError
+from lossexport.exporter.variant import Range
+
+Builder = Literal["rtx", "tensorrt"]
+BUILDERS: dict[Builder, tuple[str, str]] = {
+    "rtx": ("tensorrt_rtx", "pip install 'lossexport[rtx]'"),
+    "tensorrt": ("tensorrt", "pip install 'lossexport[tensorrt]'"),
+}
+# Loss graphs propagate NaN on purpose: nothing may fold 0 * x to 0 or x / x to 1.
+_FLAGS = ("STRICT_NANS",)
+
+
+def module(builder: str) -> ModuleType:
+    """The Python module of a builder. Raises LossexportError, with the remedy, where it is absent."""
+    if builder not in BUILDERS:
+        raise LossexportError(f"backend {builder!r} builds no engine; choose rtx or tensorrt")
+    name, remedy = BUILDERS[builder]
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise LossexportError(f"{name} is not installed: {remedy}") from error
+
+
+def build(
+    model: bytes,
+    shapes: Mapping[str, tuple[int | str, ...]],
+    ranges: Mapping[str, Range],
+    builder: Builder = "rtx",
+    compute_capabilities: tuple[str, ...] = (),
+) -> bytes:
+    """Serialised engine of an ONNX model.
+
+    `shapes` maps inputs to shapes whose symbolic dimensions `ranges` bounds: they make the one
+    optimisation profile. `compute_capabilities` ("8.6", ...) are those the engine must run on; the
+    builder's default where there are none. Raises LossexportError with the parser's or the
+    builder's own words when the model is refused.
+    """
+    trt = module(builder)
+    log = _logger(trt)
+    factory = trt.Builder(log)
+    network = factory.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(model):
+        errors = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
+        raise LossexportError(f"{builder} parser: {' '.join(errors.split())}")
+    config = factory.create_builder_config()
+    for flag in _FLAGS:
+        config.set_flag(getattr(trt.BuilderFlag, flag))
+    profile = factory.create_optimization_profile()
+    for name, shape in shapes.items():
+        sizes = [
+            tuple(getattr(ranges[dim], which) if isinstance(dim, str) else dim for dim in shape)
+            for which in ("min", "opt", "max")
+        ]
+        profile.set_shape(name, *sizes)
+    config.add_optimization_profile(profile)
+    _target(trt, config, compute_capabilities)
+    engine = factory.build_serialized_network(network, config)
+    if engine is None:
+        raise LossexportError(f"{builder} builder: {log.last or 'no engine and no reason given'}")
+    return bytes(engine)
+
+
+def _target(trt: ModuleType, config: Any, compute_capabilities: tuple[str, ...]) -> None:
+    if not compute_capabilities:
+        return
+    known = getattr(trt, "ComputeCapability", None)
+    if known is None:
+        raise LossexportError(
+            f"compute capability {compute_capabilities[0]}: standard TensorRT builds for the GPU "
+            "of the machine that it runs on"
+        )
+    config.num_compute_capabilities = len(compute_capabilities)
+    for index, text in enumerate(compute_capabilities):
+        value = getattr(known, "SM" + text.replace(".", ""), None)
+        if value is None:
+            names = [name[2:] for name in dir(known) if name.startswith("SM")]
+            choices = ", ".join(f"{n[:-1]}.{n[-1]}" for n in sorted(names, key=int))
+            raise LossexportError(f"compute capability {text!r}: must be one of {choices}")
+        config.set_compute_capability(value, index)
+
+
+def _logger(trt: ModuleType) -> Any:
+    class Logger(trt.ILogger):  # type: ignore[misc,name-defined]
+        """Keeps the last error; the builder itself only answers None."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = ""
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.Severity.ERROR:
+                self.last = " ".join(message.split())
+
+    return Logger()

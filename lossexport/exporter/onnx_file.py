@@ -1,0 +1,115 @@
+"""One ONNX file for every runtime.
+
+The graph is a single node in the domain `lossexport` whose body stands in the file as a function of
+the same name. onnxruntime and TensorRT inline the function; a TensorRT that has a plugin of the
+node's name, `plugin_version` and `plugin_namespace` takes the plugin instead, with no flag.
+"""
+
+import json
+from typing import Any
+
+import onnx_ir as ir
+import torch
+
+from lossexport import __version__
+from lossexport.catalog.spec import Tensor
+from lossexport.exporter.trace import OPSET, body
+from lossexport.exporter.variant import Variant
+
+DOMAIN = "lossexport"
+IR_VERSION = 10
+_ONNX_TYPES = {"float32": "FLOAT", "float16": "FLOAT16", "bfloat16": "BFLOAT16"} | {
+    "int64": "INT64",
+    "bool": "BOOL",
+}
+# `aot` asks TensorRT for a plugin's ahead-of-time implementation, which is embedded in the engine.
+_PLUGIN = {"plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}
+
+
+def onnx_bytes(variant: Variant) -> bytes:
+    """Serialised model of a variant: a single file, the same bytes for the same versions."""
+    attributes: dict[str, Any] = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in variant.attributes.items()
+        if value is not None
+    } | _PLUGIN
+    traced = body(variant)
+    inputs = [_value(variant, tensor) for tensor in variant.op.inputs]
+    outputs = [_value(variant, tensor) for tensor in variant.outputs]
+    node = ir.node(
+        variant.node_type,
+        inputs,
+        attributes,
+        domain=DOMAIN,
+        outputs=outputs,
+        name=variant.op.name,
+    )
+    graph = ir.Graph(
+        inputs,
+        outputs,
+        nodes=[node],
+        opset_imports={"": OPSET, DOMAIN: 1},
+        name=variant.op.name,
+    )
+    model = ir.Model(
+        graph,
+        ir_version=IR_VERSION,
+        producer_name="lossexport",
+        producer_version=__version__,
+        functions=[_function(variant, traced, attributes)],
+        metadata_props=metadata(variant),
+    )
+    return ir.to_proto(model).SerializeToString(deterministic=True)
+
+
+def metadata(variant: Variant) -> dict[str, str]:
+    """What the file says about itself."""
+    return {
+        "lossexport.op": variant.op.name,
+        "lossexport.kind": "gradient" if variant.gradient else "value",
+        "lossexport.attributes": json.dumps(dict(variant.attributes), sort_keys=True),
+        "lossexport.precision": variant.precision,
+        "lossexport.version": __version__,
+        "lossexport.torch": str(torch.__version__).split("+")[0],
+        "lossexport.reference": "; ".join(ref.link for ref in variant.op.references),
+    }
+
+
+def _value(variant: Variant, tensor: Tensor) -> ir.Value:
+    dtype = ir.DataType[_ONNX_TYPES[variant.numpy_dtype(tensor)]]
+    return ir.Value(
+        name=tensor.name, shape=ir.Shape(variant.shape(tensor)), type=ir.TensorType(dtype)
+    )
+
+
+def _function(variant: Variant, traced: ir.Model, attributes: dict[str, Any]) -> ir.Function:
+    graph = traced.graph
+    constants = []
+    for value in list(graph.initializers.values()):
+        constant = ir.node("Constant", [], {"value": value.const_value})
+        constant.outputs[0].name = value.name
+        value.replace_all_uses_with(constant.outputs[0])
+        constants.append(constant)
+    graph.initializers.clear()
+    first = graph[0]
+    graph.insert_before(first, constants)
+    for index, node in enumerate(graph):
+        # Unique names: the parser warns of duplicates when it inlines. The exporter's own
+        # metadata holds paths of this machine.
+        node.name = f"{variant.op.name}.{index}.{node.op_type}"
+        node.metadata_props.clear()
+        node.doc_string = None
+        for output in node.outputs:
+            output.metadata_props.clear()
+            output.shape = output.type = None
+    for value in graph.inputs:
+        value.metadata_props.clear()
+        value.shape = value.type = None
+    graph.metadata_props.clear()
+    declared = [
+        ir.Attr(name, ir.convenience.convert_attribute(name, value).type, None)
+        for name, value in attributes.items()
+    ]
+    function = ir.Function(DOMAIN, variant.node_type, graph=graph, attributes=declared)
+    function.doc_string = f"{variant.op.summary} {variant.op.formula}"
+    return function

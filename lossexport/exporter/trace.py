@@ -1,0 +1,108 @@
+"""From a torch function to the ONNX graph of its value, or of its value and gradient."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+import lossexport.ops
+from lossexport.exporter.variant import Variant
+from lossexport.ops._common import NARROW
+
+OPSET = 20
+# Sizes to trace with: distinct, so that no two dimensions are taken for one, and none is 0 or 1,
+# which torch would bake in.
+_TRACE_SIZES = (5, 7, 11, 13)
+
+
+def function(variant: Variant) -> Callable[..., tuple[torch.Tensor, ...]]:
+    """The variant as a function of its inputs in order, in eager torch, of any float type."""
+    op = getattr(lossexport.ops, variant.op.name)
+    names = [tensor.name for tensor in variant.op.inputs]
+
+    def value(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        result = op(*inputs, **variant.attributes)
+        return result if isinstance(result, tuple) else (result,)
+
+    def value_and_gradient(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with torch.enable_grad():
+            # Leaves in the type that the op computes in: a gradient is rounded once, at the end.
+            wide = [x.float() if x.dtype in NARROW else x.detach() for x in inputs]
+            wanted = [wide[names.index(name)].requires_grad_() for name in variant.op.gradient]
+            outputs = value(*wide)
+            results = outputs + torch.autograd.grad(outputs[0].sum(), wanted)
+        boundary = inputs[names.index(variant.op.gradient[0])].dtype
+        return tuple(
+            x.detach().to(boundary) if x.is_floating_point() else x.detach() for x in results
+        )
+
+    return value_and_gradient if variant.gradient else value
+
+
+def body(variant: Variant) -> ir.Model:
+    """The graph of a variant in standard ONNX operators, its dynamic dimensions named."""
+    sizes = dict(zip(variant.ranges, _TRACE_SIZES, strict=False))
+    sizes |= {n: r.max for n, r in variant.ranges.items() if r.min == r.max}
+    inputs = _example(variant, sizes)
+    dims = {
+        name: torch.export.Dim(name, min=size.min, max=size.max)
+        for name, size in variant.dynamic.items()
+    }
+    dynamic_shapes = tuple(
+        {i: dims[dim] for i, dim in enumerate(variant.shape(tensor)) if dim in dims}
+        for tensor in variant.op.inputs
+    )
+    with _quiet():
+        # Tracing before torch.export is what lets autograd run inside the graph.
+        traced = make_fx(
+            function(variant),
+            tracing_mode="symbolic",
+            decomposition_table=torch.export.default_decompositions(),
+        )(*inputs)
+        exported = torch.export.export(
+            traced, inputs, dynamic_shapes=dynamic_shapes, strict=False
+        )
+        program = torch.onnx.export(
+            exported,
+            (),
+            input_names=[tensor.name for tensor in variant.op.inputs],
+            output_names=[tensor.name for tensor in variant.outputs],
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model
+
+
+def _example(variant: Variant, sizes: dict[str, int]) -> tuple[torch.Tensor, ...]:
+    sampler = next(iter(variant.op.samplers.values()))
+    arrays = sampler(np.random.default_rng(0), sizes, variant.attributes)
+    return tuple(
+        torch.tensor(arrays[tensor.name]).to(getattr(torch, variant.numpy_dtype(tensor)))
+        for tensor in variant.op.inputs
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks (torchvision is not installed, ...) off the user's terminal."""
+    loggers: list[Any] = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,117 @@
+"""What is to be exported: an op with everything that decides the bytes of its graph."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lossexport.catalog.spec import Dim, Op, Precision, Tensor
+from lossexport.errors import LossexportError
+
+# TensorRT counts the elements of a tensor in 31 bits.
+MAX_ELEMENTS = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Sizes of a dynamic dimension: smallest, the one to tune for, largest."""
+
+    min: int
+    opt: int
+    max: int
+
+    @classmethod
+    def parse(cls, name: str, text: str) -> "Range":
+        """Read "MIN:OPT:MAX" or one fixed size. Raises LossexportError on anything else."""
+        parts = text.split(":")
+        if len(parts) not in (1, 3) or not all(p.isascii() and p.isdigit() for p in parts):
+            raise LossexportError(f"shape {name}={text!r}: expected SIZE or MIN:OPT:MAX")
+        sizes = [int(part) for part in parts] * (3 if len(parts) == 1 else 1)
+        if not 0 <= sizes[0] <= sizes[1] <= sizes[2] or sizes[2] < 1:
+            raise LossexportError(f"shape {name}={text!r}: needs 0 <= MIN <= OPT <= MAX, MAX >= 1")
+        if sizes[2] > MAX_ELEMENTS:
+            raise LossexportError(f"shape {name}={text!r}: MAX is at most {MAX_ELEMENTS}")
+        return cls(*sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One graph: op, attributes, precision, value alone or value and gradient, sizes."""
+
+    op: Op
+    attributes: Mapping[str, Any]
+    precision: Precision
+    gradient: bool
+    ranges: Mapping[str, Range]
+
+    @classmethod
+    def make(
+        cls,
+        op: Op,
+        attributes: Mapping[str, Any] | None = None,
+        precision: Precision = "fp32",
+        gradient: bool = False,
+        ranges: Mapping[str, Range] | None = None,
+    ) -> "Variant":
+        """Check and complete. Raises LossexportError on an unknown attribute, size or gradient."""
+        if gradient and not op.gradient:
+            raise LossexportError(f"{op.name}: has no gradient graph; it is a {op.kind}")
+        resolved = op.resolve(attributes or {})
+        sizes = {name: Range(*sizes) for name, sizes in op.dims.items()} | dict(ranges or {})
+        for name in sizes:
+            if name not in op.dims:
+                names = ", ".join(op.dims)
+                raise LossexportError(f"{op.name}: unknown dimension {name!r}; it has: {names}")
+        variant = cls(op, resolved, precision, gradient, sizes)
+        for tensor in (*op.inputs, *variant.outputs):
+            count = 1
+            for dim in variant.shape(tensor):
+                count *= sizes[dim].max if isinstance(dim, str) else dim
+            if count > MAX_ELEMENTS:
+                raise LossexportError(
+                    f"{op.name}: {tensor.name} would have {count} elements at the largest shape, "
+                    f"more than {MAX_ELEMENTS}"
+                )
+        return variant
+
+    @property
+    def stem(self) -> str:
+        """File name without extension: `ciou_loss.grad.fp16`."""
+        parts = [self.op.name]
+        if self.gradient:
+            parts.append("grad")
+        if self.precision != "fp32":
+            parts.append(self.precision)
+        return ".".join(parts)
+
+    @property
+    def node_type(self) -> str:
+        """Type of the ONNX node, and name of the plugin that may replace it."""
+        return self.op.class_name + ("WithGrad" if self.gradient else "")
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """Outputs of the graph."""
+        return self.op.output_tensors(self.attributes, self.gradient)
+
+    def shape(self, tensor: Tensor) -> tuple[Dim, ...]:
+        """Shape with the dimensions that attributes and fixed sizes decide filled in."""
+        return tuple(self._size(dim) for dim in tensor.shape)
+
+    def _size(self, dim: Dim) -> Dim:
+        if isinstance(dim, int):
+            return dim
+        if dim in self.attributes:
+            return int(self.attributes[dim])
+        size = self.ranges[dim]
+        return size.min if size.min == size.max else dim
+
+    @property
+    def dynamic(self) -> dict[str, Range]:
+        """The dimensions that stay symbolic."""
+        return {name: size for name, size in self.ranges.items() if size.min != size.max}
+
+    def numpy_dtype(self, tensor: Tensor) -> str:
+        """Element type of a tensor at the boundary: "float32", "float16", "bfloat16", "int64"..."""
+        if tensor.dtype != "float":
+            return tensor.dtype
+        return {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}[self.precision]

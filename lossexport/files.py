@@ -1,0 +1,81 @@
+"""Reading with bounds and writing all or nothing."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from lossexport.errors import LossexportError
+
+
+def reason(error: OSError) -> str:
+    """The operating system's words for an error, without the path that the caller names anyway."""
+    return error.strerror or str(error)
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Read a regular file of at most `limit` bytes.
+
+    Raises LossexportError when the file is missing, unreadable, not a regular file or too large.
+    """
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size > limit:
+                raise LossexportError(f"{path}: {size} bytes, more than the limit of {limit}")
+            data = stream.read(limit + 1)
+    except OSError as error:
+        raise LossexportError(f"{path}: cannot be read: {reason(error)}") from error
+    if len(data) > limit:
+        raise LossexportError(f"{path}: more than the limit of {limit} bytes")
+    return data
+
+
+def sha256(data: bytes) -> str:
+    """Hex digest of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def make_folder(path: Path) -> None:
+    """Create `path` and its parents. Raises LossexportError where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LossexportError(f"{path}: folder cannot be made: {reason(error)}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise LossexportError(f"{path}: folder cannot be written")
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it onto `path` when the block succeeds.
+
+    On any error the temporary file is removed and what stood at `path` stays as it was.
+    Raises LossexportError on an operating system error (folder not writable, disk full).
+    """
+    make_folder(path.parent)
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        # mkstemp makes files private; give the user's ordinary mode instead.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+        temporary = None
+    except OSError as error:
+        raise LossexportError(f"{path}: cannot be written: {reason(error)}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` all or nothing."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)

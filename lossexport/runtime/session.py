@@ -1,0 +1,147 @@
+"""What every backend has in common: the tensors of a file, input checks, bfloat16."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from lossexport.errors import LossexportError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+DTYPES = frozenset(
+    "float16 bfloat16 float32 float64 bool int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """An input or output: numpy name of its dtype (or `bfloat16`), fixed or symbolic dimensions.
+
+    A dimension without a name is `"?"`; dimensions of the same name have the same size.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[str | int, ...]
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise LossexportError(f"tensor {self.name!r}: dtype {self.dtype} is not supported")
+
+
+class Session(ABC):
+    """A file loaded on a backend. Call it with arrays by input name.
+
+    `providers` are the onnxruntime execution providers, or the devices of another backend.
+    `profile` bounds symbolic dimensions: name -> (least, most).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        backend: str,
+        providers: tuple[str, ...],
+        inputs: tuple[TensorInfo, ...],
+        outputs: tuple[TensorInfo, ...],
+        profile: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None:
+        self.path = path
+        self.backend = backend
+        self.providers = providers
+        self.inputs = inputs
+        self.outputs = outputs
+        self.profile = dict(profile or {})
+        self._dtypes = {info.name: _numpy_dtype(info.dtype) for info in (*inputs, *outputs)}
+
+    def __call__(self, /, **arrays: Any) -> dict[str, Array]:
+        """Run on arrays, one for each of `inputs`; returns the outputs by name.
+
+        Lists and numbers are converted where that loses no kind (an int may become a float);
+        an array must have the input's dtype. bfloat16 goes in and out as `ml_dtypes.bfloat16`,
+        or as its bits in uint16 where ml_dtypes is not installed (uint16 always goes in).
+        Raises LossexportError on a wrong name, dtype or shape, before the backend is called.
+        """
+        found = self._run(self._checked(arrays))
+        return {
+            info.name: array.view(self._dtypes[info.name])
+            if info.dtype == "bfloat16"
+            else array
+            for info, array in ((info, found[info.name]) for info in self.outputs)
+        }
+
+    @abstractmethod
+    def _run(self, arrays: dict[str, Array]) -> dict[str, Array]:
+        """Run on checked, C-contiguous arrays; bfloat16 is its bits in uint16 here."""
+
+    def _checked(self, arrays: dict[str, Any]) -> dict[str, Array]:
+        expected = [info.name for info in self.inputs]
+        for name in arrays:
+            if name not in expected:
+                self._refuse(f"unknown input {name!r}, the inputs are {', '.join(expected)}")
+        checked: dict[str, Array] = {}
+        sizes: dict[str, tuple[int, str]] = {}
+        for info in self.inputs:
+            if info.name not in arrays:
+                self._refuse(f"input {info.name!r} is missing")
+            array = self._converted(info, arrays[info.name])
+            self._check_shape(info, array.shape, sizes)
+            checked[info.name] = np.require(array, requirements=("C", "A"))
+        return checked
+
+    def _converted(self, info: TensorInfo, value: Any) -> Array:
+        dtype = self._dtypes[info.name]
+        array: Array
+        if isinstance(value, (bool, int, float, list, tuple)):
+            try:
+                array = np.asarray(value)
+                if array.size == 0 or np.can_cast(array.dtype, dtype, "same_kind"):
+                    array = np.asarray(value, dtype)
+            except (ValueError, TypeError, OverflowError) as error:
+                self._refuse(f"input {info.name!r}: not an array of {info.dtype}: {error}")
+        else:
+            array = np.asarray(value)
+        if info.dtype == "bfloat16" and (array.dtype == dtype or array.dtype == np.uint16):
+            return array.view(np.uint16)
+        if array.dtype != dtype:
+            self._refuse(f"input {info.name!r}: dtype {array.dtype}, expected {info.dtype}")
+        return array
+
+    def _check_shape(
+        self, info: TensorInfo, shape: tuple[int, ...], sizes: dict[str, tuple[int, str]]
+    ) -> None:
+        label = f"input {info.name!r}: shape {list(shape)}, expected {describe(info.shape)}"
+        if len(shape) != len(info.shape):
+            self._refuse(label)
+        for size, dim in zip(shape, info.shape, strict=True):
+            if isinstance(dim, int):
+                if size != dim:
+                    self._refuse(label)
+            elif dim != "?":
+                first, owner = sizes.setdefault(dim, (size, info.name))
+                if size != first:
+                    self._refuse(f"{label}, where {dim} is {first} in {owner!r}")
+                least, most = self.profile.get(dim, (size, size))
+                if not least <= size <= most:
+                    self._refuse(f"{label}, where {dim} is {least} to {most}")
+
+    def _refuse(self, message: str) -> NoReturn:
+        raise LossexportError(f"{self.path}: {message}")
+
+
+def describe(shape: tuple[str | int, ...]) -> str:
+    """A shape as in `[N, 4]`."""
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _numpy_dtype(name: str) -> np.dtype[Any]:
+    if name != "bfloat16":
+        return np.dtype(name)
+    try:
+        import ml_dtypes
+    except ImportError:
+        return np.dtype(np.uint16)
+    return np.dtype(ml_dtypes.bfloat16)

@@ -1,0 +1,148 @@
+"""Boxes in columns: what every reader produces and every measure consumes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from lossexport.errors import LossexportError
+
+Float64 = npt.NDArray[np.float64]
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+Int32 = npt.NDArray[np.int32]
+Bool = npt.NDArray[np.bool_]
+Id = int | str
+
+MAX_PREDICTIONS = 20_000_000
+MAX_REFERENCES = 5_000_000
+MAX_IMAGES = 5_000_000
+MAX_CATEGORIES = 100_000
+MAX_COORDINATE = 1e9
+"""Largest size of a coordinate: its square still fits the float32 of the exported metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A kind of object. `name` is for people."""
+
+    id: Id
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """Ground truth, R boxes in file order."""
+
+    image: Int32
+    """[R] position in `Dataset.images`."""
+    category: Int32
+    """[R] position in `Dataset.categories`."""
+    box: Float64
+    """[R,4] x, y, width, height."""
+    area: Float64
+    """[R] the area that decides the COCO size range; not always width x height."""
+    ignored: Bool
+    """[R] crowd, difficult or don't-care: never missed, and what falls on it is not counted."""
+    zero_id: Bool
+    """[R] annotation id 0, which pycocotools cannot tell from "no match"."""
+
+    def __len__(self) -> int:
+        """Count of the boxes."""
+        return len(self.image)
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Detections, N boxes in file order."""
+
+    image: Int32
+    """[N] position in `Dataset.images`."""
+    category: Int32
+    """[N] position in `Dataset.categories`."""
+    box: Float64
+    """[N,4] x, y, width, height; an inverted box has a negative side and matches nothing."""
+    score: Float64
+    """[N]"""
+
+    def __len__(self) -> int:
+        """Count of the boxes."""
+        return len(self.image)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An input as the summary names it."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Predictions and references over one table of images and one of categories."""
+
+    images: list[Id]
+    """Sorted, numbers before strings: the order decides ties of scores, as in pycocotools."""
+    categories: list[Category]
+    predictions: Predictions
+    references: References
+    inputs: dict[str, Input]
+    """`pred` and `ref`."""
+    notes: list[str] = field(default_factory=list)
+    """What the reader did that the user may not expect, one sentence each."""
+
+
+def fail(path: Path, where: str, value: object, why: str) -> NoReturn:
+    """Raise LossexportError with one line that names the file, the field and its value."""
+    text = repr(value)
+    if len(text) > 80:
+        text = text[:77] + "..."
+    raise LossexportError(f"{path}: {where} is {text}: {why}")
+
+
+def check_count(path: Path, what: str, count: int, limit: int) -> None:
+    """Raise LossexportError when `count` is above `limit`."""
+    if count > limit:
+        raise LossexportError(f"{path}: more than {limit} {what}, the most that is read")
+
+
+def check_boxes(
+    path: Path, box: Float64, where: Callable[[int, int], str], *, inverted: bool
+) -> None:
+    """Refuse boxes [n,4] that are not finite, too large or (unless `inverted`) of negative size.
+
+    `where(row, column)` names a value in the words of the file's format.
+    """
+    # One pass decides; the search for the culprit is for the rare bad file.
+    if np.all(np.abs(box) <= MAX_COORDINATE) and (inverted or np.all(box[:, 2:] >= 0)):
+        return
+    bad = ~(np.abs(box) <= MAX_COORDINATE)
+    if not inverted:
+        bad[:, 2:] |= box[:, 2:] < 0
+    row, column = (int(i) for i in np.argwhere(bad)[0])
+    value = float(box[row, column])
+    if not np.isfinite(value):
+        fail(path, where(row, column), value, "must be a finite number")
+    if abs(value) > MAX_COORDINATE:
+        fail(path, where(row, column), value, f"must be at most {MAX_COORDINATE:g} in size")
+    fail(path, where(row, column), value, "a reference must not have a negative size")
+
+
+def check_scores(path: Path, score: Float64, where: Callable[[int], str]) -> None:
+    """Refuse scores [n] that are not finite."""
+    if np.all(np.isfinite(score)):
+        return
+    row = int(np.argmin(np.isfinite(score)))
+    fail(path, where(row), float(score[row]), "must be a finite number")
+
+
+def sort_ids(ids: Sequence[Id]) -> tuple[list[Id], Int32]:
+    """Sort distinct ids, numbers before strings; also the new position [n] of each old one."""
+    order = sorted(range(len(ids)), key=lambda i: (isinstance(ids[i], str), ids[i]))
+    position = np.empty(len(ids), np.int32)
+    position[order] = np.arange(len(ids), dtype=np.int32)
+    return [ids[i] for i in order], position

@@ -1,0 +1,144 @@
+"""Columns that grow while a file is read."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+import numpy as np
+
+from lossexport.scoring.boxset import (
+    Bool,
+    Float64,
+    Id,
+    Int32,
+    Int64,
+    Predictions,
+    References,
+)
+
+RawId = int | str | float
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
+
+
+def plain_id(value: RawId) -> Id | None:
+    """Give the number for a number in quotes or with a zero fraction; None if it cannot be an id.
+
+    Files mix "2299", 2299 and 2299.0; a string with leading zeros or letters stays a string.
+    """
+    if isinstance(value, str):
+        if not _NUMBER.fullmatch(value):
+            return value
+        value = int(value)
+    if isinstance(value, float):
+        if not value.is_integer():
+            return None
+        value = int(value)
+    return value if 0 <= value < 2**63 else None
+
+
+class IdTable(dict[RawId, int]):
+    """Numbers the distinct ids in the order of their first appearance.
+
+    `table[raw]` is the position in `table.ids`, or -1 for a value that cannot be an id.
+    """
+
+    def __init__(self, ids: Iterable[RawId] = ()) -> None:
+        """Start with `ids`, which are distinct and plain."""
+        super().__init__()
+        self.ids: list[Id] = []
+        for value in ids:
+            _ = self[value]
+
+    def __missing__(self, raw: RawId) -> int:
+        """Number an id that is new, or new in this spelling."""
+        value = plain_id(raw)
+        if value is None:
+            return -1
+        code = super().get(value, len(self.ids))
+        if code == len(self.ids):
+            self.ids.append(value)
+            self[value] = code
+        self[raw] = code
+        return code
+
+    def codes(self, raws: Sequence[RawId]) -> Int32:
+        """Positions [n] of `raws`; -1 for what cannot be an id."""
+        return np.array([self[raw] for raw in raws], np.int32)
+
+
+def box_array(rows: Sequence[Sequence[float]]) -> Float64:
+    """Turn n rows of four numbers into an array [n,4]."""
+    flat = np.fromiter(chain.from_iterable(rows), np.float64, 4 * len(rows))
+    return flat.reshape(-1, 4)
+
+
+class BoxColumns:
+    """Collects boxes block by block; `predictions` and `references` join the blocks."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._image: list[Int32] = []
+        self._category: list[Int32] = []
+        self._box: list[Float64] = []
+        self._score: list[Float64] = []
+        self._area: list[Float64] = []
+        self._ignored: list[Bool] = []
+        self.count = 0
+
+    def add(
+        self,
+        image: Int32,
+        category: Int32,
+        box: Float64,
+        *,
+        score: Float64 | None = None,
+        area: Float64 | None = None,
+        ignored: Bool | None = None,
+    ) -> None:
+        """Append n rows; predictions have a `score`, references may have `area` and `ignored`."""
+        self._image.append(image)
+        self._category.append(category)
+        self._box.append(box)
+        if score is not None:
+            self._score.append(score)
+        else:
+            self._area.append(box[:, 2] * box[:, 3] if area is None else area)
+            self._ignored.append(np.zeros(len(box), np.bool_) if ignored is None else ignored)
+        self.count += len(box)
+
+    def codes(self) -> tuple[Int32, Int32]:
+        """Image and category codes of all rows so far."""
+        return _join(self._image, np.int32), _join(self._category, np.int32)
+
+    def predictions(self, image: Int32, category: Int32) -> Predictions:
+        """All rows as predictions, with the final image and category positions."""
+        box = _join(self._box, np.float64).reshape(-1, 4)
+        return Predictions(image, category, box, _join(self._score, np.float64))
+
+    def references(
+        self, image: Int32, category: Int32, ids: Int64 | None = None
+    ) -> References:
+        """All rows as references, with the final image and category positions."""
+        return References(
+            image,
+            category,
+            _join(self._box, np.float64).reshape(-1, 4),
+            _join(self._area, np.float64),
+            _join(self._ignored, np.bool_),
+            np.zeros(self.count, np.bool_) if ids is None else ids == 0,
+        )
+
+
+def _join(blocks: list, kind: type) -> np.ndarray:  # type: ignore[type-arg]
+    """Join the blocks and let go of them, so that few columns exist twice at any time."""
+    joined = np.concatenate(blocks) if blocks else np.empty(0, kind)
+    blocks.clear()
+    return joined
+
+
+def optional(values: Sequence[float | None], default: Float64) -> Float64:
+    """Numbers [n] with `default` where a value is None."""
+    given = np.array([math.nan if v is None else v for v in values], np.float64)
+    return np.where([v is None for v in values], default, given)

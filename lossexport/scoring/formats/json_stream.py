@@ -1,0 +1,298 @@
+"""JSON read in slices: large arrays decode a piece at a time, in bounded memory.
+
+An array is cut after a complete element. The cheap guess is the last `},{` of the buffer: a cut
+inside a string or a nested value leaves brackets open, so a wrong guess never decodes and the
+structure is scanned instead.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import NoReturn, TypeVar
+
+import msgspec
+import numpy as np
+
+from lossexport.errors import LossexportError
+from lossexport.scoring.boxset import fail
+from lossexport.scoring.formats.source import Source
+
+BLOCK = 1 << 20
+MAX_VALUE = 64 << 20
+"""Largest single element of an array, or other value, in bytes."""
+
+T = TypeVar("T")
+_SPACE = b" \t\r\n"
+_ESCAPED = re.compile(rb"\\.", re.DOTALL)
+_AT = re.compile(r" - at `(\$[^`]*)`$")
+_RAW = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class JsonStream:
+    """Walks the top level of one JSON text; every error names the file."""
+
+    def __init__(self, source: Source) -> None:
+        """Read from `source`, from its first byte on."""
+        self._source = source
+        self._path = source.path
+        self._buffer = b""
+        self._offset = 0
+        self._more()
+        if self._buffer.startswith(b"\xef\xbb\xbf"):
+            self._drop(3)
+
+    def peek(self) -> bytes:
+        """Return the next byte that is not white space; empty at the end."""
+        while True:
+            rest = self._buffer.lstrip(_SPACE)
+            self._drop(len(self._buffer) - len(rest))
+            if rest or not self._more():
+                return rest[:1]
+
+    def rows(self, decoder: msgspec.json.Decoder[list[T]], field: str) -> Iterator[list[T]]:
+        """Yield the elements of the array that comes next, some thousands at a time.
+
+        `field` is how errors call the array; "" for an array that is the whole file.
+        """
+        self._expect(b"[", field or "the file", "a list")
+        index = 0
+        done = False
+        while not done:
+            while len(self._buffer) < BLOCK and self._more():
+                pass
+            rows = self._guess(decoder, field, index)
+            if rows is None:
+                rows, done = self._scan_rows(decoder, field, index)
+            index += len(rows)
+            if rows:
+                yield rows
+
+    def members(self) -> Iterator[str]:
+        """Yield the keys of the object that comes next; take each value before the next key."""
+        self._expect(b"{", "the file", "an object or a list")
+        seen: set[str] = set()
+        if self.peek() == b"}":
+            self._drop(1)
+            return
+        while True:
+            key = str(self._value("a key"))
+            if key in seen:
+                fail(self._path, "key", key, "appears twice")
+            seen.add(key)
+            self._expect(b":", f"text after key {key}", "a colon")
+            yield key
+            mark = self.peek()
+            if mark == b"}":
+                self._drop(1)
+                return
+            self._expect(b",", f"text after {key}", "a comma or the end of the object")
+            if self.peek() != b'"':
+                self._malformed("a key in quotes is missing")
+
+    def skip(self) -> None:
+        """Pass over the value that comes next, whatever it is."""
+        if self.peek() == b"[":
+            for _ in self.rows(_RAW, "skipped"):
+                pass
+        else:
+            self._value("skipped")
+
+    def end(self) -> None:
+        """Raise LossexportError if anything but white space is left."""
+        if self.peek():
+            self._malformed("text after the end of the JSON value")
+
+    def _more(self) -> bool:
+        block = self._source.read(BLOCK)
+        self._buffer += block
+        return bool(block)
+
+    def _drop(self, count: int) -> None:
+        self._buffer = self._buffer[count:]
+        self._offset += count
+
+    def _expect(self, mark: bytes, what: str, wanted: str) -> None:
+        found = self.peek()
+        if not found:
+            self._truncated()
+        if found != mark:
+            start = self._buffer[:40].decode("utf-8", "replace")
+            fail(self._path, what, start, f"{wanted} is expected (byte {self._offset})")
+        self._drop(1)
+
+    def _value(self, what: str) -> object:
+        """Take a string, number, word or object; arrays go through `rows`."""
+        first = self.peek()
+        while True:
+            if first == b"{":
+                end = _structure(self._buffer[1:])[1] + 2
+                found = end > 1
+            elif first == b'"':
+                end = _ESCAPED.sub(b"  ", self._buffer).find(b'"', 1) + 1
+                found = end > 0
+            else:
+                match = re.search(rb"[,\]}\s]", self._buffer)
+                end = match.start() if match else 0
+                found = match is not None
+            if found:
+                break
+            self._grow()
+        text = self._buffer[:end]
+        try:
+            value: object = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._malformed(f"{what} cannot be read")
+        self._drop(end)
+        return value
+
+    def _grow(self) -> None:
+        """Double the buffer, so that the work of repeated attempts stays linear."""
+        if len(self._buffer) > MAX_VALUE:
+            raise LossexportError(
+                f"{self._path}: one value at byte {self._offset} is longer than {MAX_VALUE} bytes"
+            )
+        wanted = 2 * len(self._buffer)
+        if not self._more():
+            self._truncated()
+        while len(self._buffer) < wanted and self._more():
+            pass
+
+    def _guess(
+        self, decoder: msgspec.json.Decoder[list[T]], field: str, index: int
+    ) -> list[T] | None:
+        for mark in (b"},{", b"}, {"):
+            at = self._buffer.rfind(mark)
+            if at < 0:
+                continue
+            text = b"[" + self._buffer[: at + 1] + b"]"
+            try:
+                rows = decoder.decode(text)
+            except msgspec.ValidationError as error:
+                # The elements before the first wrong one are complete, whatever the cut.
+                self._invalid(str(error), field, index)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return None
+            self._drop(at + len(mark) - 1)
+            return rows
+        return None
+
+    def _scan_rows(
+        self, decoder: msgspec.json.Decoder[list[T]], field: str, index: int
+    ) -> tuple[list[T], bool]:
+        while True:
+            comma, end = _structure(self._buffer)
+            if end >= 0 or comma >= 0:
+                break
+            self._grow()
+        cut = end if end >= 0 else comma
+        text = self._buffer[:cut]
+        if not text.strip(_SPACE) and (index or end < 0):
+            self._malformed("an element is missing after a comma")
+        try:
+            rows = decoder.decode(b"[" + text + b"]")
+        except msgspec.ValidationError as error:
+            self._invalid(str(error), field, index)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self._undecodable(text, field, index, error)
+        self._drop(cut + 1)
+        if end < 0 and self.peek() == b"]":
+            self._malformed("an element is missing after a comma")
+        return rows, end >= 0
+
+    def _invalid(self, message: str, field: str, index: int) -> NoReturn:
+        """Report a value of the wrong type: find it by the path in msgspec's message."""
+        match = _AT.search(message)
+        path = match.group(1) if match else "$[0]"
+        why = message[: match.start()] if match else message
+        steps = re.findall(r"\[(\d+)\]|\.([^.\[]+)", path)
+        row = int(steps[0][0])
+        # Up to the wrong element the text is sound, so a scan finds where each element starts.
+        value: object = _element(self._buffer, row)
+        name = f"{field}[{index + row}]"
+        for number, key in steps[1:]:
+            name += f"[{number}]" if number else f".{key}"
+            if isinstance(value, dict):
+                value = value.get(key)
+            elif isinstance(value, list) and int(number or 0) < len(value):
+                value = value[int(number or 0)]
+        missing = re.search(r"missing required field `(\w+)`", why)
+        if missing:
+            raise LossexportError(f"{self._path}: {name}.{missing.group(1)} is missing")
+        fail(self._path, name, value, why[:1].lower() + why[1:])
+
+    def _undecodable(self, text: bytes, field: str, index: int, error: Exception) -> NoReturn:
+        """Report complete elements that are not JSON: NaN, Infinity or a syntax error."""
+        try:
+            rows = json.loads(b"[" + text + b"]")
+        except json.JSONDecodeError as syntax:
+            at = self._offset + len(syntax.doc[: max(syntax.pos - 1, 0)].encode())
+            raise LossexportError(
+                f"{self._path}: not JSON at byte {at}: {syntax.msg}"
+            ) from error
+        except (UnicodeDecodeError, RecursionError, ValueError):
+            raise LossexportError(
+                f"{self._path}: not JSON after byte {self._offset}: {error}"
+            ) from error
+        for row, value in enumerate(rows):
+            name, number = _not_finite(value, f"{field}[{index + row}]")
+            if name:
+                fail(self._path, name, number, "must be a finite number")
+        raise LossexportError(f"{self._path}: not JSON after byte {self._offset}: {error}")
+
+    def _malformed(self, why: str) -> NoReturn:
+        raise LossexportError(f"{self._path}: not JSON at byte {self._offset}: {why}")
+
+    def _truncated(self) -> NoReturn:
+        raise LossexportError(
+            f"{self._path}: the file ends early, at byte {self._offset + len(self._buffer)}"
+        )
+
+
+def _marks(text: bytes) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    """Depth after each byte, and the bytes with all that stands in strings blanked."""
+    data = np.frombuffer(_ESCAPED.sub(b"  ", text), np.uint8).copy()
+    inside = np.cumsum(data == ord('"'), dtype=np.uint8) & 1
+    data[inside == 1] = 0
+    step = np.zeros(len(data), np.int8)
+    step[(data == ord("[")) | (data == ord("{"))] = 1
+    step[(data == ord("]")) | (data == ord("}"))] = -1
+    return np.cumsum(step, dtype=np.int32), data
+
+
+def _structure(text: bytes) -> tuple[int, int]:
+    """Find the last top-level comma and the bracket that closes the level; -1 where none is."""
+    depth, data = _marks(text)
+    closing = np.flatnonzero(depth < 0)
+    end = int(closing[0]) if closing.size else -1
+    commas = np.flatnonzero((data == ord(",")) & (depth == 0))
+    return (int(commas[-1]) if commas.size else -1), end
+
+
+def _element(text: bytes, row: int) -> object:
+    """Decode element `row` of the array text, loosely; the text after it may be cut."""
+    depth, data = _marks(text)
+    ends = np.flatnonzero(((data == ord(",")) & (depth == 0)) | (depth == -1))
+    start = int(ends[row - 1]) + 1 if row else 0
+    stop = int(ends[row]) if row < len(ends) else len(text)
+    try:
+        value: object = json.loads(text[start:stop])
+    except (ValueError, RecursionError):
+        return text[start:stop].decode("utf-8", "replace")
+    return value
+
+
+def _not_finite(value: object, name: str) -> tuple[str, object]:
+    """Name and value of the first NaN or infinity within `value`; ("", None) without one."""
+    if isinstance(value, float) and not np.isfinite(value):
+        return name, value
+    if isinstance(value, dict):
+        items = [(f"{name}.{key}", inner) for key, inner in value.items()]
+    elif isinstance(value, list):
+        items = [(f"{name}[{i}]", inner) for i, inner in enumerate(value)]
+    else:
+        return "", None
+    for inner_name, inner in items:
+        found = _not_finite(inner, inner_name)
+        if found[0]:
+            return found
+    return "", None

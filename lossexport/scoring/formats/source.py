@@ -1,0 +1,135 @@
+"""Input files: read once, in blocks, gunzipped where needed, hashed on the way."""
+
+import gzip
+import hashlib
+import io
+import os
+import stat
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+from lossexport.errors import LossexportError
+from lossexport.files import reason
+from lossexport.scoring.boxset import Input
+
+MAX_BYTES = 64 << 30
+"""Largest text, after gunzipping, that is read from one file."""
+
+Advance = Callable[[float], None]
+"""Told which part of the input, 0 to 1, has been read."""
+
+
+def ignore_progress(part: float) -> None:
+    """Stand in where nobody watches."""
+
+
+class _Hashed(io.RawIOBase):
+    """The raw bytes of a file, hashed as they pass."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self.raw = raw
+        self.digest = hashlib.sha256()
+        self.position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(cast(bytearray, buffer))
+        count = cast(io.BufferedReader, self.raw).readinto(view)
+        self.digest.update(view[:count])
+        self.position += count
+        return count
+
+
+class Source:
+    """A regular file, plain or gzipped, read front to back; a context manager.
+
+    `read` raises LossexportError when the file cannot be read, is damaged or too large.
+    """
+
+    def __init__(self, path: Path, advance: Advance = ignore_progress) -> None:
+        """Open `path`. Raises LossexportError when it is missing or not a regular file."""
+        self.path = path
+        self._advance = advance
+        self._count = 0
+        try:
+            raw = path.open("rb")
+        except OSError as error:
+            raise LossexportError(f"{path}: cannot be read: {reason(error)}") from error
+        self._raw = raw
+        status = os.fstat(raw.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raw.close()
+            raise LossexportError(f"{path}: is not a regular file")
+        self._size = max(status.st_size, 1)
+        gzipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        self._hashed = _Hashed(raw)
+        buffered = io.BufferedReader(self._hashed, 1 << 18)
+        self._stream: io.BufferedIOBase = gzip.GzipFile(fileobj=buffered) if gzipped else buffered
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes of text; empty at the end."""
+        try:
+            data = self._stream.read(size)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise LossexportError(f"{self.path}: damaged gzip file: {error}") from error
+        except OSError as error:
+            raise LossexportError(f"{self.path}: cannot be read: {reason(error)}") from error
+        self._count += len(data)
+        if self._count > MAX_BYTES:
+            raise LossexportError(f"{self.path}: more than the limit of {MAX_BYTES} bytes")
+        self._advance(min(self._hashed.position / self._size, 1.0))
+        return data
+
+    def finish(self) -> Input:
+        """Name and hash of the file; reads what is left of it."""
+        while self.read(1 << 20):
+            pass
+        return Input(self.path.name, self._hashed.digest.hexdigest())
+
+    def __enter__(self) -> Self:
+        """Nothing to do: the file is open already."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self._raw.close()
+
+
+def list_folder(path: Path, suffix: str) -> list[Path]:
+    """Sorted regular files of a folder whose names end in `suffix`; LossexportError if none."""
+    try:
+        with os.scandir(path) as entries:
+            names = sorted(e.name for e in entries if e.name.endswith(suffix) and e.is_file())
+    except OSError as error:
+        raise LossexportError(f"{path}: folder cannot be read: {reason(error)}") from error
+    if not names:
+        raise LossexportError(f"{path}: the folder has no {suffix} file")
+    return [path / name for name in names]
+
+
+class FolderDigest:
+    """One hash for the files of a folder: sha256 over the lines `sha256  name`."""
+
+    def __init__(self) -> None:
+        """Start with no file."""
+        self._digest = hashlib.sha256()
+
+    def add(self, path: Path, data: bytes) -> None:
+        """Take in one file, in sorted order."""
+        line = f"{hashlib.sha256(data).hexdigest()}  {path.name}\n"
+        self._digest.update(line.encode("utf-8", "surrogateescape"))
+
+    def finish(self, folder: Path) -> Input:
+        """Name of the folder and hash of its files."""
+        return Input(folder.name, self._digest.hexdigest())
