@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lossexport.exporter import export
-    from lossexport.parity import verify
+    from lossexport.parity.verify import verify
     from lossexport.scoring import score
 
 __version__ = "0.1.0"

@@ -1,6 +1,5 @@
 """The manifest of an export folder: what each file is, and what was measured on it."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -29,7 +28,7 @@ class _Record(Struct, frozen=True, forbid_unknown_fields=True):
     """A strict, immutable part of the manifest."""
 
 
-class TensorInfo(_Record):
+class TensorInfo(_Record, frozen=True):
     """An input or output: numpy name of its dtype (or `bfloat16`), dimensions, what values mean.
 
     `shape` holds sizes and symbolic names; `domain` is for people, as `xyxy boxes, x2 >= x1`.
@@ -41,7 +40,7 @@ class TensorInfo(_Record):
     domain: Text
 
 
-class Range(_Record):
+class Range(_Record, frozen=True):
     """The sizes of a symbolic dimension that an engine takes, and the one it was tuned for."""
 
     min: Size
@@ -49,7 +48,7 @@ class Range(_Record):
     max: Size
 
 
-class Tolerance(_Record):
+class Tolerance(_Record, frozen=True):
     """An output passes within `ulp` or within `abs`; `why` says where these come from."""
 
     ulp: float
@@ -57,7 +56,7 @@ class Tolerance(_Record):
     why: Text
 
 
-class Worst(_Record):
+class Worst(_Record, frozen=True):
     """The element with the worst error, and the seed and case that give it again."""
 
     seed: int
@@ -66,7 +65,7 @@ class Worst(_Record):
     index: Annotated[list[Size], Meta(max_length=32)]
 
 
-class BackendParity(_Record):
+class BackendParity(_Record, frozen=True):
     """How one backend fared. `outputs` has the measures by output; null stands for NaN, inf."""
 
     backend: Name
@@ -78,7 +77,7 @@ class BackendParity(_Record):
     worst: Worst | None = None
 
 
-class Artifact(_Record):
+class Artifact(_Record, frozen=True):
     """One exported file. `file` is a bare name beside the manifest.
 
     `builder` is, for an engine, the backend that built it and runs it (`rtx`, `tensorrt`), and
@@ -104,7 +103,7 @@ class Artifact(_Record):
     parity: Annotated[list[BackendParity], Meta(max_length=64)] | None = None
 
 
-class Manifest(_Record):
+class Manifest(_Record, frozen=True):
     """`generator` names what made the files: name -> version. Artifacts are sorted by file."""
 
     generator: dict[Name, Text]
@@ -164,7 +163,10 @@ def _decode(data: bytes, path: Path) -> Manifest:
     seen: set[str] = set()
     for number, artifact in enumerate(manifest.artifacts):
         where = f"{path}: $.artifacts[{number}].file: {artifact.file!r}"
-        if re.fullmatch(r"[^/\\:\x00-\x1f]+", artifact.file) is None or artifact.file in (".", ".."):
+        if re.fullmatch(r"[^/\\:\x00-\x1f]+", artifact.file) is None or artifact.file in (
+            ".",
+            "..",
+        ):
             raise LossexportError(f"{where} is not a bare file name")
         if artifact.file in seen:
             raise LossexportError(f"{where} is listed twice")
@@ -177,8 +179,11 @@ def _value(data: bytes, message: str) -> str:
     _, _, pointer = message.partition(" - at `$")
     if not message.startswith(("Expected", "Invalid")) or "[...]" in pointer:
         return ""
-    value: Any = json.loads(data)
+    try:
+        value: Any = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):  # broken behind the field that was refused first
+        return ""
     for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", pointer):
         value = value[key] if key else value[int(index)]
-    text = json.dumps(value)
+    text = msgspec.json.encode(value).decode()
     return f", which is {text if len(text) <= 60 else text[:57] + '...'}"

@@ -145,7 +145,9 @@ def _extreme_deltas(rng: np.random.Generator, dims: Dims, attributes: Mapping[st
     return inputs
 
 
-def _nonfinite_deltas(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:
+def _nonfinite_deltas(
+    rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]
+) -> Arrays:
     inputs = _deltas(rng, dims, attributes)
     inputs["anchors"] = _nonfinite(rng, dims["N"])[0]
     return inputs

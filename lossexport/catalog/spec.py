@@ -138,9 +138,7 @@ class Op:
     gradient: tuple[str, ...] = ()
     gradient_tolerance: Tolerance | None = None
     scale: Scale = unit_scale
-    dims: Mapping[str, tuple[int, int, int]] = field(
-        default_factory=lambda: {"N": (1, 256, 65536)}
-    )
+    dims: Mapping[str, tuple[int, int, int]] = field(default_factory=lambda: {"N": (1, 256, 65536)})
     notes: tuple[str, ...] = ()
 
     @property

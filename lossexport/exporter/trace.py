@@ -66,9 +66,7 @@ def body(variant: Variant) -> ir.Model:
             tracing_mode="symbolic",
             decomposition_table=torch.export.default_decompositions(),
         )(*inputs)
-        exported = torch.export.export(
-            traced, inputs, dynamic_shapes=dynamic_shapes, strict=False
-        )
+        exported = torch.export.export(traced, inputs, dynamic_shapes=dynamic_shapes, strict=False)
         program = torch.onnx.export(
             exported,
             (),

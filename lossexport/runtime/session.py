@@ -1,5 +1,6 @@
 """What every backend has in common: the tensors of a file, input checks, bfloat16."""
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from lossexport.errors import LossexportError
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DTYPES = frozenset(
-    "float16 bfloat16 float32 float64 bool int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
+    {"bool", "bfloat16"}
+    | {f"float{bits}" for bits in (16, 32, 64)}
+    | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 )
 
 
@@ -28,16 +31,11 @@ class TensorInfo:
     dtype: str
     shape: tuple[str | int, ...]
 
-    def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise LossexportError(f"tensor {self.name!r}: dtype {self.dtype} is not supported")
-
 
 class Session(ABC):
     """A file loaded on a backend. Call it with arrays by input name.
 
     `providers` are the onnxruntime execution providers, or the devices of another backend.
-    `profile` bounds symbolic dimensions: name -> (least, most).
     """
 
     def __init__(
@@ -49,13 +47,17 @@ class Session(ABC):
         outputs: tuple[TensorInfo, ...],
         profile: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
+        """`profile` bounds symbolic dimensions: name -> (least, most).
+
+        Raises LossexportError on a tensor that is not of one of DTYPES.
+        """
         self.path = path
         self.backend = backend
         self.providers = providers
         self.inputs = inputs
         self.outputs = outputs
         self.profile = dict(profile or {})
-        self._dtypes = {info.name: _numpy_dtype(info.dtype) for info in (*inputs, *outputs)}
+        self._dtypes = {info.name: self._numpy_dtype(info) for info in (*inputs, *outputs)}
 
     def __call__(self, /, **arrays: Any) -> dict[str, Array]:
         """Run on arrays, one for each of `inputs`; returns the outputs by name.
@@ -67,11 +69,21 @@ class Session(ABC):
         """
         found = self._run(self._checked(arrays))
         return {
-            info.name: array.view(self._dtypes[info.name])
-            if info.dtype == "bfloat16"
-            else array
+            info.name: array.view(self._dtypes[info.name]) if info.dtype == "bfloat16" else array
             for info, array in ((info, found[info.name]) for info in self.outputs)
         }
+
+    def _numpy_dtype(self, info: TensorInfo) -> np.dtype[Any]:
+        if info.dtype not in DTYPES:
+            self._refuse(f"tensor {info.name!r}: {info.dtype} is not supported")
+        if info.dtype != "bfloat16":
+            return np.dtype(info.dtype)
+        dtype: np.dtype[Any] = np.dtype(np.uint16)
+        with contextlib.suppress(ImportError):
+            from ml_dtypes import bfloat16
+
+            dtype = np.dtype(bfloat16)
+        return dtype
 
     @abstractmethod
     def _run(self, arrays: dict[str, Array]) -> dict[str, Array]:
@@ -135,13 +147,3 @@ class Session(ABC):
 def describe(shape: tuple[str | int, ...]) -> str:
     """A shape as in `[N, 4]`."""
     return f"[{', '.join(map(str, shape))}]"
-
-
-def _numpy_dtype(name: str) -> np.dtype[Any]:
-    if name != "bfloat16":
-        return np.dtype(name)
-    try:
-        import ml_dtypes
-    except ImportError:
-        return np.dtype(np.uint16)
-    return np.dtype(ml_dtypes.bfloat16)

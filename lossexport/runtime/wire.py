@@ -46,13 +46,13 @@ class Message:
         return found
 
 
+@dataclass(slots=True)
 class Reader:
     """Reads messages of `schema`, at most `max_fields` protobuf fields in all."""
 
-    def __init__(self, schema: Schema, max_fields: int) -> None:
-        self.schema = schema
-        self.max_fields = max_fields
-        self.seen = 0
+    schema: Schema
+    max_fields: int
+    seen: int = 0
 
     def read(self, kind: str, data: memoryview, where: str, depth: int = 0) -> Message:
         """Read one message. Raises WireError on malformed data and on too many or deep fields.

@@ -1,6 +1,5 @@
 """Columns that grow while a file is read."""
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -112,14 +111,16 @@ class BoxColumns:
         """Image and category codes of all rows so far."""
         return _join(self._image, np.int32), _join(self._category, np.int32)
 
+    def one_category(self) -> None:
+        """Forget the categories: all rows get code 0."""
+        self._category = [np.zeros_like(codes) for codes in self._category]
+
     def predictions(self, image: Int32, category: Int32) -> Predictions:
         """All rows as predictions, with the final image and category positions."""
         box = _join(self._box, np.float64).reshape(-1, 4)
         return Predictions(image, category, box, _join(self._score, np.float64))
 
-    def references(
-        self, image: Int32, category: Int32, ids: Int64 | None = None
-    ) -> References:
+    def references(self, image: Int32, category: Int32, ids: Int64 | None = None) -> References:
         """All rows as references, with the final image and category positions."""
         return References(
             image,
@@ -136,9 +137,3 @@ def _join(blocks: list, kind: type) -> np.ndarray:  # type: ignore[type-arg]
     joined = np.concatenate(blocks) if blocks else np.empty(0, kind)
     blocks.clear()
     return joined
-
-
-def optional(values: Sequence[float | None], default: Float64) -> Float64:
-    """Numbers [n] with `default` where a value is None."""
-    given = np.array([math.nan if v is None else v for v in values], np.float64)
-    return np.where([v is None for v in values], default, given)

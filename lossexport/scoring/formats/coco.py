@@ -1,7 +1,7 @@
 """COCO json: a result list, or a dictionary of images, categories and annotations."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -22,13 +22,13 @@ from lossexport.scoring.boxset import (
     Int64,
     check_boxes,
     check_count,
-    check_scores,
     fail,
     sort_ids,
 )
-from lossexport.scoring.columns import BoxColumns, IdTable, RawId, box_array, optional, plain_id
+from lossexport.scoring.columns import BoxColumns, IdTable, RawId, box_array, plain_id
 from lossexport.scoring.formats.json_stream import JsonStream
-from lossexport.scoring.formats.source import Advance, Source, ignore_progress
+from lossexport.scoring.formats.shared import Watch
+from lossexport.scoring.formats.source import Advance, Source
 
 Box = tuple[float, float, float, float]
 
@@ -68,40 +68,44 @@ class _Entry(NamedTuple):
 
 _DETECTIONS = msgspec.json.Decoder(list[_Detection])
 _ANNOTATIONS = msgspec.json.Decoder(list[_Annotation])
-_IMAGES = msgspec.json.Decoder(list[_Image])
-_CATEGORIES = msgspec.json.Decoder(list[_Category])
+_IMAGES: msgspec.json.Decoder[list[_Image | _Category]] = msgspec.json.Decoder(list[_Image])
+_CATEGORIES: msgspec.json.Decoder[list[_Image | _Category]] = msgspec.json.Decoder(list[_Category])
+
+_BAD_ID = "an id is a whole number from 0 up, or a string"
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class _File:
-    """What one file holds; ids are codes of the two tables of ids."""
+    """What one file holds; the boxes' ids are codes of the two tables of ids."""
 
     path: Path
-    input: Input
-    field: str
-    boxes: BoxColumns
-    image_ids: IdTable
-    category_ids: IdTable
-    annotation_ids: Int64
+    where: str = "annotations"
+    input: Input = field(default_factory=lambda: Input("", ""))
+    boxes: BoxColumns = field(default_factory=BoxColumns)
+    image_ids: IdTable = field(default_factory=IdTable)
+    category_ids: IdTable = field(default_factory=IdTable)
+    annotation_ids: list[Int64] = field(default_factory=list)
     images: list[_Entry] | None = None
     categories: list[_Entry] | None = None
 
 
-def read(
-    pred: Path, ref: Path, advance: Callable[[str], Advance] = lambda _: ignore_progress
-) -> Dataset:
+def read(pred: Path, ref: Path, watch: Watch) -> Dataset:
     """Read a result list or dictionary, and a reference dictionary, each plain or gzipped.
 
     A prediction dictionary with tables of its own is joined by file name and by category name in
     lower case where the names meet the references' at all, otherwise by id.
     """
-    references = _read_file(ref, _ANNOTATIONS, _add_references, advance("reading references"))
+    references = _read_file(
+        ref, _ANNOTATIONS, _add_annotations, watch("reading references"), bare=False
+    )
     if references.images is None or references.categories is None:
         missing = "images" if references.images is None else "categories"
         raise LossexportError(f"{ref}: {missing} is missing: references are a COCO dictionary")
-    detections = _read_file(pred, _DETECTIONS, _add_detections, advance("reading predictions"))
+    detections = _read_file(
+        pred, _DETECTIONS, _add_detections, watch("reading predictions"), bare=True
+    )
 
     images, image_position = sort_ids([entry.id for entry in references.images])
     ids, category_position = sort_ids([entry.id for entry in references.categories])
@@ -115,7 +119,7 @@ def read(
     image, category = references.boxes.codes()
     image = _locate(references, "image_id", image, references.image_ids, _by_id(images))
     category = _locate(references, "category_id", category, references.category_ids, _by_id(ids))
-    truth = references.boxes.references(image, category, references.annotation_ids)
+    truth = references.boxes.references(image, category, _distinct(references))
 
     image, category = detections.boxes.codes()
     notes: list[str] = []
@@ -135,9 +139,7 @@ def read(
         lower = detections.categories and [
             _Entry(e.id, e.name and e.name.lower()) for e in detections.categories
         ]
-        category_index = _join_by_name(
-            category_index, by_name, lower, "categories by name", notes
-        )
+        category_index = _join_by_name(category_index, by_name, lower, "categories by name", notes)
     image = _locate(detections, "image_id", image, detections.image_ids, image_index)
     category = _locate(detections, "category_id", category, detections.category_ids, category_index)
     found = detections.boxes.predictions(image, category)
@@ -170,16 +172,14 @@ def _join_by_name(
     return joined
 
 
-def _locate(
-    file: _File, name: str, codes: Int32, table: IdTable, index: dict[Id, int]
-) -> Int32:
+def _locate(file: _File, name: str, codes: Int32, table: IdTable, index: dict[Id, int]) -> Int32:
     """Turn the codes of a file into positions of the references' table; refuse unknown ids."""
     lookup = np.array([index.get(value, -1) for value in table.ids], np.int32)
     positions = lookup[codes] if len(codes) else codes
     if len(positions) and positions.min() < 0:
         row = int(np.argmax(positions < 0))
         kind = name.removesuffix("_id")
-        where = f"{file.field}[{row}].{name}"
+        where = f"{file.where}[{row}].{name}"
         fail(file.path, where, table.ids[codes[row]], f"the references have no such {kind}")
     return positions
 
@@ -187,43 +187,126 @@ def _locate(
 def _read_file(
     path: Path,
     decoder: msgspec.json.Decoder[list[T]],
-    add: Callable[[_File, Sequence[T], int], None],
+    add: Callable[[_File, Sequence[T]], None],
     advance: Advance,
+    *,
+    bare: bool,
 ) -> _File:
+    """Read a dictionary, or (where `bare` lists are allowed) a list of boxes alone."""
     with Source(path, advance) as source:
         stream = JsonStream(source)
-        file = _File(
-            path, Input("", ""), "", BoxColumns(), IdTable(), IdTable(), np.empty(0, np.int64)
-        )
-        ids: list[Int64] = []
-
-        def take(rows: Sequence[T]) -> None:
-            start = file.boxes.count
-            add(file, rows, start)
-            if isinstance(rows[0], _Annotation):
-                ids.append(file.annotation_ids)
-
-        if stream.peek() == b"[" and decoder is _DETECTIONS:
+        file = _File(path)
+        if stream.peek() == b"[":
+            if not bare:
+                raise LossexportError(f"{path}: is a list: references are a COCO dictionary")
+            file.where = ""
             for rows in stream.rows(decoder, ""):
-                take(rows)
+                add(file, rows)
         else:
-            file.field = "annotations"
-            found = False
-            for key in stream.members():
-                if key == "annotations":
-                    found = True
-                    for rows in stream.rows(decoder, key):
-                        take(rows)
-                elif key == "images":
-                    file.images = _table(path, key, stream.rows(_IMAGES, key), MAX_IMAGES)
-                elif key == "categories":
-                    file.categories = _table(
-                        path, key, stream.rows(_CATEGORIES, key), MAX_CATEGORIES
-                    )
-                else:
-                    stream.skip()
-            if not found:
-                raise LossexportError(f"{path}: annotations is missing")
+            _read_dictionary(file, stream, decoder, add)
         stream.end()
         file.input = source.finish()
     return file
+
+
+def _read_dictionary(
+    file: _File,
+    stream: JsonStream,
+    decoder: msgspec.json.Decoder[list[T]],
+    add: Callable[[_File, Sequence[T]], None],
+) -> None:
+    found = False
+    for key in stream.members():
+        if key == file.where:
+            found = True
+            for rows in stream.rows(decoder, key):
+                add(file, rows)
+        elif key == "images":
+            file.images = _table(file.path, key, stream.rows(_IMAGES, key), MAX_IMAGES)
+        elif key == "categories":
+            file.categories = _table(file.path, key, stream.rows(_CATEGORIES, key), MAX_CATEGORIES)
+        else:
+            stream.skip()
+    if not found:
+        raise LossexportError(f"{file.path}: {file.where} is missing")
+
+
+def _table(
+    path: Path, key: str, blocks: Iterator[Sequence[_Image | _Category]], limit: int
+) -> list[_Entry]:
+    """Read a table of ids and names; ids are distinct."""
+    entries: list[_Entry] = []
+    seen: set[Id] = set()
+    for rows in blocks:
+        check_count(path, key, len(entries) + len(rows), limit)
+        for row in rows:
+            value = _id(path, f"{key}[{len(entries)}].id", row.id)
+            if value in seen:
+                fail(path, f"{key}[{len(entries)}].id", value, "the id appears twice")
+            seen.add(value)
+            entries.append(_Entry(value, row.file_name if isinstance(row, _Image) else row.name))
+    return entries
+
+
+def _id(path: Path, where: str, raw: RawId) -> Id:
+    value = plain_id(raw)
+    if value is None:
+        fail(path, where, raw, _BAD_ID)
+    return value
+
+
+def _add_ids(file: _File, rows: Sequence[_Detection | _Annotation]) -> tuple[Int32, Int32]:
+    """Code the image and category ids of `rows`."""
+    found = []
+    for name, table in (("image_id", file.image_ids), ("category_id", file.category_ids)):
+        raws: list[RawId] = [getattr(row, name) for row in rows]
+        codes = table.codes(raws)
+        if codes.min() < 0:
+            row = int(np.argmax(codes < 0))
+            fail(file.path, f"{file.where}[{file.boxes.count + row}].{name}", raws[row], _BAD_ID)
+        found.append(codes)
+    return found[0], found[1]
+
+
+def _add_detections(file: _File, rows: Sequence[_Detection]) -> None:
+    start = file.boxes.count
+    check_count(file.path, "predictions", start + len(rows), MAX_PREDICTIONS)
+    box = box_array([row.bbox for row in rows])
+    check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=True)
+    score = np.array([row.score for row in rows], np.float64)
+    file.boxes.add(*_add_ids(file, rows), box, score=score)
+
+
+def _add_annotations(file: _File, rows: Sequence[_Annotation]) -> None:
+    start = file.boxes.count
+    check_count(file.path, "references", start + len(rows), MAX_REFERENCES)
+    box = box_array([row.bbox for row in rows])
+    check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=False)
+    area = box[:, 2] * box[:, 3]
+    ids = np.empty(len(rows), np.int64)
+    for i, row in enumerate(rows):
+        where = f"{file.where}[{start + i}]"
+        number = _id(file.path, f"{where}.id", row.id)
+        if isinstance(number, str):
+            fail(file.path, f"{where}.id", number, "must be a whole number")
+        ids[i] = number
+        if row.area is not None:
+            if row.area < 0:
+                fail(file.path, f"{where}.area", row.area, "must not be negative")
+            area[i] = row.area
+        if row.iscrowd not in (0, 1):
+            fail(file.path, f"{where}.iscrowd", row.iscrowd, "must be 0 or 1")
+    file.annotation_ids.append(ids)
+    ignored = np.array([row.iscrowd for row in rows], np.bool_)
+    file.boxes.add(*_add_ids(file, rows), box, area=area, ignored=ignored)
+
+
+def _distinct(file: _File) -> Int64:
+    """Join the annotation ids of all blocks; refuse an id that appears twice."""
+    ids = np.concatenate([np.empty(0, np.int64), *file.annotation_ids])
+    order = np.argsort(ids, kind="stable")
+    again = order[1:][ids[order[1:]] == ids[order[:-1]]]
+    if again.size:
+        row = int(again.min())
+        fail(file.path, f"{file.where}[{row}].id", int(ids[row]), "the id appears twice")
+    return ids

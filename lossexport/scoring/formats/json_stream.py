@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from lossexport.errors import LossexportError
-from lossexport.scoring.boxset import fail
+from lossexport.scoring.boxset import Int32, UInt8, fail
 from lossexport.scoring.formats.source import Source
 
 BLOCK = 1 << 20
@@ -226,9 +226,7 @@ class JsonStream:
             rows = json.loads(b"[" + text + b"]")
         except json.JSONDecodeError as syntax:
             at = self._offset + len(syntax.doc[: max(syntax.pos - 1, 0)].encode())
-            raise LossexportError(
-                f"{self._path}: not JSON at byte {at}: {syntax.msg}"
-            ) from error
+            raise LossexportError(f"{self._path}: not JSON at byte {at}: {syntax.msg}") from error
         except (UnicodeDecodeError, RecursionError, ValueError):
             raise LossexportError(
                 f"{self._path}: not JSON after byte {self._offset}: {error}"
@@ -248,7 +246,7 @@ class JsonStream:
         )
 
 
-def _marks(text: bytes) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _marks(text: bytes) -> tuple[Int32, UInt8]:
     """Depth after each byte, and the bytes with all that stands in strings blanked."""
     data = np.frombuffer(_ESCAPED.sub(b"  ", text), np.uint8).copy()
     inside = np.cumsum(data == ord('"'), dtype=np.uint8) & 1

@@ -115,6 +115,9 @@ def list_folder(path: Path, suffix: str) -> list[Path]:
         raise LossexportError(f"{path}: folder cannot be read: {reason(error)}") from error
     if not names:
         raise LossexportError(f"{path}: the folder has no {suffix} file")
+    for name in names:
+        if not name.isprintable():
+            raise LossexportError(f"{path}: file name {ascii(name)} is not plain text")
     return [path / name for name in names]
 
 

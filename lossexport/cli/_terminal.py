@@ -1,0 +1,75 @@
+"""What the verbs share: a progress bar that only a terminal sees, tables, KEY=VALUE options."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from lossexport.errors import LossexportError
+
+_PATIENCE_S = 2.0
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A callback `(done, total, name)` that draws a bar once the work takes over two seconds."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task("", total=None)
+    start = time.monotonic()
+
+    def step(done: int, total: int, name: str) -> None:
+        bar.update(task, completed=done, total=total, description=name)
+        if bar.console.is_terminal and time.monotonic() - start > _PATIENCE_S:
+            bar.start()
+
+    try:
+        yield step
+    finally:
+        bar.stop()
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0) -> None:
+    """Print a table; the last `right` columns are numbers and stand to the right."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        number = index >= len(columns) - right
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a log has no edge to wrap at
+    console.print(table)
+
+
+def assignments(items: Sequence[str], option: str) -> dict[str, str]:
+    """Split NAME=VALUE. Raises LossexportError on an item without a name or given twice."""
+    found: dict[str, str] = {}
+    for item in items:
+        name, separator, value = item.partition("=")
+        if not separator or not name or not value:
+            raise LossexportError(f"{option} {item!r}: expected NAME=VALUE")
+        if name in found:
+            raise LossexportError(f"{option} {item!r}: {name} is given twice")
+        found[name] = value
+    return found
+
+
+def json_or_word(text: str) -> Any:
+    """A value as JSON; what is not JSON is a bare word."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

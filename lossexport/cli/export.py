@@ -1,0 +1,71 @@
+"""`lossexport export`."""
+
+from typing import Any, cast
+
+import click
+
+from lossexport.catalog.spec import PRECISIONS
+from lossexport.cli._terminal import assignments, json_or_word, progress
+from lossexport.errors import LossexportError
+
+
+def _split(text: str | None) -> list[Any] | None:
+    return None if text is None else [item for item in text.split(",") if item]
+
+
+@click.command("export")
+@click.argument("ops", nargs=-1, metavar="[OP]...")
+@click.option("--all", "every", is_flag=True, help="Every op of the catalogue, or of the recipe.")
+@click.option("--recipe", help="A recipe file, or the name of a shipped one (box-quality, ...).")
+@click.option("--out", required=True, help="Folder to write to; made where it is missing.")
+@click.option("--format", "formats", help="onnx, engine or onnx,engine.  [default: onnx]")
+@click.option("--gradient", is_flag=True, default=None, help="Value-and-gradient graphs too.")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="Boundary type.  [default: fp32]")
+@click.option("--set", "settings", multiple=True, metavar="ATTR=VALUE", help="Attribute, as JSON.")
+@click.option("--shape", "shapes", multiple=True, metavar="DIM=MIN:OPT:MAX", help="Or DIM=SIZE.")
+@click.option("--backend", type=click.Choice(["rtx", "tensorrt"]), default="rtx", show_default=True)
+@click.option(
+    "--compute-capability",
+    "compute_capabilities",
+    multiple=True,
+    metavar="X.Y",
+    help="GPU generations that an engine must run on; several with commas or repeated.",
+)
+def command(
+    ops: tuple[str, ...],
+    every: bool,
+    recipe: str | None,
+    out: str,
+    formats: str | None,
+    gradient: bool | None,
+    precision: str | None,
+    settings: tuple[str, ...],
+    shapes: tuple[str, ...],
+    backend: str,
+    compute_capabilities: tuple[str, ...],
+) -> None:
+    """Export ops to .onnx and .engine files and a manifest."""
+    if every and ops:
+        raise LossexportError("give ops or --all, not both")
+    if not ops and not every and recipe is None:
+        raise LossexportError("give ops, --all or --recipe; `lossexport list` shows the ops")
+    if formats is not None and not _split(formats):
+        raise LossexportError(f"--format {formats!r}: must be onnx, engine or onnx,engine")
+    from lossexport.exporter import export
+
+    attributes = {k: json_or_word(v) for k, v in assignments(settings, "--set").items()}
+    with progress() as step:
+        manifest = export(
+            list(ops) or None,
+            out,
+            recipe_file=recipe,
+            formats=_split(formats),
+            gradient=gradient,
+            precision=cast(Any, precision),
+            attributes=attributes,
+            shapes=assignments(shapes, "--shape"),
+            backend=cast(Any, backend),
+            compute_capabilities=[c for text in compute_capabilities for c in text.split(",")],
+            progress=step,
+        )
+    click.echo(f"{out}: {len(manifest.artifacts)} artifacts listed in manifest.json")

@@ -1,0 +1,65 @@
+"""`lossexport list`."""
+
+import json
+from typing import Any
+
+import click
+
+from lossexport.catalog import CATALOG
+from lossexport.catalog.spec import Op, Tensor
+from lossexport.cli._terminal import show
+
+
+def _signature(tensors: tuple[Tensor, ...]) -> str:
+    return " ".join(f"{t.name}[{','.join(map(str, t.shape))}]" for t in tensors)
+
+
+def _backends(op: Op) -> dict[str, str]:
+    """What each backend can do with the op."""
+    graphs = "value, gradient" if op.gradient else "value"
+    return {"ort": graphs, "rtx": graphs, "tensorrt": graphs}
+
+
+def describe(op: Op) -> dict[str, Any]:
+    """One op as plain data."""
+
+    def tensor(t: Tensor) -> dict[str, Any]:
+        return {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "domain": t.domain}
+
+    return {
+        "name": op.name,
+        "class": op.class_name,
+        "kind": op.kind,
+        "summary": op.summary,
+        "inputs": [tensor(t) for t in op.inputs],
+        "outputs": [tensor(t) for t in op.outputs],
+        "gradient": [f"grad_{name}" for name in op.gradient],
+        "attributes": {
+            a.name: {"default": a.default, "doc": a.doc, "choices": list(a.choices)}
+            for a in op.attributes
+        },
+        "dims": {n: dict(zip(("min", "opt", "max"), r, strict=True)) for n, r in op.dims.items()},
+        "references": [{"text": r.text, "link": r.link} for r in op.references],
+        "backends": _backends(op),
+        "notes": list(op.notes),
+    }
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable, with everything.")
+def command(as_json: bool) -> None:
+    """Every op: signature, attributes, references, backends."""
+    if as_json:
+        click.echo(json.dumps([describe(op) for op in CATALOG.values()], indent=2))
+        return
+    rows = [
+        (
+            op.name,
+            f"{_signature(op.inputs)} -> {_signature(op.outputs)}",
+            " ".join(f"{a.name}={a.default}" for a in op.attributes),
+            "; ".join(f"{name}: {can}" for name, can in _backends(op).items()),
+            "; ".join(r.text for r in op.references),
+        )
+        for op in CATALOG.values()
+    ]
+    show("Ops", ("op", "signature", "attributes", "backends", "reference"), rows)

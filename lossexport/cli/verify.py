@@ -1,0 +1,36 @@
+"""`lossexport verify`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from lossexport.cli._terminal import progress, show
+
+
+@click.command("verify")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON.")
+@click.option("--html", "html_file", metavar="FILE", help="Write the report as one HTML page.")
+@click.option("--replay", metavar="CASE", help="Run one case only, as the report names it.")
+def command(
+    paths: tuple[str, ...], json_file: str | None, html_file: str | None, replay: str | None
+) -> None:
+    """Compare artifacts with float64 PyTorch on every backend of this machine.
+
+    PATH is an .onnx, an .engine or an export folder. Exits with 1 where an output is beyond its
+    tolerance. What cannot run here is said to be so and does not count as passed.
+    """
+    from lossexport.files import write_bytes
+    from lossexport.parity import verify
+    from lossexport.parity.report import COLUMNS, NUMBERS, html_page, json_text, rows, verdict
+
+    with progress() as step:
+        report = verify(paths, replay=replay, progress=step)
+    show("Parity with eager PyTorch in float64", COLUMNS, rows(report), right=NUMBERS)
+    click.echo(verdict(report))
+    if json_file:
+        write_bytes(Path(json_file), json_text(report).encode())
+    if html_file:
+        write_bytes(Path(html_file), html_page(report).encode())
+    sys.exit(0 if report.passed else 1)

@@ -1,0 +1,123 @@
+"""What is installed, what can run here, what is missing and the command that mends it."""
+
+import platform
+from dataclasses import dataclass
+from typing import Literal
+
+from lossexport.runtime.backends import (
+    Availability,
+    available,
+    has_module,
+    installed_version,
+    one_line,
+)
+from lossexport.runtime.cuda import DRIVER_FIX, Driver, driver
+
+Status = Literal["ok", "missing", "cannot run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One component. `fix` is the command that mends it, where there is one."""
+
+    component: str
+    status: Status
+    version: str | None = None
+    detail: str | None = None
+    fix: str | None = None
+
+
+_PACKAGES = (
+    ("numpy", "arrays", "pip install lossexport"),
+    ("pyarrow", "boxes.parquet of score", "pip install lossexport"),
+    ("torch", "ops, modules and export", 'pip install "lossexport[toolchain]"'),
+    ("onnx", "export and attach", 'pip install "lossexport[toolchain]"'),
+    ("onnxscript", "export", 'pip install "lossexport[toolchain]"'),
+    ("polygraphy", "engines", 'pip install "lossexport[toolchain]"'),
+)
+"""Packages that are only looked up, not imported: name, what it is for, what installs it."""
+
+_ENGINES = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}
+
+_ONNXRUNTIME_GPU = 'pip uninstall -y onnxruntime && pip install "lossexport[gpu]"'
+_ONE_ONNXRUNTIME = (
+    "pip uninstall -y onnxruntime onnxruntime-gpu && "
+    'pip install "lossexport[cpu]"  # or "lossexport[gpu]"'
+)
+
+
+def report() -> list[Check]:
+    """Look at this machine; never raises. Imports onnxruntime and NVRTC's binding, nothing else."""
+    backends, cuda = available(), driver()
+    return [
+        Check("python", "ok", platform.python_version(), platform.platform()),
+        *(_package(*entry) for entry in _PACKAGES),
+        _onnxruntime(backends["ort"]),
+        _cuda_provider(backends["ort"], cuda),
+        *(_engines(backends[name], module) for name, module in _ENGINES.items()),
+        _native(backends["native"]),
+        _driver(cuda),
+        _nvrtc(),
+    ]
+
+
+def _package(name: str, use: str, fix: str) -> Check:
+    version = installed_version(name)
+    if version is None:
+        return Check(name, "missing", detail=f"needed for {use}", fix=fix)
+    return Check(name, "ok", version, use)
+
+
+def _onnxruntime(ort: Availability) -> Check:
+    cpu, gpu = installed_version("onnxruntime"), installed_version("onnxruntime-gpu")
+    if cpu and gpu:
+        detail = f"onnxruntime {cpu} and onnxruntime-gpu {gpu} overwrite each other"
+        return Check("onnxruntime", "cannot run", ort.version, detail, _ONE_ONNXRUNTIME)
+    if ort.runs:
+        return Check("onnxruntime", "ok", ort.version, ", ".join(ort.providers))
+    status: Status = "cannot run" if cpu or gpu else "missing"
+    return Check("onnxruntime", status, cpu or gpu, ort.reason, ort.fix)
+
+
+def _cuda_provider(ort: Availability, cuda: Driver) -> Check:
+    component = "onnxruntime CUDA provider"
+    if "CUDAExecutionProvider" in ort.providers:
+        return Check(component, "ok", ort.version, ", ".join(cuda.devices))
+    if (version := installed_version("onnxruntime-gpu")) is None:
+        return Check(component, "missing", detail="needs onnxruntime-gpu", fix=_ONNXRUNTIME_GPU)
+    return Check(component, "cannot run", version, cuda.reason, DRIVER_FIX)
+
+
+def _engines(backend: Availability, module: str) -> Check:
+    if backend.runs:
+        return Check(module, "ok", backend.version, ", ".join(backend.providers))
+    if not has_module(module):
+        return Check(module, "missing", detail=backend.reason, fix=backend.fix)
+    detail = f"cannot run engines: {backend.reason}"
+    return Check(module, "cannot run", backend.version, detail, backend.fix)
+
+
+def _native(backend: Availability) -> Check:
+    status: Status = "ok" if backend.runs else "missing"
+    return Check("native kernels", status, backend.version, backend.reason, backend.fix)
+
+
+def _driver(cuda: Driver) -> Check:
+    if cuda.reason is None:
+        return Check("CUDA driver", "ok", cuda.version, ", ".join(cuda.devices))
+    status: Status = "missing" if cuda.version is None else "cannot run"
+    return Check("CUDA driver", status, cuda.version, cuda.reason, DRIVER_FIX)
+
+
+def _nvrtc() -> Check:
+    """NVRTC compiles the kernels of the plugins, with or without a GPU."""
+    fix = "pip install cuda-bindings nvidia-cuda-nvrtc"
+    if not has_module("cuda.bindings"):
+        return Check("NVRTC", "missing", detail="cuda-bindings is not installed", fix=fix)
+    try:
+        from cuda.bindings import nvrtc
+
+        _, major, minor = nvrtc.nvrtcVersion()
+    except Exception as error:  # a missing library is reported by a class of cuda's own
+        return Check("NVRTC", "cannot run", detail=one_line(error), fix=fix)
+    return Check("NVRTC", "ok", f"{major}.{minor}", "compiles the plugins' kernels")

@@ -1,0 +1,76 @@
+"""Recipes: a declared set of ops with attributes, shapes, precisions and formats, in TOML."""
+
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from lossexport.errors import LossexportError
+from lossexport.files import read_bytes
+
+MAX_RECIPE_BYTES = 2**20
+Format = Literal["onnx", "engine"]
+Precisions = list[Literal["fp32", "fp16", "bf16"]]
+Names = Annotated[list[str], msgspec.Meta(min_length=1, max_length=256)]
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What may stand at the top of a recipe for all of its ops, and in a group of ops."""
+
+    formats: list[Format] | None = None
+    precisions: Precisions | None = None
+    gradient: bool | None = None
+    attributes: dict[str, Any] = {}
+    shapes: dict[str, str | int] = {}
+
+    def over(self, base: "Settings") -> "Settings":
+        """These settings, with `base` where nothing is said."""
+        return Settings(
+            formats=base.formats if self.formats is None else self.formats,
+            precisions=base.precisions if self.precisions is None else self.precisions,
+            gradient=base.gradient if self.gradient is None else self.gradient,
+            attributes=base.attributes | self.attributes,
+            shapes=base.shapes | self.shapes,
+        )
+
+
+class Group(Settings, forbid_unknown_fields=True, kw_only=True):
+    """Ops that share settings."""
+
+    ops: Names
+
+
+class Recipe(Settings, forbid_unknown_fields=True, kw_only=True):
+    """A whole file."""
+
+    name: str
+    summary: str = ""
+    group: Annotated[list[Group], msgspec.Meta(min_length=1, max_length=256)]
+
+    def settings(self) -> Iterator[tuple[str, Settings]]:
+        """Every op by name, with its settings."""
+        for group in self.group:
+            for op in group.ops:
+                yield op, group.over(self)
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    package = Path(str(resources.files("lossexport")))
+    folder = package / "models"
+    if not folder.is_dir():  # an editable install: beside the package
+        folder = package.parent / "models"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe; a bare name means a shipped one. Raises LossexportError naming the field."""
+    if not path.exists() and path.name == str(path) and path.stem in shipped():
+        path = shipped()[path.stem]
+    data = read_bytes(path, MAX_RECIPE_BYTES)
+    try:
+        return msgspec.toml.decode(data, type=Recipe)
+    except (msgspec.ValidationError, msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise LossexportError(f"{path}: {' '.join(str(error).split())}") from error

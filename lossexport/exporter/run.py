@@ -1,0 +1,210 @@
+"""`export`: trace, build, check, and write everything or nothing."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lossexport import __version__, artifact
+from lossexport.catalog import CATALOG, find
+from lossexport.catalog.spec import PRECISIONS, Precision, Tensor
+from lossexport.errors import LossexportError
+from lossexport.exporter import engine, recipe
+from lossexport.exporter.recipe import Format, Settings
+from lossexport.exporter.variant import Range, Variant
+from lossexport.files import make_folder, reason, sha256, write_bytes
+
+FORMATS: tuple[Format, ...] = ("onnx", "engine")
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    variant: Variant
+    formats: tuple[Format, ...]
+
+
+def export(
+    op: str | Sequence[str] | None,
+    out: str | Path,
+    *,
+    recipe_file: str | Path | None = None,
+    formats: Sequence[Format] | None = None,
+    gradient: bool | None = None,
+    precision: Precision | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    shapes: Mapping[str, str | int] | None = None,
+    backend: engine.Builder = "rtx",
+    compute_capabilities: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> artifact.Manifest:
+    """Export ops to the folder `out` and return its manifest.
+
+    `op` is a name, several names, or None for all (of the recipe, where one is given). Each op
+    gives `OP.onnx`, `OP.grad.onnx` with `gradient`, and `.engine` files of the same stems where
+    `formats` asks for them. `attributes` go to every op that has them. `shapes` maps a dimension
+    to "MIN:OPT:MAX" or a fixed size. What is not given comes from the recipe, or is: onnx, no
+    gradient, fp32, the catalogue's attributes and shapes.
+
+    Every graph is compared with float64 PyTorch before anything is written. Raises LossexportError
+    on bad usage and CheckFailedError where a graph is wrong; in both cases `out` stays as it was.
+    """
+    given = Settings(
+        formats=None if formats is None else list(formats),
+        precisions=None if precision is None else [precision],
+        gradient=gradient,
+        attributes=dict(attributes or {}),
+        shapes=dict(shapes or {}),
+    )
+    _check_settings(given)
+    names = [op] if isinstance(op, str) else list(op) if op is not None else None
+    jobs = list(_jobs(names, recipe_file, given))
+    if any("engine" in job.formats for job in jobs):
+        engine.module(backend)  # before any work
+    folder = Path(out)
+    make_folder(folder)
+    existing = artifact.load_manifest(folder)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".lossexport.", dir=folder) as staged:
+            stage = Path(staged)
+            made: list[artifact.Artifact] = []
+            for index, job in enumerate(jobs):
+                if progress:
+                    progress(index, len(jobs), job.variant.stem)
+                made += _make(job, stage, backend, tuple(compute_capabilities))
+            manifest = artifact.merge(existing, made, _generator())
+            for entry in made:
+                (stage / entry.file).replace(folder / entry.file)
+            artifact.save_manifest(folder, manifest)
+    except OSError as error:
+        raise LossexportError(f"{folder}: cannot be written: {reason(error)}") from error
+    if progress:
+        progress(len(jobs), len(jobs), "done")
+    return manifest
+
+
+def _check_settings(given: Settings) -> None:
+    for value in given.formats or []:
+        if value not in FORMATS:
+            raise LossexportError(f"format {value!r}: must be one of {', '.join(FORMATS)}")
+    for value in given.precisions or []:
+        if value not in PRECISIONS:
+            raise LossexportError(f"precision {value!r}: must be one of {', '.join(PRECISIONS)}")
+
+
+def _jobs(
+    names: list[str] | None, recipe_file: str | Path | None, given: Settings
+) -> Iterator[_Job]:
+    """Every graph to make, the whole request checked before the first is traced."""
+    if recipe_file is not None:
+        loaded = list(recipe.load(Path(recipe_file)).settings())
+        known = [name for name, _ in loaded]
+        for name in names or []:
+            if name not in known:
+                raise LossexportError(f"{recipe_file}: has no op {name!r}; it has: {known}")
+        plan = [(name, given.over(own)) for name, own in loaded if not names or name in names]
+    else:
+        plan = [(name, given) for name in (CATALOG if names is None else names)]
+    # An attribute or dimension that some ops lack is fine, one that all lack is a mistake.
+    ops = [find(name) for name, _ in plan]
+    for kind, wanted, has in (
+        ("attribute", given.attributes, {a.name for op in ops for a in op.attributes}),
+        ("dimension", given.shapes, {dim for op in ops for dim in op.dims}),
+    ):
+        for name in wanted:
+            if name not in has:
+                names_text = ", ".join(sorted(has)) or "none"
+                subject = ops[0].name if len(ops) == 1 else "no op"
+                verb = "it has" if len(ops) == 1 else "they have"
+                raise LossexportError(f"{subject}: unknown {kind} {name!r}; {verb}: {names_text}")
+    if names is not None and given.gradient and not any(op.gradient for op in ops):
+        raise LossexportError(f"{ops[0].name}: has no gradient graph; it is a {ops[0].kind}")
+    for op, (_, settings) in zip(ops, plan, strict=True):
+        known_attributes = {attribute.name for attribute in op.attributes}
+        attributes = {k: v for k, v in settings.attributes.items() if k in known_attributes}
+        ranges = {
+            name: Range.parse(name, str(text))
+            for name, text in settings.shapes.items()
+            if name in op.dims
+        }
+        kinds = (False, True) if settings.gradient and op.gradient else (False,)
+        for precision in settings.precisions or ["fp32"]:
+            for with_gradient in kinds:
+                yield _Job(
+                    Variant.make(op, attributes, precision, with_gradient, ranges),
+                    tuple(settings.formats or ["onnx"]),
+                )
+
+
+def _make(
+    job: _Job, stage: Path, backend: engine.Builder, compute_capabilities: tuple[str, ...]
+) -> list[artifact.Artifact]:
+    # torch is imported with the first trace, not with the module.
+    from lossexport.exporter.onnx_file import OPSET, onnx_bytes
+    from lossexport.parity.quick import check
+
+    variant = job.variant
+    model = onnx_bytes(variant)
+    base = _describe(variant, model, f"{variant.stem}.onnx")
+    check(variant, model, stage)
+    entries = []
+    if "onnx" in job.formats:
+        write_bytes(stage / base.file, model)
+        entries.append(msgspec.structs.replace(base, opset=OPSET))
+    if "engine" in job.formats:
+        shapes = {tensor.name: variant.shape(tensor) for tensor in variant.op.inputs}
+        try:
+            data = engine.build(model, shapes, variant.ranges, backend, compute_capabilities)
+        except LossexportError as error:
+            raise LossexportError(f"{variant.stem}: {error}") from error
+        name = f"{variant.stem}.engine"
+        write_bytes(stage / name, data)
+        entries.append(
+            msgspec.structs.replace(
+                _describe(variant, data, name),
+                builder=backend,
+                builder_version=str(engine.module(backend).__version__),
+                compute_capabilities=list(compute_capabilities),
+                source=sha256(model),
+            )
+        )
+    return entries
+
+
+def _describe(variant: Variant, data: bytes, file: str) -> artifact.Artifact:
+    def info(tensor: Tensor) -> artifact.TensorInfo:
+        shape = list(variant.shape(tensor))
+        return artifact.TensorInfo(tensor.name, variant.numpy_dtype(tensor), shape, tensor.domain)
+
+    tolerances = {
+        tensor.name: variant.op.output_tolerance(tensor.name, variant.precision)
+        for tensor in variant.outputs
+    }
+    return artifact.Artifact(
+        file=file,
+        sha256=sha256(data),
+        size_bytes=len(data),
+        op=variant.op.name,
+        kind="gradient" if variant.gradient else "value",
+        precision=variant.precision,
+        attributes={
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in variant.attributes.items()
+        },
+        inputs=[info(tensor) for tensor in variant.op.inputs],
+        outputs=[info(tensor) for tensor in variant.outputs],
+        tolerance={name: artifact.Tolerance(t.ulp, t.abs, t.why) for name, t in tolerances.items()},
+        profile={
+            name: artifact.Range(size.min, size.opt, size.max)
+            for name, size in variant.dynamic.items()
+        },
+    )
+
+
+def _generator() -> dict[str, str]:
+    packages = ("torch", "onnx", "onnx-ir", "onnxscript")
+    return {"lossexport": __version__} | {name: version(name) for name in packages}

@@ -1,0 +1,111 @@
+"""The cases an artifact is verified with, each named so that it can be replayed."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lossexport.catalog.spec import Arrays
+from lossexport.errors import LossexportError
+from lossexport.exporter.trace import function
+from lossexport.exporter.variant import Variant
+from lossexport.parity.compare import round_to
+
+# Elements of the largest tensor of a case: large enough to leave every vector loop and thread
+# split behind, small enough for a float64 oracle in well under a second.
+_ELEMENTS = 2**18
+_SEEDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Which inputs: the sampler's family, the size of every dynamic dimension, the seed."""
+
+    family: str
+    sizes: tuple[tuple[str, int], ...]
+    seed: int
+
+    def __str__(self) -> str:
+        sizes = ",".join(f"{name}={size}" for name, size in self.sizes)
+        return f"{self.family}:{sizes}:{self.seed}"
+
+    @classmethod
+    def parse(cls, text: str, variant: Variant) -> "Case":
+        """Read what `str` wrote. Raises LossexportError where it does not fit the variant."""
+        match = re.fullmatch(r"(\w+):((?:\w+=\d{1,9}(?:,|(?=:)))*):(\d{1,9})", text)
+        if match is None:
+            raise LossexportError(f"case {text!r}: expected FAMILY:N=SIZE,M=SIZE:SEED")
+        family, sizes, seed = match.groups()
+        if family not in variant.op.samplers:
+            names = ", ".join(variant.op.samplers)
+            raise LossexportError(f"case {text!r}: family {family!r} is not one of {names}")
+        pairs = tuple(
+            (name, int(size))
+            for name, size in (item.split("=") for item in sizes.split(",") if item)
+        )
+        if [name for name, _ in pairs] != list(variant.ranges):
+            raise LossexportError(f"case {text!r}: dimensions must be {', '.join(variant.ranges)}")
+        return cls(family, pairs, int(seed))
+
+    def inputs(self, variant: Variant) -> Arrays:
+        """The inputs in float64 and int64, rounded to what the artifact's types can hold."""
+        key = [self.seed, list(variant.op.samplers).index(self.family), *dict(self.sizes).values()]
+        drawn = variant.op.samplers[self.family](
+            np.random.default_rng(key), dict(self.sizes), variant.attributes
+        )
+        arrays: Arrays = {}
+        for tensor in variant.op.inputs:
+            values = drawn[tensor.name]
+            dtype = variant.numpy_dtype(tensor)
+            if tensor.dtype == "float":
+                if dtype == "float16":  # keep finite what is finite
+                    finite = np.isfinite(values)
+                    values = np.where(finite, np.clip(values, -65504, 65504), values)
+                values = round_to(values, dtype)
+            arrays[tensor.name] = values
+        return arrays
+
+
+def cases(variant: Variant, seeds: int = _SEEDS, elements: int = _ELEMENTS) -> Iterator[Case]:
+    """Every family at every size: 1, small, odd, large and as large as `elements` allows."""
+    for sizes in _sizes(variant, elements):
+        for family in variant.op.samplers:
+            for seed in range(seeds):
+                yield Case(family, tuple(sizes.items()), seed)
+
+
+def _sizes(variant: Variant, elements: int) -> Iterator[dict[str, int]]:
+    names = list(variant.ranges)
+    ladder = (1, 3, 33, 256)
+    seen = []
+    # Rotated, so that every dimension takes every size and no two march in step.
+    plans = [[ladder[(i + k) % len(ladder)] for k in range(len(names))] for i in range(len(ladder))]
+    plans.append([1] * len(names))
+    plans.append([int(elements ** (1 / len(names)))] * len(names))
+    for plan in plans:
+        sizes = {
+            name: min(max(size, variant.ranges[name].min), variant.ranges[name].max)
+            for name, size in zip(names, plan, strict=True)
+        }
+        if sizes not in seen and _largest(variant, sizes) <= elements:
+            seen.append(sizes)
+            yield sizes
+
+
+def _largest(variant: Variant, sizes: dict[str, int]) -> int:
+    known = sizes | {k: v for k, v in variant.attributes.items() if isinstance(v, int)}
+    return max(
+        int(np.prod([dim if isinstance(dim, int) else known[dim] for dim in tensor.shape]))
+        for tensor in (*variant.op.inputs, *variant.outputs)
+    )
+
+
+def oracle(variant: Variant, inputs: Arrays) -> Arrays:
+    """The outputs of eager PyTorch in float64, from the very function that was exported."""
+    tensors = [torch.from_numpy(inputs[tensor.name]) for tensor in variant.op.inputs]
+    results = function(variant)(*tensors)
+    return {
+        tensor.name: result.numpy() for tensor, result in zip(variant.outputs, results, strict=True)
+    }

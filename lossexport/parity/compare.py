@@ -1,0 +1,105 @@
+"""Error of an output against the float64 oracle: absolute, relative and in units in the last place."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lossexport.catalog.spec import Tolerance
+
+# Digits of the significand, smallest normal exponent and largest finite value of a float type.
+_FORMATS = {
+    "float32": (24, -126, float(np.finfo(np.float32).max)),
+    "float16": (11, -14, 65504.0),
+    "bfloat16": (8, -126, (2 - 2**-7) * 2.0**127),
+}
+
+
+def round_to(values: np.ndarray, dtype: str) -> np.ndarray:
+    """`values` (float64) rounded to the nearest number of `dtype`, still in float64."""
+    if dtype == "bfloat16":
+        # Round the significand by hand: numpy has no such type. Subnormals are left out.
+        mantissa, exponent = np.frexp(values)
+        rounded = np.ldexp(np.round(np.ldexp(mantissa, 8)), exponent - 8)
+        return np.where(np.abs(rounded) > _FORMATS[dtype][2], np.copysign(np.inf, values), rounded)
+    with np.errstate(over="ignore"):
+        return values.astype(dtype).astype(np.float64)
+
+
+def spacing(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Distance of neighbouring numbers of `dtype` at the size of `values`."""
+    digits, smallest, _ = _FORMATS[dtype]
+    _, exponent = np.frexp(values)
+    exponent = np.where(values == 0, smallest, exponent - 1)
+    return np.ldexp(1.0, np.maximum(exponent, smallest) - (digits - 1))
+
+
+@dataclass(slots=True)
+class Worst:
+    """The element that used up most of its tolerance, and where it stands."""
+
+    used: float
+    case: str
+    index: tuple[int, ...]
+    expected: float
+    actual: float
+
+
+@dataclass(slots=True)
+class Errors:
+    """Errors of one output over all cases so far."""
+
+    tolerance: Tolerance
+    dtype: str
+    max_abs: float = 0.0
+    max_rel: float = 0.0
+    max_ulp: float = 0.0
+    elements: int = 0
+    breaches: int = 0
+    worst: Worst | None = None
+    _ulps: list[np.ndarray] = field(default_factory=list)
+
+    def add(
+        self, case: str, actual: np.ndarray, expected: np.ndarray, scale: np.ndarray | float
+    ) -> None:
+        """Count the errors of one case. `expected` is float64, of the shape of `actual`."""
+        if self.dtype in ("int64", "bool"):
+            used = np.where(actual == expected, 0.0, np.inf)
+            self._count(case, used, actual, expected)
+            return
+        got = actual.astype(np.float64)
+        limit = _FORMATS[self.dtype][2]
+        # Beyond the range of the type the right answer is infinity.
+        wanted = np.where(np.abs(expected) > limit, np.copysign(np.inf, expected), expected)
+        same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
+        finite = np.isfinite(got) & np.isfinite(wanted)
+        safe = np.where(finite, wanted, 1.0)
+        absolute = np.where(finite, np.abs(np.where(finite, got, 1.0) - safe), np.inf)
+        absolute[same] = 0.0
+        ulp = absolute / spacing(safe, self.dtype)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # Of an expected 0 no error is relative.
+            relative = np.where((absolute == 0) | (safe == 0), 0.0, absolute / np.abs(safe))
+            by_abs = absolute / (self.tolerance.abs * np.broadcast_to(scale, absolute.shape))
+        by_abs[same] = 0.0
+        used = np.fmin(ulp / self.tolerance.ulp, by_abs)
+        if absolute.size:
+            self.max_abs = max(self.max_abs, float(absolute.max()))
+            self.max_rel = max(self.max_rel, float(relative.max()))
+            self.max_ulp = max(self.max_ulp, float(ulp.max()))
+        self._ulps.append(ulp.ravel().astype(np.float32))
+        self._count(case, used, got, wanted)
+
+    def _count(self, case: str, used: np.ndarray, actual: np.ndarray, expected: np.ndarray) -> None:
+        self.elements += used.size
+        self.breaches += int((used > 1).sum())
+        if used.size == 0:
+            return
+        at = tuple(int(i) for i in np.unravel_index(int(used.argmax()), used.shape))
+        if self.worst is None or used[at] > self.worst.used:
+            self.worst = Worst(float(used[at]), case, at, float(expected[at]), float(actual[at]))
+
+    @property
+    def p999_ulp(self) -> float:
+        """99.9th percentile of the ULP errors."""
+        ulps = np.concatenate(self._ulps) if self._ulps else np.zeros(0)
+        return float(np.quantile(ulps, 0.999, method="higher")) if ulps.size else 0.0

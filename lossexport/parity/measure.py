@@ -1,0 +1,70 @@
+"""Run a session against the float64 oracle and measure every output."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from lossexport.catalog.spec import Arrays
+from lossexport.errors import CheckFailedError
+from lossexport.exporter.variant import Variant
+from lossexport.parity.cases import Case, oracle
+from lossexport.parity.compare import Errors
+from lossexport.runtime import Session
+
+
+def feed(variant: Variant, inputs: Arrays) -> Arrays:
+    """The inputs in the artifact's own types."""
+    return {
+        tensor.name: inputs[tensor.name].astype(_numpy(variant.numpy_dtype(tensor)))
+        for tensor in variant.op.inputs
+    }
+
+
+def _numpy(name: str) -> np.dtype:
+    if name != "bfloat16":
+        return np.dtype(name)
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+def check_interface(variant: Variant, session: Session) -> None:
+    """Raise CheckFailedError where names, types or shapes are not those of the catalogue."""
+    for kind, tensors, found in (
+        ("input", variant.op.inputs, session.inputs),
+        ("output", variant.outputs, session.outputs),
+    ):
+        wanted = [(t.name, variant.numpy_dtype(t), list(variant.shape(t))) for t in tensors]
+        actual = [(info.name, info.dtype, list(info.shape)) for info in found]
+        if wanted != actual:
+            raise CheckFailedError(
+                f"{session.path}: {kind}s are {actual}, the catalogue's are {wanted}"
+            )
+
+
+def measure(variant: Variant, session: Session, cases: Iterable[Case]) -> dict[str, Errors]:
+    """Errors of every output over the cases."""
+    errors = {
+        tensor.name: Errors(
+            variant.op.output_tolerance(tensor.name, variant.precision),
+            variant.numpy_dtype(tensor),
+        )
+        for tensor in variant.outputs
+    }
+    for case in cases:
+        inputs = case.inputs(variant)
+        expected = oracle(variant, inputs)
+        actual = session(**feed(variant, inputs))
+        for name, error in errors.items():
+            with np.errstate(all="ignore"):  # a scale of NaN belongs to a NaN expected
+                scale = variant.op.scale(name, inputs, variant.attributes)
+            if np.ndim(scale) > np.ndim(expected[name]):
+                scale = _reduced(scale, variant.attributes["reduction"])
+            error.add(str(case), actual[name], expected[name], scale)
+    return errors
+
+
+def _reduced(scale: np.ndarray | float, reduction: str) -> float:
+    """The scale of a sum or mean: that of its terms, added or averaged."""
+    total = float(np.sum(scale))
+    return total if reduction == "sum" else total / max(np.size(scale), 1)

@@ -1,0 +1,116 @@
+"""A parity report as a table, as JSON and as one HTML page."""
+
+import json
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+
+from lossexport import __version__
+from lossexport.artifact import BackendParity
+from lossexport.parity.verify import FileReport, Report
+
+COLUMNS = (
+    *("artifact", "backend", "status", "output"),
+    *("cases", "max abs", "max rel", "p99.9 ULP", "max ULP", "of tolerance"),
+)
+NUMBERS = 6
+_NOT_RUN = "not run here"
+
+
+def status(file: FileReport, result: BackendParity) -> str:
+    """The verdict in words: an engine that cannot run here was still built."""
+    if result.status != _NOT_RUN:
+        return result.status
+    return f"built, {_NOT_RUN}" if file.path.suffix == ".engine" else _NOT_RUN
+
+
+def rows(report: Report) -> list[tuple[str, ...]]:
+    """One row an output and backend that ran, one a backend that did not."""
+    found: list[tuple[str, ...]] = []
+    for file in report.files:
+        for result in file.results:
+            head = (file.path.name, result.backend, status(file, result))
+            if not result.outputs:
+                found.append((*head, result.reason or "", *[""] * NUMBERS))
+            for name, errors in result.outputs.items():
+                used = errors["tolerance_used"]
+                found.append(
+                    (
+                        *(*head, name, str(result.cases)),
+                        *(_number(errors[key]) for key in ("max_abs", "max_rel")),
+                        *(_number(errors[key]) for key in ("p999_ulp", "max_ulp")),
+                        "beyond" if used is None else f"{100 * used:.0f} %",
+                    )
+                )
+    return found
+
+
+def _number(value: float | None) -> str:
+    return "inf" if value is None else f"{value:.3g}"
+
+
+def verdict(report: Report) -> str:
+    """One line that counts, and one for each breach with the case that replays it."""
+    results = [(file, result) for file in report.files for result in file.results]
+    counts = {
+        name: sum(result.status == name for _, result in results)
+        for name in ("passed", "failed", _NOT_RUN)
+    }
+    lines = [", ".join(f"{count} {name}" for name, count in counts.items())]
+    for file, result in results:
+        if result.status == "failed":
+            lines.append(f"FAILED {file.path} on {result.backend}: {result.reason}")
+        if result.status == "failed" and result.worst is not None:
+            errors = result.outputs[result.worst.output]
+            lines.append(
+                f"  {result.worst.output}{result.worst.index} is {errors['worst_actual']}, expected "
+                f"{errors['worst_expected']}; lossexport verify {file.path} --replay "
+                f"'{result.worst.case}'"
+            )
+    return "\n".join(lines)
+
+
+def data(report: Report) -> dict[str, Any]:
+    """The report as plain data."""
+    return {
+        "schema_version": 1,
+        "lossexport": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "passed": report.passed,
+        "artifacts": [
+            {
+                "path": str(file.path),
+                "op": file.variant.op.name,
+                "kind": "gradient" if file.variant.gradient else "value",
+                "precision": file.variant.precision,
+                "attributes": dict(file.variant.attributes),
+                "tolerance": {
+                    tensor.name: {"ulp": t.ulp, "abs": t.abs, "why": t.why}
+                    for tensor in file.variant.outputs
+                    for t in [file.variant.op.output_tolerance(tensor.name, file.variant.precision)]
+                },
+                "backends": [
+                    {**msgspec.to_builtins(result), "status": status(file, result)}
+                    for result in file.results
+                ],
+            }
+            for file in report.files
+        ],
+    }
+
+
+def json_text(report: Report) -> str:
+    """The report as JSON."""
+    return json.dumps(data(report), indent=2) + "\n"
+
+
+def html_page(report: Report) -> str:
+    """The report as one self-contained page."""
+    import jinja2
+
+    template = files("lossexport.parity").joinpath("report.html.j2").read_text("utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["number"] = _number
+    return environment.from_string(template).render(data(report), verdict=verdict(report))

@@ -1,0 +1,229 @@
+"""`verify`: every artifact against eager PyTorch in float64, on every backend of this machine."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from lossexport import artifact
+from lossexport.artifact import BackendParity
+from lossexport.catalog import find
+from lossexport.catalog.spec import PRECISIONS, Precision
+from lossexport.errors import CheckFailedError, LossexportError
+from lossexport.exporter.run import Progress
+from lossexport.exporter.variant import Range, Variant
+from lossexport.files import read_bytes
+from lossexport.parity.cases import Case, cases
+from lossexport.parity.compare import Errors
+from lossexport.parity.measure import check_interface, measure
+from lossexport.runtime import available, load
+from lossexport.runtime.backends import MAX_BYTES
+from lossexport.runtime.onnx_guard import check_model
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """One artifact and how each backend fared on it."""
+
+    path: Path
+    variant: Variant
+    results: tuple[BackendParity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `verify` found."""
+
+    files: tuple[FileReport, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no backend breached a tolerance. What could not run here did not pass."""
+        return all(result.status != "failed" for file in self.files for result in file.results)
+
+
+def verify(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    replay: str | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Verify `.onnx` and `.engine` files, or all files that the manifest of a folder lists.
+
+    Each runs on every backend that this machine has; the others are reported "not run here". With
+    `replay` only that case ("FAMILY:N=SIZE:SEED") runs. Otherwise the results are stored in the
+    manifest beside the file. Raises LossexportError on a file that cannot be used.
+    """
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    files = [file for path in given for file in _files(Path(path))]
+    reports = []
+    for index, path in enumerate(files):
+        if progress:
+            progress(index, len(files), path.name)
+        reports.append(_verify_file(path, replay))
+    if progress:
+        progress(len(files), len(files), "done")
+    if replay is None:
+        _store(reports)
+    return Report(tuple(reports))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    manifest = artifact.load_manifest(path)
+    if manifest is None:
+        raise LossexportError(f"{path}: has no manifest.json")
+    if not manifest.artifacts:
+        raise LossexportError(f"{path / artifact.MANIFEST_NAME}: lists no artifacts")
+    for entry in manifest.artifacts:
+        yield path / entry.file
+
+
+def _verify_file(path: Path, replay: str | None) -> FileReport:
+    variant, entry = identify(path)
+    wanted = [Case.parse(replay, variant)] if replay else None
+    if path.suffix == ".engine":
+        assert entry is not None  # identify refuses an engine that no manifest lists
+        return FileReport(path, variant, (_run(path, variant, entry.builder or "", "cpu", wanted),))
+    results = (
+        _run(path, variant, "ort", "cpu", wanted),
+        _run(path, variant, "ort", "cuda", wanted),
+    )
+    return FileReport(path, variant, results)
+
+
+def _run(
+    path: Path, variant: Variant, backend: str, provider: str, wanted: list[Case] | None
+) -> BackendParity:
+    label = f"{backend}-{provider}" if backend == "ort" else backend
+    here = available()[backend]
+    version = here.version or "unknown"
+    reason = here.reason
+    if backend == "ort" and provider == "cuda" and here.runs:
+        if "CUDAExecutionProvider" not in here.providers:
+            reason = "this onnxruntime has no CUDA provider"
+    if reason is not None or not here.runs:
+        return BackendParity(label, version, "not run here", reason)
+    chosen = list(cases(variant)) if wanted is None else wanted
+    try:
+        session = load(path, backend, provider=provider)
+        check_interface(variant, session)
+        errors = measure(variant, session, chosen)
+    except CheckFailedError as error:
+        return BackendParity(label, version, "failed", str(error))
+    except LossexportError as error:
+        # A broken file is the user's input; a backend that cannot hold a sound file has failed.
+        if backend == "ort" and provider == "cpu":
+            raise
+        return BackendParity(label, version, "failed", str(error))
+    return _summary(label, version, len(chosen), errors)
+
+
+def _summary(label: str, version: str, count: int, errors: dict[str, Errors]) -> BackendParity:
+    name, worst = max(
+        ((name, error.worst) for name, error in errors.items() if error.worst is not None),
+        key=lambda item: item[1].used,
+    )
+    failed = sorted(name for name, error in errors.items() if error.breaches)
+    return BackendParity(
+        backend=label,
+        backend_version=version,
+        status="failed" if failed else "passed",
+        reason=f"{', '.join(failed)} beyond tolerance" if failed else None,
+        cases=count,
+        outputs={
+            name: {
+                "elements": error.elements,
+                "breaches": error.breaches,
+                "max_abs": _finite(error.max_abs),
+                "max_rel": _finite(error.max_rel),
+                "max_ulp": _finite(error.max_ulp),
+                "p999_ulp": _finite(error.p999_ulp),
+                "tolerance_used": _finite(error.worst.used) if error.worst else 0.0,
+                "worst_expected": _finite(error.worst.expected) if error.worst else None,
+                "worst_actual": _finite(error.worst.actual) if error.worst else None,
+            }
+            for name, error in errors.items()
+        },
+        worst=artifact.Worst(
+            seed=int(worst.case.rsplit(":", 1)[1]),
+            case=worst.case,
+            output=name,
+            index=list(worst.index),
+        ),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def identify(path: Path) -> tuple[Variant, artifact.Artifact | None]:
+    """What a file is: from the manifest beside it, or from an `.onnx` file's own metadata."""
+    manifest = artifact.load_manifest(path.parent)
+    entry = artifact.find(manifest, path.name) if manifest else None
+    if entry is not None:
+        fixed = {
+            dim: size
+            for tensor, info in zip(find(entry.op).inputs, entry.inputs, strict=False)
+            for dim, size in zip(tensor.shape, info.shape, strict=False)
+            if isinstance(dim, str) and isinstance(size, int) and dim in find(entry.op).dims
+        }
+        ranges = {n: Range(s, s, s) for n, s in fixed.items()} | {
+            name: Range(size.min, size.opt, size.max) for name, size in entry.profile.items()
+        }
+        gradient = entry.kind == "gradient"
+        return Variant.make(
+            find(entry.op), entry.attributes, entry.precision, gradient, ranges
+        ), entry
+    if path.suffix == ".engine":
+        raise LossexportError(f"{path}: no manifest.json beside it lists it, so it is not trusted")
+    if path.suffix != ".onnx":
+        raise LossexportError(f"{path}: suffix {path.suffix!r}, expected .onnx or .engine")
+    return _from_metadata(path), None
+
+
+def _from_metadata(path: Path) -> Variant:
+    metadata = check_model(read_bytes(path, MAX_BYTES), str(path)).metadata
+    try:
+        name, kind = metadata["lossexport.op"], metadata["lossexport.kind"]
+        precision = metadata["lossexport.precision"]
+        attributes: Any = json.loads(metadata["lossexport.attributes"])
+    except KeyError as error:
+        raise LossexportError(f"{path}: metadata has no {error}: not written by us") from error
+    except ValueError as error:
+        raise LossexportError(f"{path}: metadata lossexport.attributes: {error}") from error
+    if precision not in PRECISIONS or not isinstance(attributes, dict):
+        raise LossexportError(f"{path}: metadata lossexport.precision={precision!r} is unknown")
+    op = find(name)
+    ranges = {}
+    for tensor, info in zip(op.inputs, load(path, "ort").inputs, strict=False):
+        for dim, size in zip(tensor.shape, info.shape, strict=False):
+            if isinstance(dim, str) and isinstance(size, int) and dim in op.dims:
+                ranges[dim] = Range(size, size, size)
+    return Variant.make(op, attributes, cast(Precision, precision), kind == "gradient", ranges)
+
+
+def _store(reports: Iterable[FileReport]) -> None:
+    """Put the results into the manifests that list the files."""
+    by_folder: dict[Path, dict[str, FileReport]] = {}
+    for report in reports:
+        by_folder.setdefault(report.path.parent, {})[report.path.name] = report
+    for folder, files in by_folder.items():
+        manifest = artifact.load_manifest(folder)
+        if manifest is None:
+            continue
+        entries = [
+            msgspec.structs.replace(entry, parity=list(files[entry.file].results))
+            if entry.file in files
+            else entry
+            for entry in manifest.artifacts
+        ]
+        if entries != manifest.artifacts:
+            artifact.save_manifest(folder, msgspec.structs.replace(manifest, artifacts=entries))

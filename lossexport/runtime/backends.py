@@ -1,0 +1,157 @@
+"""Which backends there are, which can run here, and `load`."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from lossexport.errors import LossexportError
+from lossexport.files import read_bytes, sha256
+from lossexport.runtime.session import Session
+
+if TYPE_CHECKING:
+    from lossexport.artifact import Artifact
+
+BACKENDS = {
+    "ort": "lossexport.runtime.ort",
+    "tensorrt": "lossexport.runtime.trt",
+    "rtx": "lossexport.runtime.trt",
+}
+"""Backend name -> module, the preferred one first among those that run the same files."""
+
+NAMES = ("native", "ort", "tensorrt", "rtx")
+"""Every name that `load` knows, whether this release has the backend or not."""
+
+MAX_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a backend can run on this machine; if not why, and the command that mends it."""
+
+    backend: str
+    runs: bool
+    version: str | None = None
+    reason: str | None = None
+    fix: str | None = None
+    providers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file as read once: what was checked is what the runtime gets."""
+
+    path: Path
+    data: bytes
+    artifact: "Artifact | None"
+
+
+class _Backend(Protocol):
+    SUFFIX: str
+
+    def availability(self, backend: str) -> Availability: ...
+
+    def open_session(self, source: Source, backend: str, provider: str) -> Session: ...
+
+
+def load(
+    path: str | Path,
+    backend: str | None = None,
+    *,
+    provider: str = "cpu",
+    max_bytes: int = MAX_BYTES,
+) -> Session:
+    """Load an `.onnx` or `.engine` file of at most `max_bytes`.
+
+    `backend` is one of NAMES; None picks the best that can run the file. `provider` is `cpu` or
+    `cuda`, for onnxruntime; engines run on the GPU. Where a `manifest.json` beside the file lists
+    it, its hash must be right; an engine, which is native code, must be listed.
+    Raises LossexportError on a file or backend that cannot be used, saying why.
+    """
+    path = Path(path)
+    if backend is not None and backend not in NAMES:
+        raise LossexportError(f"backend {backend!r}: not one of {', '.join(NAMES)}")
+    if backend is not None and backend not in BACKENDS:
+        raise LossexportError(f"backend {backend!r} is not installed")
+    usable = [name for name in BACKENDS if path.suffix == _module(name).SUFFIX]
+    if not usable:
+        raise LossexportError(f"{path}: suffix {path.suffix!r}, expected .onnx or .engine")
+    if backend is not None and backend not in usable:
+        raise LossexportError(
+            f"{path}: backend {backend!r} runs {_module(backend).SUFFIX} files, not {path.suffix}"
+        )
+    data = read_bytes(path, max_bytes)
+    source = Source(path, data, _listed(path, data))
+    if path.suffix == ".engine" and source.artifact is None:
+        raise LossexportError(
+            f"{path}: refused, no manifest.json beside it lists this engine: an engine is native "
+            "code, and runs only where its hash is known"
+        )
+    name = backend or _best(source, usable)
+    return _module(name).open_session(source, name, provider)
+
+
+def available() -> dict[str, Availability]:
+    """For every backend of NAMES whether it can run here."""
+    return {
+        name: _module(name).availability(name)
+        if name in BACKENDS
+        else Availability(name, runs=False, reason="not installed")
+        for name in NAMES
+    }
+
+
+def installed_version(*distributions: str) -> str | None:
+    """The version of the first of `distributions` that is installed."""
+    from importlib import metadata
+
+    for name in distributions:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def has_module(name: str) -> bool:
+    """Whether module `name` is there, without importing it."""
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # a package above it is missing
+        return False
+
+
+def one_line(error: object) -> str:
+    """A runtime's message on one line, cut at 300 characters."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def _module(backend: str) -> _Backend:
+    return cast(_Backend, import_module(BACKENDS[backend]))
+
+
+def _listed(path: Path, data: bytes) -> "Artifact | None":
+    """The manifest's entry of the file, its hash compared."""
+    if not (path.parent / "manifest.json").exists():
+        return None
+    from lossexport.artifact import find, load_manifest
+
+    manifest = load_manifest(path.parent)
+    artifact = find(manifest, path.name) if manifest else None
+    if artifact is not None and artifact.sha256 != (actual := sha256(data)):
+        raise LossexportError(f"{path}: sha256 {actual}, manifest.json says {artifact.sha256}")
+    return artifact
+
+
+def _best(source: Source, usable: list[str]) -> str:
+    """The backend that built the file, or else the first of `usable` that can run."""
+    if source.artifact is not None and source.artifact.builder in usable:
+        return source.artifact.builder
+    found = [_module(name).availability(name) for name in usable]
+    for one in found:
+        if one.runs:
+            return one.backend
+    first = found[0]
+    raise LossexportError(f"{source.path}: cannot run here: {first.reason}; {first.fix}")

@@ -1,0 +1,128 @@
+"""The onnxruntime backend, on the CPU or a CUDA GPU."""
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from lossexport.errors import LossexportError
+from lossexport.runtime.backends import Availability, Source, one_line
+from lossexport.runtime.cuda import driver
+from lossexport.runtime.onnx_guard import check_model
+from lossexport.runtime.session import Array, Session, TensorInfo
+
+SUFFIX = ".onnx"
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+PROVIDERS = {"cpu": _CPU, "cuda": _CUDA}
+
+_BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
+_DTYPES = {"float": "float32", "double": "float64"}
+
+
+def availability(backend: str = "ort") -> Availability:
+    """Whether onnxruntime can be imported, and the execution providers that can run here."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime"
+        return Availability(
+            backend,
+            runs=False,
+            reason="onnxruntime is not installed" if missing else one_line(error),
+            fix='pip install "lossexport[cpu]"',
+        )
+    built = onnxruntime.get_available_providers()
+    providers = [name for name in (_CUDA, _CPU) if name in built]
+    if _CUDA in providers and driver().reason is not None:
+        providers.remove(_CUDA)
+    return Availability(
+        backend, runs=True, version=onnxruntime.__version__, providers=tuple(providers)
+    )
+
+
+def open_session(source: Source, backend: str, provider: str) -> Session:
+    """Guard the model, then hand the same bytes to onnxruntime."""
+    if provider not in PROVIDERS:
+        raise LossexportError(f"provider {provider!r}: not one of {', '.join(PROVIDERS)}")
+    here = availability(backend)
+    if not here.runs:
+        raise LossexportError(f"{source.path}: cannot run here: {here.reason}; {here.fix}")
+    if PROVIDERS[provider] not in here.providers:
+        raise LossexportError(
+            f"{source.path}: onnxruntime {here.version} cannot run {PROVIDERS[provider]} here: "
+            f"{driver().reason or 'it was built without'}; lossexport doctor says more"
+        )
+    check_model(source.data, str(source.path))
+    return OrtSession(source, backend, PROVIDERS[provider])
+
+
+class OrtSession(Session):
+    """An onnxruntime session on one execution provider, which runs every node or none."""
+
+    def __init__(self, source: Source, backend: str, provider: str) -> None:
+        """Raises LossexportError where onnxruntime refuses the model or the provider."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # errors come as exceptions
+        # Otherwise bytes made to look like onnxruntime's own format pass by the ONNX guard.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
+        if provider == _CUDA:
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+            onnxruntime.preload_dlls()
+        try:
+            self._session = onnxruntime.InferenceSession(source.data, options, [provider])
+        except Exception as error:  # onnxruntime's errors share no base of their own
+            raise LossexportError(f"{source.path}: onnxruntime: {one_line(error)}") from error
+        providers = tuple(self._session.get_providers())
+        if provider not in providers:
+            raise LossexportError(
+                f"{source.path}: onnxruntime fell back from {provider} to {', '.join(providers)}"
+            )
+        super().__init__(
+            source.path,
+            backend,
+            providers,
+            tuple(_info(node) for node in self._session.get_inputs()),
+            tuple(_info(node) for node in self._session.get_outputs()),
+        )
+        self._names = [info.name for info in self.outputs]
+        self._bits = any(info.dtype == "bfloat16" for info in (*self.inputs, *self.outputs))
+
+    def _run(self, arrays: dict[str, Array]) -> dict[str, Array]:
+        try:
+            found = self._run_bits(arrays) if self._bits else self._session.run(self._names, arrays)
+        except Exception as error:  # see above
+            self._refuse(f"onnxruntime: {one_line(error)}")
+        return dict(zip(self._names, found, strict=True))
+
+    def _run_bits(self, arrays: dict[str, Array]) -> list[Array]:
+        """Run with bfloat16, which onnxruntime neither takes from nor gives to numpy."""
+        from onnxruntime import OrtValue
+
+        values = {
+            info.name: OrtValue.ortvalue_from_numpy_with_onnx_type(arrays[info.name], _BFLOAT16)
+            if info.dtype == "bfloat16"
+            else OrtValue.ortvalue_from_numpy(arrays[info.name])
+            for info in self.inputs
+        }
+        found = self._session.run_with_ort_values(self._names, values)
+        return [
+            _bits(value) if info.dtype == "bfloat16" else value.numpy()
+            for info, value in zip(self.outputs, found, strict=True)
+        ]
+
+
+def _bits(value: Any) -> Array:
+    """A copy of a bfloat16 tensor in host memory, as uint16."""
+    array = np.empty(value.shape(), np.uint16)
+    if array.size:
+        ctypes.memmove(array.ctypes.data, value.data_ptr(), array.nbytes)
+    return array
+
+
+def _info(node: Any) -> TensorInfo:
+    """onnxruntime's `tensor(float)` and dimensions (None: without a name) as ours."""
+    dtype = node.type.removeprefix("tensor(").removesuffix(")")
+    shape = tuple("?" if dim is None else dim for dim in node.shape)
+    return TensorInfo(node.name, _DTYPES.get(dtype, dtype), shape)

@@ -1,0 +1,163 @@
+"""Average precision and recall by the COCO protocol, equal to pycocotools' COCOeval for boxes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lossexport.scoring.boxset import Bool, Dataset, Float64, Int8, Int32, Int64
+from lossexport.scoring.pairs import Order, Pairs, assign, cap
+
+THRESHOLDS: Float64 = np.linspace(0.5, 0.95, 10)
+RECALLS: Float64 = np.linspace(0.0, 1.0, 101)
+AREAS: Float64 = np.array([[0, 1e5**2], [0, 32**2], [32**2, 96**2], [96**2, 1e5**2]], np.float64)
+"""Smallest and largest area of: all, small, medium, large."""
+MAX_DETECTIONS = (1, 10, 100)
+NAMES = (
+    *("AP", "AP50", "AP75", "APs", "APm", "APl"),
+    *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
+)
+
+_TRUE, _IGNORED = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class CocoResult:
+    """What the evaluation found; -1 stands for "no reference of this kind"."""
+
+    values: dict[str, float]
+    """The twelve numbers of COCO, by `NAMES`."""
+    precision: Float64
+    """[10,101] precision at each threshold and recall, mean over categories; -1 without any."""
+    category_ap: Float64
+    """[K,10] average precision of each category at each threshold, all areas."""
+
+
+def evaluate(data: Dataset, order: Order, pairs: Pairs) -> CocoResult:
+    """Evaluate; `pairs` holds at least every pair of an overlap of 0.5 or more."""
+    references = data.references
+    area = references.area[order.ref]
+    crowd = references.ignored[order.ref]
+    outside = (area[:, None] < AREAS[:, 0]) | (area[:, None] > AREAS[:, 1])
+    ignored = outside | crowd[:, None]
+    counted = order.rank < MAX_DETECTIONS[-1]
+    kept = pairs.at_least(cap(THRESHOLDS[0]), counted)
+    place, outcome = _outcomes(kept, order, crowd, ignored, references.zero_id[order.ref])
+
+    categories = len(data.categories)
+    ref_category = references.category[order.ref]
+    # [A,K] references that count.
+    positives = np.stack(
+        [np.bincount(ref_category[~column], minlength=categories) for column in ignored.T]
+    )
+    category = data.predictions.category[order.pred]
+    recall = _recall(outcome == _TRUE, order.rank[place], category[place], positives)
+
+    # From here on predictions go by category and falling score; equal scores keep the order of
+    # images.
+    ranked = np.flatnonzero(counted)
+    score = data.predictions.score[order.pred]
+    ranked = ranked[np.lexsort((-score[ranked], category[ranked]))]
+    position = np.full(len(category), -1)
+    position[ranked] = np.arange(len(ranked))
+    box = data.predictions.box[order.pred[ranked]]
+    size = box[:, 2] * box[:, 3]
+    inside = (size[:, None] >= AREAS[:, 0]) & (size[:, None] <= AREAS[:, 1])
+    by_position = np.argsort(position[place])
+    place, outcome = position[place[by_position]], outcome[by_position]
+
+    precision = np.full((categories, len(AREAS), len(THRESHOLDS)), -1.0)
+    curve = np.zeros((len(THRESHOLDS), len(RECALLS)))
+    bounds = np.searchsorted(category[ranked], np.arange(categories + 1))
+    cuts = np.searchsorted(place, bounds)
+    for k in range(categories):
+        rows, found = slice(bounds[k], bounds[k + 1]), slice(cuts[k], cuts[k + 1])
+        for a in range(len(AREAS)):
+            if not positives[a, k]:
+                continue
+            curves = _precision(
+                outcome[found, a], place[found] - bounds[k], inside[rows, a], int(positives[a, k])
+            )
+            precision[k, a] = curves.mean(axis=1)
+            if a == 0:
+                curve += curves
+    present = int(np.count_nonzero(positives[0]))
+    curve = curve / present if present else np.full_like(curve, -1.0)
+    return CocoResult(_summary(precision, recall), curve, precision[:, 0])
+
+
+def _outcomes(
+    pairs: Pairs, order: Order, crowd: Bool, ignored: Bool, zero_id: Bool
+) -> tuple[Int64, Int8]:
+    """Places [C] of the predictions with a pair, and for each int8 [C,A,T]: true, ignored or 0."""
+    places: list[Int64] = [np.empty(0, np.int64)]
+    shape = (0, len(AREAS), len(THRESHOLDS))
+    outcomes = [np.empty(shape, np.int8)]
+    thresholds = np.array([cap(t) for t in THRESHOLDS])
+    for place, winner in assign(pairs, order, crowd, ignored, thresholds):
+        ref = pairs.ref[winner]
+        is_ignored = ignored[ref, np.arange(len(AREAS))[:, None]]
+        # pycocotools stores the matched annotation's id where 0 means "no match".
+        outcome = np.where(is_ignored, _IGNORED, np.where(zero_id[ref], 0, _TRUE))
+        places.append(place)
+        outcomes.append(np.where(winner >= 0, outcome, 0).astype(np.int8))
+    return np.concatenate(places), np.concatenate(outcomes)
+
+
+def _recall(true: Bool, rank: Int64, category: Int32, positives: Int64) -> Float64:
+    """Recall [M,A,K,T] with the first 1, 10 and 100 predictions of each image; -1 undefined."""
+    areas, categories = positives.shape
+    recall = np.full((len(MAX_DETECTIONS), areas, categories, len(THRESHOLDS)), -1.0)
+    for m, most in enumerate(MAX_DETECTIONS):
+        hits = np.zeros((categories, areas, len(THRESHOLDS)))
+        first = rank < most
+        np.add.at(hits, category[first], true[first])
+        np.divide(
+            hits.transpose(1, 0, 2),
+            positives[:, :, None],
+            out=recall[m],
+            where=positives[:, :, None] > 0,
+        )
+    return recall
+
+
+def _precision(
+    outcome: Int8,
+    place: Int64,
+    inside: Bool,
+    positives: int,
+) -> Float64:
+    """Precision [T,101] of one category and area at the COCO recalls.
+
+    `inside` [n] tells which predictions, best first, count as false when nothing matches;
+    `outcome` [c,T] is that of the predictions at `place` [c], which have a pair.
+    """
+    false_before = np.cumsum(inside)[place] if len(place) else np.zeros(0, np.int64)
+    true = outcome == _TRUE
+    spared = np.cumsum(inside[place][:, None] & (outcome != 0), axis=0)
+    false = (false_before[:, None] - spared).astype(np.float64)
+    hits = np.cumsum(true, axis=0).astype(np.float64)
+    precision = hits / (false + hits + np.spacing(1))
+    # The recall after k hits is k / positives, so only hits can be where a recall is reached.
+    needed = np.searchsorted(np.arange(positives + 1) / positives, RECALLS, "left")
+    needed = np.maximum(needed, 1)
+    curves = np.zeros((len(THRESHOLDS), len(RECALLS)))
+    for t in range(len(THRESHOLDS)):
+        at_hits = precision[true[:, t], t]
+        envelope = np.maximum.accumulate(at_hits[::-1])[::-1]
+        reached = needed <= len(envelope)
+        curves[t, reached] = envelope[needed[reached] - 1]
+    return curves
+
+
+def _summary(precision: Float64, recall: Float64) -> dict[str, float]:
+    """Average `precision` [K,A,T] and `recall` [M,A,K,T] into the twelve numbers."""
+    numbers = [
+        precision[:, 0],
+        precision[:, 0, 0],
+        precision[:, 0, 5],
+        *(precision[:, a] for a in (1, 2, 3)),
+        *(recall[m, 0] for m in (0, 1, 2)),
+        *(recall[2, a] for a in (1, 2, 3)),
+    ]
+    means = [float(n[n > -1].mean()) if np.any(n > -1) else -1.0 for n in numbers]
+    return dict(zip(NAMES, means, strict=True))

@@ -1,0 +1,102 @@
+"""The whole of a scoring run, from two inputs to three files."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lossexport.errors import LossexportError
+from lossexport.scoring import coco_ap, formats, matching, pairs
+from lossexport.scoring.boxset import Dataset, Float32
+from lossexport.scoring.gates import check_names
+from lossexport.scoring.metrics import BoxQuality
+from lossexport.scoring.outputs import appear_together, check_folder
+from lossexport.scoring.progress import Progress, follow
+from lossexport.scoring.summary import summarize
+
+SUMMARY, BOXES, REPORT = "summary.json", "boxes.parquet", "report.html"
+
+
+def score(
+    pred: str | os.PathLike[str],
+    ref: str | os.PathLike[str],
+    *,
+    format: str = "coco",
+    iou_threshold: float = 0.5,
+    backend: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    fail_below: Mapping[str, float] | None = None,
+    progress: bool | Progress = False,
+) -> dict[str, Any]:
+    """Score predictions against references and return the summary.
+
+    `pred` and `ref` are files (`coco`, `mot`) or folders (`yolo`, `voc`). Boxes are matched at
+    `iou_threshold`, in (0, 1]; AP and AR follow the COCO protocol whatever the threshold. IoU,
+    GIoU, DIoU and CIoU of the matched pairs are computed by the exported artifacts on `backend`
+    (None: the best one here). With `out`, the folder gets `summary.json`, `boxes.parquet` and
+    `report.html`, all or none of them.
+
+    `fail_below` maps names of numbers (`AP50`, `iou_mean`, `recall`, ...) to the least that passes;
+    what fails stands in the summary's `gate_failures`, one sentence each, and raises nothing.
+    `progress` shows a bar on a terminal when the run takes more than two seconds, or is a function
+    called with the step's name and the part of it that is done.
+
+    Raises LossexportError on a bad argument or input, naming the file, the field and the value.
+    """
+    gates = {name: float(bound) for name, bound in (fail_below or {}).items()}
+    check_names(gates)
+    if not 0 < iou_threshold <= 1:
+        raise LossexportError(f"IoU threshold is {iou_threshold}: above 0 and at most 1 is expected")
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        check_folder(folder)
+    measure = BoxQuality(backend)
+    settings = {"format": format, "iou_threshold": float(iou_threshold)}
+
+    with follow(progress) as tell:
+        data = formats.read(Path(pred), Path(ref), format, lambda step: partial(tell, step))
+        tell("matching", 0.0)
+        order = pairs.sort_boxes(data)
+        least = min(pairs.cap(iou_threshold), float(coco_ap.THRESHOLDS[0]))
+        found = pairs.find_pairs(data, order, least)
+        coco = coco_ap.evaluate(data, order, found)
+        tell("matching", 0.8)
+        result = matching.match(data, order, found, iou_threshold)
+        tell("matching", 1.0)
+        taken, refs = result.pairs()
+        quality = measure(
+            matching.corners(data.predictions.box[taken]),
+            matching.corners(data.references.box[refs]),
+            partial(tell, "box quality"),
+        )
+        summary = summarize(data, result, quality, coco, settings, measure.backend, gates)
+        if folder is not None:
+            tell("writing", 0.0)
+            _write(folder, summary, data, result, quality, coco, partial(tell, "writing"))
+    return summary
+
+
+def _write(
+    folder: Path,
+    summary: Mapping[str, Any],
+    data: Dataset,
+    result: matching.Matching,
+    quality: Mapping[str, Float32],
+    coco: coco_ap.CocoResult,
+    advance: Callable[[float], None],
+) -> None:
+    # Only a run that writes pays for the imports of pyarrow and jinja2.
+    from lossexport.scoring.parquet import write_boxes
+    from lossexport.scoring.report import render
+
+    with appear_together(folder) as stage:
+        text = json.dumps(summary, indent=2, allow_nan=False)
+        (stage / SUMMARY).write_text(text + "\n", encoding="utf-8")
+        advance(0.1)
+        write_boxes(stage / BOXES, data, result, quality)
+        advance(0.8)
+        report = render(summary, data, result, quality, coco)
+        (stage / REPORT).write_text(report, encoding="utf-8", errors="replace")
+        advance(1.0)

@@ -1,0 +1,112 @@
+"""The numbers of a scoring run, as `summary.json` holds them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lossexport.scoring.boxset import Dataset, Float32
+from lossexport.scoring.coco_ap import CocoResult
+from lossexport.scoring.gates import STATISTICS, check_gates
+from lossexport.scoring.matching import IGNORED, MATCHED, UNMATCHED, Matching
+from lossexport.scoring.metrics import METRICS
+
+SCHEMA_VERSION = 1
+
+
+def summarize(
+    data: Dataset,
+    matching: Matching,
+    quality: Mapping[str, Float32],
+    coco: CocoResult,
+    settings: Mapping[str, Any],
+    backend: str,
+    gates: Mapping[str, float],
+) -> dict[str, Any]:
+    """Collect counts, statistics, AP and AR, the table of categories, settings and inputs.
+
+    Statistics without a matched pair are None; AP and AR without a reference are -1.
+    """
+    status = matching.status
+    box = data.predictions.box
+    matched = int(np.count_nonzero(status == MATCHED))
+    wrong = int(np.count_nonzero(status == UNMATCHED))
+    missed = len(matching.unmatched_refs)
+    summary: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "counts": {
+            "images": len(data.images),
+            "categories": len(data.categories),
+            "predictions": len(data.predictions),
+            "references": len(data.references),
+            "matched": matched,
+            "unmatched": missed,
+            "unmatched_predictions": wrong,
+            "unmatched_references": missed,
+            "ignored_predictions": int(np.count_nonzero(status == IGNORED)),
+            "ignored_references": int(np.count_nonzero(data.references.ignored)),
+            "inverted": int(np.count_nonzero((box[:, 2:] < 0).any(axis=1))),
+        },
+        **_rates(matched, wrong, missed),
+        **{metric: _statistics(quality[metric]) for metric in METRICS},
+        **coco.values,
+        "categories": _categories(data, matching, quality["iou"], coco),
+        "settings": dict(settings),
+        "backend": backend,
+        "inputs": {
+            side: {"name": value.name, "sha256": value.sha256}
+            for side, value in sorted(data.inputs.items())
+        },
+        "notes": list(data.notes),
+    }
+    summary["gates"] = dict(gates)
+    summary["gate_failures"] = check_gates(summary, gates)
+    return summary
+
+
+def _rates(matched: int, wrong: int, missed: int) -> dict[str, float | None]:
+    """Precision, recall and F1 at the IoU threshold; None where nothing defines them."""
+    return {
+        "precision": matched / (matched + wrong) if matched + wrong else None,
+        "recall": matched / (matched + missed) if matched + missed else None,
+        "f1": 2 * matched / (2 * matched + wrong + missed) if matched + wrong + missed else None,
+    }
+
+
+def _statistics(values: Float32) -> dict[str, float | None]:
+    if not len(values):
+        return dict.fromkeys(STATISTICS)
+    exact = values.astype(np.float64)
+    median, p5, p95 = np.percentile(exact, [50, 5, 95])
+    numbers = (exact.mean(), median, p5, p95)
+    return {name: float(number) for name, number in zip(STATISTICS, numbers, strict=True)}
+
+
+def _categories(
+    data: Dataset, matching: Matching, iou: Float32, coco: CocoResult
+) -> list[dict[str, Any]]:
+    """One row for each category, in the order of the ids."""
+    size = len(data.categories)
+    category = data.predictions.category
+    pred, _ = matching.pairs()
+    references = np.bincount(data.references.category, minlength=size)
+    predictions = np.bincount(category, minlength=size)
+    matched = np.bincount(category[pred], minlength=size)
+    wrong = np.bincount(category[matching.status == UNMATCHED], minlength=size)
+    missed = np.bincount(data.references.category[matching.unmatched_refs], minlength=size)
+    total = np.bincount(category[pred], iou, minlength=size)
+    return [
+        {
+            "id": kind.id,
+            "name": kind.name,
+            "references": int(references[k]),
+            "predictions": int(predictions[k]),
+            "matched": int(matched[k]),
+            **_rates(int(matched[k]), int(wrong[k]), int(missed[k])),
+            "iou_mean": float(total[k] / matched[k]) if matched[k] else None,
+            "AP": float(coco.category_ap[k].mean()),
+            "AP50": float(coco.category_ap[k, 0]),
+            "AP75": float(coco.category_ap[k, 5]),
+        }
+        for k, kind in enumerate(data.categories)
+    ]
