@@ -181,7 +181,11 @@ def _value(data: bytes, message: str) -> str:
         return ""
     try:
         value: Any = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):  # broken behind the field that was refused first
+    except (
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+        RecursionError,
+    ):  # broken behind the field that was refused first
         return ""
     for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", pointer):
         value = value[key] if key else value[int(index)]

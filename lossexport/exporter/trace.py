@@ -59,7 +59,7 @@ def body(variant: Variant) -> ir.Model:
         {i: dims[dim] for i, dim in enumerate(variant.shape(tensor)) if dim in dims}
         for tensor in variant.op.inputs
     )
-    with _quiet():
+    with quiet():
         # Tracing before torch.export is what lets autograd run inside the graph.
         traced = make_fx(
             function(variant),
@@ -91,7 +91,7 @@ def _example(variant: Variant, sizes: dict[str, int]) -> tuple[torch.Tensor, ...
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporter's remarks (torchvision is not installed, ...) off the user's terminal."""
     loggers: list[Any] = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     levels = [logger.level for logger in loggers]

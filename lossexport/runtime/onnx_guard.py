@@ -158,6 +158,8 @@ _STORAGE: dict[int, tuple[int, str, float]] = {
     24: (8, _INT, 1),  # FLOAT8E8M0
     25: (2, _INT, 0.25),  # UINT2
     26: (2, _INT, 0.25),  # INT2
+    27: (6, _INT, 1),  # FLOAT6E2M3
+    28: (6, _INT, 1),  # FLOAT6E3M2
 }
 """TensorProto.data_type -> bits of an element in raw_data, typed field, entries an element."""
 

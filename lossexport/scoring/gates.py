@@ -22,7 +22,9 @@ def check_names(gates: Mapping[str, float]) -> None:
     """Raise LossexportError on a metric that does not exist or a bound that is NaN."""
     for name, bound in gates.items():
         if name not in GATE_NAMES:
-            raise LossexportError(f"gate {name!r}: no such metric; there are {', '.join(GATE_NAMES)}")
+            raise LossexportError(
+                f"gate {name!r}: no such metric; there are {', '.join(GATE_NAMES)}"
+            )
         if math.isnan(bound):
             raise LossexportError(f"gate {name}: the bound is {bound}: a number is expected")
 

@@ -48,7 +48,9 @@ def score(
     gates = {name: float(bound) for name, bound in (fail_below or {}).items()}
     check_names(gates)
     if not 0 < iou_threshold <= 1:
-        raise LossexportError(f"IoU threshold is {iou_threshold}: above 0 and at most 1 is expected")
+        raise LossexportError(
+            f"IoU threshold is {iou_threshold}: above 0 and at most 1 is expected"
+        )
     folder = None if out is None else Path(out)
     if folder is not None:
         check_folder(folder)

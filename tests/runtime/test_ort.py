@@ -93,7 +93,9 @@ def test_a_silent_fallback_is_an_error(add_file, monkeypatch):
     real, asked = onnxruntime.InferenceSession, []
 
     def fall_back(data, options, providers):
-        asked.append((providers, options.get_session_config_entry("session.disable_cpu_ep_fallback")))
+        asked.append(
+            (providers, options.get_session_config_entry("session.disable_cpu_ep_fallback"))
+        )
         return real(data, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", fall_back)
@@ -120,7 +122,7 @@ def test_errors_of_onnxruntime_are_one_line(tmp_path):
 
 
 def test_a_run_that_fails_is_one_line(tmp_path):
-    """onnxruntime finds out at run time that -1 does not reshape to [7]."""
+    """Only at run time does onnxruntime find that six elements do not fill [7]."""
     info = helper.make_tensor_value_info
     shape = helper.make_tensor("shape", TensorProto.INT64, [1], [7])
     graph = helper.make_graph(

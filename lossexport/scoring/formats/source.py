@@ -117,7 +117,7 @@ def list_folder(path: Path, suffix: str) -> list[Path]:
         raise LossexportError(f"{path}: the folder has no {suffix} file")
     for name in names:
         if not name.isprintable():
-            raise LossexportError(f"{path}: file name {ascii(name)} is not plain text")
+            raise LossexportError(f"{path}: file name {name!a} is not plain text")
     return [path / name for name in names]
 
 

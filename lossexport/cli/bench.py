@@ -1,0 +1,54 @@
+"""`lossexport bench`."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from lossexport import __version__
+from lossexport.cli._terminal import progress, show
+from lossexport.errors import LossexportError
+
+MAX_SIZE = 16384
+
+
+@click.command("bench")
+@click.option("--sizes", default="64,512,2048,4096", show_default=True, help="N = M, with commas.")
+@click.option("--json", "json_file", metavar="FILE", help="Write the figures and the environment.")
+def command(sizes: str, json_file: str | None) -> None:
+    """Time pairwise CIoU: eager, torch.compile, a naive export and ours, in one run."""
+    parsed = []
+    for text in sizes.split(","):
+        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_SIZE:
+            raise LossexportError(f"--sizes {text!r}: must be a number from 1 to {MAX_SIZE}")
+        parsed.append(int(text))
+    from lossexport import bench
+    from lossexport.files import write_bytes
+
+    with progress() as step:
+        rows = bench.run(parsed, step)
+    names = list(rows[0].milliseconds)
+    ours = names[-1]
+    table = []
+    for row in rows:
+        base = row.milliseconds[ours] or float("nan")
+        cells = [
+            "cannot run" if value is None else f"{value:.3g} ({value / base:.1f}x)"
+            for value in row.milliseconds.values()
+        ]
+        table.append((str(row.size), *cells))
+    where = bench.environment()
+    title = "Pairwise CIoU, median ms (times our export); " + ", ".join(
+        f"{name} {value}" for name, value in where.items()
+    )
+    show(title, ("N = M", *names), table, right=len(names))
+    if json_file:
+        record = {
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "lossexport": __version__,
+            "environment": where,
+            "rows": [asdict(row) for row in rows],
+        }
+        write_bytes(Path(json_file), (json.dumps(record, indent=2) + "\n").encode())

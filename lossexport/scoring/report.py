@@ -1,0 +1,160 @@
+"""report.html: one page that holds all it needs, readable on paper, in the dark, on a phone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lossexport.scoring import charts
+from lossexport.scoring.boxset import Dataset, Float32, Float64
+from lossexport.scoring.coco_ap import NAMES, RECALLS, THRESHOLDS, CocoResult
+from lossexport.scoring.gates import STATISTICS, value_of
+from lossexport.scoring.matching import IGNORED, MATCHED, Matching
+from lossexport.scoring.metrics import METRICS
+
+SHOWN_CATEGORIES = 40
+UNIT = (0.0, 1.0)
+
+_CURVES = ((0, "s1"), (3, "s2"), (5, "s3"), (7, "s4"), (9, "s5"))
+_METRIC_NAMES = {"iou": "IoU", "giou": "GIoU", "diou": "DIoU", "ciou": "CIoU"}
+
+
+def render(
+    summary: Mapping[str, Any],
+    data: Dataset,
+    matching: Matching,
+    quality: Mapping[str, Float32],
+    coco: CocoResult,
+) -> str:
+    """Fill the template."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+    from markupsafe import Markup
+
+    import lossexport
+
+    environment = Environment(
+        loader=PackageLoader("lossexport.scoring", "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    environment.filters["count"] = lambda value: f"{value:,}"
+    pictures = {
+        "curves": _precision_recall(coco),
+        "cut": _score_cut(data, matching),
+        "density": _score_density(data, matching, quality["iou"]),
+        "thresholds": _by_threshold(coco),
+    }
+    spreads = {}
+    if len(quality["iou"]):
+        for metric in METRICS:
+            name = _METRIC_NAMES[metric]
+            values = quality[metric].astype(np.float64)
+            title = f"Distribution of {name}"
+            spreads[metric] = Markup(charts.histogram(title, values, name))
+    rows = sorted(summary["categories"], key=lambda row: (-row["AP"], str(row["name"])))
+    return environment.get_template("report.html.j2").render(
+        summary=summary,
+        counts=summary["counts"],
+        ap_names=NAMES,
+        metric_names=_METRIC_NAMES,
+        statistics=STATISTICS,
+        charts={name: Markup(text) for name, text in pictures.items() if text},
+        spreads=spreads,
+        curve_names=[(style, f"IoU {THRESHOLDS[t]:.2f}") for t, style in _CURVES],
+        categories=rows[:SHOWN_CATEGORIES],
+        more_categories=rows[SHOWN_CATEGORIES:],
+        gates=[(name, bound, value_of(summary, name)) for name, bound in summary["gates"].items()],
+        version=lossexport.__version__,
+    )
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    """Format a number for people; a dash for what is undefined."""
+    return "\N{EN DASH}" if value is None or value == -1 else f"{value:.{digits}f}"
+
+
+def _precision_recall(coco: CocoResult) -> str:
+    if coco.precision[0, 0] < 0:
+        return ""
+    axes = charts.Axes(UNIT, UNIT, "recall", "precision")
+    curves = [
+        charts.Line(RECALLS, coco.precision[t], style, f"IoU {THRESHOLDS[t]:.2f}")
+        for t, style in _CURVES
+    ]
+    return charts.lines("Precision against recall", axes, curves)
+
+
+def _score_cut(data: Dataset, matching: Matching) -> str:
+    """Precision, recall and F1 of the predictions whose score is at or above a cut."""
+    counted = matching.status != IGNORED
+    score = data.predictions.score[counted]
+    positives = np.count_nonzero(matching.status == MATCHED) + len(matching.unmatched_refs)
+    if not len(score) or not positives:
+        return ""
+    order = np.argsort(-score, kind="stable")
+    score = score[order]
+    hits = np.cumsum(matching.status[counted][order] == MATCHED)
+    # The last of equal scores holds the totals of them all.
+    last = np.flatnonzero(np.diff(score, append=-np.inf))
+    cut, hit, seen = score[last], hits[last], last + 1
+    precision, recall = hit / seen, hit / positives
+    f1 = 2 * hit / (seen + positives)
+    best = int(np.argmax(f1))
+    few = np.unique(np.linspace(0, len(cut) - 1, 240).astype(np.int64))
+    axes = charts.Axes(_score_range(score), UNIT, "least score kept", "")
+    curves = [
+        charts.Line(cut[few], values[few], style, name)
+        for name, style, values in (
+            ("precision", "s2", precision),
+            ("recall", "s4", recall),
+            ("F1", "s1", f1),
+        )
+    ]
+    mark = charts.marker(axes, float(cut[best]), float(f1[best]), f"F1 {f1[best]:.3f}")
+    return charts.lines("Precision, recall and F1 against the least score", axes, curves, [mark])
+
+
+def _score_range(score: Float64) -> tuple[float, float]:
+    """Return 0 to 1 for scores within it, else their own range."""
+    low, high = float(score.min()), float(score.max())
+    if low >= 0 and high <= 1:
+        return UNIT
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _score_density(data: Dataset, matching: Matching, iou: Float32) -> str:
+    if not len(iou):
+        return ""
+    score = data.predictions.score[matching.pairs()[0]]
+    exact = iou.astype(np.float64)
+    low, high = _score_range(score)
+    axes = charts.Axes(
+        (low, high), (min(np.floor(float(exact.min()) * 10) / 10, 0.9), 1.0), "score", "IoU"
+    )
+    edges = np.linspace(low, high, 13)
+    place = np.clip(np.searchsorted(edges, score, "right") - 1, 0, 11)
+    full = [b for b in range(12) if np.count_nonzero(place == b) >= 5]
+    middle = None
+    if len(full) > 1:
+        medians = np.array([np.median(exact[place == b]) for b in full])
+        middle = charts.Line((edges[full] + edges[np.array(full) + 1]) / 2, medians, "mid")
+    return charts.density("IoU of matched boxes against their score", axes, score, exact, middle)
+
+
+def _by_threshold(coco: CocoResult) -> str:
+    present = coco.category_ap[:, 0] > -1
+    if not present.any():
+        return ""
+    means = coco.category_ap[present].mean(axis=0)
+    top = max(0.1, float(np.ceil(means.max() * 10) / 10))
+    axes = charts.Axes(
+        (0.47, 0.98),
+        (0.0, min(top * 1.1, 1.06)),
+        "IoU threshold",
+        "AP",
+        x_ticks=[0.5, 0.6, 0.7, 0.8, 0.9],
+    )
+    return charts.bars("AP at each IoU threshold", axes, THRESHOLDS, means, 0.034)
