@@ -39,4 +39,4 @@ def _module(spec: Op) -> type[CataloguedModule]:
 
 _MODULES = {spec.class_name: _module(spec) for spec in CATALOG.values()}
 globals().update(_MODULES)
-__all__ = ["CataloguedModule", *_MODULES]  # noqa: PLE0604
+__all__ = ["CataloguedModule", *_MODULES]

@@ -28,19 +28,41 @@ _CAMEL = {
 class Tensor:
     """An input or output.
 
-    `dtype` is "float" (the chosen precision), "int64" or "bool"; `domain` states the values for
-    which the op is defined, in words.
+    `dtype` is "float" (the chosen precision), "float32" (whatever the precision: running counts),
+    "int64" or "bool"; `domain` states the values for which the op is defined, in words, and `low`,
+    `high` and `whole` those of them that eager PyTorch checks. `high` may name a dimension whose
+    size is the bound ("C"), or one below it ("C-1"). A `flat` tensor may have any shape in Python,
+    the same as every other flat one; an artifact takes it flattened.
     """
 
     name: str
     shape: tuple[Dim, ...]
     domain: str
-    dtype: Literal["float", "int64", "bool"] = "float"
+    dtype: Literal["float", "float32", "int64", "bool"] = "float"
+    low: float = -math.inf
+    high: float | str = math.inf
+    whole: bool = False
+    flat: bool = False
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is anything to check in its values."""
+        return self.whole or (self.low, self.high) != (-math.inf, math.inf)
+
+    def upper(self, sizes: Mapping[str, int]) -> float:
+        """`high` as a number."""
+        if not isinstance(self.high, str):
+            return self.high
+        dim, _, less = self.high.partition("-")
+        return sizes[dim] - int(less or 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A constant baked into the exported graph, with its bounds (both inclusive unless strict)."""
+    """A constant baked into the exported graph, with its bounds (both inclusive unless strict).
+
+    A `per_class` one may also be a list with a number for every class.
+    """
 
     name: str
     default: float | int | str | tuple[float, ...] | None
@@ -49,9 +71,10 @@ class Attribute:
     maximum: float = math.inf
     below: float = math.inf
     choices: tuple[str, ...] = ()
+    per_class: bool = False
 
     def check(self, op: str, value: Any) -> Any:
-        """Return `value` in the attribute's own type. Raises LossexportError when it is not valid."""
+        """`value` in the attribute's own type. Raises LossexportError when it is not valid."""
         where = f"{op}: {self.name}={value!r}"
         if value is None and self.default is None:
             return None
@@ -62,6 +85,8 @@ class Attribute:
         if isinstance(self.default, tuple):
             if not isinstance(value, tuple | list) or len(value) != len(self.default):
                 raise LossexportError(f"{where}: must be {len(self.default)} numbers")
+            return tuple(float(self._number(where, item)) for item in value)
+        if self.per_class and isinstance(value, tuple | list) and value:
             return tuple(float(self._number(where, item)) for item in value)
         number = self._number(where, value)
         if isinstance(self.default, float):
@@ -139,6 +164,8 @@ class Op:
     gradient_tolerance: Tolerance | None = None
     scale: Scale = unit_scale
     dims: Mapping[str, tuple[int, int, int]] = field(default_factory=lambda: {"N": (1, 256, 65536)})
+    # Input -> output that is the same input of the next call: a module keeps it as a buffer.
+    state: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property

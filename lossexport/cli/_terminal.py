@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -37,7 +38,8 @@ def progress() -> Iterator[Callable[[int, int, str], None]]:
     try:
         yield step
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0) -> None:
@@ -47,7 +49,7 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], righ
         number = index >= len(columns) - right
         table.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(escape(cell) for cell in row))
     console = Console()
     if not console.is_terminal:
         console.width = 200  # a log has no edge to wrap at

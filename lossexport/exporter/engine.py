@@ -19,7 +19,7 @@ _FLAGS = ("STRICT_NANS",)
 
 
 def module(builder: str) -> ModuleType:
-    """The Python module of a builder. Raises LossexportError, with the remedy, where it is absent."""
+    """The Python module of a builder. Raises LossexportError, with the remedy, if absent."""
     if builder not in BUILDERS:
         raise LossexportError(f"backend {builder!r} builds no engine; choose rtx or tensorrt")
     name, remedy = BUILDERS[builder]

@@ -59,7 +59,8 @@ def onnx_bytes(variant: Variant) -> bytes:
         functions=[_function(variant, traced, attributes)],
         metadata_props=metadata(variant),
     )
-    return ir.to_proto(model).SerializeToString(deterministic=True)
+    data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
+    return data
 
 
 def metadata(variant: Variant) -> dict[str, str]:

@@ -88,12 +88,13 @@ def export(
 
 
 def _check_settings(given: Settings) -> None:
-    for value in given.formats or []:
-        if value not in FORMATS:
-            raise LossexportError(f"format {value!r}: must be one of {', '.join(FORMATS)}")
-    for value in given.precisions or []:
-        if value not in PRECISIONS:
-            raise LossexportError(f"precision {value!r}: must be one of {', '.join(PRECISIONS)}")
+    for field, values, known in (
+        ("format", given.formats, FORMATS),
+        ("precision", given.precisions, PRECISIONS),
+    ):
+        for value in values or []:
+            if value not in known:
+                raise LossexportError(f"{field} {value!r}: must be one of {', '.join(known)}")
 
 
 def _jobs(
@@ -144,7 +145,8 @@ def _make(
     job: _Job, stage: Path, backend: engine.Builder, compute_capabilities: tuple[str, ...]
 ) -> list[artifact.Artifact]:
     # torch is imported with the first trace, not with the module.
-    from lossexport.exporter.onnx_file import OPSET, onnx_bytes
+    from lossexport.exporter.onnx_file import onnx_bytes
+    from lossexport.exporter.trace import OPSET
     from lossexport.parity.quick import check
 
     variant = job.variant

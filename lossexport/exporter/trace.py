@@ -2,9 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import lossexport.ops
+from lossexport.exporter import decompositions
 from lossexport.exporter.variant import Variant
 from lossexport.ops._common import NARROW
 
@@ -40,7 +40,8 @@ def function(variant: Variant) -> Callable[..., tuple[torch.Tensor, ...]]:
             results = outputs + torch.autograd.grad(outputs[0].sum(), wanted)
         boundary = inputs[names.index(variant.op.gradient[0])].dtype
         return tuple(
-            x.detach().to(boundary) if x.is_floating_point() else x.detach() for x in results
+            x.detach().to(boundary) if tensor.dtype == "float" else x.detach()
+            for x, tensor in zip(results, variant.outputs, strict=True)
         )
 
     return value_and_gradient if variant.gradient else value
@@ -64,7 +65,7 @@ def body(variant: Variant) -> ir.Model:
         traced = make_fx(
             function(variant),
             tracing_mode="symbolic",
-            decomposition_table=torch.export.default_decompositions(),
+            decomposition_table=decompositions.table(),
         )(*inputs)
         exported = torch.export.export(traced, inputs, dynamic_shapes=dynamic_shapes, strict=False)
         program = torch.onnx.export(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lossexport.catalog import CATALOG
 from lossexport.catalog.spec import Op
+from lossexport.catalog.spec import Tensor as Declared
 from lossexport.errors import LossexportError
 
 P = ParamSpec("P")
@@ -22,7 +23,8 @@ def op(function: Callable[P, R]) -> Callable[P, R]:
 
     Arguments are checked against the entry (LossexportError, a ValueError for torch users, names
     argument and value); float16 and bfloat16 inputs are computed in float32, since a box of 256 x
-    256 px already has an area that float16 cannot hold, and floating outputs return in that type.
+    256 px already has an area that float16 cannot hold, and floating outputs return in that type
+    where the entry does not say float32.
     """
     spec = CATALOG[function.__name__]
     names = [tensor.name for tensor in spec.inputs] + [item.name for item in spec.attributes]
@@ -42,28 +44,39 @@ def op(function: Callable[P, R]) -> Callable[P, R]:
         if narrow is None:
             return cast(R, result)
         if isinstance(result, Tensor):
-            return cast(R, _narrowed(result, narrow))
-        return cast(R, tuple(_narrowed(item, narrow) for item in result))
+            return cast(R, result.to(narrow) if spec.outputs[0].dtype == "float" else result)
+        return cast(
+            R,
+            tuple(
+                item.to(narrow) if tensor.dtype == "float" else item
+                for item, tensor in zip(result, spec.outputs, strict=True)
+            ),
+        )
 
     return wrapper
 
 
-def _narrowed(value: Tensor, dtype: torch.dtype) -> Tensor:
-    return value.to(dtype) if value.is_floating_point() else value
-
-
 def _check(spec: Op, arguments: dict[str, Any]) -> None:
-    sizes: dict[str, int] = {}
+    known = {item.name: item.default for item in spec.attributes} | arguments
+    for attribute in spec.attributes:
+        attribute.check(spec.name, known[attribute.name])
+    sizes = {name: value for name, value in known.items() if isinstance(value, int)}
+    flat: tuple[int, ...] | None = None
     for tensor in spec.inputs:
         value = arguments.get(tensor.name)
         if not isinstance(value, Tensor):
             continue  # a missing argument is Python's own TypeError
         where = f"{spec.name}: {tensor.name}"
-        if tensor.dtype == "float" and not value.is_floating_point():
+        if tensor.dtype in ("float", "float32") and not value.is_floating_point():
             raise LossexportError(f"{where} has dtype {value.dtype}, expected a floating dtype")
         if tensor.dtype == "int64" and value.dtype not in (torch.int64, torch.int32):
             raise LossexportError(f"{where} has dtype {value.dtype}, expected int64")
         shape = tuple(value.shape)
+        if tensor.flat:
+            flat = shape if flat is None else flat
+            if shape != flat:
+                raise LossexportError(f"{where} has shape {list(shape)}, expected {list(flat)}")
+            shape = (value.numel(),)
         expected = f"[{', '.join(map(str, tensor.shape))}]"
         if len(shape) != len(tensor.shape):
             raise LossexportError(f"{where} has shape {list(shape)}, expected {expected}")
@@ -74,9 +87,27 @@ def _check(spec: Op, arguments: dict[str, Any]) -> None:
                     f"{where} has shape {list(shape)}, expected {expected}"
                     + (f" with {dim}={wanted}" if isinstance(dim, str) else "")
                 )
-    for attribute in spec.attributes:
-        if attribute.name in arguments:
-            attribute.check(spec.name, arguments[attribute.name])
+            if dim == "C" and size == 0:
+                raise LossexportError(f"{where} has shape {list(shape)}, expected C of at least 1")
+        if tensor.bounded and is_concrete(value):
+            _check_values(where, tensor, value, tensor.upper(sizes))
+
+
+def _check_values(where: str, tensor: Declared, value: Tensor, high: float) -> None:
+    # Numbers only: NaN and infinity come out as NaN, they are no error.
+    bad = (value < tensor.low) | (value > high)
+    if tensor.whole:
+        bad = bad | (value != value.floor())
+    if value.is_floating_point():
+        bad = bad & value.isfinite()
+    if bad.any():
+        example = value[bad][0].item()
+        raise LossexportError(f"{where} holds {example:g}, expected {tensor.domain}")
+
+
+def is_concrete(value: Tensor) -> bool:
+    """Whether `value` holds numbers that may be looked at: not while a graph is traced."""
+    return type(value) in (Tensor, torch.nn.Parameter) and not value.is_meta
 
 
 def tiny(x: Tensor) -> float:
@@ -93,9 +124,14 @@ def poison(*rows: Tensor) -> Tensor:
     return functools.reduce(torch.add, [row.detach().sum(-1) * 0 for row in rows])
 
 
+def finite(x: Tensor, *others: Tensor) -> Tensor:
+    """`x`, NaN where it or one of the others is infinite or NaN: `poison` element by element."""
+    return functools.reduce(lambda total, y: total + y.detach() * 0, (x, *others), x)
+
+
 def reduce(loss: Tensor, reduction: str) -> Tensor:
     """Apply `reduction` ("none", "sum", "mean"); the mean of an empty loss is 0."""
     if reduction == "none":
         return loss
     total = loss.sum()
-    return total if reduction == "sum" else total / torch.sym_max(loss.numel(), 1)
+    return total if reduction == "sum" else total / torch.sym_max(loss.numel(), 1)  # type: ignore[no-untyped-call]

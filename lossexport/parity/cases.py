@@ -59,7 +59,7 @@ class Case:
         for tensor in variant.op.inputs:
             values = drawn[tensor.name]
             dtype = variant.numpy_dtype(tensor)
-            if tensor.dtype == "float":
+            if tensor.dtype in ("float", "float32"):
                 if dtype == "float16":  # keep finite what is finite
                     finite = np.isfinite(values)
                     values = np.where(finite, np.clip(values, -65504, 65504), values)

@@ -1,4 +1,4 @@
-"""Error of an output against the float64 oracle: absolute, relative and in units in the last place."""
+"""Error of an output against the float64 oracle: absolute, relative and in ULP."""
 
 from dataclasses import dataclass, field
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from lossexport.catalog.spec import Tolerance
 
+_MOST_ULP = 1e30  # beyond it all errors are alike, and float32 is enough to keep them
 # Digits of the significand, smallest normal exponent and largest finite value of a float type.
 _FORMATS = {
     "float32": (24, -126, float(np.finfo(np.float32).max)),
@@ -20,9 +21,10 @@ def round_to(values: np.ndarray, dtype: str) -> np.ndarray:
         # Round the significand by hand: numpy has no such type. Subnormals are left out.
         mantissa, exponent = np.frexp(values)
         rounded = np.ldexp(np.round(np.ldexp(mantissa, 8)), exponent - 8)
-        return np.where(np.abs(rounded) > _FORMATS[dtype][2], np.copysign(np.inf, values), rounded)
+        over = np.abs(rounded) > _FORMATS[dtype][2]
+        return np.asarray(np.where(over, np.copysign(np.inf, values), rounded))
     with np.errstate(over="ignore"):
-        return values.astype(dtype).astype(np.float64)
+        return np.asarray(values.astype(dtype), np.float64)
 
 
 def spacing(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -30,7 +32,7 @@ def spacing(values: np.ndarray, dtype: str) -> np.ndarray:
     digits, smallest, _ = _FORMATS[dtype]
     _, exponent = np.frexp(values)
     exponent = np.where(values == 0, smallest, exponent - 1)
-    return np.ldexp(1.0, np.maximum(exponent, smallest) - (digits - 1))
+    return np.asarray(np.ldexp(1.0, np.maximum(exponent, smallest) - (digits - 1)))
 
 
 @dataclass(slots=True)
@@ -74,19 +76,18 @@ class Errors:
         finite = np.isfinite(got) & np.isfinite(wanted)
         safe = np.where(finite, wanted, 1.0)
         absolute = np.where(finite, np.abs(np.where(finite, got, 1.0) - safe), np.inf)
-        absolute[same] = 0.0
+        absolute = np.where(same, 0.0, absolute)
         ulp = absolute / spacing(safe, self.dtype)
         with np.errstate(divide="ignore", invalid="ignore"):
             # Of an expected 0 no error is relative.
             relative = np.where((absolute == 0) | (safe == 0), 0.0, absolute / np.abs(safe))
             by_abs = absolute / (self.tolerance.abs * np.broadcast_to(scale, absolute.shape))
-        by_abs[same] = 0.0
-        used = np.fmin(ulp / self.tolerance.ulp, by_abs)
+        used = np.where(same, 0.0, np.fmin(ulp / self.tolerance.ulp, by_abs))
         if absolute.size:
             self.max_abs = max(self.max_abs, float(absolute.max()))
             self.max_rel = max(self.max_rel, float(relative.max()))
             self.max_ulp = max(self.max_ulp, float(ulp.max()))
-        self._ulps.append(ulp.ravel().astype(np.float32))
+        self._ulps.append(np.minimum(ulp.ravel(), _MOST_ULP).astype(np.float32))
         self._count(case, used, got, wanted)
 
     def _count(self, case: str, used: np.ndarray, actual: np.ndarray, expected: np.ndarray) -> None:

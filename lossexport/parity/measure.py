@@ -25,7 +25,8 @@ def _numpy(name: str) -> np.dtype:
         return np.dtype(name)
     import ml_dtypes
 
-    return np.dtype(ml_dtypes.bfloat16)
+    dtype: np.dtype = np.dtype(ml_dtypes.bfloat16)
+    return dtype
 
 
 def check_interface(variant: Variant, session: Session) -> None:
@@ -56,15 +57,21 @@ def measure(variant: Variant, session: Session, cases: Iterable[Case]) -> dict[s
         expected = oracle(variant, inputs)
         actual = session(**feed(variant, inputs))
         for name, error in errors.items():
-            with np.errstate(all="ignore"):  # a scale of NaN belongs to a NaN expected
-                scale = variant.op.scale(name, inputs, variant.attributes)
-            if np.ndim(scale) > np.ndim(expected[name]):
-                scale = _reduced(scale, variant.attributes["reduction"])
+            scale = _scale(variant, case, name, inputs)
             error.add(str(case), actual[name], expected[name], scale)
     return errors
 
 
-def _reduced(scale: np.ndarray | float, reduction: str) -> float:
-    """The scale of a sum or mean: that of its terms, added or averaged."""
-    total = float(np.sum(scale))
-    return total if reduction == "sum" else total / max(np.size(scale), 1)
+def _scale(variant: Variant, case: Case, output: str, inputs: Arrays) -> np.ndarray | float:
+    """Size of the terms of an output; a sum adds them, and a mean divides by their number."""
+    with np.errstate(all="ignore"):  # a scale of NaN belongs to a NaN expected
+        scale = variant.op.scale(output, inputs, variant.attributes)
+    reduction = variant.attributes.get("reduction", "none")
+    if reduction == "none":
+        return scale
+    sizes = dict(case.sizes)
+    shape = tuple(sizes.get(str(dim), dim) for dim in variant.op.outputs[0].shape)
+    count = max(int(np.prod(shape)), 1) if reduction == "mean" else 1
+    if output.startswith("grad_"):
+        return scale / count
+    return float(np.sum(np.broadcast_to(scale, shape))) / count

@@ -63,11 +63,11 @@ def verdict(report: Report) -> str:
         if result.status == "failed":
             lines.append(f"FAILED {file.path} on {result.backend}: {result.reason}")
         if result.status == "failed" and result.worst is not None:
-            errors = result.outputs[result.worst.output]
+            worst, errors = result.worst, result.outputs[result.worst.output]
             lines.append(
-                f"  {result.worst.output}{result.worst.index} is {errors['worst_actual']}, expected "
-                f"{errors['worst_expected']}; lossexport verify {file.path} --replay "
-                f"'{result.worst.case}'"
+                f"  {worst.output}{worst.index} is {errors['worst_actual']}, expected "
+                f"{errors['worst_expected']}; "
+                f"lossexport verify {file.path} --replay '{worst.case}'"
             )
     return "\n".join(lines)
 

@@ -5,14 +5,14 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from lossexport import artifact
 from lossexport.artifact import BackendParity
 from lossexport.catalog import find
-from lossexport.catalog.spec import PRECISIONS, Precision
+from lossexport.catalog.spec import PRECISIONS
 from lossexport.errors import CheckFailedError, LossexportError
 from lossexport.exporter.run import Progress
 from lossexport.exporter.variant import Range, Variant
@@ -21,7 +21,7 @@ from lossexport.parity.cases import Case, cases
 from lossexport.parity.compare import Errors
 from lossexport.parity.measure import check_interface, measure
 from lossexport.runtime import available, load
-from lossexport.runtime.backends import MAX_BYTES
+from lossexport.runtime.backends import MAX_BYTES, listed
 from lossexport.runtime.onnx_guard import check_model
 
 
@@ -105,9 +105,8 @@ def _run(
     here = available()[backend]
     version = here.version or "unknown"
     reason = here.reason
-    if backend == "ort" and provider == "cuda" and here.runs:
-        if "CUDAExecutionProvider" not in here.providers:
-            reason = "this onnxruntime has no CUDA provider"
+    if here.runs and provider == "cuda" and "CUDAExecutionProvider" not in here.providers:
+        reason = "this onnxruntime has no CUDA provider"
     if reason is not None or not here.runs:
         return BackendParity(label, version, "not run here", reason)
     chosen = list(cases(variant)) if wanted is None else wanted
@@ -166,8 +165,7 @@ def _finite(value: float) -> float | None:
 
 def identify(path: Path) -> tuple[Variant, artifact.Artifact | None]:
     """What a file is: from the manifest beside it, or from an `.onnx` file's own metadata."""
-    manifest = artifact.load_manifest(path.parent)
-    entry = artifact.find(manifest, path.name) if manifest else None
+    entry = listed(path, read_bytes(path, MAX_BYTES))
     if entry is not None:
         fixed = {
             dim: size
@@ -207,7 +205,7 @@ def _from_metadata(path: Path) -> Variant:
         for dim, size in zip(tensor.shape, info.shape, strict=False):
             if isinstance(dim, str) and isinstance(size, int) and dim in op.dims:
                 ranges[dim] = Range(size, size, size)
-    return Variant.make(op, attributes, cast(Precision, precision), kind == "gradient", ranges)
+    return Variant.make(op, attributes, precision, kind == "gradient", ranges)
 
 
 def _store(reports: Iterable[FileReport]) -> None:

@@ -82,7 +82,7 @@ def load(
             f"{path}: backend {backend!r} runs {_module(backend).SUFFIX} files, not {path.suffix}"
         )
     data = read_bytes(path, max_bytes)
-    source = Source(path, data, _listed(path, data))
+    source = Source(path, data, listed(path, data))
     if path.suffix == ".engine" and source.artifact is None:
         raise LossexportError(
             f"{path}: refused, no manifest.json beside it lists this engine: an engine is native "
@@ -132,8 +132,8 @@ def _module(backend: str) -> _Backend:
     return cast(_Backend, import_module(BACKENDS[backend]))
 
 
-def _listed(path: Path, data: bytes) -> "Artifact | None":
-    """The manifest's entry of the file, its hash compared."""
+def listed(path: Path, data: bytes) -> "Artifact | None":
+    """The entry of the file in the manifest beside it; LossexportError where its hash differs."""
     if not (path.parent / "manifest.json").exists():
         return None
     from lossexport.artifact import find, load_manifest

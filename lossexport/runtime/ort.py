@@ -1,6 +1,8 @@
 """The onnxruntime backend, on the CPU or a CUDA GPU."""
 
+import contextlib
 import ctypes
+import sys
 from typing import Any
 
 import numpy as np
@@ -69,9 +71,15 @@ class OrtSession(Session):
         options.add_session_config_entry("session.load_model_format", "ONNX")
         if provider == _CUDA:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-            onnxruntime.preload_dlls()
+            with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
+                onnxruntime.preload_dlls()
         try:
-            self._session = onnxruntime.InferenceSession(source.data, options, [provider])
+            # Its own fallback would retry on the CPU, at load and at any later run.
+            self._session = onnxruntime.InferenceSession(
+                source.data, options, [provider], enable_fallback=0
+            )
+            inputs = tuple(_info(node) for node in self._session.get_inputs())
+            outputs = tuple(_info(node) for node in self._session.get_outputs())
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise LossexportError(f"{source.path}: onnxruntime: {one_line(error)}") from error
         providers = tuple(self._session.get_providers())
@@ -79,13 +87,7 @@ class OrtSession(Session):
             raise LossexportError(
                 f"{source.path}: onnxruntime fell back from {provider} to {', '.join(providers)}"
             )
-        super().__init__(
-            source.path,
-            backend,
-            providers,
-            tuple(_info(node) for node in self._session.get_inputs()),
-            tuple(_info(node) for node in self._session.get_outputs()),
-        )
+        super().__init__(source.path, backend, providers, inputs, outputs)
         self._names = [info.name for info in self.outputs]
         self._bits = any(info.dtype == "bfloat16" for info in (*self.inputs, *self.outputs))
 

@@ -107,12 +107,13 @@ def _recall(true: Bool, rank: Int64, category: Int32, positives: Int64) -> Float
     """Recall [M,A,K,T] with the first 1, 10 and 100 predictions of each image; -1 undefined."""
     areas, categories = positives.shape
     recall = np.full((len(MAX_DETECTIONS), areas, categories, len(THRESHOLDS)), -1.0)
+    lanes = areas * len(THRESHOLDS)
+    row, lane = np.nonzero(true.reshape(len(true), lanes))
+    cell = category[row] * lanes + lane
     for m, most in enumerate(MAX_DETECTIONS):
-        hits = np.zeros((categories, areas, len(THRESHOLDS)))
-        first = rank < most
-        np.add.at(hits, category[first], true[first])
+        hits = np.bincount(cell[rank[row] < most], minlength=categories * lanes)
         np.divide(
-            hits.transpose(1, 0, 2),
+            hits.reshape(categories, areas, len(THRESHOLDS)).transpose(1, 0, 2),
             positives[:, :, None],
             out=recall[m],
             where=positives[:, :, None] > 0,

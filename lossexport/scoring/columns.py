@@ -40,13 +40,15 @@ def plain_id(value: RawId) -> Id | None:
 class IdTable(dict[RawId, int]):
     """Numbers the distinct ids in the order of their first appearance.
 
-    `table[raw]` is the position in `table.ids`, or -1 for a value that cannot be an id.
+    `table[raw]` is the position in `table.ids`, or -1 for a value that cannot be an id;
+    `respelled` tells whether any came as text or fraction and was read as a number.
     """
 
     def __init__(self, ids: Iterable[RawId] = ()) -> None:
         """Start with `ids`, which are distinct and plain."""
         super().__init__()
         self.ids: list[Id] = []
+        self.respelled = False
         for value in ids:
             _ = self[value]
 
@@ -55,6 +57,7 @@ class IdTable(dict[RawId, int]):
         value = plain_id(raw)
         if value is None:
             return -1
+        self.respelled |= type(value) is not type(raw)
         code = super().get(value, len(self.ids))
         if code == len(self.ids):
             self.ids.append(value)

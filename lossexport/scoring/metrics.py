@@ -10,6 +10,7 @@ from lossexport.errors import LossexportError
 from lossexport.scoring.boxset import Float32
 
 METRICS = ("iou", "giou", "diou", "ciou")
+ENGINE_BACKENDS = ("tensorrt", "rtx")
 ROWS_AT_ONCE = 65_536
 
 
@@ -24,9 +25,11 @@ class BoxQuality:
         self._sessions = {}
         with ExitStack() as stack:
             for metric in METRICS:
-                file = folder / f"box_{metric}.onnx"
+                file = (
+                    folder / f"box_{metric}{'.engine' if backend in ENGINE_BACKENDS else '.onnx'}"
+                )
                 if not file.is_file():
-                    raise LossexportError(f"{file}: is missing: this installation is incomplete")
+                    raise LossexportError(f"{file}: is missing: {backend or 'score'} needs it")
                 self._sessions[metric] = load(stack.enter_context(as_file(file)), backend)
         first = self._sessions[METRICS[0]]
         self.backend = first.backend

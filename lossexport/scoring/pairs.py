@@ -9,8 +9,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from lossexport.errors import LossexportError
 from lossexport.scoring.boxset import Bool, Dataset, Float64, Int64
 
+MAX_PAIRS = 50_000_000
+"""Most overlapping pairs that are held; real sets have a few for each reference."""
 PAIRS_AT_ONCE = 1 << 17
 ASSIGNED_AT_ONCE = 1 << 15
 
@@ -73,7 +76,7 @@ def find_pairs(data: Dataset, order: Order, threshold: float) -> Pairs:
     places = np.flatnonzero(count)
     total = np.cumsum(count[places])
     found: list[tuple[Int64, Int64, Float64]] = []
-    start = 0
+    start = held = 0
     while start < len(places):
         done = int(total[start - 1]) if start else 0
         stop = max(int(np.searchsorted(total, done + PAIRS_AT_ONCE, "right")), start + 1)
@@ -88,6 +91,12 @@ def find_pairs(data: Dataset, order: Order, threshold: float) -> Pairs:
         iou = _overlap(pred_box[order.pred[pred]], ref_box[files], crowd)
         mask = iou >= threshold
         found.append((pred[mask], ref[mask], iou[mask]))
+        held += len(found[-1][0])
+        if held > MAX_PAIRS:
+            raise LossexportError(
+                f"predictions and references overlap in more than {MAX_PAIRS} pairs, "
+                "the most that are scored"
+            )
         start = stop
     if not found:
         return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))

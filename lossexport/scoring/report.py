@@ -8,7 +8,7 @@ import numpy as np
 from lossexport.scoring import charts
 from lossexport.scoring.boxset import Dataset, Float32, Float64
 from lossexport.scoring.coco_ap import NAMES, RECALLS, THRESHOLDS, CocoResult
-from lossexport.scoring.gates import STATISTICS, value_of
+from lossexport.scoring.gates import STATISTICS, check_gates, value_of
 from lossexport.scoring.matching import IGNORED, MATCHED, Matching
 from lossexport.scoring.metrics import METRICS
 
@@ -61,12 +61,15 @@ def render(
         ap_names=NAMES,
         metric_names=_METRIC_NAMES,
         statistics=STATISTICS,
-        charts={name: Markup(text) for name, text in pictures.items() if text},
+        charts={name: Markup(text) for name, text in pictures.items()},
         spreads=spreads,
         curve_names=[(style, f"IoU {THRESHOLDS[t]:.2f}") for t, style in _CURVES],
         categories=rows[:SHOWN_CATEGORIES],
         more_categories=rows[SHOWN_CATEGORIES:],
-        gates=[(name, bound, value_of(summary, name)) for name, bound in summary["gates"].items()],
+        gates=[
+            (name, bound, value_of(summary, name), not check_gates(summary, {name: bound}))
+            for name, bound in summary["gates"].items()
+        ],
         version=lossexport.__version__,
     )
 

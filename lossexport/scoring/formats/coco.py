@@ -1,4 +1,8 @@
-"""COCO json: a result list, or a dictionary of images, categories and annotations."""
+"""COCO json: a result list, or a dictionary of images, categories and annotations.
+
+As in pycocotools `iscrowd` alone makes a reference ignored (a field `ignore` does not), and the
+size of a reference is its `area`, or width x height where there is none.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -145,6 +149,9 @@ def read(pred: Path, ref: Path, watch: Watch) -> Dataset:
     found = detections.boxes.predictions(image, category)
 
     inputs = {"pred": detections.input, "ref": references.input}
+    tables = (f.image_ids for f in (references, detections))
+    if any(table.respelled for table in tables):
+        notes.append('Image ids such as "17" or 17.0 were read as the number 17.')
     if truth.zero_id.any():
         notes.append(
             "A reference has annotation id 0; as in pycocotools, AP and AR count no match with it."
@@ -257,15 +264,14 @@ def _id(path: Path, where: str, raw: RawId) -> Id:
 
 def _add_ids(file: _File, rows: Sequence[_Detection | _Annotation]) -> tuple[Int32, Int32]:
     """Code the image and category ids of `rows`."""
-    found = []
-    for name, table in (("image_id", file.image_ids), ("category_id", file.category_ids)):
-        raws: list[RawId] = [getattr(row, name) for row in rows]
-        codes = table.codes(raws)
+    image = file.image_ids.codes([row.image_id for row in rows])
+    category = file.category_ids.codes([row.category_id for row in rows])
+    for name, codes in (("image_id", image), ("category_id", category)):
         if codes.min() < 0:
             row = int(np.argmax(codes < 0))
-            fail(file.path, f"{file.where}[{file.boxes.count + row}].{name}", raws[row], _BAD_ID)
-        found.append(codes)
-    return found[0], found[1]
+            where = f"{file.where}[{file.boxes.count + row}].{name}"
+            fail(file.path, where, getattr(rows[row], name), _BAD_ID)
+    return image, category
 
 
 def _add_detections(file: _File, rows: Sequence[_Detection]) -> None:

@@ -37,7 +37,8 @@ class JsonStream:
         self._path = source.path
         self._buffer = b""
         self._offset = 0
-        self._more()
+        while len(self._buffer) < 3 and self._more():
+            pass
         if self._buffer.startswith(b"\xef\xbb\xbf"):
             self._drop(3)
 

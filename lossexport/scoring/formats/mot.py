@@ -37,6 +37,7 @@ def read(pred: Path, ref: Path, watch: Watch) -> Dataset:
     """Read a file of predictions, whose `conf` is the score, and a file of references."""
     tables = Tables()
     references, ref_class, ref_input = _read_file(ref, tables, False, watch("reading references"))
+    known = len(tables.images.ids)
     predictions, pred_class, pred_input = _read_file(
         pred, tables, True, watch("reading predictions")
     )
@@ -51,7 +52,7 @@ def read(pred: Path, ref: Path, watch: Watch) -> Dataset:
         references.one_category()
         predictions.one_category()
     inputs = {"pred": pred_input, "ref": ref_input}
-    return build(pred, tables, predictions, references, inputs, names, notes)
+    return build(pred, tables, predictions, references, known, inputs, names, notes)
 
 
 def _read_file(

@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from lossexport.errors import LossexportError
 from lossexport.scoring.boxset import Category, Dataset, Id, Input, Int32, sort_ids
 from lossexport.scoring.columns import BoxColumns, IdTable
@@ -35,17 +33,19 @@ def build(
     tables: Tables,
     predictions: BoxColumns,
     references: BoxColumns,
+    known: int,
     inputs: dict[str, Input],
     names: Mapping[Id, str],
     notes: list[str],
 ) -> Dataset:
-    """Join two inputs that were read into the same `tables`.
+    """Join two inputs that were read into the same `tables`, the references first.
 
-    Raises LossexportError when they have no image in common, which is a mistake in the arguments.
+    The first `known` images are those of the references. Raises LossexportError when no prediction
+    is on one of them, which is a mistake in the arguments.
     """
     pred_image, pred_category = predictions.codes()
     ref_image, ref_category = references.codes()
-    if len(pred_image) and len(ref_image) and not np.intersect1d(pred_image, ref_image).size:
+    if len(pred_image) and pred_image.min() >= known:
         value = tables.images.ids[int(pred_image[0])]
         raise LossexportError(
             f"{pred}: no image in common with the references (the first here is {value!r})"

@@ -57,14 +57,14 @@ class Source:
         self._advance = advance
         self._count = 0
         try:
+            # Opening a pipe would wait for a writer, so look before.
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise LossexportError(f"{path}: is not a regular file")
             raw = path.open("rb")
         except OSError as error:
             raise LossexportError(f"{path}: cannot be read: {reason(error)}") from error
         self._raw = raw
-        status = os.fstat(raw.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raw.close()
-            raise LossexportError(f"{path}: is not a regular file")
         self._size = max(status.st_size, 1)
         gzipped = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)

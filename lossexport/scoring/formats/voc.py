@@ -44,7 +44,7 @@ def read(pred: Path, ref: Path, watch: Watch) -> Dataset:
         raise LossexportError(f"{pred}: {stem}.xml: the references have no such image")
     inputs = {"pred": pred_input, "ref": ref_input}
     names: dict[Id, str] = {}
-    return build(pred, tables, predictions, references, inputs, names, [])
+    return build(pred, tables, predictions, references, known, inputs, names, [])
 
 
 def _read_folder(

@@ -42,9 +42,10 @@ def read(pred: Path, ref: Path, watch: Watch) -> Dataset:
     tables = Tables()
     names: dict[Id, str] = {}
     references, ref_input = _read_folder(ref, tables, names, False, watch("reading references"))
+    known = len(tables.images.ids)
     predictions, pred_input = _read_folder(pred, tables, names, True, watch("reading predictions"))
     inputs = {"pred": pred_input, "ref": ref_input}
-    return build(pred, tables, predictions, references, inputs, names, [_NOTE])
+    return build(pred, tables, predictions, references, known, inputs, names, [_NOTE])
 
 
 def _read_folder(

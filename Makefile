@@ -1,0 +1,50 @@
+# Everything runs in its own virtual environment, which the first target that needs it makes.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint docs artifacts bench clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+READY := $(VENV)/.ready
+# So that the commands below read as a user would type them. Absolute, for recipes that change folder.
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+
+help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(READY)  ## export two recipes, verify them, score a synthetic detection set: under two minutes
+	lossexport export --recipe models/box-quality.toml --out demo/box-quality
+	lossexport export --recipe models/box-regression.toml --out demo/box-regression
+	lossexport verify demo/box-quality demo/box-regression --html demo/parity.html --json demo/parity.json
+	python benchmarks/synthetic.py --out demo/data
+	lossexport score --pred demo/data/dets.json --ref demo/data/gt.json --out demo/score
+	@echo
+	@echo "parity of every artifact: file://$(CURDIR)/demo/parity.html"
+	@echo "quality of every box:     file://$(CURDIR)/demo/score/report.html"
+
+test: $(READY)  ## run the tests
+	pytest
+
+lint: $(READY)  ## style, format, types
+	ruff check .
+	ruff format --check .
+	mypy
+
+docs: $(READY)  ## rewrite docs/ops and the pictures from the catalogue
+	python docs/generate.py
+
+artifacts: $(READY)  ## rewrite the graphs that the package ships for scoring, and verify them
+	rm -f lossexport/artifacts/*
+	lossexport export --recipe models/box-quality.toml --format onnx --out lossexport/artifacts
+	lossexport verify lossexport/artifacts
+
+bench: $(READY)  ## time pairwise CIoU against eager PyTorch, torch.compile and a naive export
+	lossexport bench --json benchmarks/pairwise_ciou.json
+
+clean:  ## remove what was made here
+	rm -rf $(VENV) demo dist build .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,61 @@
+"""What the exporter writes in place of operators that runtimes compute less exactly than PyTorch.
+
+ONNX has no log1p, so that torch writes `Log(1 + x)`, which is 0 below 6e-8; the Sigmoid of
+onnxruntime is 0 below -18; its ReduceSum adds a whole tensor into sixteen accumulators and loses
+1 % of ten million equal terms. Here, so that every op may be written in plain PyTorch.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+aten: Any = torch.ops.aten
+
+# Sums of at most so many elements keep their type: their error is below that of their terms.
+_SHORT_SUM = 64
+
+
+def table() -> dict[Any, Callable[..., Any]]:
+    """The decompositions to trace with: torch.export's own, and those of this module."""
+    return {
+        **torch.export.default_decompositions(),
+        aten.log1p.default: _log1p,
+        aten.sigmoid.default: _sigmoid,
+        aten.sum.default: _sum,
+        aten.sum.dim_IntList: _sum,
+    }
+
+
+def _log1p(x: Tensor) -> Tensor:
+    """log(1 + x), good to 5u: the logarithm of the rounded sum, less what the rounding added."""
+    total = 1 + x
+    logarithm = total.log()
+    corrected = logarithm - ((total - 1) - x) / total
+    return torch.where(x.abs() < 1, corrected, logarithm)
+
+
+def _sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + exp(-x)), good to 3u in both tails; 0 where exp(-x) overflows."""
+    return 1 / (1 + (-x).exp())
+
+
+def _sum(
+    x: Tensor,
+    dim: Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """A float32 sum with a float64 accumulator; TensorRT, which has none, adds in a tree."""
+    if x.dtype is not torch.float32 or dtype not in (None, torch.float32):
+        return NotImplemented
+    sizes = [x.shape[axis] for axis in (dim or range(x.dim()))]
+    if all(isinstance(size, int) for size in sizes):
+        count = 1
+        for size in sizes:
+            count *= size
+        if count <= _SHORT_SUM:
+            return NotImplemented
+    return x.double().sum(dim, keepdim).float()

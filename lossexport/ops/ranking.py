@@ -1,0 +1,136 @@
+"""Losses that compare the scores of positives and negatives.
+
+Sources: AP loss, Chen et al., CVPR 2019 (arXiv 1904.06373), algorithm 1, with the interpolated
+precision of its public code; DR loss, Qian et al., CVPR 2020 (arXiv 1907.10156), eq. 10 to 12.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lossexport.errors import LossexportError
+from lossexport.ops._common import is_concrete, op, poison, tiny
+from lossexport.ops._logistic import chosen, labelled, probabilities, softplus
+
+# Positives that are compared with all elements at a time: it bounds the memory, at 64 * 4 * K
+# bytes for a temporary.
+_ROWS = 64
+
+
+class _AveragePrecision(torch.autograd.Function):
+    """AP loss of logits [...], whose backward is the error-driven update.
+
+    The positives are gathered by a TopK of fixed size instead of a boolean index, and the running
+    maximum of the precision over rising scores is the largest one at or below each score.
+    With b_i the negatives above positive i, softly counted, and e_i = b_i / (a_i + b_i) its error,
+    the update simplifies: it moves negative j by `H_ij E_i / b_i`, where E_i is the interpolated
+    error, and every sum is one of terms of one sign.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, target: Tensor, delta: float, max_positives: int
+    ) -> Tensor:
+        x, t = logits.reshape(-1), target.reshape(-1)
+        # Below every score by more than delta, and differences with it do not overflow.
+        lowest = -0.25 * torch.finfo(x.dtype).max
+        positive = t == 1
+        count = positive.sum()
+        # Padded, so that there are always as many candidates as the TopK asks for.
+        padding = x.new_full((max_positives,), lowest)
+        candidates = torch.cat((torch.where(positive, x, lowest), padding))
+        score, place = candidates.topk(max_positives)
+        real = torch.arange(max_positives, device=x.device) < count
+        negatives = torch.where(t == 0, x, lowest)
+
+        # Twice delta times the soft counts a_i and b_i; H of a score with itself is 1/2.
+        level = delta + _overlap(score, score, delta)
+        above = torch.cat([_overlap(negatives, rows, delta) for rows in score.split(_ROWS)])
+        error = torch.where(real, above / (level + above), 1)
+        reached = score <= score.unsqueeze(1)
+        least = torch.where(reached, error, 1).amin(1)
+        share = torch.where(real, least, 0) / count.clamp(min=1)
+        spoilt = torch.where(count > max_positives, torch.nan, poison(x))
+        ctx.delta = delta
+        ctx.save_for_backward(logits, negatives, score, place, above, share, spoilt)
+        return share.sum() + spoilt
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        logits, negatives, score, place, above, share, spoilt = ctx.saved_tensors
+        # Where no negative is above, the error is 0 too.
+        weight = (share / above.clamp(min=tiny(above))).unsqueeze(1)
+        update = torch.zeros_like(negatives)
+        for rows, weights in zip(score.split(_ROWS), weight.split(_ROWS), strict=True):
+            update = update + (_ramp(negatives, rows, ctx.delta) * weights).sum(0)
+        size = negatives.shape[0]
+        pull = torch.zeros_like(torch.cat((negatives, score))).scatter(0, place, -share)
+        update = (update + pull[:size] + spoilt) * grads[0]
+        return update.reshape(logits.shape), None, None, None
+
+
+def _ramp(scores: Tensor, rows: Tensor, delta: float) -> Tensor:
+    """2 delta H(scores - rows): [K] and [P] to [P,K], in [0, 2 delta]."""
+    return (scores - rows.unsqueeze(1) + delta).clamp(0, 2 * delta)
+
+
+def _overlap(scores: Tensor, rows: Tensor, delta: float) -> Tensor:
+    return _ramp(scores, rows, delta).sum(1)
+
+
+@op
+def ap_loss(
+    logits: Tensor, target: Tensor, delta: float = 1.0, max_positives: int = 512
+) -> Tensor:
+    """1 - interpolated average precision, ranked jointly: any shape and the same to a scalar.
+
+    `target` (int64) is 1 for positives, 0 for negatives, -1 for ignored elements. More positives
+    than `max_positives` are an error here and give NaN in an artifact.
+    """
+    if is_concrete(target):
+        count = int((target == 1).sum())
+        if count > max_positives:
+            raise LossexportError(
+                f"ap_loss: target holds {count} positives, more than max_positives={max_positives}"
+            )
+    return _AveragePrecision.apply(logits, target, delta, max_positives)  # type: ignore[no-untyped-call,no-any-return]
+
+
+def _expectation(p: Tensor, members: Tensor, rate: float, empty: float) -> Tensor:
+    """Mean of the probabilities of `members`, weighted by exp(rate p); `empty` where none is.
+
+    p is in [0, 1], so a fixed shift keeps the weights in range: no maximum of a set that may be
+    empty.
+    """
+    weight = torch.where(members, torch.exp(rate * p - max(rate, 0.0)), 0)
+    total = weight.sum()
+    mean = (weight * p).sum() / total.clamp(min=tiny(total))
+    return torch.where(total > 0, mean, empty)
+
+
+@op
+def dr_loss(
+    logits: Tensor,
+    labels: Tensor,
+    pos_lambda: float = 1.0,
+    neg_lambda: float = 0.1 / math.log(3.5),
+    L: float = 6.0,  # noqa: N803
+    tau: float = 4.0,
+    margin: float = 0.5,
+) -> Tensor:
+    """Distributional ranking: logits [N,C] and labels [N] to a scalar.
+
+    Labels are 1 to C for classes, 0 for background, -1 for ignored rows. The worst-case
+    distributions of positives and negatives are masked softmaxes, through which gradients flow.
+    """
+    classes = logits.shape[1]
+    p, _ = probabilities(labelled(logits, labels, -1, classes))
+    positive = chosen(labels, classes, first=1)
+    negative = ~positive & (labels >= 0).unsqueeze(-1)
+    hardest = _expectation(p, negative, 1 / neg_lambda, empty=0.0)
+    easiest = _expectation(p, positive, -1 / pos_lambda, empty=1.0)
+    return tau / L * softplus(L * (hardest - easiest + margin))

@@ -1,0 +1,113 @@
+"""Exit codes and one-line errors of the command line."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from lossexport.catalog import CATALOG
+from lossexport.cli import main
+
+
+def call(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.argv", ["lossexport", *arguments])
+    code = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    return lambda *arguments: call([str(a) for a in arguments], capsys, monkeypatch)
+
+
+def test_list(run) -> None:
+    code, out, _ = run("list", "--json")
+    assert code == 0
+    ops = {op["name"]: op for op in json.loads(out)}
+    assert set(ops) == set(CATALOG)
+    ciou = ops["ciou_loss"]
+    assert ciou["inputs"][0]["shape"] == ["N", 4]
+    assert ciou["gradient"] == ["grad_pred"]
+    assert ciou["attributes"]["eps"]["default"] == 1e-7
+    code, out, _ = run("list")
+    assert code == 0
+    assert all(name in out for name in CATALOG)
+
+
+def test_export_and_verify(run, tmp_path: Path) -> None:
+    code, out, err = run("export", "giou_loss", "--out", tmp_path, "--set", "reduction=mean")
+    assert (code, err) == (0, "")
+    assert (tmp_path / "giou_loss.onnx").is_file()
+    report = tmp_path / "report.json"
+    code, out, _ = run("verify", tmp_path, "--json", report, "--html", tmp_path / "report.html")
+    assert code == 0
+    assert "1 passed, 0 failed, 1 not run here" in out
+    assert json.loads(report.read_text())["passed"] is True
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_failed_parity_exits_with_1(run, tmp_path: Path) -> None:
+    import onnx
+
+    run("export", "giou_loss", "--out", tmp_path)
+    model = onnx.load(tmp_path / "giou_loss.onnx")
+    next(n for n in model.functions[0].node if n.op_type == "Min").op_type = "Max"
+    onnx.save(model, tmp_path / "mutant.onnx")
+    code, out, _ = run("verify", tmp_path / "mutant.onnx")
+    assert code == 1
+    assert "FAILED" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "nope", "--out", "OUT"], "unknown op 'nope'"),
+        (["export", "--out", "OUT"], "give ops, --all or --recipe"),
+        (["export", "box_iou"], "--out"),
+        (["export", "box_iou", "--out", "OUT", "--set", "eps"], "--set 'eps': expected NAME=VALUE"),
+        (["export", "box_iou", "--out", "OUT", "--set", "eps=two"], "eps='two': must be a number"),
+        (["export", "box_iou", "--out", "OUT", "--shape", "N=0:0:0"], "MAX >= 1"),
+        (["export", "box_iou", "--out", "OUT", "--format", "tflite"], "format 'tflite'"),
+        (["export", "box_iou", "--out", "/proc/nope"], "/proc/nope: folder cannot be made"),
+        (["export", "box_iou", "--all", "--out", "OUT"], "give ops or --all, not both"),
+        (["verify", "OUT/none.onnx"], "none.onnx: cannot be read: No such file or directory"),
+        (["verify", "OUT"], "has no manifest.json"),
+        (["score", "--pred", "OUT/a.json", "--ref", "OUT/b.json"], "b.json"),
+        (["score", "--pred", "a", "--ref", "b", "--fail-below", "AQ=1"], "gate 'AQ': no such"),
+        (["bench", "--sizes", "64,zero"], "--sizes 'zero'"),
+        (["nothing"], "No such command 'nothing'"),
+    ],
+)
+def test_bad_usage_is_one_line_and_2(
+    run, arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    code, _, err = run(*[argument.replace("OUT", str(tmp_path)) for argument in arguments])
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    errors = [line for line in err.splitlines() if re.match("[Ee]rror: ", line)]
+    assert len(errors) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written(run, tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("in the way")
+    code, _, err = run("export", "box_iou", "--out", blocker / "sub")
+    assert code == 2
+    assert "folder cannot be made" in err
+
+
+def test_doctor(run) -> None:
+    code, out, _ = run("doctor")
+    assert code == 0
+    assert "onnxruntime" in out
+    assert "tensorrt_rtx" in out

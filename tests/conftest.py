@@ -1,0 +1,50 @@
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real detections that lies beside the checkout."""
+    folder = Path(os.environ.get("LOSSEXPORT_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"reference data not found at {folder}; set LOSSEXPORT_SHARED")
+    return folder
+
+
+def golden_entries(*systems: str) -> list[Any]:
+    """Vectors of the original public code, canonical ones, as pytest parameters."""
+    entries = json.loads((GOLDEN / "index.json").read_text())["entries"]
+    return [
+        pytest.param(entry, id=entry["file"].removesuffix(".npz"))
+        for entry in entries
+        if entry["system"] in systems and entry["canonical"]
+    ]
+
+
+def golden_arrays(entry: dict[str, Any]) -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / entry["file"], allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def close(actual: np.ndarray, expected: np.ndarray, rtol: float, atol: float) -> None:
+    """Compare where the original is finite; the candidate must be finite everywhere."""
+    assert np.isfinite(actual).all()
+    known = np.isfinite(expected)
+    np.testing.assert_allclose(actual[known], expected[known], rtol=rtol, atol=atol)
+
+
+def close_rows(actual: np.ndarray, expected: np.ndarray, rtol: float, atol: float) -> None:
+    """Compare gradients relative to the largest entry of each row."""
+    assert np.isfinite(actual).all()
+    known = np.isfinite(expected).all(axis=-1)
+    error = np.abs(actual - expected)[known].max(axis=-1, initial=0.0)
+    size = np.abs(expected)[known].max(axis=-1, initial=0.0)
+    assert (error <= atol + rtol * size).all(), (error - rtol * size).max()

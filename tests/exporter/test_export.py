@@ -1,0 +1,224 @@
+"""Files that `export` writes, and what it refuses to write."""
+
+import json
+from pathlib import Path
+
+import ml_dtypes  # noqa: F401  registers bfloat16 with numpy
+import numpy as np
+import onnx
+import pytest
+
+import lossexport
+from lossexport.catalog import CATALOG
+from lossexport.errors import CheckFailedError, LossexportError
+from lossexport.exporter import run
+from lossexport.runtime import load
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("export")
+    lossexport.export("ciou_loss", out, formats=["onnx", "engine"], gradient=True)
+    return out
+
+
+def test_files_and_names(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("ciou_loss.engine", "ciou_loss.grad.engine"),
+        *("ciou_loss.grad.onnx", "ciou_loss.onnx", "manifest.json"),
+    ]
+    session = load(folder / "ciou_loss.grad.onnx")
+    assert [(i.name, i.shape) for i in session.inputs] == [("pred", ("N", 4)), ("target", ("N", 4))]
+    assert [(o.name, o.shape) for o in session.outputs] == [
+        ("loss", ("N",)),
+        ("grad_pred", ("N", 4)),
+    ]
+
+
+def test_one_node_with_its_body_and_the_plugin_attributes(folder: Path) -> None:
+    model = onnx.load(folder / "ciou_loss.grad.onnx", load_external_data=False)
+    onnx.checker.check_model(model, full_check=True)
+    (node,) = model.graph.node
+    (function,) = model.functions
+    assert (node.domain, node.op_type) == ("lossexport", "CIoULossWithGrad")
+    assert (function.domain, function.name) == (node.domain, node.op_type)
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    assert attributes["plugin_namespace"] == b"lossexport"
+    assert attributes["plugin_version"] == b"1"
+    assert attributes["aot"] == 1
+    assert attributes["eps"] == pytest.approx(1e-7)
+    assert set(attributes) <= set(function.attribute)
+    names = [inner.name for inner in function.node]
+    assert len(set(names)) == len(names)
+    standard = {inner.domain for inner in function.node}
+    assert standard == {""}
+    assert not {"NonZero", "ScatterND", "ScatterElements", "Sigmoid"} & {
+        inner.op_type for inner in function.node
+    }
+
+
+def test_metadata_and_no_traces_of_this_machine(folder: Path) -> None:
+    data = (folder / "ciou_loss.onnx").read_bytes()
+    model = onnx.load_from_string(data)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert metadata["lossexport.op"] == "ciou_loss"
+    assert json.loads(metadata["lossexport.attributes"]) == {"eps": 1e-7, "reduction": "none"}
+    assert str(Path.cwd()).encode() not in data
+    assert b"site-packages" not in data
+    assert len(data) < 16_384
+
+
+def test_same_arguments_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    lossexport.export("ciou_loss", tmp_path, gradient=True)
+    for name in ("ciou_loss.onnx", "ciou_loss.grad.onnx"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_engine_entry_of_the_manifest(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    entries = {entry["file"]: entry for entry in manifest["artifacts"]}
+    engine = entries["ciou_loss.engine"]
+    data = (folder / "ciou_loss.engine").read_bytes()
+    assert data[:4] == b"vtrt"
+    assert engine["builder"] == "rtx"
+    assert engine["builder_version"].startswith("1.")
+    assert engine["size_bytes"] == len(data)
+    assert engine["source"] == entries["ciou_loss.onnx"]["sha256"]
+    assert engine["profile"] == {"N": {"min": 1, "opt": 256, "max": 65536}}
+    assert engine["parity"] is None
+    assert entries["ciou_loss.grad.onnx"]["tolerance"]["grad_pred"]["why"]
+
+
+def test_attributes_reach_the_graph(tmp_path: Path) -> None:
+    lossexport.export(
+        "smooth_l1_loss",
+        tmp_path,
+        attributes={"beta": 0.5, "reduction": "sum"},
+        shapes={"D": 4, "N": "1:8:64"},
+    )
+    session = load(tmp_path / "smooth_l1_loss.onnx")
+    assert session.inputs[0].shape == ("N", 4)
+    assert session.outputs[0].shape == ()
+    pred = np.array([[0.25, -1.0, 3.0, 0.0]], np.float32)
+    loss = session(pred=pred, target=np.zeros_like(pred))["loss"]
+    assert loss == pytest.approx(0.25**2 / 2 / 0.5 + 0.75 + 2.75)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_narrow_boundary_keeps_large_boxes(precision: str, tmp_path: Path) -> None:
+    lossexport.export("box_ciou", tmp_path, precision=precision)
+    path = tmp_path / f"box_ciou.{precision}.onnx"
+    session = load(path)
+    assert session.inputs[0].dtype == {"fp16": "float16", "bf16": "bfloat16"}[precision]
+    box = np.array([[0, 0, 4000, 4000]]).astype(session.outputs[0].dtype)
+    assert session(pred=box, target=box)["score"].astype(np.float64) == [1.0]
+
+
+def test_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(
+        'name = "mine"\nformats = ["onnx"]\n[[group]]\nops = ["box_iou", "encode_boxes"]\n'
+        "shapes = { N = 8 }\nattributes = { weights = [10, 10, 5, 5] }\n"
+    )
+    manifest = lossexport.export(None, tmp_path / "out", recipe_file=recipe)
+    assert [a.file for a in manifest.artifacts] == ["box_iou.onnx", "encode_boxes.onnx"]
+    assert manifest.artifacts[1].attributes == {"weights": [10.0, 10.0, 5.0, 5.0]}
+    assert manifest.artifacts[0].inputs[0].shape == [8, 4]
+
+
+def test_shipped_recipes_name_known_ops() -> None:
+    from lossexport.exporter.recipe import load as load_recipe
+    from lossexport.exporter.recipe import shipped
+
+    assert {"box-quality", "box-regression"} <= set(shipped())
+    for path in shipped().values():
+        assert {op for op, _ in load_recipe(path).settings()} <= set(CATALOG)
+
+
+BAD = [
+    ({"op": "ciou_los"}, "unknown op 'ciou_los'; did you mean ciou_loss"),
+    ({"attributes": {"gamma": 1}}, "ciou_loss: unknown attribute 'gamma'; it has: eps, reduction"),
+    ({"attributes": {"eps": -1}}, r"eps=-1: must be in \[0, 1\]"),
+    ({"attributes": {"eps": "x"}}, "eps='x': must be a number"),
+    ({"shapes": {"K": 3}}, "ciou_loss: unknown dimension 'K'; it has: N"),
+    ({"shapes": {"N": "4:2:8"}}, "N='4:2:8': needs 0 <= MIN <= OPT <= MAX"),
+    ({"shapes": {"N": "a:b:c"}}, "N='a:b:c': expected SIZE or MIN:OPT:MAX"),
+    ({"shapes": {"N": "99999999999999999999"}}, "MAX is at most 2147483647"),
+    ({"shapes": {"N": "1:1:2147483647"}}, "pred would have 8589934588 elements"),
+    ({"formats": ["tflite"]}, "format 'tflite': must be one of onnx, engine"),
+    ({"precision": "int8"}, "precision 'int8'"),
+    ({"op": "box_iou", "gradient": True}, "box_iou: has no gradient graph"),
+    ({"formats": ["engine"], "compute_capabilities": ["9.0"]}, "capability '9.0': must be one of"),
+    ({"formats": ["engine"], "backend": "tensorrt"}, "tensorrt is not installed: pip install"),
+    ({"recipe_file": "nowhere.toml"}, "nowhere.toml: cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD)
+def test_bad_requests_write_nothing(
+    arguments: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    call = {"op": "ciou_loss", "out": out, **arguments}
+    with pytest.raises(LossexportError, match=message):
+        lossexport.export(**call)  # type: ignore[arg-type]
+    assert not out.exists() or not list(out.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name = 3", r"Expected `str`, got `int` - at `\$.name`"),
+        ('name = "x"\n[[group]]\nops = []', "length >= 1"),
+        ('name = "x"\nspeed = 1\n[[group]]\nops = ["box_iou"]', "unknown field `speed`"),
+        ('name = "x"\n[[group]]\nops = ["nope"]', "unknown op 'nope'"),
+        ("name = ", "Invalid value"),
+    ],
+)
+def test_bad_recipes_are_named(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(LossexportError, match=message):
+        lossexport.export(None, tmp_path / "out", recipe_file=path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_graph_does_not_leave_the_building(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import lossexport.exporter.onnx_file as onnx_file
+
+    lossexport.export("box_giou", tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    true_bytes = onnx_file.onnx_bytes
+
+    def wrong(variant: object) -> bytes:
+        model = onnx.load_from_string(true_bytes(variant))  # type: ignore[arg-type]
+        for node in model.functions[0].node:
+            if node.op_type == "Min":
+                node.op_type = "Max"
+                break
+        return model.SerializeToString()
+
+    monkeypatch.setattr(onnx_file, "onnx_bytes", wrong)
+    with pytest.raises(CheckFailedError, match="instead of"):
+        lossexport.export(["box_iou", "box_giou"], tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_later_failure_takes_earlier_files_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> bytes:
+        raise LossexportError("no engine")
+
+    monkeypatch.setattr(run.engine, "build", fail)
+    with pytest.raises(LossexportError, match="box_iou: no engine"):
+        lossexport.export("box_iou", tmp_path / "out", formats=["onnx", "engine"])
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_exporting_again_keeps_the_other_entries(tmp_path: Path) -> None:
+    lossexport.export("box_iou", tmp_path)
+    manifest = lossexport.export("box_diou", tmp_path)
+    assert [a.file for a in manifest.artifacts] == ["box_diou.onnx", "box_iou.onnx"]

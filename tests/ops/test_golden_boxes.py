@@ -1,0 +1,125 @@
+"""The box ops against vectors computed with the original public code."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lossexport import ops
+from tests.conftest import GOLDEN, close, close_rows, golden_arrays, golden_entries
+
+KINDS = ("iou", "giou", "diou", "ciou")
+# Stated by the vectors themselves for float32; float64 is held tighter than they ask.
+TOLERANCE = {torch.float64: (1e-10, 1e-11), torch.float32: (1e-3, 5e-6)}
+DTYPES = pytest.mark.parametrize("dtype", TOLERANCE, ids=["float64", "float32"])
+
+
+def to_xyxy(boxes: torch.Tensor) -> torch.Tensor:
+    centre, size = boxes[:, :2], boxes[:, 2:]
+    return torch.cat((centre - size / 2, centre + size / 2), dim=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [
+        ("aligned_eps0", torch.float64),
+        ("aligned_eps0", torch.float32),
+        # In float32 the conversion would round the coordinates before the op sees them.
+        ("aligned_cxcywh", torch.float64),
+    ],
+)
+def test_losses_and_gradients(kind: str, case: str, dtype: torch.dtype) -> None:
+    entry = next(e.values[0] for e in golden_entries("iou_losses") if e.values[0]["case"] == case)
+    data = golden_arrays(entry)
+    pred = torch.tensor(data["pred"], dtype=dtype, requires_grad=True)
+    target = torch.tensor(data["target"], dtype=dtype)
+    convert = to_xyxy if case == "aligned_cxcywh" else torch.clone
+    loss = getattr(ops, f"{kind}_loss")(convert(pred), convert(target))
+    loss.sum().backward()
+    rtol, atol = TOLERANCE[dtype]
+    expected = data.get(f"loss_{kind}_safe", data[f"loss_{kind}"])
+    close(loss.detach().numpy(), expected, rtol, atol)
+    smooth = data["smooth"]
+    assert pred.grad is not None
+    close_rows(pred.grad.numpy()[smooth], data[f"grad_{kind}"][smooth], rtol, atol)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_losses_without_eps_are_finite_where_the_original_is_not(kind: str) -> None:
+    entry = next(
+        e.values[0] for e in golden_entries("iou_losses") if e.values[0]["case"] == "aligned_noeps"
+    )
+    data = golden_arrays(entry)
+    pred = torch.tensor(data["pred"], dtype=torch.float64, requires_grad=True)
+    loss = getattr(ops, f"{kind}_loss")(pred, torch.tensor(data["target"]).double(), eps=0.0)
+    loss.sum().backward()
+    # The original clamps the metric to [-1, 1]; the canonical form does not.
+    inside = data[f"loss_{kind}"] < 2
+    close(loss.detach().numpy(), np.where(inside, data[f"loss_{kind}"], np.nan), 1e-10, 1e-11)
+    assert pred.grad is not None
+    rows = data["smooth"] & inside
+    close_rows(pred.grad.numpy()[rows], data[f"grad_{kind}"][rows], 1e-9, 1e-10)
+
+
+@DTYPES
+@pytest.mark.parametrize("kind", KINDS)
+def test_pairwise(kind: str, dtype: torch.dtype) -> None:
+    data = golden_arrays(golden_entries("iou_pairwise")[0].values[0])
+    pred = torch.tensor(data["boxes1"], dtype=dtype, requires_grad=True)
+    score = getattr(ops, f"pairwise_{kind}")(pred, torch.tensor(data["boxes2"], dtype=dtype))
+    (score * torch.tensor(data["cotangent"], dtype=dtype)).sum().backward()
+    rtol, atol = TOLERANCE[dtype]
+    close(score.detach().numpy(), data[kind], rtol, atol)
+    assert pred.grad is not None
+    rows = data["smooth"]
+    close_rows(pred.grad.numpy()[rows], data[f"grad_{kind}"][rows], rtol, atol)
+
+
+def test_pairwise_of_degenerate_boxes_is_zero() -> None:
+    with np.load(GOLDEN / "iou_pairwise__degenerate.npz") as data:
+        boxes1, boxes2 = (torch.tensor(data[name]).double() for name in ("boxes1", "boxes2"))
+        np.testing.assert_array_equal(ops.pairwise_iou(boxes1, boxes2).numpy(), data["iou_safe"])
+
+
+@pytest.mark.parametrize("entry", golden_entries("box_delta"))
+def test_box_deltas(entry: dict[str, Any]) -> None:
+    data = {name: torch.tensor(a).double() for name, a in golden_arrays(entry).items()}
+    weights = tuple(entry["parameters"]["weights"])
+    encoded = ops.encode_boxes(data["gt"], data["anchors"], weights)
+    close(encoded.numpy(), data["encoded"].numpy(), 1e-12, 1e-12)
+    deltas = data["deltas"].requires_grad_()
+    decoded = ops.decode_boxes(deltas, data["anchors"], weights)
+    (decoded * data["cotangent"]).sum().backward()
+    close(decoded.detach().numpy(), data["decoded"].numpy(), 1e-12, 1e-10)
+    assert deltas.grad is not None
+    close_rows(deltas.grad.numpy(), data["decode_grad"].numpy(), 1e-12, 1e-10)
+    roundtrip = ops.decode_boxes(encoded, data["anchors"], weights)
+    close(roundtrip.numpy(), data["roundtrip"].numpy(), 1e-12, 1e-10)
+
+
+@DTYPES
+@pytest.mark.parametrize("entry", golden_entries("smooth_l1"))
+def test_smooth_l1(entry: dict[str, Any], dtype: torch.dtype) -> None:
+    data = golden_arrays(entry)
+    as_rows = (-1, data["pred"].shape[-1])
+    pred = torch.tensor(data["pred"], dtype=dtype).reshape(as_rows).requires_grad_()
+    target = torch.tensor(data["target"], dtype=dtype).reshape(as_rows)
+    rtol, atol = {torch.float64: (1e-12, 1e-14), torch.float32: (1e-6, 1e-6)}[dtype]
+    beta = entry["parameters"]["beta"]
+    if "inside_weight" in data:
+        inside, outside = (
+            torch.tensor(data[f"{w}_weight"], dtype=dtype) for w in ("inside", "outside")
+        )
+        loss = (outside * ops.smooth_l1_loss(inside * pred, inside * target, beta)).sum() / len(
+            pred
+        )
+    else:
+        loss = ops.smooth_l1_loss(pred, target, beta).reshape(data["pred"].shape)
+        mean = ops.smooth_l1_loss(pred, target, beta, "mean")
+        close(mean.detach().numpy(), data["loss_mean"], rtol, atol)
+    loss.sum().backward()
+    close(loss.detach().numpy(), data["loss"], rtol, atol)
+    assert pred.grad is not None
+    close(pred.grad.numpy().reshape(data["grad"].shape), data["grad"], rtol, atol)

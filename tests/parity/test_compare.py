@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from lossexport.catalog.spec import Tolerance
+from lossexport.parity.compare import Errors, round_to, spacing
+
+
+def errors(ulp: float = 2.0, absolute: float = 1e-6, dtype: str = "float32") -> Errors:
+    return Errors(Tolerance(ulp, absolute, ""), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_spacing_is_numpys(dtype: str) -> None:
+    values = np.array([1.0, 1.5, 2.0, 3e4, 6e-5, 1e-7, 0.1], dtype)
+    np.testing.assert_array_equal(spacing(values.astype(np.float64), dtype), np.spacing(values))
+
+
+def test_bfloat16_is_rounded_to_nearest_even() -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    values = np.concatenate((np.linspace(-3, 3, 10_001), [1 + 2**-8, 1 + 3 * 2**-8, 3.39e38, 1e39]))
+    expected = values.astype(np.float32).astype(ml_dtypes.bfloat16).astype(np.float64)
+    np.testing.assert_array_equal(round_to(values, "bfloat16"), expected)
+    assert spacing(np.array([1.0]), "bfloat16") == [2**-7]
+
+
+def test_an_error_of_known_size() -> None:
+    found = errors()
+    one_up = np.array([np.nextafter(np.float32(1), np.float32(2)), 2.0], np.float32)
+    found.add("case", one_up, np.array([1.0, 2.0]), 1.0)
+    assert found.max_ulp == 1.0
+    assert found.max_abs == 2.0**-23
+    assert found.max_rel == 2.0**-23
+    assert found.breaches == 0
+    assert found.worst is not None
+    assert found.worst.index == (0,)
+    # Half of the ULP gate and an eighth of the absolute one: the kinder of the two counts.
+    assert found.worst.used == pytest.approx(2.0**-23 / 1e-6)
+
+
+def test_either_gate_lets_an_element_pass() -> None:
+    found = errors()
+    # Near 0 the ULP error is huge and the absolute one is not; at 1e6 it is the other way round.
+    actual = np.array([1e-7, np.nextafter(np.float32(1e6), np.float32(2e6))], np.float32)
+    found.add("case", actual, np.array([0.0, 1e6]), 1.0)
+    assert found.max_ulp > 1e30
+    assert found.max_abs == 0.0625
+    assert found.breaches == 0
+    found.add("case", np.array([2e-6], np.float32), np.array([0.0]), 1.0)
+    assert found.breaches == 1
+
+
+def test_scale_widens_the_absolute_gate() -> None:
+    found = errors()
+    found.add("case", np.array([1e-3, 1e-3], np.float32), np.zeros(2), np.array([1.0, 2000.0]))
+    assert found.breaches == 1
+    assert found.worst is not None
+    assert found.worst.index == (0,)
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "passes"),
+    [
+        (np.nan, np.nan, True),
+        (0.0, np.nan, False),
+        (np.nan, 0.0, False),
+        (np.inf, np.inf, True),
+        (-np.inf, np.inf, False),
+        (np.inf, 1e39, True),  # beyond float32 infinity is the right answer
+        (3e38, np.inf, False),
+    ],
+)
+def test_numbers_that_are_none(actual: float, expected: float, passes: bool) -> None:
+    found = errors()
+    found.add("case", np.array([actual], np.float32), np.array([expected]), 1.0)
+    assert (found.breaches == 0) is passes
+
+
+def test_integers_must_be_equal() -> None:
+    found = errors(dtype="int64")
+    found.add("case", np.array([1, 2, -1]), np.array([1, 3, -1]), 1.0)
+    assert found.breaches == 1
+
+
+def test_percentile_ignores_one_in_a_thousand() -> None:
+    found = errors(ulp=1e9)
+    expected = np.ones(10_000)
+    actual = expected.astype(np.float32)
+    actual[:5] = 1.5
+    found.add("case", actual, expected, 1.0)
+    assert found.p999_ulp == 0.0
+    assert found.max_ulp == 2**22

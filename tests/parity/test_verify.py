@@ -1,0 +1,180 @@
+"""`verify` passes what is right, fails what is wrong, and never passes what did not run."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import lossexport
+from lossexport.artifact import find, load_manifest
+from lossexport.catalog import CATALOG
+from lossexport.errors import LossexportError
+from lossexport.exporter.variant import Variant
+from lossexport.files import sha256
+from lossexport.parity.cases import Case, cases, oracle
+from lossexport.parity.report import data, html_page, rows, verdict
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("verify")
+    lossexport.export("diou_loss", out, formats=["onnx", "engine"], gradient=True)
+    return out
+
+
+@pytest.fixture
+def folder(exported: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(exported, tmp_path / "copy"))
+
+
+def test_right_artifacts_pass_and_the_manifest_says_so(folder: Path) -> None:
+    report = lossexport.verify(folder)
+    assert report.passed
+    by_file = {file.path.name: {r.backend: r for r in file.results} for file in report.files}
+    onnx_result = by_file["diou_loss.grad.onnx"]["ort-cpu"]
+    assert onnx_result.status == "passed"
+    assert onnx_result.cases >= 40
+    assert set(onnx_result.outputs) == {"loss", "grad_pred"}
+    assert 0 < (onnx_result.outputs["loss"]["max_abs"] or 0) < 3e-6
+    assert by_file["diou_loss.engine"]["rtx"].status in ("passed", "not run here")
+    manifest = load_manifest(folder)
+    assert manifest is not None
+    entry = find(manifest, "diou_loss.grad.onnx")
+    assert entry is not None
+    assert entry.parity is not None
+    assert entry.parity[0].status == "passed"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "only"),
+    [("Min", "Max", 0), ("Sub", "Add", 3), ("Div", "Mul", 0), ("Max", "Min", 1)],
+)
+def test_every_mutation_of_the_graph_fails(folder: Path, old: str, new: str, only: int) -> None:
+    path = folder / "diou_loss.onnx"
+    model = onnx.load(path)
+    [n for n in model.functions[0].node if n.op_type == old][only].op_type = new
+    mutant = folder / "mutant.onnx"
+    onnx.save(model, mutant)
+    report = lossexport.verify(mutant)
+    assert not report.passed
+    result = report.files[0].results[0]
+    assert result.status == "failed"
+    assert result.worst is not None
+    assert f"--replay '{result.worst.case}'" in verdict(report)
+
+
+def test_a_constant_off_by_one_in_a_hundred_thousand_fails(folder: Path) -> None:
+    model = onnx.load(folder / "diou_loss.onnx")
+    changed = 0
+    for node in model.functions[0].node:
+        if node.op_type == "Constant":
+            value = onnx.numpy_helper.to_array(node.attribute[0].t)
+            if value.dtype == np.float32 and value.ndim == 0 and value == np.float32(0.25):
+                scaled = np.array(0.25 * (1 + 1e-4), np.float32)
+                node.attribute[0].t.CopyFrom(onnx.numpy_helper.from_array(scaled))
+                changed += 1
+    assert changed == 1
+    onnx.save(model, folder / "mutant.onnx")
+    assert not lossexport.verify(folder / "mutant.onnx").passed
+
+
+def test_a_file_whose_names_are_not_the_contracts_fails(folder: Path) -> None:
+    model = onnx.load(folder / "diou_loss.onnx")
+    model.graph.output[0].name = model.graph.node[0].output[0] = "cost"
+    onnx.save(model, folder / "mutant.onnx")
+    report = lossexport.verify(folder / "mutant.onnx")
+    assert not report.passed
+    assert "outputs are" in str(report.files[0].results[0].reason)
+
+
+def test_replay_runs_one_case(folder: Path) -> None:
+    path = folder / "diou_loss.onnx"
+    report = lossexport.verify(path, replay="adversarial:N=33:1")
+    assert report.files[0].results[0].cases == 1
+    manifest = load_manifest(folder)
+    assert manifest is not None
+    entry = find(manifest, path.name)
+    assert entry is not None
+    assert entry.parity is None
+
+
+def test_report_forms(folder: Path) -> None:
+    report = lossexport.verify(folder)
+    plain = json.loads(json.dumps(data(report)))
+    assert plain["passed"] is True
+    statuses = {a["path"].rsplit("/", 1)[1]: a["backends"][0]["status"] for a in plain["artifacts"]}
+    assert statuses["diou_loss.onnx"] == "passed"
+    assert statuses["diou_loss.engine"] in ("passed", "built, not run here")
+    page = html_page(report)
+    assert "diou_loss.grad.onnx" in page
+    assert "src=" not in page
+    assert "href=" not in page
+    assert len(rows(report)) >= 5
+
+
+BAD_FILES = [
+    ("missing.onnx", None, "missing.onnx: cannot be read"),
+    ("broken.onnx", b"\x08\x0a\xff\xff", "broken.onnx"),
+    ("model.txt", b"", "expected .onnx or .engine"),
+    ("stray.engine", b"vtrt", "no manifest.json beside it lists it"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), BAD_FILES)
+def test_files_that_cannot_be_used(
+    name: str, content: bytes | None, message: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(LossexportError, match=message):
+        lossexport.verify(tmp_path / name)
+
+
+def test_a_tampered_artifact_is_refused(folder: Path) -> None:
+    path = folder / "diou_loss.onnx"
+    path.write_bytes(path.read_bytes() + b"\x00")
+    with pytest.raises(LossexportError, match="sha256"):
+        lossexport.verify(path)
+    engine = folder / "diou_loss.engine"
+    engine.write_bytes(engine.read_bytes()[:-1])
+    with pytest.raises(LossexportError, match=f"sha256 {sha256(engine.read_bytes())}"):
+        lossexport.verify(engine)
+
+
+def test_a_foreign_model_is_refused(tmp_path: Path) -> None:
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["x"], ["y"])],
+        "g",
+        [onnx.helper.make_tensor_value_info("x", 1, ["N"])],
+        [onnx.helper.make_tensor_value_info("y", 1, ["N"])],
+    )
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "foreign.onnx")
+    with pytest.raises(LossexportError, match="metadata has no .lossexport.op"):
+        lossexport.verify(tmp_path / "foreign.onnx")
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_cases_cover_sizes_and_give_finite_oracles(name: str) -> None:
+    op = CATALOG[name]
+    variant = Variant.make(op, gradient=bool(op.gradient))
+    chosen = list(cases(variant, seeds=1, elements=2**14))
+    for dim in op.dims:
+        sizes = {dict(case.sizes)[dim] for case in chosen}
+        assert {1, 3, 33} <= sizes
+    for case in chosen:
+        assert Case.parse(str(case), variant) == case
+        inputs = case.inputs(variant)
+        outputs = oracle(variant, inputs)
+        assert {o.name for o in variant.outputs} == set(outputs)
+        if case.family != "nonfinite":
+            for output in outputs.values():
+                assert np.isfinite(output).all(), case
+
+
+@pytest.mark.parametrize("text", ["ordinary", "x:N=3:0", "ordinary:M=3:0", "ordinary:N=-1:0"])
+def test_bad_case_names(text: str) -> None:
+    with pytest.raises(LossexportError, match="case "):
+        Case.parse(text, Variant.make(CATALOG["box_iou"]))

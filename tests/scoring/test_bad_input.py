@@ -1,0 +1,296 @@
+"""Bad input is one line that names file, field and value, and leaves nothing behind."""
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from lossexport.errors import LossexportError
+from lossexport.scoring import boxset, score
+from lossexport.scoring.formats import coco as coco_format
+from lossexport.scoring.formats import source
+from tests.scoring.helpers import Json, coco, found, truth
+
+GOOD_REF = coco([truth(1, 1, 0, 0, 5, 5)])
+GOOD_PRED = [found(1, 1, 0.9, 0, 0, 5, 5), found(2, 2, 0.8, 0, 0, 5, 5)]
+
+
+def refused(tmp_path: Path, pred: Path, ref: Path, form: str = "coco") -> str:
+    out = tmp_path / "out"
+    with pytest.raises(LossexportError) as caught:
+        score(pred, ref, format=form, out=out)
+    assert not out.exists()
+    assert not list(tmp_path.glob(".*"))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 500
+    return message
+
+
+def refused_text(tmp_path: Path, pred: str, ref: str = json.dumps(GOOD_REF)) -> str:
+    (tmp_path / "pred.json").write_text(pred)
+    (tmp_path / "ref.json").write_text(ref)
+    message = refused(tmp_path, tmp_path / "pred.json", tmp_path / "ref.json")
+    return message.removeprefix(f"{tmp_path}/")
+
+
+def changed(**fields: Json) -> str:
+    row = {**GOOD_PRED[1], **fields}
+    return json.dumps([GOOD_PRED[0], {k: v for k, v in row.items() if v != "gone"}])
+
+
+PREDICTIONS = {
+    "nan box": (changed(bbox=[0, float("nan"), 1, 1]), "[1].bbox[1] is nan"),
+    "inf box": (changed(bbox=[0, 0, 1, float("inf")]), "[1].bbox[3] is inf"),
+    "nan score": (changed(score=float("nan")), "[1].score is nan"),
+    "beyond floats": (changed(score="?").replace('"?"', "1e999"), "[1].score is inf"),
+    "huge box": (changed(bbox=[0, 0, 1e12, 1]), "[1].bbox[2] is 1000000000000.0"),
+    "three numbers": (changed(bbox=[1, 2, 3]), "[1].bbox is [1, 2, 3]"),
+    "text number": (changed(bbox=[1, 2, "3", 4]), "[1].bbox[2] is '3'"),
+    "text score": (changed(score="0.5"), "[1].score is '0.5'"),
+    "no score": (changed(score="gone"), "[1].score is missing"),
+    "no box": (changed(bbox="gone"), "[1].bbox is missing"),
+    "negative image": (changed(image_id=-3), "[1].image_id is -3"),
+    "image id too large": (changed(image_id=2**64), f"[1].image_id is {2**64}"),
+    "half an image": (changed(image_id=1.5), "[1].image_id is 1.5"),
+    "unknown image": (changed(image_id=77), "[1].image_id is 77"),
+    "unknown category": (changed(category_id="kite"), "[1].category_id is 'kite'"),
+    "null image": (changed(image_id=None), "[1].image_id is None"),
+    "true for an id": (changed(category_id=True), "[1].category_id is True"),
+    "a number for a row": ("[5]", "[0] is 5"),
+    "cut": (json.dumps(GOOD_PRED)[:-30], "the file ends early, at byte"),
+    "cut in a string": ('[{"image_id": "12', "the file ends early"),
+    "empty file": ("", "the file ends early, at byte 0"),
+    "spaces": (" \n", "the file ends early"),
+    "not json": ("<html>", "the file is '<html>'"),
+    "bad syntax": ('[{"image_id": 1 "category_id": 1}]', "not JSON at byte"),
+    "text behind": (json.dumps(GOOD_PRED) + "x", "not JSON at byte"),
+    "deep": ('[{"x":' + "[" * 99_999 + "]" * 99_999 + "}]", "not JSON after byte"),
+    "a dictionary": ("{}", "annotations is missing"),
+    "no scores": (json.dumps(GOOD_REF), "annotations[0].score is missing"),
+    "a key twice": ('{"a": 1, "a": 2}', "key is 'a': appears twice"),
+    "an object for a list": ('{"annotations": {}}', "annotations is '{}}'"),
+}
+
+
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_predictions(tmp_path: Path, name: str) -> None:
+    text, wanted = PREDICTIONS[name]
+    message = refused_text(tmp_path, text)
+    assert message.startswith(f"pred.json: {wanted}"), message
+
+
+def with_(part: str, index: int, **fields: Json) -> str:
+    document = json.loads(json.dumps(coco([truth(1, 1, 0, 0, 5, 5), truth(2, 2, 1, 1, 5, 5)])))
+    row = document[part][index]
+    row.update(fields)
+    for key in [key for key, value in row.items() if value == "gone"]:
+        del row[key]
+    return json.dumps(document)
+
+
+REFERENCES = {
+    "duplicate annotation": (with_("annotations", 1, id=1), "annotations[1].id is 1"),
+    "duplicate image": (with_("images", 1, id="1"), "images[1].id is 1"),
+    "duplicate category": (with_("categories", 1, id=1), "categories[1].id is 1"),
+    "negative annotation": (with_("annotations", 1, id=-2), "annotations[1].id is -2"),
+    "named annotation": (with_("annotations", 0, id="a"), "annotations[0].id is 'a'"),
+    "negative image": (with_("images", 0, id=-1), "images[0].id is -1"),
+    "no id": (with_("annotations", 1, id="gone"), "annotations[1].id is missing"),
+    "no image": (with_("annotations", 1, image_id="gone"), "annotations[1].image_id is missing"),
+    "unknown image": (with_("annotations", 1, image_id=9), "annotations[1].image_id is 9"),
+    "unknown category": (with_("annotations", 1, category_id=9), "annotations[1].category_id is 9"),
+    "inverted": (with_("annotations", 1, bbox=[1, 1, -2, 3]), "annotations[1].bbox[2] is -2.0"),
+    "nan": (with_("annotations", 1, bbox=[1, 1, float("nan"), 3]), "annotations[1].bbox[2] is nan"),
+    "negative area": (with_("annotations", 0, area=-1), "annotations[0].area is -1.0"),
+    "crowd of two": (with_("annotations", 0, iscrowd=2), "annotations[0].iscrowd is 2"),
+    "name": (with_("categories", 0, name=5), "categories[0].name is 5"),
+    "file name": (with_("images", 0, file_name=[]), "images[0].file_name is []"),
+    "a list": (json.dumps(GOOD_PRED), "is a list: references are a COCO dictionary"),
+    "no images": ('{"annotations":[],"categories":[]}', "images is missing"),
+    "no categories": ('{"annotations":[],"images":[]}', "categories is missing"),
+    "no annotations": ('{"images":[],"categories":[]}', "annotations is missing"),
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_references(tmp_path: Path, name: str) -> None:
+    text, wanted = REFERENCES[name]
+    message = refused_text(tmp_path, json.dumps(GOOD_PRED), text)
+    assert message.startswith(f"ref.json: {wanted}"), message
+
+
+def test_the_index_counts_from_the_start_of_the_file(tmp_path: Path) -> None:
+    rows = [found(1, 1, 0.5, 0, 0, 5, 5)] * 40_000
+    rows[31_234] = found(1, 1, 0.5, 0, 0, 5)
+    assert refused_text(tmp_path, json.dumps(rows)).startswith(
+        "pred.json: [31234].bbox is [0, 0, 5]"
+    )
+    rows[31_234] = found(1, 1, 0.5, 0, 0, 5, float("-inf"))
+    assert "[31234].bbox[3] is -inf" in refused_text(tmp_path, json.dumps(rows))
+
+
+def test_damaged_gzip(tmp_path: Path) -> None:
+    ref = tmp_path / "ref.json"
+    ref.write_text(json.dumps(GOOD_REF))
+    pred = tmp_path / "pred.json.gz"
+    packed = gzip.compress(json.dumps(GOOD_PRED * 100).encode())
+    pred.write_bytes(packed[:-20])
+    assert "damaged gzip file" in refused(tmp_path, pred, ref)
+    pred.write_bytes(packed[:20] + b"\xff\xff\xff" + packed[23:])
+    assert "damaged gzip file" in refused(tmp_path, pred, ref)
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    ref = tmp_path / "ref.json"
+    ref.write_text(json.dumps(GOOD_REF))
+    assert "No such file" in refused(tmp_path, tmp_path / "none.json", ref)
+    assert "is not a regular file" in refused(tmp_path, tmp_path, ref)
+    os.mkfifo(tmp_path / "pipe")
+    assert "is not a regular file" in refused(tmp_path, tmp_path / "pipe", ref)
+
+
+def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = json.dumps(GOOD_PRED)
+    with monkeypatch.context() as patch:
+        patch.setattr(coco_format, "MAX_PREDICTIONS", 1)
+        assert "more than 1 predictions" in refused_text(tmp_path, good)
+    with monkeypatch.context() as patch:
+        patch.setattr(coco_format, "MAX_IMAGES", 1)
+        assert "ref.json: more than 1 images" in refused_text(tmp_path, good)
+    with monkeypatch.context() as patch:
+        patch.setattr(coco_format, "MAX_REFERENCES", 0)
+        assert "more than 0 references" in refused_text(tmp_path, good)
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "MAX_BYTES", 100)
+        assert "more than the limit of 100 bytes" in refused_text(tmp_path, good)
+    assert boxset.MAX_PREDICTIONS >= 5_000_000
+
+
+YOLO = {
+    "nan": ("0 nan 0.5 0.1 0.1 0.9", "line 1, cx is nan"),
+    "inf score": ("0 0.5 0.5 0.1 0.1 inf", "line 1, score is inf"),
+    "no score": ("0 0.5 0.5 0.1 0.1", "line 1 is '0 0.5 0.5 0.1 0.1'"),
+    "word": ("\n0 0.5 half 0.1 0.1 0.9", "line 2, cy is 'half'"),
+    "grouped digits": ("0 0.5 0_5 0.1 0.1 0.9", "line 1, cy is '0_5'"),
+    "class": ("1.5 0.5 0.5 0.1 0.1 0.9", "line 1, class is '1.5'"),
+    "negative class": ("-1 0.5 0.5 0.1 0.1 0.9", "line 1, class is '-1'"),
+    "pixels": ("0 320 0.5 0.1 0.1 0.9", "line 1, cx is 320.0"),
+    "binary": ("\udcff", "is not a text file"),
+}
+
+
+@pytest.mark.parametrize("name", YOLO)
+def test_yolo(tmp_path: Path, name: str) -> None:
+    text, wanted = YOLO[name]
+    for folder, content in (("pred", text), ("ref", "0 0.5 0.5 0.1 0.1\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.txt").write_text(content, "utf-8", "surrogateescape")
+    message = refused(tmp_path, tmp_path / "pred", tmp_path / "ref", "yolo")
+    assert message.startswith(f"{tmp_path}/pred/a.txt: {wanted}"), message
+
+
+def test_yolo_folders(tmp_path: Path) -> None:
+    for folder, name in (("pred", "a"), ("ref", "b")):
+        (tmp_path / folder).mkdir()
+        score_field = " 0.5" if folder == "pred" else ""
+        (tmp_path / folder / f"{name}.txt").write_text(f"0 0.5 0.5 0.1 0.1{score_field}")
+    assert "no image in common" in refused(tmp_path, tmp_path / "pred", tmp_path / "ref", "yolo")
+    (tmp_path / "ref/b.txt").write_text("0 0.5 0.5 -0.1 0.1")
+    message = refused(tmp_path, tmp_path / "pred", tmp_path / "ref", "yolo")
+    assert "b.txt: line 1, w is -0.1: a reference must not" in message
+    (tmp_path / "ref/b.txt").unlink()
+    assert "no .txt file" in refused(tmp_path, tmp_path / "pred", tmp_path / "ref", "yolo")
+    assert "cannot be read" in refused(tmp_path, tmp_path / "pred", tmp_path / "none", "yolo")
+
+
+MOT = {
+    "few fields": ("1,1,2,3,4,5", "line 1 is '1,1,2,3,4,5'"),
+    "word": ("1,1,2,3,4,5,0.5,1\n1,1,2,x,4,5,0.5,1", "line 2, y is 'x'"),
+    "nan": ("1,1,2,3,4,5,0.5,1\n\n1,1,nan,3,4,5,0.5,1", "line 3, x is nan"),
+    "score": ("1,1,2,3,4,5,inf,1", "line 1, conf is inf"),
+    "frame": ("1.5,1,2,3,4,5,0.5,1", "line 1, frame is 1.5"),
+    "negative frame": ("-1,1,2,3,4,5,0.5,1", "line 1, frame is -1.0"),
+    "class": ("1,1,2,3,4,5,0.5,1.5", "line 1, class is 1.5"),
+    "some classes": ("1,1,2,3,4,5,0.5,1\n1,1,2,3,4,5,0.5,-1", "line 2, class is -1.0"),
+    "empty": ("\n", "the file has no box"),
+    "other frames": ("9,1,2,3,4,5,0.5,1", "no image in common"),
+    "binary": ("1,1,2,3,4,5,0.5,é", "is not a text file"),
+}
+
+
+@pytest.mark.parametrize("name", MOT)
+def test_mot(tmp_path: Path, name: str) -> None:
+    text, wanted = MOT[name]
+    (tmp_path / "pred.txt").write_text(text)
+    (tmp_path / "ref.txt").write_text("1,1,2,3,4,5,1,1,1\n")
+    message = refused(tmp_path, tmp_path / "pred.txt", tmp_path / "ref.txt", "mot")
+    assert message.startswith(f"{tmp_path}/pred.txt: {wanted}"), message
+
+
+def voc(body: str) -> str:
+    return f"<annotation><object><name>cat</name>{body}</object></annotation>"
+
+
+CORNERS = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+VOC = {
+    "no score": (voc(CORNERS), "object[0]/score is missing"),
+    "no corner": (voc("<score>1</score><bndbox/>"), "object[0]/bndbox/xmin is missing"),
+    "word": (voc(f"<score>high</score>{CORNERS}"), "object[0]/score is 'high'"),
+    "nan": (voc(f"<score>nan</score>{CORNERS}"), "object[0]/score is nan"),
+    "inf": (
+        voc(f"<score>1</score>{CORNERS.replace('>9<', '>inf<')}"),
+        "object[0]/bndbox/xmax is inf",
+    ),
+    "not xml": ("<annotation>", "not XML"),
+    "binary": ("\x00\x01", "not XML"),
+    "another root": ("<html/>", "root element is 'html'"),
+}
+
+
+@pytest.mark.parametrize("name", VOC)
+def test_voc(tmp_path: Path, name: str) -> None:
+    text, wanted = VOC[name]
+    for folder, content in (("pred", text), ("ref", voc(CORNERS))):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.xml").write_text(content)
+    message = refused(tmp_path, tmp_path / "pred", tmp_path / "ref", "voc")
+    assert message.startswith(f"{tmp_path}/pred/a.xml: {wanted}"), message
+
+
+def test_voc_references(tmp_path: Path) -> None:
+    for folder in ("pred", "ref"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.xml").write_text(voc(f"<score>1</score>{CORNERS}"))
+    (tmp_path / "pred/b.xml").write_text("<annotation/>")
+    assert "b.xml: the references have no such image" in refused(
+        tmp_path, tmp_path / "pred", tmp_path / "ref", "voc"
+    )
+    (tmp_path / "ref/a.xml").write_text(voc(f"<difficult>yes</difficult>{CORNERS}"))
+    message = refused(tmp_path, tmp_path / "pred", tmp_path / "ref", "voc")
+    assert "object[0]/difficult is 'yes'" in message
+    (tmp_path / "ref/a.xml").write_text(voc(CORNERS.replace("<xmax>9<", "<xmax>-9<")))
+    message = refused(tmp_path, tmp_path / "pred", tmp_path / "ref", "voc")
+    assert "object[0] width is -9.0" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ({"format": "csv"}, "format 'csv' is not one of"),
+        ({"iou_threshold": 0}, "IoU threshold is 0"),
+        ({"iou_threshold": float("nan")}, "IoU threshold is nan"),
+        ({"iou_threshold": 1.5}, "IoU threshold is 1.5"),
+        ({"backend": "abacus"}, "abacus"),
+        ({"fail_below": {"mAP": 0.5}}, "gate 'mAP': no such metric; there are AP, AP50"),
+        ({"fail_below": {"AP": float("nan")}}, "gate AP: the bound is nan"),
+    ],
+)
+def test_arguments(tmp_path: Path, arguments: Json, wanted: str) -> None:
+    (tmp_path / "pred.json").write_text(json.dumps(GOOD_PRED))
+    (tmp_path / "ref.json").write_text(json.dumps(GOOD_REF))
+    with pytest.raises(LossexportError, match=wanted):
+        score(tmp_path / "pred.json", tmp_path / "ref.json", out=tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
