@@ -8,7 +8,7 @@ FONT = "font-family='Helvetica Neue, Helvetica, Arial, sans-serif'"
 INK, GREY, LINE, PAPER = "#1f2430", "#6a7282", "#d8dde6", "#ffffff"
 COLOURS = ("#0b6bb8", "#d1500f", "#0c8a5f", "#a0468f")
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 760, 300, 52, 66, 44, 24
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 760, 312, 52, 80, 44, 24
 
 
 def text(x: float, y: float, words: str, size: int = 12, colour: str = GREY, **style: str) -> str:
@@ -19,7 +19,9 @@ def text(x: float, y: float, words: str, size: int = 12, colour: str = GREY, **s
 
 def page(width: int, height: int, title: str, marks: Sequence[str]) -> str:
     """A card of its own colour: it reads on light and on dark pages."""
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {FONT} role="img">'
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {FONT} role="img">'
+    )
     card = f'<rect x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="10"'
     lines = (head, f"<title>{escape(title)}</title>", f'{card} fill="{PAPER}" stroke="{LINE}"/>')
     return "\n".join((*lines, *marks, "</svg>", ""))

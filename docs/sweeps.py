@@ -12,29 +12,31 @@ from lossexport.catalog.spec import Op
 
 POINTS = 201
 
+# Inputs of an op as a function of the moved value, a float64 scalar that carries the gradient.
+Inputs = Callable[[Tensor], Mapping[str, Tensor]]
+
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Inputs of the op as a function of the moved value, a float64 scalar; attributes by curve."""
+    """A range of the moved value, and by curve the inputs and the attributes."""
 
     label: str
     low: float
     high: float
-    inputs: Callable[[Tensor], Mapping[str, Tensor]]
-    curves: Mapping[str, Mapping[str, Any]]
+    curves: Mapping[str, tuple[Inputs, Mapping[str, Any]]]
 
 
-def curves(op: Op, sweep: Sweep) -> tuple[list[float], dict[str, dict[str, list[float]]]]:
+def curves(op: Op) -> tuple[list[float], dict[str, dict[str, list[float]]]]:
     """The moved values, and by panel and curve the loss and its derivative in the moved value."""
-    function = getattr(lossexport.ops, op.name)
+    sweep, function = SWEEPS[op.name], getattr(lossexport.ops, op.name)
     x = torch.linspace(sweep.low, sweep.high, POINTS, dtype=torch.float64)
     loss: dict[str, list[float]] = {}
     slope: dict[str, list[float]] = {}
-    for name, attributes in sweep.curves.items():
+    for name, (inputs, attributes) in sweep.curves.items():
         loss[name], slope[name] = [], []
         for value in x:
             moved = value.clone().requires_grad_()
-            result = function(**sweep.inputs(moved), **attributes)
+            result = function(**inputs(moved), **attributes)
             mean = (result[0] if isinstance(result, tuple) else result).mean()
             (derivative,) = torch.autograd.grad(mean, moved)
             loss[name].append(float(mean.detach()))
@@ -43,51 +45,132 @@ def curves(op: Op, sweep: Sweep) -> tuple[list[float], dict[str, dict[str, list[
 
 
 def _row(*values: Any) -> Tensor:
-    """A tensor [1,n] of numbers and scalars that carry a gradient."""
+    """A tensor [1,n] of numbers and scalars."""
     return torch.stack([torch.as_tensor(value, dtype=torch.float64) for value in values])[None]
 
 
 def _column(*values: Any) -> Tensor:
+    """A tensor [n,1] of numbers and scalars."""
     return _row(*values).T
 
 
-def _shifted(s: Tensor) -> dict[str, Tensor]:
+def _vary(inputs: Inputs, attribute: str, *values: Any) -> dict[str, tuple[Inputs, dict[str, Any]]]:
+    return {f"{attribute} = {value}": (inputs, {attribute: value}) for value in values}
+
+
+def _same_shape(s: Tensor) -> dict[str, Tensor]:
     return {"pred": _row(s, 0, s + 1, 1), "target": _row(0, 0, 1, 1)}
 
 
-def _shifted_wide(s: Tensor) -> dict[str, Tensor]:
+def _other_shape(s: Tensor) -> dict[str, Tensor]:
     return {"pred": _row(s - 0.5, 0.25, s + 1.5, 0.75), "target": _row(0, 0, 1, 1)}
 
 
-def _deviation(s: Tensor) -> dict[str, Tensor]:
+def _difference(s: Tensor) -> dict[str, Tensor]:
     return {"pred": _row(s), "target": _row(0)}
 
 
-def _class_of_three(s: Tensor) -> dict[str, Tensor]:
-    return {"logits": _row(s, 0, 0), "labels": torch.tensor([0])}
+def _differences(s: Tensor) -> dict[str, Tensor]:
+    """One moved box of four coordinates among boxes of small and large errors."""
+    others = torch.linspace(-0.1, 0.1, 36, dtype=torch.float64).reshape(9, 4)
+    pred = torch.cat((s.expand(1, 4), others))
+    ones = torch.ones_like(pred)
+    return {"pred": pred, "target": 0 * ones, "weight": ones, "bin_count": torch.zeros(10).double()}
 
 
-_BOX = Sweep("shift of a box of the target's shape, in widths", -2.5, 2.5, _shifted, {"": {}})
-_WIDE_BOX = Sweep("shift of a box twice as wide and half as high", -2.5, 2.5, _shifted_wide, {"": {}})
-
-SWEEPS: dict[str, Sweep] = {
-    "iou_loss": _BOX,
-    "giou_loss": _BOX,
-    "diou_loss": _BOX,
-    "ciou_loss": _WIDE_BOX,
-    "smooth_l1_loss": Sweep(
-        "prediction - target",
-        -3,
-        3,
-        _deviation,
-        {f"beta {beta:g}": {"beta": beta} for beta in (0.5, 1.0, 2.0)},
-    ),
-}
-
-
-def _gaussian(log_variance: float) -> Callable[[Tensor], dict[str, Tensor]]:
+def _gaussian(log_variance: float) -> Inputs:
     def inputs(s: Tensor) -> dict[str, Tensor]:
         zeros = _row(0, 0, 0, 0)
         return {"pred": s + zeros, "log_variance": zeros + log_variance, "target": zeros}
 
     return inputs
+
+
+def _positive(s: Tensor) -> dict[str, Tensor]:
+    return {"logits": _row(s), "target": _row(1)}
+
+
+def _class_of_three(s: Tensor) -> dict[str, Tensor]:
+    return {"logits": _row(0, s, 0), "labels": torch.tensor([1])}
+
+
+def _among_negatives(s: Tensor) -> dict[str, Tensor]:
+    """One moved positive among nine negatives, most of them easy."""
+    logits = _column(s, *torch.linspace(-5, 1, 9))
+    target = _column(1, *[0] * 9)
+    return {
+        "logits": logits,
+        "target": target,
+        "weight": torch.ones_like(target),
+        "bin_count": torch.zeros(10, dtype=torch.float64),
+    }
+
+
+def _ranked(s: Tensor) -> dict[str, Tensor]:
+    return {"logits": _row(s, -2, -1, 0, 1, 2)[0], "target": torch.tensor([1, 0, 0, 0, 0, 0])}
+
+
+def _ranked_rows(s: Tensor) -> dict[str, Tensor]:
+    return {"logits": _column(s, -2, -1, 0, 1, 2), "labels": torch.tensor([1, 0, 0, 0, 0, 0])}
+
+
+_BOX = Sweep(
+    "shift of the predicted box, in widths of the target",
+    -2.5,
+    2.5,
+    {"same shape": (_same_shape, {}), "twice as wide, half as high": (_other_shape, {})},
+)
+_LOGIT = "logit of the positive"
+
+SWEEPS: dict[str, Sweep] = {
+    "iou_loss": _BOX,
+    "giou_loss": _BOX,
+    "diou_loss": _BOX,
+    "ciou_loss": _BOX,
+    "smooth_l1_loss": Sweep(
+        "prediction - target", -3, 3, _vary(_difference, "beta", 0.5, 1.0, 2.0)
+    ),
+    "kl_loss": Sweep(
+        "prediction - target",
+        -3,
+        3,
+        {f"log variance {v}": (_gaussian(v), {}) for v in (-1.0, 0.0, 1.0)},
+    ),
+    "sigmoid_focal_loss": Sweep(_LOGIT, -5, 5, _vary(_positive, "gamma", 0.0, 0.5, 2.0, 5.0)),
+    "softmax_focal_loss": Sweep(
+        "logit of the true class, two others at 0",
+        -5,
+        5,
+        _vary(_class_of_three, "gamma", 0.0, 0.5, 2.0, 5.0),
+    ),
+    "ghm_c_loss": Sweep(
+        "logit of the positive, nine negatives stay", -5, 5, {"": (_among_negatives, {})}
+    ),
+    "ghm_r_loss": Sweep(
+        "prediction - target, nine boxes stay", -0.2, 0.2, _vary(_differences, "mu", 0.02, 0.1)
+    ),
+    "ap_loss": Sweep(
+        "logit of the positive, negatives at -2, -1, 0, 1, 2",
+        -4,
+        4,
+        _vary(_ranked, "delta", 0.5, 1.0),
+    ),
+    "dr_loss": Sweep(
+        "logit of the positive, negatives at -2, -1, 0, 1, 2",
+        -6,
+        6,
+        _vary(_ranked_rows, "margin", 0.0, 0.5),
+    ),
+    "anchor_loss": Sweep(
+        "logit of the true class, two others at 0",
+        -5,
+        5,
+        _vary(_class_of_three, "gamma", 0.0, 0.5, 2.0),
+    ),
+    "sce_loss": Sweep(
+        "logit of the true class, two others at 0",
+        -8,
+        5,
+        _vary(_class_of_three, "alpha", 0.1, 1.0),
+    ),
+}

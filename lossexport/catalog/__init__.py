@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from lossexport.catalog import boxes
+from lossexport.catalog import boxes, losses, ranking
 from lossexport.catalog.spec import Op
 from lossexport.errors import LossexportError
 
-CATALOG: Mapping[str, Op] = MappingProxyType({op.name: op for op in (*boxes.OPS,)})
+CATALOG: Mapping[str, Op] = MappingProxyType(
+    {op.name: op for op in (*boxes.OPS, *losses.OPS, *ranking.OPS)}
+)
 
 
 def find(name: str) -> Op:

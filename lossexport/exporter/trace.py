@@ -13,6 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import lossexport.ops
 from lossexport.exporter import decompositions
+from lossexport.exporter.simplify import simplify
 from lossexport.exporter.variant import Variant
 from lossexport.ops._common import NARROW
 
@@ -79,6 +80,7 @@ def body(variant: Variant) -> ir.Model:
             verbose=False,
         )
     assert program is not None
+    simplify(program.model)
     return program.model
 
 

@@ -1,6 +1,9 @@
 """The ops, as pure torch functions: differentiable, exportable, one catalogue entry each."""
 
+from lossexport.ops.classification import anchor_loss, sce_loss
 from lossexport.ops.deltas import decode_boxes, encode_boxes
+from lossexport.ops.focal import sigmoid_focal_loss, softmax_focal_loss
+from lossexport.ops.ghm import ghm_c_loss, ghm_r_loss
 from lossexport.ops.iou import (
     box_ciou,
     box_diou,
@@ -15,9 +18,12 @@ from lossexport.ops.iou import (
     pairwise_giou,
     pairwise_iou,
 )
-from lossexport.ops.regression import smooth_l1_loss
+from lossexport.ops.ranking import ap_loss, dr_loss
+from lossexport.ops.regression import kl_loss, smooth_l1_loss
 
 __all__ = [
+    "anchor_loss",
+    "ap_loss",
     "box_ciou",
     "box_diou",
     "box_giou",
@@ -25,12 +31,19 @@ __all__ = [
     "ciou_loss",
     "decode_boxes",
     "diou_loss",
+    "dr_loss",
     "encode_boxes",
+    "ghm_c_loss",
+    "ghm_r_loss",
     "giou_loss",
     "iou_loss",
+    "kl_loss",
     "pairwise_ciou",
     "pairwise_diou",
     "pairwise_giou",
     "pairwise_iou",
+    "sce_loss",
+    "sigmoid_focal_loss",
     "smooth_l1_loss",
+    "softmax_focal_loss",
 ]

@@ -26,8 +26,8 @@ def encode_boxes(
     `dx = wx * (cx - cx_a) / w_a`, `dw = ww * log(w / w_a)`; the inverse of `decode_boxes`. Sides
     below 1e-7 are taken as 1e-7, so that the deltas of a degenerate box are finite.
     """
-    low, high = boxes[:, :2], boxes[:, 2:]
-    anchor_low, anchor_high = anchors[:, :2], anchors[:, 2:]
+    low, high = boxes.chunk(2, dim=1)
+    anchor_low, anchor_high = anchors.chunk(2, dim=1)
     side = (high - low).clamp(min=MIN_SIDE)
     anchor_side = (anchor_high - anchor_low).clamp(min=MIN_SIDE)
     shift = ((low - anchor_low) + (high - anchor_high)) * 0.5 / anchor_side
@@ -46,10 +46,11 @@ def decode_boxes(
 
     `cx = dx / wx * w_a + cx_a`, `w = w_a * exp(min(dw / ww, clip))`. Finite for finite input.
     """
-    low, high = anchors[:, :2], anchors[:, 2:]
+    low, high = anchors.chunk(2, dim=1)
     side = high - low
-    scaled = deltas / _columns(deltas, weights)
-    centre = scaled[:, :2] * side + (low + side * 0.5)
-    half = side * torch.exp(scaled[:, 2:].clamp(max=clip)) * 0.5
+    # Halves, not slices: the gradient of a slice is a scatter.
+    shift, growth = (deltas / _columns(deltas, weights)).chunk(2, dim=1)
+    centre = shift * side + (low + side * 0.5)
+    half = side * torch.exp(growth.clamp(max=clip)) * 0.5
     boxes = torch.cat((centre - half, centre + half), dim=1)
     return boxes + poison(deltas, anchors).unsqueeze(1)

@@ -83,9 +83,7 @@ def _overlap(scores: Tensor, rows: Tensor, delta: float) -> Tensor:
 
 
 @op
-def ap_loss(
-    logits: Tensor, target: Tensor, delta: float = 1.0, max_positives: int = 512
-) -> Tensor:
+def ap_loss(logits: Tensor, target: Tensor, delta: float = 1.0, max_positives: int = 512) -> Tensor:
     """1 - interpolated average precision, ranked jointly: any shape and the same to a scalar.
 
     `target` (int64) is 1 for positives, 0 for negatives, -1 for ignored elements. More positives

@@ -35,9 +35,7 @@ def smooth_l1_loss(
 
 
 @op
-def kl_loss(
-    pred: Tensor, log_variance: Tensor, target: Tensor, reduction: str = "none"
-) -> Tensor:
+def kl_loss(pred: Tensor, log_variance: Tensor, target: Tensor, reduction: str = "none") -> Tensor:
     """Smooth L1 weighted by a predicted variance: [N,4] three times to [N,4].
 
     `exp(-log_variance) * smooth_l1(pred - target, beta=1) + log_variance / 2`, the divergence of a

@@ -1,5 +1,6 @@
 """Run a session against the float64 oracle and measure every output."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -70,8 +71,9 @@ def _scale(variant: Variant, case: Case, output: str, inputs: Arrays) -> np.ndar
     if reduction == "none":
         return scale
     sizes = dict(case.sizes)
-    shape = tuple(sizes.get(str(dim), dim) for dim in variant.op.outputs[0].shape)
-    count = max(int(np.prod(shape)), 1) if reduction == "mean" else 1
+    dims = variant.op.outputs[0].shape
+    shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in dims)
+    count = max(math.prod(shape), 1) if reduction == "mean" else 1
     if output.startswith("grad_"):
         return scale / count
-    return float(np.sum(np.broadcast_to(scale, shape))) / count
+    return float(np.broadcast_to(np.asarray(scale), shape).sum()) / count

@@ -161,6 +161,10 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(coco_format, "MAX_IMAGES", 1)
         assert "ref.json: more than 1 images" in refused_text(tmp_path, good)
     with monkeypatch.context() as patch:
+        patch.setattr(coco_format, "MAX_CATEGORIES", 2)
+        rows = json.dumps([found(1, name, 0.9, 0, 0, 5, 5) for name in "abc"])
+        assert "pred.json: more than 2 different category ids" in refused_text(tmp_path, rows)
+    with monkeypatch.context() as patch:
         patch.setattr(coco_format, "MAX_REFERENCES", 0)
         assert "more than 0 references" in refused_text(tmp_path, good)
     with monkeypatch.context() as patch:

@@ -93,7 +93,7 @@ detection = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(reference, max_size=14), st.lists(detection, min_size=1, max_size=20), st.booleans()
 )
@@ -107,7 +107,7 @@ def test_random_sets(references: Json, detections: Json, from_zero: bool) -> Non
     same(evaluate_data(data).values, pycocotools(gt, detections))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.integers(1, 6),
     st.lists(

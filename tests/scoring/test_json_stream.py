@@ -36,7 +36,7 @@ def with_block(size: int, path: Path, take: Json) -> Json:
         return take(JsonStream(source))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(value, max_size=8) | objects, separators, st.integers(1, 40))
 def test_a_list_in_small_blocks(items: Json, marks: tuple[str, str], block: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -45,7 +45,7 @@ def test_a_list_in_small_blocks(items: Json, marks: tuple[str, str], block: int)
         assert with_block(block, path, rows) == items
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(objects, objects, value, separators, st.integers(1, 40))
 def test_a_dictionary_in_small_blocks(
     first: Json, second: Json, other: Json, marks: tuple[str, str], block: int
@@ -68,7 +68,7 @@ def test_a_dictionary_in_small_blocks(
         assert with_block(block, path, take) == {"first": first, "second": second}
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(objects.filter(bool), st.data(), st.integers(1, 40))
 def test_every_cut_file_is_refused(items: Json, data: st.DataObject, block: int) -> None:
     whole = json.dumps(items)

@@ -43,7 +43,7 @@ box = st.tuples(side, side, side, side)
 place = st.tuples(st.integers(1, 2), st.integers(1, 2))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.builds(lambda p, b: truth(*p, *b), place, box), max_size=12),
     st.lists(

@@ -271,6 +271,8 @@ def _add_ids(file: _File, rows: Sequence[_Detection | _Annotation]) -> tuple[Int
             row = int(np.argmax(codes < 0))
             where = f"{file.where}[{file.boxes.count + row}].{name}"
             fail(file.path, where, getattr(rows[row], name), _BAD_ID)
+    check_count(file.path, "different image ids", len(file.image_ids.ids), MAX_IMAGES)
+    check_count(file.path, "different category ids", len(file.category_ids.ids), MAX_CATEGORIES)
     return image, category
 
 

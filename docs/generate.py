@@ -1,0 +1,230 @@
+"""Write docs/ops (a page and a plot an op) and the README's picture from the catalogue.
+
+    python docs/generate.py            # or: make docs
+
+The text depends on the catalogue and on what the ops compute, on nothing else, so a second run
+changes nothing; a test compares.
+"""
+
+import argparse
+import contextlib
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import picture
+import svg
+import sweeps
+
+from lossexport.catalog import CATALOG
+from lossexport.catalog.spec import PRECISIONS, Attribute, Op, Tensor, unit_scale
+from lossexport.files import write_bytes
+
+ROOT = Path(__file__).resolve().parent
+EDITED = "<!-- Written by docs/generate.py from the catalogue: change it there. -->"
+KINDS = {
+    "metric": "Scores: how good boxes are",
+    "loss": "Losses: what training minimises",
+    "transform": "Transforms of boxes",
+    "suppression": "Suppression: which boxes stay",
+}
+# Rows of the arrays in the examples: small, and different where that shows something.
+SIZES = {"N": 2, "M": 3, "D": 2, "C": 3, "K": 4}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines
+    )
+
+
+def shape(tensor: Tensor) -> str:
+    return f"[{', '.join(map(str, tensor.shape))}]" if tensor.shape else "scalar"
+
+
+def signature(op: Op) -> str:
+    def side(tensors: Iterable[Tensor]) -> str:
+        return ", ".join(f"{t.name}[{','.join(map(str, t.shape))}]" for t in tensors)
+
+    return f"{side(op.inputs)} -> {side(op.outputs)}"
+
+
+def tensors(op: Op) -> str:
+    everything = [("input", tensor) for tensor in op.inputs]
+    everything += [("output", tensor) for tensor in op.output_tensors(op.resolve({}), False)]
+    if op.gradient:
+        with_gradient = op.output_tensors(op.resolve({}), True)
+        everything += [
+            ("output of the gradient graph", t) for t in with_gradient[len(op.outputs) :]
+        ]
+    return table(
+        ("", "name", "shape", "type", "values"),
+        ((role, f"`{t.name}`", shape(t), t.dtype, t.domain) for role, t in everything),
+    )
+
+
+def limits(attribute: Attribute) -> str:
+    if attribute.choices:
+        return " or ".join(attribute.choices)
+    return attribute.bounds
+
+
+def attributes(op: Op) -> str:
+    rows = ((f"`{a.name}`", f"`{a.default}`", limits(a), a.doc) for a in op.attributes)
+    return table(("attribute", "default", "valid", "meaning"), rows)
+
+
+def tolerance(op: Op) -> str:
+    outputs = op.output_tensors(op.resolve({}), gradient=bool(op.gradient))
+    rows, reasons = [], []
+    for tensor in outputs:
+        if tensor.dtype in ("int64", "bool"):
+            rows.append((f"`{tensor.name}`", "all", "0", "0"))
+            continue
+        for precision in PRECISIONS:
+            own = op.output_tolerance(tensor.name, precision)
+            rows.append((f"`{tensor.name}`", precision, f"{own.ulp:g}", f"{own.abs:g}"))
+        reasons.append(f"- `{tensor.name}`: {op.output_tolerance(tensor.name, 'fp32').why}.")
+    scale = "" if op.scale is unit_scale else " times the op's scale of that element"
+    return "\n".join(
+        (
+            "An element passes within U units in the last place of float64 PyTorch, or within "
+            f"A{scale} ([why both](../parity.md)).",
+            "",
+            table(("output", "precision", "U", "A"), rows),
+            "",
+            "Where the numbers come from, with u = 2^-24:",
+            "",
+            *reasons,
+            "- fp16, bf16: the graph computes in float32; what is left is the rounding at its end.",
+        )
+    )
+
+
+def literal(values: np.ndarray[Any, Any]) -> str:
+    """A nested list of the values in four digits."""
+    if values.ndim:
+        return f"[{', '.join(literal(row) for row in values)}]"
+    if values.dtype.kind in "iub":
+        return repr(values.item())
+    return np.format_float_positional(values, precision=4, fractional=False, trim="0")
+
+
+def example(op: Op) -> str:
+    """A snippet that was run, with what it printed."""
+    given = op.resolve({})
+    sizes = {
+        name: max(low, min(SIZES.get(name, 3), high)) for name, (low, _, high) in op.dims.items()
+    }
+    drawn = next(iter(op.samplers.values()))(np.random.default_rng(7), sizes, given)
+    lines = ["import torch", "", "from lossexport import ops", ""]
+    for tensor in op.inputs:
+        dtype = f", dtype=torch.{tensor.dtype}" if tensor.dtype in ("int64", "bool") else ""
+        grad = ", requires_grad=True" if tensor.name in op.gradient else ""
+        values = drawn[tensor.name]
+        lines.append(f"{tensor.name} = torch.tensor({literal(values)}{dtype}{grad})")
+    names = ", ".join(tensor.name for tensor in op.outputs)
+    lines.append(f"{names} = ops.{op.name}({', '.join(tensor.name for tensor in op.inputs)})")
+    shown = [f"{tensor.name}.detach()" if op.gradient else tensor.name for tensor in op.outputs]
+    if op.gradient:
+        lines.append(f"{op.outputs[0].name}.sum().backward()")
+        shown += [f"{name}.grad" for name in op.gradient]
+    lines += [f"print({name})" for name in shown]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec("\n".join(lines), {})  # our own text: what the page says is what it prints
+    return "\n".join(
+        ("```python", *lines, "```", "", "prints", "", "```text", printed.getvalue() + "```")
+    )
+
+
+def files(op: Op) -> str:
+    gradient = " --gradient" if op.gradient else ""
+    inputs = ", ".join(f"{tensor.name}={tensor.name}" for tensor in op.inputs)
+    stem = f"{op.name}.grad" if op.gradient else op.name
+    return f"""\
+```sh
+lossexport export {op.name}{gradient} --format onnx,engine --out out
+lossexport verify out
+```
+
+and without PyTorch, from numpy arrays of the same names:
+
+```python
+from lossexport.runtime import load
+
+outputs = load("out/{stem}.onnx")({inputs})
+```"""
+
+
+def page(op: Op) -> str:
+    parts = [EDITED, f"# {op.name}", op.summary, f"$$\n{op.formula}\n$$"]
+    if op.kind == "loss" and op.name in sweeps.SWEEPS:
+        parts.append(f"![{op.name}: loss and gradient](plots/{op.name}.svg)")
+    parts += ["## Inputs and outputs", tensors(op)]
+    if op.dims:
+        ranges = ", ".join(f"{n} = {a}:{b}:{c}" for n, (a, b, c) in op.dims.items())
+        parts.append(
+            f"Dynamic dimensions as smallest:tuned for:largest, `--shape` changes them: `{ranges}`."
+        )
+    if op.attributes:
+        parts += ["## Attributes", attributes(op)]
+    if op.notes:
+        parts += ["## Notes", "\n".join(f"- {note}" for note in op.notes)]
+    parts += ["## In PyTorch", example(op), "## As a file", files(op)]
+    parts.append(
+        f"The module for training code is `lossexport.nn.{op.class_name}`; it takes the attributes."
+    )
+    parts += ["## Tolerance", tolerance(op), "## References"]
+    parts.append("\n".join(f"- [{ref.text}]({ref.link})" for ref in op.references))
+    return "\n\n".join(parts) + "\n"
+
+
+def index() -> str:
+    parts = [EDITED, f"# The {len(CATALOG)} ops"]
+    for kind, title in KINDS.items():
+        ops = [op for op in CATALOG.values() if op.kind == kind]
+        if not ops:
+            continue
+        rows = (
+            (
+                f"[{op.name}]({op.name}.md)",
+                f"`{signature(op)}`",
+                ", ".join(f"`{name}`" for name in op.gradient),
+                op.summary,
+            )
+            for op in ops
+        )
+        parts += [f"## {title}", table(("op", "signature", "gradient", ""), rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def generate() -> dict[str, str]:
+    """Every generated file: path below docs/ -> text."""
+    pages = {"ops/README.md": index(), "picture.svg": picture.draw()}
+    for op in CATALOG.values():
+        pages[f"ops/{op.name}.md"] = page(op)
+        if op.kind == "loss" and op.name in sweeps.SWEEPS:
+            x, panels = sweeps.curves(op)
+            label = sweeps.SWEEPS[op.name].label
+            pages[f"ops/plots/{op.name}.svg"] = svg.plot(op.name, label, x, panels)
+    return pages
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, default=ROOT, help="folder to write to (docs/)")
+    out: Path = parser.parse_args().out
+    pages = generate()
+    for name, text in pages.items():
+        write_bytes(out / name, text.encode())
+    for stale in {*(out / "ops").rglob("*.*")} - {out / name for name in pages}:
+        stale.unlink()
+    print(f"{out}: {len(pages)} files")
+
+
+if __name__ == "__main__":
+    main()

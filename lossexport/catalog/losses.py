@@ -1,0 +1,220 @@
+"""Declarations of the losses that judge elements and rows on their own."""
+
+from lossexport.catalog import loss_samples, loss_scales
+from lossexport.catalog.boxes import REDUCTION
+from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, Tolerance
+
+_CLASSES = {"N": (1, 256, 131072), "C": (1, 80, 2048)}
+LOGITS = Tensor("logits", ("N", "C"), "real numbers, exact from -1e4 to 1e4")
+_LABELS = Tensor("labels", ("N",), "class indices 0 to C-1", "int64", low=0, high="C-1")
+_GAMMA_DOC = "power of the probability that is missing"
+
+# u = 2^-24. exp and log are good to 1 ULP, 2u, of their arguments.
+_WHY_LOGISTIC = (
+    "exp(-|x|) 2u, so p and 1 - p 4u each; log1p of it 6u; binary cross entropy 7u, a sum of terms "
+    "of one sign (u = 2^-24)"
+)
+_WHY_MARGIN = (
+    "differences to the own logit, their peak and the logarithm of at most C shares err by "
+    "u (2 reach + 3 ln C + 6), reach being the largest difference; the probability misses by that "
+    "much relatively"
+)
+
+KL = Op(
+    name="kl_loss",
+    summary="Smooth L1 weighted by a predicted variance, plus half the log of that variance.",
+    formula=r"L = e^{-\alpha}\,\mathrm{SL1}(p - t) + \frac{\alpha}{2},\quad \alpha = \log\sigma^2",
+    inputs=(
+        Tensor("pred", ("N", 4), "real numbers"),
+        Tensor("log_variance", ("N", 4), "log sigma^2, -80 to 80"),
+        Tensor("target", ("N", 4), "real numbers"),
+    ),
+    outputs=(Tensor("loss", ("N", 4), "real numbers"),),
+    attributes=(REDUCTION,),
+    tolerance=Tolerance(
+        16, 1e-6, "exp 2u, smooth L1 8u, their product and the sum 2u: 12u of the terms' sizes"
+    ),
+    gradient=("pred", "log_variance"),
+    gradient_tolerance=Tolerance(16, 1e-6, "exp 2u, slope of smooth L1 4u, two products: 8u"),
+    scale=loss_scales.kl,
+    samplers=loss_samples.UNCERTAIN,
+    references=(
+        Reference(
+            "He et al., Bounding Box Regression with Uncertainty, CVPR 2019, eq. 9 and 10",
+            "https://arxiv.org/abs/1809.08545",
+        ),
+    ),
+    kind="loss",
+    notes=("the original masks background rows and divides by all rows: mask the result",),
+)
+
+SIGMOID_FOCAL = Op(
+    name="sigmoid_focal_loss",
+    summary="Binary cross entropy of every class, weighted down where the answer is right.",
+    formula=r"L = -\alpha_t (1 - p_t)^\gamma \log p_t",
+    inputs=(
+        LOGITS,
+        Tensor("target", ("N", "C"), "0 to 1, soft targets included", low=0, high=1),
+    ),
+    outputs=(Tensor("loss", ("N", "C"), "[0, inf)"),),
+    attributes=(
+        Attribute(
+            "alpha", 0.25, "weight of positives, 1 - alpha of negatives; negative: off", -1e6, 1
+        ),
+        Attribute("gamma", 2.0, _GAMMA_DOC, minimum=0.0),
+        REDUCTION,
+    ),
+    tolerance=Tolerance(
+        50,
+        1e-7,
+        f"{_WHY_LOGISTIC}; 1 - p_t 7u, its power (7 gamma + 2)u, weight 3u, products 2u: "
+        "(14 + 7 gamma)u, 49u for gamma up to 5; absolute: only what leaves the normal range",
+    ),
+    gradient=("logits",),
+    gradient_tolerance=Tolerance(
+        60,
+        4e-6,
+        "two terms, of one sign where targets are hard: power (7 gamma - 5)u, p (1 - p) 11u, cross "
+        "entropy 7u, weight 3u, products and sum 5u: (21 + 7 gamma)u of the terms' sizes, 56u",
+    ),
+    scale=loss_scales.sigmoid_focal,
+    samplers=loss_samples.BINARY,
+    references=(
+        Reference(
+            "Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, eq. 5",
+            "https://arxiv.org/abs/1708.02002",
+        ),
+    ),
+    kind="loss",
+    dims=_CLASSES,
+    notes=("peak memory about 10 tensors of the logits' size in onnxruntime",),
+)
+
+SOFTMAX_FOCAL = Op(
+    name="softmax_focal_loss",
+    summary="Softmax cross entropy, weighted down where the answer is right.",
+    formula=r"L = -\alpha_y (1 - p_y)^\gamma \log p_y,\quad p = \mathrm{softmax}(x)",
+    inputs=(LOGITS, _LABELS),
+    outputs=(Tensor("loss", ("N",), "[0, inf)"),),
+    attributes=(
+        Attribute(
+            "alpha",
+            0.25,
+            "weight of class 0, 1 - alpha of the others; or a list with a weight for every class",
+            minimum=0.0,
+            maximum=1.0,
+            per_class=True,
+        ),
+        Attribute("gamma", 2.0, _GAMMA_DOC, minimum=0.0),
+        REDUCTION,
+    ),
+    tolerance=Tolerance(
+        50,
+        2.4e-7,
+        f"{_WHY_MARGIN}; times 1 + gamma; as a binary loss of the margin (14 + 7 gamma)u: together "
+        "below 4u (1 + gamma) (reach + 1.5 ln C + 10) of the value",
+    ),
+    gradient=("logits",),
+    gradient_tolerance=Tolerance(
+        60,
+        3.6e-7,
+        f"{_WHY_MARGIN}; so does every share, which multiplies the slope: 6u where the value has 4u",
+    ),
+    scale=loss_scales.softmax_focal,
+    samplers=loss_samples.LABELLED,
+    references=(
+        Reference(
+            "Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, eq. 5, over a softmax",
+            "https://arxiv.org/abs/1708.02002",
+        ),
+    ),
+    kind="loss",
+    dims=_CLASSES,
+    notes=("a list of weights fixes C: export it with --shape C=SIZE",),
+)
+
+ANCHOR = Op(
+    name="anchor_loss",
+    summary="Binary cross entropy, harder for classes that come near the own one's probability.",
+    formula=r"L = \ell(x_y) + \sum_{k \neq y} (1 + p_k - a)^\gamma\, \ell(-x_k),\quad "
+    r"a = \max(p_y - s, 0)",
+    inputs=(LOGITS, _LABELS),
+    outputs=(Tensor("loss", ("N",), "[0, inf)"),),
+    attributes=(
+        Attribute("gamma", 0.5, "power of the gap to the anchor probability", minimum=0.0),
+        Attribute("slack", 0.05, "margin of the anchor probability", minimum=0.0, maximum=1.0),
+        Attribute(
+            "anchor",
+            "neg",
+            "what is reshaped: the other classes (neg) or the own one (pos)",
+            choices=("neg", "pos"),
+        ),
+        REDUCTION,
+    ),
+    tolerance=Tolerance(
+        48,
+        1e-36,
+        f"{_WHY_LOGISTIC}; gap 6u, its power (6 gamma + 2)u, product and sum 2u: (11 + 6 gamma)u, "
+        "41u for gamma up to 5; no term is negative",
+    ),
+    gradient=("logits",),
+    gradient_tolerance=Tolerance(
+        56,
+        1e-36,
+        "two terms of one sign: power (6 gamma - 4)u, p (1 - p) 11u, cross entropy 7u, products "
+        "and sum 5u: (19 + 6 gamma)u, 49u for gamma up to 5",
+    ),
+    samplers=loss_samples.LABELLED,
+    references=(
+        Reference(
+            "Ryou et al., Anchor Loss, ICCV 2019, eq. 4 to 6", "https://arxiv.org/abs/1909.11155"
+        ),
+    ),
+    kind="loss",
+    dims=_CLASSES,
+    notes=(
+        "the anchor probability a is a constant of the gradient",
+        "without the warm-up of the original: plain softmax cross entropy for five epochs",
+    ),
+)
+
+SCE = Op(
+    name="sce_loss",
+    summary="Cross entropy of the label and the prediction, both ways, for noisy labels.",
+    formula=r"L = -\alpha \log p_y - \beta \log(\epsilon_q) \sum_{k \neq y} \max(p_k, \epsilon_p)",
+    inputs=(LOGITS, _LABELS),
+    outputs=(Tensor("loss", ("N",), "[0, inf)"),),
+    attributes=(
+        Attribute("alpha", 0.1, "weight of the cross entropy", minimum=0.0),
+        Attribute("beta", 1.0, "weight of the reverse cross entropy", minimum=0.0),
+        Attribute("prob_floor", 1e-7, "smallest probability, without gradient below", 0.0, 1.0),
+        Attribute("label_floor", 1e-4, "stands for 0 in the logarithm of a label", 1e-30, 1.0),
+        REDUCTION,
+    ),
+    tolerance=Tolerance(
+        16,
+        2.4e-7,
+        f"{_WHY_MARGIN}, and so does every probability of softmax: 4u (reach + 1.5 ln C + 10) of "
+        "the two terms",
+    ),
+    gradient=("logits",),
+    gradient_tolerance=Tolerance(
+        16,
+        3.6e-7,
+        f"{_WHY_MARGIN}; slopes are products of two such: 6u (reach + 1.5 ln C + 10) of the terms; "
+        "a probability within rounding of prob_floor may fall on either side of it",
+    ),
+    scale=loss_scales.sce,
+    samplers=loss_samples.LABELLED,
+    references=(
+        Reference(
+            "Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019, "
+            "eq. 6 and 7",
+            "https://arxiv.org/abs/1908.06112",
+        ),
+    ),
+    kind="loss",
+    dims=_CLASSES,
+)
+
+OPS = (KL, SIGMOID_FOCAL, SOFTMAX_FOCAL, ANCHOR, SCE)

@@ -1,0 +1,191 @@
+"""Declarations of the losses that judge a whole set at once: gradient harmonising and ranking."""
+
+import math
+
+from lossexport.catalog import loss_samples, loss_scales
+from lossexport.catalog.losses import LOGITS
+from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, Tolerance
+
+_BINS = Attribute("bins", 10, "bins of equal width over the gradient's size", 1, 512)
+_MOMENTUM = Attribute(
+    "momentum", 0.0, "of the running counts; 0: the counts of this call alone", 0.0, below=1.0
+)
+_STATE = {
+    "bin_count": Tensor("bin_count", ("bins",), "running counts, zeros at first", "float32", low=0),
+    "new_bin_count": Tensor("new_bin_count", ("bins",), "counts for the next call", "float32"),
+}
+_WEIGHT_DOMAIN = "0: ignored; above: counted, whatever the size"
+_GHM = Reference(
+    "Li et al., Gradient Harmonized Single-stage Detector, AAAI 2019, eq. 8 to 12; authors' code "
+    "in mmdetection 2",
+    "https://arxiv.org/abs/1811.05181",
+)
+_GHM_NOTES = (
+    "the weight of a bin is a constant of the gradient",
+    "peak memory about 8 tensors of the input's size in onnxruntime, whatever the number of bins",
+)
+_WHY_COUNTS = (
+    "counts are exact: every element stands in its bin; a weight is a product and a quotient, with "
+    "momentum 3u more: 5u; a sum without negative terms adds 25u where the runtime has no float64"
+)
+
+GHM_C = Op(
+    name="ghm_c_loss",
+    summary="Binary cross entropy, every element divided by how many have a like gradient.",
+    formula=r"L = \frac{1}{n}\sum_i \frac{\ell_i}{R_{b(i)}},\quad g_i = |\sigma(x_i) - t_i|",
+    inputs=(
+        LOGITS,
+        Tensor("target", ("N", "C"), "0 or 1", low=0, high=1, whole=True),
+        Tensor("weight", ("N", "C"), _WEIGHT_DOMAIN, low=0),
+        _STATE["bin_count"],
+    ),
+    outputs=(Tensor("loss", (), "[0, inf)"), _STATE["new_bin_count"]),
+    attributes=(_BINS, _MOMENTUM),
+    tolerance=Tolerance(40, 1e-36, f"cross entropy 7u; {_WHY_COUNTS}"),
+    gradient=("logits",),
+    gradient_tolerance=Tolerance(16, 1e-36, "weight 5u, slope of the cross entropy 4u, products"),
+    samplers=loss_samples.HARMONISED,
+    references=(_GHM,),
+    kind="loss",
+    dims={"N": (1, 256, 131072), "C": (1, 80, 2048)},
+    state={"bin_count": "new_bin_count"},
+    notes=_GHM_NOTES,
+)
+
+GHM_R = Op(
+    name="ghm_r_loss",
+    summary="Smooth absolute difference, every element divided by how many have a like gradient.",
+    formula=r"L = \frac{1}{n}\sum_i \frac{\sqrt{d_i^2 + \mu^2} - \mu}{R_{b(i)}},\quad "
+    r"g_i = \frac{|d_i|}{\sqrt{d_i^2 + \mu^2}}",
+    inputs=(
+        Tensor("pred", ("N", 4), "real numbers"),
+        Tensor("target", ("N", 4), "real numbers"),
+        Tensor("weight", ("N", 4), _WEIGHT_DOMAIN, low=0),
+        _STATE["bin_count"],
+    ),
+    outputs=(Tensor("loss", (), "[0, inf)"), _STATE["new_bin_count"]),
+    attributes=(
+        _BINS,
+        _MOMENTUM,
+        Attribute("mu", 0.02, "width of the quadratic part", minimum=1e-6, maximum=1e6),
+    ),
+    tolerance=Tolerance(
+        40,
+        1e-36,
+        f"square 3u, root 3u, quotient 8u; {_WHY_COUNTS}, if its difference is exact; else one "
+        "within u of an edge may stand in the next",
+    ),
+    gradient=("pred",),
+    gradient_tolerance=Tolerance(
+        40, 1e-36, "slope from two terms of up to three times its size, 9u each; weight 5u: 33u"
+    ),
+    samplers=loss_samples.RESIDUALS,
+    references=(_GHM,),
+    kind="loss",
+    dims={"N": (1, 256, 131072)},
+    state={"bin_count": "new_bin_count"},
+    notes=_GHM_NOTES,
+)
+
+AP = Op(
+    name="ap_loss",
+    summary="1 - interpolated average precision of all elements ranked jointly.",
+    formula=r"L = 1 - \frac{1}{|P|}\sum_{i \in P} \max_{s_k \le s_i} \frac{a_k}{a_k + b_k},\quad "
+    r"b_i = \sum_{j \in N} H(s_j - s_i)",
+    inputs=(
+        Tensor("logits", ("K",), "real numbers", flat=True),
+        Tensor(
+            "target",
+            ("K",),
+            "1 positive, 0 negative, -1 ignored",
+            "int64",
+            low=-1,
+            high=1,
+            flat=True,
+        ),
+    ),
+    outputs=(Tensor("loss", (), "[0, 1]"),),
+    attributes=(
+        Attribute("delta", 1.0, "half the width of the ramp H", minimum=1e-6, maximum=1e6),
+        # TensorRT's TopK takes 3840 at most.
+        Attribute(
+            "max_positives",
+            512,
+            "positives that there is room for; more of them give NaN (an error in eager PyTorch)",
+            minimum=1,
+            maximum=3840,
+        ),
+    ),
+    tolerance=Tolerance(
+        16,
+        2.4e-7,
+        "H errs by 1.5u for a pair within delta, sums and quotient by 4u: 4u (1 + pairs within "
+        "delta / (a + b))",
+    ),
+    gradient=("logits",),
+    gradient_tolerance=Tolerance(
+        16,
+        4e-7,
+        "per positive H / b is at most 1 and errs like b, interpolated error and H by 1.5u per "
+        "pair within delta: 6u (1 + pairs / (a + b)) for each positive that a negative disturbs",
+    ),
+    scale=loss_scales.ap,
+    samplers=loss_samples.PRECISION,
+    references=(
+        Reference(
+            "Chen et al., Towards Accurate One-Stage Object Detection with AP-Loss, CVPR 2019, "
+            "algorithm 1",
+            "https://arxiv.org/abs/1904.06373",
+        ),
+    ),
+    kind="loss",
+    dims={"K": (1, 16384, 131072)},
+    notes=(
+        "grad_logits is the error-driven update, not the derivative of the loss",
+        "time grows with max_positives x K; temporaries take 64 x K x 4 bytes, a few at a time",
+    ),
+)
+
+DR = Op(
+    name="dr_loss",
+    summary="Distributional ranking: the hardest negatives below the hardest positives, by margin.",
+    formula=r"L = \frac{\tau}{L}\log\left(1 + e^{L (E^- - E^+ + \gamma)}\right),\quad "
+    r"E^\mp = \sum_i \mathrm{softmax}\left(\pm\frac{p}{\lambda_\mp}\right)_i p_i",
+    inputs=(
+        LOGITS,
+        Tensor("labels", ("N",), "1 to C: class, 0: background, -1: ignored", "int64", -1, "C"),
+    ),
+    outputs=(Tensor("loss", (), "[0, inf)"),),
+    attributes=(
+        # exp(-1 / lambda) has to stay a normal float32.
+        Attribute("pos_lambda", 1.0, "spread of the positives' distribution", 0.0125, 1e6),
+        Attribute(
+            "neg_lambda", 0.1 / math.log(3.5), "spread of the negatives' distribution", 0.0125, 1e6
+        ),
+        Attribute("L", 6.0, "sharpness of the logistic loss", minimum=1e-3, maximum=1e3),
+        Attribute("tau", 4.0, "scale of the loss", minimum=0.0, maximum=1e6),
+        Attribute("margin", 0.5, "gamma, wanted distance", minimum=-1e3, maximum=1e3),
+    ),
+    tolerance=Tolerance(
+        16,
+        2.4e-7,
+        "probabilities 4u; weights 6u / lambda, half of which reaches the mean; two means, their "
+        "difference and the softplus: 4u tau (4 + 1 / neg_lambda + 1 / pos_lambda)",
+    ),
+    gradient=("logits",),
+    gradient_tolerance=Tolerance(
+        16, 5e-7, "share (4 + 6 / lambda)u, three terms of it, p (1 - p) 11u, products 4u: 8u"
+    ),
+    scale=loss_scales.dr,
+    samplers=loss_samples.RANKED,
+    references=(
+        Reference(
+            "Qian et al., DR Loss, CVPR 2020, eq. 10 to 12", "https://arxiv.org/abs/1907.10156"
+        ),
+    ),
+    kind="loss",
+    dims={"N": (1, 256, 131072), "C": (1, 80, 2048)},
+    notes=("gradients flow through the weights of both distributions",),
+)
+
+OPS = (GHM_C, GHM_R, AP, DR)
