@@ -1,14 +1,17 @@
-"""Write docs/ops (a page and a plot an op) and the README's picture from the catalogue.
+"""Write docs/ops (a page and a plot an op), the README's picture and its list of ops.
 
     python docs/generate.py            # or: make docs
+    python docs/generate.py --check    # exits with 1 where a file is out of date
 
-The text depends on the catalogue and on what the ops compute, on nothing else, so a second run
-changes nothing; a test compares.
+Everything comes from the catalogue and from what the ops compute.
 """
 
 import argparse
 import contextlib
 import io
+import math
+import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,9 @@ from lossexport.catalog import CATALOG
 from lossexport.catalog.spec import PRECISIONS, Attribute, Op, Tensor, unit_scale
 from lossexport.files import write_bytes
 
-ROOT = Path(__file__).resolve().parent
+DOCS = Path(__file__).resolve().parent
+README = DOCS.parent / "README.md"
+START, END = "<!-- ops: written by docs/generate.py -->", "<!-- end of ops -->"
 EDITED = "<!-- Written by docs/generate.py from the catalogue: change it there. -->"
 KINDS = {
     "metric": "Scores: how good boxes are",
@@ -60,10 +65,9 @@ def tensors(op: Op) -> str:
         everything += [
             ("output of the gradient graph", t) for t in with_gradient[len(op.outputs) :]
         ]
-    return table(
-        ("", "name", "shape", "type", "values"),
-        ((role, f"`{t.name}`", shape(t), t.dtype, t.domain) for role, t in everything),
-    )
+    rows = ((role, f"`{t.name}`", shape(t), t.dtype, t.domain) for role, t in everything)
+    note = "`float` is float32, or what `--precision` says (fp16, bf16)."
+    return table(("", "name", "shape", "type", "values"), rows) + "\n\n" + note
 
 
 def limits(attribute: Attribute) -> str:
@@ -168,7 +172,7 @@ def page(op: Op) -> str:
     if op.dims:
         ranges = ", ".join(f"{n} = {a}:{b}:{c}" for n, (a, b, c) in op.dims.items())
         parts.append(
-            f"Dynamic dimensions as smallest:tuned for:largest, `--shape` changes them: `{ranges}`."
+            f"Sizes as smallest:tuned for:largest, which `--shape` changes: `{ranges}`."
         )
     if op.attributes:
         parts += ["## Attributes", attributes(op)]
@@ -202,28 +206,61 @@ def index() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def generate() -> dict[str, str]:
-    """Every generated file: path below docs/ -> text."""
-    pages = {"ops/README.md": index(), "picture.svg": picture.draw()}
+def listed(readme: str) -> str:
+    """The README with its list of ops written anew."""
+    lines = [""]
+    for kind, title in KINDS.items():
+        links = [f"[`{o.name}`](docs/ops/{o.name}.md)" for o in CATALOG.values() if o.kind == kind]
+        if links:
+            lines += [f"- **{title}**: {', '.join(links)}"]
+    before, _, rest = readme.partition(START)
+    _, _, after = rest.partition(END)
+    return "\n".join((before + START, *lines, "", END + after))
+
+
+def generate() -> dict[Path, str]:
+    """Every generated file with its text."""
+    pages = {
+        README: listed(README.read_text("utf-8")),
+        DOCS / "picture.svg": picture.draw(),
+        DOCS / "ops/README.md": index(),
+    }
     for op in CATALOG.values():
-        pages[f"ops/{op.name}.md"] = page(op)
+        pages[DOCS / f"ops/{op.name}.md"] = page(op)
         if op.kind == "loss" and op.name in sweeps.SWEEPS:
             x, panels = sweeps.curves(op)
             label = sweeps.SWEEPS[op.name].label
-            pages[f"ops/plots/{op.name}.svg"] = svg.plot(op.name, label, x, panels)
+            pages[DOCS / f"ops/plots/{op.name}.svg"] = svg.plot(op.name, label, x, panels)
     return pages
+
+
+def current(path: Path, text: str) -> bool:
+    """Whether a file is as generated but for what differs from processor to processor."""
+    if not path.exists():
+        return False
+    old, number = path.read_text("utf-8"), r"-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"
+    if re.sub(number, "", old).split() != re.sub(number, "", text).split():
+        return False
+    slack = 0.15 if path.suffix == ".svg" else 1e-7  # pixels; elsewhere the last digits
+    pairs = zip(re.findall(number, old), re.findall(number, text), strict=False)
+    return all(math.isclose(float(a), float(b), rel_tol=1e-3, abs_tol=slack) for a, b in pairs)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, default=ROOT, help="folder to write to (docs/)")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--check", action="store_true", help="write nothing, compare")
+    check = parser.parse_args().check
     pages = generate()
-    for name, text in pages.items():
-        write_bytes(out / name, text.encode())
-    for stale in {*(out / "ops").rglob("*.*")} - {out / name for name in pages}:
-        stale.unlink()
-    print(f"{out}: {len(pages)} files")
+    left_over = sorted({*(DOCS / "ops").rglob("*.*")} - set(pages))
+    changed = [path for path, text in pages.items() if not current(path, text)]
+    if not check:
+        for path in changed:
+            write_bytes(path, pages[path].encode())
+        for path in left_over:
+            path.unlink()
+    for path in (*changed, *left_over):
+        print(f"{path.relative_to(DOCS.parent)}: {'out of date' if check else 'brought up to date'}")
+    sys.exit(1 if check and (changed or left_over) else 0)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def _tails(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 def _special(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """Few distinct logits, so that rows are full of ties and saturated either way."""
-    return rng.choice(_SPECIAL, shape) * rng.choice([-1.0, 1.0], shape)
+    return np.asarray(rng.choice(_SPECIAL, shape) * rng.choice([-1.0, 1.0], shape))
 
 
 def _nonfinite(rng: np.random.Generator, shape: Shape) -> np.ndarray:

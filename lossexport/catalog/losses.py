@@ -118,7 +118,7 @@ SOFTMAX_FOCAL = Op(
     gradient_tolerance=Tolerance(
         60,
         3.6e-7,
-        f"{_WHY_MARGIN}; so does every share, which multiplies the slope: 6u where the value has 4u",
+        f"{_WHY_MARGIN}; so does every share, which multiplies the slope: 6u for the value's 4u",
     ),
     scale=loss_scales.softmax_focal,
     samplers=loss_samples.LABELLED,
@@ -208,8 +208,7 @@ SCE = Op(
     samplers=loss_samples.LABELLED,
     references=(
         Reference(
-            "Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019, "
-            "eq. 6 and 7",
+            "Wang et al., Symmetric Cross Entropy for Learning with Noisy Labels, ICCV 2019, eq. 6, 7",
             "https://arxiv.org/abs/1908.06112",
         ),
     ),

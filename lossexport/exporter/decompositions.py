@@ -5,8 +5,9 @@ onnxruntime is 0 below -18; its ReduceSum adds a whole tensor into sixteen accum
 1 % of ten million equal terms. Here, so that every op may be written in plain PyTorch.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -38,24 +39,20 @@ def _log1p(x: Tensor) -> Tensor:
 
 def _sigmoid(x: Tensor) -> Tensor:
     """1 / (1 + exp(-x)), good to 3u in both tails; 0 where exp(-x) overflows."""
-    return 1 / (1 + (-x).exp())
+    return torch.reciprocal(1 + torch.exp(-x))
 
 
 def _sum(
     x: Tensor,
-    dim: Sequence[int] | None = None,
+    dim: list[int] | None = None,
     keepdim: bool = False,
     *,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """A float32 sum with a float64 accumulator; TensorRT, which has none, adds in a tree."""
     if x.dtype is not torch.float32 or dtype not in (None, torch.float32):
-        return NotImplemented
+        return cast(Tensor, NotImplemented)
     sizes = [x.shape[axis] for axis in (dim or range(x.dim()))]
-    if all(isinstance(size, int) for size in sizes):
-        count = 1
-        for size in sizes:
-            count *= size
-        if count <= _SHORT_SUM:
-            return NotImplemented
+    if all(isinstance(size, int) for size in sizes) and math.prod(sizes) <= _SHORT_SUM:
+        return cast(Tensor, NotImplemented)
     return x.double().sum(dim, keepdim).float()

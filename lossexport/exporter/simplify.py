@@ -12,6 +12,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+# What moves elements and computes nothing.
+_MOVES = ("Expand", "Slice", "Split", "Squeeze", "Unsqueeze", "Reshape", "Transpose")
 _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "Add": lambda a, b: a + b,
     "Sub": lambda a, b: a - b,
@@ -33,8 +35,8 @@ def simplify(model: ir.Model) -> None:
     for node in list(graph):
         known = [uniform.get(x, numbers.get(x)) if x is not None else None for x in node.inputs]
         out = node.outputs[0]
-        if node.op_type == "Expand" and known[0] is not None:
-            uniform[out] = known[0]
+        if node.op_type in _MOVES and known[0] is not None:
+            uniform |= dict.fromkeys(node.outputs, known[0])
         elif node.op_type == "Neg" and known[0] is not None:
             uniform[out] = -known[0]
         elif node.op_type in _ARITHMETIC and any(x in uniform for x in node.inputs):

@@ -1,10 +1,12 @@
 """Logistic functions that keep every digit in both tails, in value and gradient.
 
-A probability close to 1 has lost its distance from 1, and so has its logarithm: everything here is
-built on exp(-|x|), which never rounds to 1 or overflows, and on pairs of p and 1 - p.
+A probability close to 1 has lost its distance from 1, and with it its logarithm and its slope.
+Everything here is built on exp(-|x|), which neither overflows nor rounds to 1, and on pairs of p
+and 1 - p.
 """
 
-from typing import Any, cast
+import functools
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,45 +15,46 @@ from torch.autograd.function import once_differentiable
 from lossexport.ops._common import poison, tiny
 
 
-class _Probabilities(torch.autograd.Function):
-    """sigmoid(x) and sigmoid(-x), whose slope p (1 - p) does not round to 0 next to 1."""
+class Logistic(NamedTuple):
+    """What a logit stands for: p, 1 - p, and its cross entropy with the targets 0 and 1."""
+
+    p: Tensor
+    q: Tensor
+    miss: Tensor
+    hit: Tensor
+
+
+class _Logistic(torch.autograd.Function):
+    """sigmoid(x), sigmoid(-x), softplus(x), softplus(-x)."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.sigmoid(x), torch.sigmoid(-x)
+    def forward(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        tail = torch.log1p(torch.exp(-x.abs()))
+        return (
+            torch.sigmoid(x),
+            torch.sigmoid(-x),
+            x.clamp(min=0) + tail,
+            (-x).clamp(min=0) + tail,
+        )
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
-        ctx.save_for_backward(*output)
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(*output[:2])
+        ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+    def backward(ctx: Any, *grads: Tensor | None) -> Tensor:
         p, q = ctx.saved_tensors
-        return (grads[0] - grads[1]) * p * q
+        slopes = (p * q, -p * q, p, -q)
+        terms = [g * slope for g, slope in zip(grads, slopes, strict=True) if g is not None]
+        return functools.reduce(torch.add, terms)
 
 
-def probabilities(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The probability of a logit and its complement, each to full relative precision."""
-    return cast(
-        tuple[Tensor, Tensor],
-        _Probabilities.apply(x),  # type: ignore[no-untyped-call]
-    )
-
-
-def cross_entropy(x: Tensor, target: Tensor | float) -> Tensor:
-    """Binary cross entropy of logits with targets in [0, 1]: a sum without a negative term."""
-    size = x.abs()
-    # As halves of |x| + x and |x| - x, so that autograd's slope at 0 is the mean of both sides.
-    linear = (1 - target) * (0.5 * (size + x)) + target * (0.5 * (size - x))
-    return linear + torch.log1p(torch.exp(-size))
-
-
-def softplus(x: Tensor) -> Tensor:
-    """log(1 + exp(x)): the cross entropy of a logit with the target 0."""
-    size = x.abs()
-    return 0.5 * (size + x) + torch.log1p(torch.exp(-size))
+def logistic(x: Tensor) -> Logistic:
+    """Probabilities and cross entropies of logits, each to full relative precision."""
+    return Logistic(*_Logistic.apply(x))  # type: ignore[no-untyped-call]
 
 
 def power(base: Tensor, exponent: float) -> Tensor:
@@ -78,10 +81,10 @@ def labelled(logits: Tensor, labels: Tensor, low: int, high: int) -> Tensor:
 
 
 class _Margin(torch.autograd.Function):
-    """Logit of a softmax probability: `x_y - log sum_{k != y} exp x_k`."""
+    """`x_y - log sum_{k != y} exp x_k`, and the softmax of the others, its slope."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, own: Tensor) -> Tensor:
+    def forward(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
         # Finite, so that a single class gives a margin of that size instead of inf - inf.
         lowest = -0.5 * torch.finfo(logits.dtype).max
         label = torch.where(own, logits, 0).sum(-1, keepdim=True)
@@ -90,8 +93,14 @@ class _Margin(torch.autograd.Function):
         peak = others.amax(-1, keepdim=True)
         shares = torch.exp(others - peak)
         total = shares.sum(-1, keepdim=True)
-        ctx.save_for_backward(own, shares / total)
-        return -(peak + total.log()).squeeze(-1)
+        return -(peak + total.log()).squeeze(-1), shares / total
+
+    @staticmethod
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]
+    ) -> None:
+        ctx.save_for_backward(inputs[1], output[1])
+        ctx.mark_non_differentiable(output[1])
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
@@ -103,6 +112,7 @@ class _Margin(torch.autograd.Function):
 def margin(logits: Tensor, own: Tensor) -> Tensor:
     """The logit of the probability that softmax gives to each row's own class: [N,C] to [N].
 
-    Softmax losses become binary ones in it, exact where the probability is next to 0 or 1.
+    Softmax losses become binary ones in it, exact where that probability is next to 0 or 1.
     """
-    return _Margin.apply(logits, own)  # type: ignore[no-untyped-call,no-any-return]
+    z: Tensor = _Margin.apply(logits, own)[0]  # type: ignore[no-untyped-call]
+    return z

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lossexport.ops._common import op, reduce
-from lossexport.ops._logistic import chosen, labelled, margin, power, probabilities, softplus
+from lossexport.ops._logistic import chosen, labelled, logistic, margin, power
 
 
 @op
@@ -29,17 +29,15 @@ def anchor_loss(
     """
     classes = logits.shape[1]
     own = chosen(labels, classes)
-    logits = labelled(logits, labels, 0, classes - 1)
-    p, q = probabilities(logits)
-    hit, miss = softplus(-logits), softplus(logits)
+    x = logistic(labelled(logits, labels, 0, classes - 1))
     # 1 + p - anchor as sums of probabilities and slack: a difference would cancel.
     if anchor == "neg":
-        gap = torch.where(own, q, 0).sum(-1, keepdim=True).detach()
-        weighted = power(p + (gap + slack).clamp(max=1), gamma) * miss
-        return reduce(torch.where(own, hit, weighted).sum(-1), reduction)
-    rival = torch.where(own, 0, p).amax(-1, keepdim=True).detach()
-    weighted = power(q + (rival + slack).clamp(max=1), gamma) * hit
-    return reduce(torch.where(own, weighted, miss).sum(-1), reduction)
+        gap = torch.where(own, x.q, 0).sum(-1, keepdim=True).detach()
+        weighted = power(x.p + (gap + slack).clamp(max=1), gamma) * x.miss
+        return reduce(torch.where(own, x.hit, weighted).sum(-1), reduction)
+    rival = torch.where(own, 0, x.p).amax(-1, keepdim=True).detach()
+    weighted = power(x.q + (rival + slack).clamp(max=1), gamma) * x.hit
+    return reduce(torch.where(own, weighted, x.miss).sum(-1), reduction)
 
 
 @op
@@ -61,5 +59,5 @@ def sce_loss(
     own = chosen(labels, classes)
     logits = labelled(logits, labels, 0, classes - 1)
     others = torch.where(own, 0, logits.softmax(-1).clamp(min=prob_floor)).sum(-1)
-    loss = alpha * softplus(-margin(logits, own)) - beta * math.log(label_floor) * others
-    return reduce(loss, reduction)
+    entropy = logistic(margin(logits, own)).hit
+    return reduce(alpha * entropy - beta * math.log(label_floor) * others, reduction)

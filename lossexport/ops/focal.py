@@ -12,15 +12,7 @@ from torch import Tensor
 
 from lossexport.errors import LossexportError
 from lossexport.ops._common import finite, op, reduce
-from lossexport.ops._logistic import (
-    chosen,
-    cross_entropy,
-    labelled,
-    margin,
-    power,
-    probabilities,
-    softplus,
-)
+from lossexport.ops._logistic import chosen, labelled, logistic, margin, power
 
 
 @op
@@ -35,10 +27,9 @@ def sigmoid_focal_loss(
 
     A negative `alpha` switches its weights off.
     """
-    logits = finite(logits)
-    p, q = probabilities(logits)
-    miss = target * q + (1 - target) * p
-    loss = power(miss, gamma) * cross_entropy(logits, target)
+    x = logistic(finite(logits))
+    wrong = target * x.q + (1 - target) * x.p
+    loss = power(wrong, gamma) * (target * x.hit + (1 - target) * x.miss)
     if alpha >= 0:
         loss = (alpha * target + (1 - alpha) * (1 - target)) * loss
     return reduce(loss, reduction)
@@ -59,16 +50,15 @@ def softmax_focal_loss(
     """
     classes = logits.shape[1]
     own = chosen(labels, classes)
-    z = margin(labelled(logits, labels, 0, classes - 1), own)
+    z = logistic(margin(labelled(logits, labels, 0, classes - 1), own))
     if isinstance(alpha, Sequence):
         if len(alpha) != classes:
             raise LossexportError(
                 f"softmax_focal_loss: alpha has {len(alpha)} weights, logits have {classes} classes"
             )
-        weights = torch.tensor(alpha, dtype=z.dtype, device=z.device)
+        weights = torch.tensor(alpha, dtype=logits.dtype, device=logits.device)
         weight = torch.where(own, weights, 0).sum(-1)
     else:
-        background = (labels == 0).to(z.dtype)
+        background = (labels == 0).to(logits.dtype)
         weight = alpha * background + (1 - alpha) * (1 - background)
-    _, miss = probabilities(z)
-    return reduce(weight * power(miss, gamma) * softplus(-z), reduction)
+    return reduce(weight * power(z.q, gamma) * z.hit, reduction)

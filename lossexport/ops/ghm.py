@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lossexport.ops._common import finite, op
-from lossexport.ops._logistic import cross_entropy
+from lossexport.ops._logistic import logistic
 
 
 def _round_up(edge: float, dtype: torch.dtype) -> float:
@@ -71,13 +71,14 @@ def ghm_c_loss(
     `weight` of 0 leaves an element out, any other takes it in. `bin_count` is the state, zeros at
     first; the second result takes its place in the next call.
     """
-    logits = finite(logits, weight)
+    logits = finite(logits, weight, target)
+    # Of hard targets the cross entropy is that of the wrong answer with 0.
     wrong = torch.where(target > 0.5, -logits, logits)
     height = torch.where(weight > 0, wrong.detach(), -math.inf)
     # |sigmoid(x) - t| >= i / bins where the logit of the wrong answer is at least that of i / bins.
     edges = [math.log(i / (bins - i)) for i in range(1, bins)]
     edges = [-torch.finfo(logits.dtype).max, *edges]
-    return _harmonised(cross_entropy(logits, target), height, edges, bin_count, momentum)
+    return _harmonised(logistic(wrong).miss, height, edges, bin_count, momentum)
 
 
 @op

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from lossexport.errors import LossexportError
 from lossexport.ops._common import is_concrete, op, poison, tiny
-from lossexport.ops._logistic import chosen, labelled, probabilities, softplus
+from lossexport.ops._logistic import chosen, labelled, logistic
 
 # Positives that are compared with all elements at a time: it bounds the memory, at 64 * 4 * K
 # bytes for a temporary.
@@ -32,8 +32,8 @@ class _AveragePrecision(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, target: Tensor, delta: float, max_positives: int
-    ) -> Tensor:
+        logits: Tensor, target: Tensor, delta: float, max_positives: int
+    ) -> tuple[Tensor, ...]:
         x, t = logits.reshape(-1), target.reshape(-1)
         # Below every score by more than delta, and differences with it do not overflow.
         lowest = -0.25 * torch.finfo(x.dtype).max
@@ -48,29 +48,36 @@ class _AveragePrecision(torch.autograd.Function):
 
         # Twice delta times the soft counts a_i and b_i; H of a score with itself is 1/2.
         level = delta + _overlap(score, score, delta)
-        above = torch.cat([_overlap(negatives, rows, delta) for rows in score.split(_ROWS)])
+        above = torch.cat([_overlap(negatives, rows, delta) for rows in _chunks(score)])
         error = torch.where(real, above / (level + above), 1)
         reached = score <= score.unsqueeze(1)
         least = torch.where(reached, error, 1).amin(1)
         share = torch.where(real, least, 0) / count.clamp(min=1)
         spoilt = torch.where(count > max_positives, torch.nan, poison(x))
-        ctx.delta = delta
-        ctx.save_for_backward(logits, negatives, score, place, above, share, spoilt)
-        return share.sum() + spoilt
+        return share.sum() + spoilt, negatives, score, place, above, share, spoilt
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.shape, ctx.delta = inputs[0].shape, inputs[2]
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*output[1:])
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        logits, negatives, score, place, above, share, spoilt = ctx.saved_tensors
+        negatives, score, place, above, share, spoilt = ctx.saved_tensors
         # Where no negative is above, the error is 0 too.
         weight = (share / above.clamp(min=tiny(above))).unsqueeze(1)
         update = torch.zeros_like(negatives)
-        for rows, weights in zip(score.split(_ROWS), weight.split(_ROWS), strict=True):
+        for rows, weights in zip(_chunks(score), _chunks(weight), strict=True):
             update = update + (_ramp(negatives, rows, ctx.delta) * weights).sum(0)
-        size = negatives.shape[0]
         pull = torch.zeros_like(torch.cat((negatives, score))).scatter(0, place, -share)
-        update = (update + pull[:size] + spoilt) * grads[0]
-        return update.reshape(logits.shape), None, None, None
+        update = (update + pull[: negatives.shape[0]] + spoilt) * grads[0]
+        return update.reshape(ctx.shape), None, None, None
+
+
+def _chunks(positives: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(positives, _ROWS)
 
 
 def _ramp(scores: Tensor, rows: Tensor, delta: float) -> Tensor:
@@ -95,19 +102,41 @@ def ap_loss(logits: Tensor, target: Tensor, delta: float = 1.0, max_positives: i
             raise LossexportError(
                 f"ap_loss: target holds {count} positives, more than max_positives={max_positives}"
             )
-    return _AveragePrecision.apply(logits, target, delta, max_positives)  # type: ignore[no-untyped-call,no-any-return]
+    results = _AveragePrecision.apply(logits, target, delta, max_positives)  # type: ignore[no-untyped-call]
+    loss: Tensor = results[0]
+    return loss
 
 
-def _expectation(p: Tensor, members: Tensor, rate: float, empty: float) -> Tensor:
+class _Expectation(torch.autograd.Function):
     """Mean of the probabilities of `members`, weighted by exp(rate p); `empty` where none is.
 
     p is in [0, 1], so a fixed shift keeps the weights in range: no maximum of a set that may be
-    empty.
+    empty. The weights have a slope too: d/dp_i is `share_i (1 + rate (p_i - mean))`.
     """
-    weight = torch.where(members, torch.exp(rate * p - max(rate, 0.0)), 0)
-    total = weight.sum()
-    mean = (weight * p).sum() / total.clamp(min=tiny(total))
-    return torch.where(total > 0, mean, empty)
+
+    @staticmethod
+    def forward(p: Tensor, members: Tensor, rate: float, empty: float) -> tuple[Tensor, Tensor]:
+        weight = torch.where(members, torch.exp(rate * p - max(rate, 0.0)), 0)
+        total = weight.sum()
+        share = weight / total.clamp(min=tiny(total))
+        return torch.where(total > 0, (share * p).sum(), empty + 0 * total), share
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.rate = inputs[2]
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(inputs[0], *output)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        p, mean, share = ctx.saved_tensors
+        return grads[0] * share * (1 + ctx.rate * (p - mean)), None, None, None
+
+
+def _expectation(p: Tensor, members: Tensor, rate: float, empty: float) -> Tensor:
+    mean: Tensor = _Expectation.apply(p, members, rate, empty)[0]  # type: ignore[no-untyped-call]
+    return mean
 
 
 @op
@@ -126,9 +155,9 @@ def dr_loss(
     distributions of positives and negatives are masked softmaxes, through which gradients flow.
     """
     classes = logits.shape[1]
-    p, _ = probabilities(labelled(logits, labels, -1, classes))
+    p = logistic(labelled(logits, labels, -1, classes)).p
     positive = chosen(labels, classes, first=1)
     negative = ~positive & (labels >= 0).unsqueeze(-1)
     hardest = _expectation(p, negative, 1 / neg_lambda, empty=0.0)
     easiest = _expectation(p, positive, -1 / pos_lambda, empty=1.0)
-    return tau / L * softplus(L * (hardest - easiest + margin))
+    return tau / L * logistic(L * (hardest - easiest + margin)).miss
