@@ -30,13 +30,14 @@ README = DOCS.parent / "README.md"
 START, END = "<!-- ops: written by docs/generate.py -->", "<!-- end of ops -->"
 EDITED = "<!-- Written by docs/generate.py from the catalogue: change it there. -->"
 KINDS = {
-    "metric": "Scores: how good boxes are",
-    "loss": "Losses: what training minimises",
-    "transform": "Transforms of boxes",
-    "suppression": "Suppression: which boxes stay",
+    "metric": "Scores",
+    "loss": "Losses",
+    "transform": "Box transforms",
+    "suppression": "Suppression",
 }
-# Rows of the arrays in the examples: small, and different where that shows something.
-SIZES = {"N": 2, "M": 3, "D": 2, "C": 3, "K": 4}
+# Sizes of the arrays in the examples: small, and different where that shows something.
+SIZES = {"N": 3, "M": 2, "D": 2, "C": 2, "K": 5}
+SEED = 6
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -123,7 +124,7 @@ def example(op: Op) -> str:
     sizes = {
         name: max(low, min(SIZES.get(name, 3), high)) for name, (low, _, high) in op.dims.items()
     }
-    drawn = next(iter(op.samplers.values()))(np.random.default_rng(7), sizes, given)
+    drawn = next(iter(op.samplers.values()))(np.random.default_rng(SEED), sizes, given)
     lines = ["import torch", "", "from lossexport import ops", ""]
     for tensor in op.inputs:
         dtype = f", dtype=torch.{tensor.dtype}" if tensor.dtype in ("int64", "bool") else ""
@@ -171,9 +172,7 @@ def page(op: Op) -> str:
     parts += ["## Inputs and outputs", tensors(op)]
     if op.dims:
         ranges = ", ".join(f"{n} = {a}:{b}:{c}" for n, (a, b, c) in op.dims.items())
-        parts.append(
-            f"Sizes as smallest:tuned for:largest, which `--shape` changes: `{ranges}`."
-        )
+        parts.append(f"Sizes as smallest:tuned for:largest, which `--shape` changes: `{ranges}`.")
     if op.attributes:
         parts += ["## Attributes", attributes(op)]
     if op.notes:
@@ -259,7 +258,9 @@ def main() -> None:
         for path in left_over:
             path.unlink()
     for path in (*changed, *left_over):
-        print(f"{path.relative_to(DOCS.parent)}: {'out of date' if check else 'brought up to date'}")
+        print(
+            f"{path.relative_to(DOCS.parent)}: {'out of date' if check else 'brought up to date'}"
+        )
     sys.exit(1 if check and (changed or left_over) else 0)
 
 

@@ -94,6 +94,10 @@ def _class_of_three(s: Tensor) -> dict[str, Tensor]:
     return {"logits": _row(0, s, 0), "labels": torch.tensor([1])}
 
 
+def _wrong_class(s: Tensor) -> dict[str, Tensor]:
+    return {"logits": _row(s, 0, 0), "labels": torch.tensor([1])}
+
+
 def _among_negatives(s: Tensor) -> dict[str, Tensor]:
     """One moved positive among nine negatives, most of them easy."""
     logits = _column(s, *torch.linspace(-5, 1, 9))
@@ -162,10 +166,10 @@ SWEEPS: dict[str, Sweep] = {
         _vary(_ranked_rows, "margin", 0.0, 0.5),
     ),
     "anchor_loss": Sweep(
-        "logit of the true class, two others at 0",
+        "logit of a wrong class, the true one at 0",
         -5,
         5,
-        _vary(_class_of_three, "gamma", 0.0, 0.5, 2.0),
+        _vary(_wrong_class, "gamma", 0.0, 0.5, 2.0),
     ),
     "sce_loss": Sweep(
         "logit of the true class, two others at 0",

@@ -208,7 +208,7 @@ SCE = Op(
     samplers=loss_samples.LABELLED,
     references=(
         Reference(
-            "Wang et al., Symmetric Cross Entropy for Learning with Noisy Labels, ICCV 2019, eq. 6, 7",
+            "Wang et al., Symmetric Cross Entropy for Learning with Noisy Labels, ICCV 2019, eq. 7",
             "https://arxiv.org/abs/1908.06112",
         ),
     ),

@@ -49,7 +49,8 @@ class _Logistic(torch.autograd.Function):
         p, q = ctx.saved_tensors
         slopes = (p * q, -p * q, p, -q)
         terms = [g * slope for g, slope in zip(grads, slopes, strict=True) if g is not None]
-        return functools.reduce(torch.add, terms)
+        total: Tensor = functools.reduce(torch.add, terms)
+        return total
 
 
 def logistic(x: Tensor) -> Logistic:
@@ -103,7 +104,7 @@ class _Margin(torch.autograd.Function):
         ctx.mark_non_differentiable(output[1])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         own, shares = ctx.saved_tensors
         return torch.where(own, 1, -shares) * grads[0].unsqueeze(-1), None

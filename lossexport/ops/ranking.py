@@ -63,7 +63,7 @@ class _AveragePrecision(torch.autograd.Function):
         ctx.save_for_backward(*output[1:])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         negatives, score, place, above, share, spoilt = ctx.saved_tensors
         # Where no negative is above, the error is 0 too.
@@ -82,7 +82,7 @@ def _chunks(positives: Tensor) -> tuple[Tensor, ...]:
 
 def _ramp(scores: Tensor, rows: Tensor, delta: float) -> Tensor:
     """2 delta H(scores - rows): [K] and [P] to [P,K], in [0, 2 delta]."""
-    return (scores - rows.unsqueeze(1) + delta).clamp(0, 2 * delta)
+    return (scores - rows.unsqueeze(1) + delta).clamp(0.0, 2 * delta)
 
 
 def _overlap(scores: Tensor, rows: Tensor, delta: float) -> Tensor:
@@ -128,7 +128,7 @@ class _Expectation(torch.autograd.Function):
         ctx.save_for_backward(inputs[0], *output)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         p, mean, share = ctx.saved_tensors
         return grads[0] * share * (1 + ctx.rate * (p - mean)), None, None, None

@@ -1,0 +1,141 @@
+"""The sdist, the wheel built from it, and the wheel at work where there is no checkout."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from lossexport.scoring import score
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# No installation of the checkout, no compiled caches of another interpreter.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> str:
+    done = subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def requirements(extra: str) -> list[Requirement]:
+    """What an extra installs, extras of our own resolved, the base left out."""
+    found = []
+    for text in PROJECT["optional-dependencies"][extra]:
+        requirement = Requirement(text)
+        if requirement.name == PROJECT["name"]:
+            found += [r for name in sorted(requirement.extras) for r in requirements(name)]
+        else:
+            found.append(requirement)
+    return found
+
+
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory):
+    """Folder with the sdist and the wheel that was built from the sdist."""
+    out = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT)
+    return out
+
+
+@pytest.fixture(scope="session")
+def wheel(dist):
+    (path,) = dist.glob("*.whl")
+    return path
+
+
+def test_sdist_holds_what_is_needed_to_build_and_test(dist):
+    (path,) = dist.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    folders = {name.partition("/")[0] for name in names}
+    assert folders >= {"lossexport", "models", "tests", "docs", "benchmarks"}
+    assert names >= {"Makefile", "LICENSE", "README.md", "constraints.txt", ".ci/run"}
+    tests = {str(p.relative_to(ROOT)) for p in (ROOT / "tests").rglob("*.py")}
+    assert names >= tests
+    assert not [name for name in names if "__pycache__" in name or name.startswith(".venv")]
+
+
+def test_wheel_holds_the_package_and_its_data(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    outside = {n for n in names if not n.startswith("lossexport/") and ".dist-info/" not in n}
+    assert not outside
+    wanted = {"lossexport/py.typed", "lossexport/artifacts/manifest.json"}
+    for pattern in ("*.py", "*.j2", "artifacts/*.onnx"):
+        wanted |= {f"lossexport/{p.relative_to(ROOT / 'lossexport')}"
+                   for p in (ROOT / "lossexport").rglob(pattern)}  # fmt: skip
+    for folder in ("models", "plugins"):
+        files = (p for p in (ROOT / folder).rglob("*") if p.is_file() and p.suffix != ".pyc")
+        wanted |= {f"lossexport/{p.relative_to(ROOT)}" for p in files}
+    assert "lossexport/models/box-quality.toml" in wanted
+    assert not wanted - names
+
+
+def test_every_installed_package_is_pinned_within_its_range():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = {}
+    for line in lines:
+        if not line.startswith("#"):
+            match = re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9.]+)", line)
+            assert match, line
+            pins[canonicalize_name(match[1])] = match[2]
+    base = [Requirement(text) for text in PROJECT["dependencies"]]
+    for requirement in base + requirements("dev"):
+        name = canonicalize_name(requirement.name)
+        assert name in pins, f"{requirement} is not in constraints.txt"
+        assert requirement.specifier.contains(pins[name]), f"{requirement} excludes {pins[name]}"
+
+
+@pytest.mark.parametrize("extra", PROJECT["optional-dependencies"])
+def test_no_extra_has_both_builds_of_onnxruntime(extra):
+    names = {requirement.name for requirement in requirements(extra)}
+    assert not {"onnxruntime", "onnxruntime-gpu"} <= names
+
+
+def test_the_base_install_is_light():
+    base = {Requirement(text).name for text in PROJECT["dependencies"]}
+    assert not base & {"torch", "onnx", "onnxruntime", "scipy", "pandas"}
+
+
+def test_wheel_scores_outside_the_checkout_without_torch(wheel, tmp_path):
+    venv = tmp_path / "venv"
+    run(sys.executable, "-m", "venv", venv)
+    python, lossexport = venv / "bin" / "python", venv / "bin" / "lossexport"
+    constraints = ROOT / "constraints.txt"
+    run(python, "-m", "pip", "install", "--quiet", "-c", constraints, f"{wheel}[cpu]")
+
+    where = run(python, "-c", "import lossexport; print(lossexport.__file__)", cwd=tmp_path)
+    assert Path(where.strip()).is_relative_to(venv)
+    missing = "import importlib.util as u; print(*map(u.find_spec, ('torch', 'onnx')))"
+    assert run(python, "-c", missing, cwd=tmp_path).split() == ["None", "None"]
+
+    counts = ("--images", "20", "--references", "100", "--predictions", "400")
+    run(python, ROOT / "benchmarks" / "synthetic.py", *counts, "--out", "data", cwd=tmp_path)
+    files = ("--pred", "data/dets.json", "--ref", "data/gt.json")
+    run(lossexport, "score", *files, "--out", "score", cwd=tmp_path)
+
+    summary = json.loads((tmp_path / "score" / "summary.json").read_text())
+    assert summary["counts"]["predictions"] == 400
+    assert summary["counts"]["matched"] > 50
+    here = score(tmp_path / "data" / "dets.json", tmp_path / "data" / "gt.json")
+    assert summary["AP"] == here["AP"]
+    assert summary["ciou"]["mean"] == pytest.approx(here["ciou"]["mean"], abs=1e-6)
+    assert {p.name for p in (tmp_path / "score").iterdir()} == {
+        "summary.json",
+        "boxes.parquet",
+        "report.html",
+    }
+    ops = json.loads(run(lossexport, "list", "--json", cwd=tmp_path))
+    assert "ciou_loss" in {op["name"] for op in ops}
+    assert "onnxruntime" in run(lossexport, "doctor", cwd=tmp_path)
