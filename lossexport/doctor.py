@@ -93,7 +93,7 @@ def _engines(backend: Availability, module: str) -> Check:
         return Check(module, "ok", backend.version, ", ".join(backend.providers))
     if not has_module(module):
         return Check(module, "missing", detail=backend.reason, fix=backend.fix)
-    detail = f"cannot run engines: {backend.reason}"
+    detail = f"builds engines, cannot run them: {backend.reason}"
     return Check(module, "cannot run", backend.version, detail, backend.fix)
 
 

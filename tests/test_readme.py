@@ -33,7 +33,7 @@ def test_quick_start(tmp_path, monkeypatch, capsys):
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "built, not run here" in done.stdout or "rtx" in done.stdout
+    assert ", 0 failed, " in done.stdout
     for name in ("ciou_loss.onnx", "ciou_loss.grad.engine", "manifest.json", "parity.html"):
         assert (tmp_path / "out" / name).is_file(), name
     assert (tmp_path / "score" / "report.html").is_file()

@@ -1,6 +1,8 @@
 """The command line. One file a verb; a verb's module is imported when it is called."""
 
+import re
 import sys
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 import click
@@ -8,7 +10,15 @@ import click
 from lossexport import __version__
 from lossexport.errors import CheckFailedError, LossexportError
 
-_VERBS = ("list", "export", "verify", "score", "bench", "doctor")
+# Options that take several values after one name (`--set a=1 b=2`), and what such a value is like.
+_SEVERAL = {
+    **dict.fromkeys(("--set", "--shape", "--fail-below"), re.compile(r"[A-Za-z]\w*=.*", re.DOTALL)),
+    "--compute-capability": re.compile(r"\d+(\.\d+)?"),
+}
+# Verb to module; a module `list` would take the place of the builtin in this package.
+_VERBS = {"list": "catalogue"} | {
+    verb: verb for verb in ("export", "verify", "score", "bench", "doctor")
+}
 
 
 class _Verbs(click.Group):
@@ -18,7 +28,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _VERBS:
             return None
-        command: click.Command = import_module(f"lossexport.cli.{cmd_name}").command
+        command: click.Command = import_module(f"lossexport.cli.{_VERBS[cmd_name]}").command
         return command
 
 
@@ -31,7 +41,7 @@ def cli() -> None:
 def main() -> None:
     """Entry point: 0 done, 1 a check failed, 2 bad usage or bad input."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(list(_repeated(sys.argv[1:])), standalone_mode=False)
     except LossexportError as error:
         _stop(str(error), 2)
     except CheckFailedError as error:
@@ -46,6 +56,21 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
         sys.exit(0)
+
+
+def _repeated(arguments: Sequence[str]) -> Iterator[str]:
+    """The arguments with every further value of such an option under the option's name."""
+    option, first = None, False
+    for argument in arguments:
+        if argument in _SEVERAL:
+            option, first = argument, True
+        elif first:
+            first = False
+        elif option and _SEVERAL[option].fullmatch(argument):
+            yield option
+        else:
+            option = None
+        yield argument
 
 
 def _stop(message: str, code: int) -> None:

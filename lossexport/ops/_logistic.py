@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lossexport.ops._common import poison, tiny
 
@@ -84,6 +83,8 @@ def labelled(logits: Tensor, labels: Tensor, low: int, high: int) -> Tensor:
 class _Margin(torch.autograd.Function):
     """`x_y - log sum_{k != y} exp x_k`, and the softmax of the others, its slope."""
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
         # Finite, so that a single class gives a margin of that size instead of inf - inf.
@@ -101,19 +102,24 @@ class _Margin(torch.autograd.Function):
         ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]
     ) -> None:
         ctx.save_for_backward(inputs[1], output[1])
-        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, None]:
         own, shares = ctx.saved_tensors
-        return torch.where(own, 1, -shares) * grads[0].unsqueeze(-1), None
+        terms = []
+        if grads[0] is not None:
+            terms.append(torch.where(own, 1, -shares) * grads[0].unsqueeze(-1))
+        if grads[1] is not None:
+            terms.append(shares * (grads[1] - (grads[1] * shares).sum(-1, keepdim=True)))
+        return functools.reduce(torch.add, terms), None
 
 
-def margin(logits: Tensor, own: Tensor) -> Tensor:
-    """The logit of the probability that softmax gives to each row's own class: [N,C] to [N].
+def margin(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax [N,C] seen from each row's own class: the logit of its probability, [N], and how
+    the other classes share the rest, [N,C].
 
     Softmax losses become binary ones in it, exact where that probability is next to 0 or 1.
     """
-    z: Tensor = _Margin.apply(logits, own)[0]  # type: ignore[no-untyped-call]
-    return z
+    z, shares = _Margin.apply(logits, own)  # type: ignore[no-untyped-call]
+    return z, shares

@@ -57,7 +57,8 @@ def sce_loss(
     """
     classes = logits.shape[1]
     own = chosen(labels, classes)
-    logits = labelled(logits, labels, 0, classes - 1)
-    others = torch.where(own, 0, logits.softmax(-1).clamp(min=prob_floor)).sum(-1)
-    entropy = logistic(margin(logits, own)).hit
-    return reduce(alpha * entropy - beta * math.log(label_floor) * others, reduction)
+    z, shares = margin(labelled(logits, labels, 0, classes - 1), own)
+    x = logistic(z)
+    others = (x.q.unsqueeze(-1) * shares).clamp(min=prob_floor)
+    reverse = -math.log(label_floor) * torch.where(own, 0, others).sum(-1)
+    return reduce(alpha * x.hit + beta * reverse, reduction)

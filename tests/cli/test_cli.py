@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,38 @@ def test_bad_usage_is_one_line_and_2(
     assert "Traceback" not in err
     errors = [line for line in err.splitlines() if re.match("[Ee]rror: ", line)]
     assert len(errors) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_take_several_values_after_one_name(run, tmp_path: Path) -> None:
+    code, _, err = run(
+        *("export", "--set", "beta=0.5", "reduction=sum", "--shape", "N=1:4:8", "D=4"),
+        *("smooth_l1_loss", "--out", tmp_path, "--format", "onnx,engine"),
+        *("--compute-capability", "8.6", "8.9"),
+    )
+    assert (code, err) == (0, "")
+    entry = json.loads((tmp_path / "manifest.json").read_text())["artifacts"][0]
+    assert entry["file"] == "smooth_l1_loss.engine"
+    assert entry["attributes"] == {"beta": 0.5, "reduction": "sum"}
+    assert entry["inputs"][0]["shape"] == ["N", 4]
+    assert entry["profile"] == {"N": {"min": 1, "opt": 4, "max": 8}}
+    assert entry["compute_capabilities"] == ["8.6", "8.9"]
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    # A limit on the size of a file stands for the disk: the write fails half-way alike.
+    script = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000));"
+        "from lossexport.cli import main; main()"
+    )
+    arguments = ["export", "box_iou", "--format", "onnx,engine", "--out", str(tmp_path)]
+    result = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert "File too large" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 
