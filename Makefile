@@ -13,6 +13,7 @@ help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
+	@echo "installing into $(VENV): a minute or two"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
@@ -39,7 +40,6 @@ docs: $(READY)  ## rewrite docs/ops and the pictures from the catalogue
 	python docs/generate.py
 
 artifacts: $(READY)  ## rewrite the graphs that the package ships for scoring, and verify them
-	rm -f lossexport/artifacts/*
 	lossexport export --recipe models/box-quality.toml --format onnx --out lossexport/artifacts
 	lossexport verify lossexport/artifacts
 

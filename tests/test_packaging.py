@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from lossexport import artifact
+from lossexport.exporter import export
 from lossexport.scoring import score
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,6 +103,18 @@ def test_every_installed_package_is_pinned_within_its_range():
 def test_no_extra_has_both_builds_of_onnxruntime(extra):
     names = {requirement.name for requirement in requirements(extra)}
     assert not {"onnxruntime", "onnxruntime-gpu"} <= names
+
+
+def test_shipped_artifacts_are_what_the_recipe_exports(tmp_path):
+    shipped = ROOT / "lossexport" / "artifacts"
+    export(None, tmp_path, recipe_file=ROOT / "models" / "box-quality.toml", formats=["onnx"])
+    old, new = artifact.load_manifest(shipped), artifact.load_manifest(tmp_path)
+    if old.generator != new.generator:
+        pytest.skip(f"shipped graphs are of {old.generator}, installed is {new.generator}")
+    for entry in new.artifacts:
+        path = shipped / entry.file
+        assert path.read_bytes() == (tmp_path / entry.file).read_bytes(), "run `make artifacts`"
+    assert [entry.file for entry in old.artifacts] == [entry.file for entry in new.artifacts]
 
 
 def test_the_base_install_is_light():

@@ -91,13 +91,15 @@ def sce(output: str, inputs: Arrays, attributes: Attributes) -> Any:
     alpha, floor = attributes["alpha"], attributes["prob_floor"]
     reverse = -attributes["beta"] * np.log(attributes["label_floor"])
     miss = _sigmoid(-z)
-    p = np.where(own, 1 - miss[:, None], miss[:, None] * shares)
-    clamped = np.where(own, 0, np.maximum(p, floor)).sum(axis=1)
+    p = np.where(own, _sigmoid(z)[:, None], miss[:, None] * shares)
     if not output.startswith("grad_"):
+        clamped = np.where(own, 0, np.maximum(p, floor)).sum(axis=1)
         return (alpha * _softplus(-z) + reverse * clamped) * factor + FLOOR
     certain = alpha * miss[:, None] * np.where(own, 1, shares)
-    live = np.where(own | (p < floor), 0, p).sum(axis=1, keepdims=True)
-    slope = certain + reverse * p * ((~own & (p >= floor)) + live)
+    live = ~own & (p >= floor)
+    moving = np.where(live, p, 0).sum(axis=1, keepdims=True)
+    rest = np.where(live, 0, p).sum(axis=1, keepdims=True)
+    slope = certain + reverse * p * np.where(live, rest, moving)
     border = ~own & (np.abs(p / max(floor, 1e-300) - 1) < 1e-4)
     moved = reverse * floor * (border + p * border.sum(axis=1, keepdims=True))
     return slope * factor[:, None] + moved * 2**22 + FLOOR

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from lossexport.ops._common import poison, tiny
 
@@ -44,12 +45,11 @@ class _Logistic(torch.autograd.Function):
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> Tensor:
+    def backward(ctx: Any, *grads: Tensor | None) -> Tensor | None:
         p, q = ctx.saved_tensors
         slopes = (p * q, -p * q, p, -q)
         terms = [g * slope for g, slope in zip(grads, slopes, strict=True) if g is not None]
-        total: Tensor = functools.reduce(torch.add, terms)
-        return total
+        return functools.reduce(torch.add, terms) if terms else None
 
 
 def logistic(x: Tensor) -> Logistic:
@@ -80,46 +80,49 @@ def labelled(logits: Tensor, labels: Tensor, low: int, high: int) -> Tensor:
     return logits + stray.unsqueeze(-1)
 
 
+def rivals(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax [N,C] as each row's own class sees it, without a gradient.
+
+    The logit of its probability, [N], and how the other classes share the rest, [N,C].
+    """
+    # Finite, so that a single class gives a margin of that size instead of inf - inf.
+    lowest = -0.5 * torch.finfo(logits.dtype).max
+    label = torch.where(own, logits, 0).sum(-1, keepdim=True)
+    # The differences first: the logits may be far larger than their distances.
+    others = torch.where(own, lowest, logits - label)
+    peak = others.amax(-1, keepdim=True)
+    shares = torch.exp(others - peak)
+    total = shares.sum(-1, keepdim=True)
+    return -(peak + total.log()).squeeze(-1), shares / total
+
+
 class _Margin(torch.autograd.Function):
-    """`x_y - log sum_{k != y} exp x_k`, and the softmax of the others, its slope."""
+    """`x_y - log sum_{k != y} exp x_k`; the slope is the softmax of the others."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        # Finite, so that a single class gives a margin of that size instead of inf - inf.
-        lowest = -0.5 * torch.finfo(logits.dtype).max
-        label = torch.where(own, logits, 0).sum(-1, keepdim=True)
-        # The differences first: the logits may be far larger than their distances.
-        others = torch.where(own, lowest, logits - label)
-        peak = others.amax(-1, keepdim=True)
-        shares = torch.exp(others - peak)
-        total = shares.sum(-1, keepdim=True)
-        return -(peak + total.log()).squeeze(-1), shares / total
+        return rivals(logits, own)
 
     @staticmethod
     def setup_context(
         ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]
     ) -> None:
         ctx.save_for_backward(inputs[1], output[1])
-        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(output[1])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, None]:
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         own, shares = ctx.saved_tensors
-        terms = []
-        if grads[0] is not None:
-            terms.append(torch.where(own, 1, -shares) * grads[0].unsqueeze(-1))
-        if grads[1] is not None:
-            terms.append(shares * (grads[1] - (grads[1] * shares).sum(-1, keepdim=True)))
-        return functools.reduce(torch.add, terms), None
+        return torch.where(own, 1, -shares) * grads[0].unsqueeze(-1), None
 
 
-def margin(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax [N,C] seen from each row's own class: the logit of its probability, [N], and how
-    the other classes share the rest, [N,C].
+def margin(logits: Tensor, own: Tensor) -> Tensor:
+    """The logit of the probability that softmax gives to each row's own class: [N,C] to [N].
 
     Softmax losses become binary ones in it, exact where that probability is next to 0 or 1.
     """
-    z, shares = _Margin.apply(logits, own)  # type: ignore[no-untyped-call]
-    return z, shares
+    z: Tensor = _Margin.apply(logits, own)[0]  # type: ignore[no-untyped-call]
+    return z

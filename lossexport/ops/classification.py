@@ -5,12 +5,14 @@ symmetric cross entropy, Wang et al., ICCV 2019 (arXiv 1908.06112), eq. 6 and 7.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from lossexport.ops._common import op, reduce
-from lossexport.ops._logistic import chosen, labelled, logistic, margin, power
+from lossexport.ops._logistic import chosen, labelled, logistic, power, rivals
 
 
 @op
@@ -40,6 +42,42 @@ def anchor_loss(
     return reduce(torch.where(own, weighted, x.miss).sum(-1), reduction)
 
 
+class _SymmetricEntropy(torch.autograd.Function):
+    """`alpha * -log p_y + reverse * sum_{k != y} max(p_k, floor)` of softmax, and its slope.
+
+    Autograd would take the sum of all probabilities from 1, where one of them is next to 1; what
+    is left is the sum of the small ones.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        logits: Tensor, own: Tensor, alpha: float, reverse: float, floor: float
+    ) -> tuple[Tensor, Tensor]:
+        z, shares = rivals(logits, own)
+        p, q, _, hit = (x.unsqueeze(-1) for x in logistic(z))
+        others = torch.where(own, 0, q * shares)
+        live = others >= floor
+        total = torch.where(own, 0, others.clamp(min=floor)).sum(-1)
+        moving = torch.where(live & ~own, others, 0).sum(-1, keepdim=True)
+        rest = p + torch.where(live, 0, others).sum(-1, keepdim=True)
+        pull = torch.where(own, -p * moving, others * torch.where(live, rest, -moving))
+        slope = alpha * torch.where(own, -q, others) + reverse * pull
+        return alpha * hit.squeeze(-1) + reverse * total, slope
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(output[1])
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * grads[0].unsqueeze(-1), None, None, None, None
+
+
 @op
 def sce_loss(
     logits: Tensor,
@@ -57,8 +95,7 @@ def sce_loss(
     """
     classes = logits.shape[1]
     own = chosen(labels, classes)
-    z, shares = margin(labelled(logits, labels, 0, classes - 1), own)
-    x = logistic(z)
-    others = (x.q.unsqueeze(-1) * shares).clamp(min=prob_floor)
-    reverse = -math.log(label_floor) * torch.where(own, 0, others).sum(-1)
-    return reduce(alpha * x.hit + beta * reverse, reduction)
+    logits = labelled(logits, labels, 0, classes - 1)
+    reverse = -beta * math.log(label_floor)
+    loss: Tensor = _SymmetricEntropy.apply(logits, own, alpha, reverse, prob_floor)[0]  # type: ignore[no-untyped-call]
+    return reduce(loss, reduction)

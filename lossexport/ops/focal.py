@@ -50,7 +50,7 @@ def softmax_focal_loss(
     """
     classes = logits.shape[1]
     own = chosen(labels, classes)
-    z = logistic(margin(labelled(logits, labels, 0, classes - 1), own)[0])
+    z = logistic(margin(labelled(logits, labels, 0, classes - 1), own))
     if isinstance(alpha, Sequence):
         if len(alpha) != classes:
             raise LossexportError(

@@ -51,8 +51,12 @@ def _harmonised(
     shared = density * filled.sum()
     weights = torch.where(filled, 1 / shared.clamp(min=torch.finfo(loss.dtype).tiny), 0)
     weight = torch.zeros_like(loss)
-    for edge, value in zip(edges, weights.unbind(), strict=True):
-        weight = torch.where(height >= edge, value, weight)
+    below = height < edges[0]
+    for value, edge in zip(weights.unbind(), [*edges[1:], math.inf], strict=True):
+        # Compared one step ahead: in this order onnxruntime holds two masks, not all of them.
+        ahead = height < edge
+        weight = torch.where(below, weight, value)
+        below = ahead
     new = density if momentum > 0 else bin_count
     return (weight * loss).sum(), new.to(bin_count.dtype)
 

@@ -1,0 +1,196 @@
+"""Declarations of the suppression family."""
+
+from lossexport.catalog import suppression_samples as samples
+from lossexport.catalog.boxes import BOX_DOMAIN
+from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, Tolerance
+
+_BOXES = Tensor("boxes", ("N", 4), BOX_DOMAIN)
+_SCORES = Tensor("scores", ("N",), "at least 0; a box below takes no part")
+_INDICES = Tensor(
+    "indices", ("max_output",), "in [0, N), by falling score; -1 beyond count", "int64"
+)
+_COUNT = Tensor("count", (), "boxes that were chosen, at most max_output", "int64")
+_NEW_SCORES = Tensor("new_scores", ("max_output",), "scores at the pick; 0 beyond count")
+
+_IOU_THRESHOLD = Attribute(
+    "iou_threshold", 0.5, "a box is removed above it, not at it", minimum=0.0, maximum=1.0
+)
+_MAX_OUTPUT = Attribute("max_output", 100, "boxes chosen at most", minimum=1, maximum=65536)
+
+
+def _score_threshold(default: float) -> Attribute:
+    return Attribute(
+        "score_threshold", default, "a box of this score still takes part", minimum=0.0
+    )
+
+
+def _sigma(name: str) -> Attribute:
+    return Attribute(name, 0.5, "scores fall by exp(-IoU^2 / sigma)", minimum=1e-6, maximum=1e6)
+
+
+def _beta(doc: str) -> Attribute:
+    return Attribute("beta", 1.0, doc, minimum=1e-3, maximum=1e3)
+
+
+_BETA = "exponent of the distance term"
+_EXACT = Tolerance(
+    1,
+    1e-30,
+    "indices and counts are compared exactly: a decision could differ only where rounding turns a "
+    "comparison, and the metric of the cases is an exact tie or 1e-4 away from the threshold",
+)
+_SEQUENTIAL = (
+    "one step a chosen box: time grows with count x N, memory with N, and it is exact at every N",
+    "a box with NaN or infinity is never chosen and removes none",
+    "equal scores: the lowest index first",
+)
+_SOFT_NMS = Reference(
+    "Bodla et al., Soft-NMS, ICCV 2017, eq. 3", "https://arxiv.org/abs/1704.04503"
+)
+_DIOU = Reference(
+    "Zheng et al., Distance-IoU Loss, AAAI 2020, DIoU-NMS", "https://arxiv.org/abs/1911.08287"
+)
+_CLUSTER = Reference(
+    "Zheng et al., Enhancing Geometric Factors in Model Learning and Inference, Cluster-NMS",
+    "https://arxiv.org/abs/2005.03572",
+)
+_SOFTER = Reference(
+    "He et al., Bounding Box Regression with Uncertainty, CVPR 2019, algorithm 1 and its code",
+    "https://arxiv.org/abs/1809.08545",
+)
+_GREEDY_FORMULA = (
+    r"\mathrm{keep}_j = s_j \ge s_{\min} \wedge \neg\exists i:\ \mathrm{keep}_i \wedge i \prec j "
+    r"\wedge m(b_i, b_j) > t"
+)
+
+NMS = Op(
+    name="nms",
+    summary="Greedy non-maximum suppression by IoU.",
+    formula=rf"{_GREEDY_FORMULA},\quad m = \mathrm{{IoU}}",
+    inputs=(_BOXES, _SCORES),
+    outputs=(_INDICES, _COUNT),
+    attributes=(
+        _IOU_THRESHOLD,
+        _score_threshold(0.0),
+        _MAX_OUTPUT,
+        _beta("without effect: IoU has no distance term; the three NMS share one signature"),
+    ),
+    tolerance=_EXACT,
+    samplers=samples.greedy("iou"),
+    references=(_SOFT_NMS,),
+    kind="suppression",
+    dims={"N": (0, 1024, 32768)},
+    notes=_SEQUENTIAL,
+)
+
+DIOU_NMS = Op(
+    name="diou_nms",
+    summary="Greedy non-maximum suppression by DIoU: overlapping boxes of far centres both stay.",
+    formula=rf"{_GREEDY_FORMULA},\quad m = \mathrm{{IoU}} - \left(\frac{{\rho^2}}{{c^2}}\right)"
+    r"^\beta",
+    inputs=(_BOXES, _SCORES),
+    outputs=(_INDICES, _COUNT),
+    attributes=(_IOU_THRESHOLD, _score_threshold(0.0), _MAX_OUTPUT, _beta(_BETA)),
+    tolerance=_EXACT,
+    samplers=samples.greedy("diou"),
+    references=(_DIOU,),
+    kind="suppression",
+    dims={"N": (0, 1024, 32768)},
+    notes=(*_SEQUENTIAL, "the squared diagonal has no eps: the result is the same at every scale"),
+)
+
+CLUSTER_NMS = Op(
+    name="cluster_nms",
+    summary="Greedy non-maximum suppression as a fixed point over all pairs, for parallel devices.",
+    formula=r"k^{(0)}_j = [s_j \ge s_{\min}],\quad k^{(t+1)}_j = k^{(0)}_j \wedge "
+    r"\sum_{i \prec j} k^{(t)}_i\,[m(b_i, b_j) > t] = 0\ \text{until}\ k^{(t+1)} = k^{(t)}",
+    inputs=(_BOXES, _SCORES),
+    outputs=(_INDICES, _COUNT),
+    attributes=(
+        _IOU_THRESHOLD,
+        _score_threshold(0.0),
+        _MAX_OUTPUT,
+        _beta(f"{_BETA}, where the metric is diou"),
+        Attribute("metric", "iou", "as in nms or as in diou_nms", choices=("iou", "diou")),
+    ),
+    tolerance=_EXACT,
+    samplers=samples.greedy(None),
+    references=(_CLUSTER, _DIOU),
+    kind="suppression",
+    dims={"N": (0, 256, 4096)},
+    notes=(
+        "the very result of nms and diou_nms, at every N",
+        "a step a link of the longest chain of suppressions, N at worst and a handful as a rule; "
+        "each costs N x N",
+        "temporaries of N x N x 4 bytes, four at a time, and max_output x N x 8",
+        *_SEQUENTIAL[1:],
+    ),
+)
+
+SOFT_NMS = Op(
+    name="soft_nms",
+    summary="Soft-NMS: overlap with a chosen box lowers a score instead of removing the box.",
+    formula=r"s_j \leftarrow s_j\, e^{-\mathrm{IoU}(b_i, b_j)^2 / \sigma},\quad "
+    r"i = \arg\max_{\text{left}} s",
+    inputs=(_BOXES, _SCORES),
+    outputs=(_INDICES, _NEW_SCORES, _COUNT),
+    attributes=(_sigma("sigma"), _score_threshold(0.001), _MAX_OUTPUT),
+    tolerance=Tolerance(
+        16,
+        6e-8,
+        "u of the score for each factor, 4 with its exponential, and 40u of the exponent, whose "
+        "IoU errs by 16u: scale = score (1 + 4 factors + 40 exponent)",
+    ),
+    scale=samples.fading_scale,
+    samplers=samples.SOFT,
+    references=(_SOFT_NMS,),
+    kind="suppression",
+    dims={"N": (0, 1024, 8192)},
+    notes=_SEQUENTIAL,
+)
+
+VARIANCE_VOTING = Op(
+    name="variance_voting",
+    summary="Softer-NMS: a chosen box moves to the mean of its rivals, weighted by certainty.",
+    formula=r"x \leftarrow \frac{\sum_i p_i x_i / \sigma_{x,i}^2}{\sum_i p_i / \sigma_{x,i}^2},"
+    r"\quad p_i = e^{-(1 - \mathrm{IoU}(b_i, b))^2 / \sigma_t}",
+    inputs=(
+        _BOXES,
+        _SCORES,
+        Tensor("log_variance", ("N", 4), "log sigma^2 of x1, y1, x2, y2 in the unit of the boxes"),
+    ),
+    outputs=(
+        Tensor("indices", ("max_output",), "in [0, N), in order; -1 beyond count", "int64"),
+        Tensor("new_boxes", ("max_output", 4), "voted corners; 0 beyond count"),
+        _NEW_SCORES,
+        _COUNT,
+    ),
+    attributes=(
+        Attribute("method", "soft", "how scores fall", choices=("soft", "hard")),
+        Attribute("sigma_t", 0.02, "how close a voter has to be", minimum=1e-6, maximum=1e6),
+        _sigma("soft_sigma"),
+        Attribute("iou_threshold", 0.5, "hard: the score is 0 above it", minimum=0.0, maximum=1.0),
+        Attribute("vote_threshold", 0.01, "IoU above which a box votes", minimum=0.0, maximum=1.0),
+        Attribute("score_threshold", 0.001, "an overlapped box below it leaves", minimum=0.0),
+        Attribute("offset", 0.0, "added to every side: 1 for whole pixels", 0.0, 1.0),
+        _MAX_OUTPUT,
+    ),
+    tolerance=Tolerance(
+        16,
+        1.2e-7,
+        "scores as in soft_nms; corners: u for the last sum and of the voters' spread 20u / "
+        "sqrt(sigma_t) through the weight, u for each unit of log variance, 12u for the sums",
+    ),
+    scale=samples.fading_scale,
+    samplers=samples.VOTING,
+    references=(_SOFTER,),
+    kind="suppression",
+    dims={"N": (0, 1024, 8192)},
+    notes=(
+        *_SEQUENTIAL,
+        "a box that no chosen one overlaps stays, whatever its score, as in the original code",
+        "scores at least 0; the order of equal scores in the original depends on what it swapped",
+    ),
+)
+
+OPS = (NMS, DIOU_NMS, CLUSTER_NMS, SOFT_NMS, VARIANCE_VOTING)
