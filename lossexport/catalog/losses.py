@@ -4,7 +4,7 @@ from lossexport.catalog import loss_samples, loss_scales
 from lossexport.catalog.boxes import REDUCTION
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, Tolerance
 
-_CLASSES = {"N": (1, 256, 131072), "C": (1, 80, 2048)}
+_CLASSES = {"N": (1, 256, 131072), "C": (1, 80, 512)}
 LOGITS = Tensor("logits", ("N", "C"), "real numbers, exact from -1e4 to 1e4")
 _LABELS = Tensor("labels", ("N",), "class indices 0 to C-1", "int64", low=0, high="C-1")
 _GAMMA_DOC = "power of the probability that is missing"

@@ -47,7 +47,7 @@ GHM_C = Op(
     samplers=loss_samples.HARMONISED,
     references=(_GHM,),
     kind="loss",
-    dims={"N": (1, 256, 131072), "C": (1, 80, 2048)},
+    dims={"N": (1, 256, 131072), "C": (1, 80, 512)},
     state={"bin_count": "new_bin_count"},
     notes=_GHM_NOTES,
 )
@@ -184,7 +184,7 @@ DR = Op(
         ),
     ),
     kind="loss",
-    dims={"N": (1, 256, 131072), "C": (1, 80, 2048)},
+    dims={"N": (1, 256, 131072), "C": (1, 80, 512)},
     notes=("gradients flow through the weights of both distributions",),
 )
 

@@ -164,6 +164,8 @@ class Op:
     gradient_tolerance: Tolerance | None = None
     scale: Scale = unit_scale
     dims: Mapping[str, tuple[int, int, int]] = field(default_factory=lambda: {"N": (1, 256, 65536)})
+    # Shape of the largest temporary, where no input or output is as large.
+    work: tuple[Dim, ...] = ()
     # Input -> output that is the same input of the next call: a module keeps it as a buffer.
     state: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

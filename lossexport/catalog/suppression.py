@@ -118,6 +118,7 @@ CLUSTER_NMS = Op(
     references=(_CLUSTER, _DIOU),
     kind="suppression",
     dims={"N": (0, 256, 4096)},
+    work=("N", "N"),
     notes=(
         "the very result of nms and diou_nms, at every N",
         "a step a link of the longest chain of suppressions, N at worst and a handful as a rule; "
@@ -145,7 +146,7 @@ SOFT_NMS = Op(
     samplers=samples.SOFT,
     references=(_SOFT_NMS,),
     kind="suppression",
-    dims={"N": (0, 1024, 8192)},
+    dims={"N": (0, 1024, 16384)},
     notes=_SEQUENTIAL,
 )
 
@@ -185,7 +186,7 @@ VARIANCE_VOTING = Op(
     samplers=samples.VOTING,
     references=(_SOFTER,),
     kind="suppression",
-    dims={"N": (0, 1024, 8192)},
+    dims={"N": (0, 1024, 4096)},
     notes=(
         *_SEQUENTIAL,
         "a box that no chosen one overlaps stays, whatever its score, as in the original code",

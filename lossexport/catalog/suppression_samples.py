@@ -124,7 +124,7 @@ def _metric(
 
 
 def _usable(*arrays: np.ndarray) -> np.ndarray:
-    return np.all([np.isfinite(a.reshape(len(a), -1)).all(1) for a in arrays], axis=0)
+    return np.asarray(np.isfinite(np.column_stack(arrays)).all(1))
 
 
 def _settle(

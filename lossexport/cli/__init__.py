@@ -12,12 +12,14 @@ from lossexport.errors import CheckFailedError, LossexportError
 
 # Options that take several values after one name (`--set a=1 b=2`), and what such a value is like.
 _SEVERAL = {
-    **dict.fromkeys(("--set", "--shape", "--fail-below"), re.compile(r"[A-Za-z]\w*=.*", re.DOTALL)),
+    **dict.fromkeys(
+        ("--set", "--shape", "--fail-below", "--map"), re.compile(r"[A-Za-z]\w*=.*", re.DOTALL)
+    ),
     "--compute-capability": re.compile(r"\d+(\.\d+)?"),
 }
 # Verb to module; a module `list` would take the place of the builtin in this package.
 _VERBS = {"list": "catalogue"} | {
-    verb: verb for verb in ("export", "verify", "score", "bench", "doctor")
+    verb: verb for verb in ("export", "verify", "score", "attach", "bench", "doctor")
 }
 
 

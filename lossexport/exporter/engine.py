@@ -7,7 +7,6 @@ from types import ModuleType
 from typing import Any, Literal
 
 from lossexport.errors import LossexportError
-from lossexport.exporter.float64 import without_float64
 from lossexport.exporter.variant import Range
 
 Builder = Literal["rtx", "tensorrt"]
@@ -49,7 +48,7 @@ def build(
     factory = trt.Builder(log)
     network = factory.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
-    if not parser.parse(without_float64(model)):
+    if not parser.parse(model):
         errors = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
         raise LossexportError(f"{builder} parser: {' '.join(errors.split())}")
     config = factory.create_builder_config()

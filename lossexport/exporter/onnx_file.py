@@ -26,14 +26,14 @@ _ONNX_TYPES = {"float32": "FLOAT", "float16": "FLOAT16", "bfloat16": "BFLOAT16"}
 _PLUGIN = {"plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}
 
 
-def onnx_bytes(variant: Variant) -> bytes:
+def onnx_bytes(variant: Variant, opset: int = OPSET) -> bytes:
     """Serialised model of a variant: a single file, the same bytes for the same versions."""
     attributes: dict[str, Any] = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in variant.attributes.items()
         if value is not None
     } | _PLUGIN
-    traced = body(variant)
+    traced = body(variant, opset)
     inputs = [_value(variant, tensor) for tensor in variant.op.inputs]
     outputs = [_value(variant, tensor) for tensor in variant.outputs]
     node = ir.node(
@@ -48,7 +48,7 @@ def onnx_bytes(variant: Variant) -> bytes:
         inputs,
         outputs,
         nodes=[node],
-        opset_imports={"": OPSET, DOMAIN: 1},
+        opset_imports={"": opset, DOMAIN: 1},
         name=variant.op.name,
     )
     model = ir.Model(
@@ -94,19 +94,22 @@ def _function(variant: Variant, traced: ir.Model, attributes: dict[str, Any]) ->
     graph.initializers.clear()
     first = graph[0]
     graph.insert_before(first, constants)
-    for index, node in enumerate(graph):
+    for index, node in enumerate(graph.all_nodes()):
         # Unique names: the parser warns of duplicates when it inlines. The exporter's own
         # metadata holds paths of this machine.
         node.name = f"{variant.op.name}.{index}.{node.op_type}"
         node.metadata_props.clear()
         node.doc_string = None
-        for output in node.outputs:
-            output.metadata_props.clear()
-            output.shape = output.type = None
-    for value in graph.inputs:
-        value.metadata_props.clear()
-        value.shape = value.type = None
-    graph.metadata_props.clear()
+    for scope in (graph, *graph.subgraphs()):
+        scope.metadata_props.clear()
+        for value in (*scope.inputs, *(output for node in scope for output in node.outputs)):
+            value.metadata_props.clear()
+            if scope is graph or not (value.is_graph_input() or value.is_graph_output()):
+                value.shape = value.type = None
+            elif value.shape is not None:
+                # The body of a Loop has to state what enters and leaves it.
+                sizes = (size if isinstance(size, int) else None for size in value.shape)
+                value.shape = ir.Shape(sizes)
     declared = [
         ir.Attr(name, ir.convenience.convert_attribute(name, value).type, None)
         for name, value in attributes.items()

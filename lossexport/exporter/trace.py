@@ -48,7 +48,7 @@ def function(variant: Variant) -> Callable[..., tuple[torch.Tensor, ...]]:
     return value_and_gradient if variant.gradient else value
 
 
-def body(variant: Variant) -> ir.Model:
+def body(variant: Variant, opset: int = OPSET) -> ir.Model:
     """The graph of a variant in standard ONNX operators, its dynamic dimensions named."""
     sizes = dict(zip(variant.ranges, _TRACE_SIZES, strict=False))
     sizes |= {n: r.max for n, r in variant.ranges.items() if r.min == r.max}
@@ -74,7 +74,7 @@ def body(variant: Variant) -> ir.Model:
             (),
             input_names=[tensor.name for tensor in variant.op.inputs],
             output_names=[tensor.name for tensor in variant.outputs],
-            opset_version=OPSET,
+            opset_version=opset,
             dynamo=True,
             external_data=False,
             verbose=False,

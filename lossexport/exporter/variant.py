@@ -62,7 +62,8 @@ class Variant:
                 names = ", ".join(op.dims)
                 raise LossexportError(f"{op.name}: unknown dimension {name!r}; it has: {names}")
         variant = cls(op, resolved, precision, gradient, sizes)
-        for tensor in (*op.inputs, *variant.outputs):
+        temporary = Tensor("a temporary", op.work, "")
+        for tensor in (*op.inputs, *variant.outputs, temporary):
             count = 1
             for dim in variant.shape(tensor):
                 count *= sizes[dim].max if isinstance(dim, str) else dim

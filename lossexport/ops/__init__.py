@@ -2,6 +2,7 @@
 
 from lossexport.ops.classification import anchor_loss, sce_loss
 from lossexport.ops.deltas import decode_boxes, encode_boxes
+from lossexport.ops.distances import decode_distances
 from lossexport.ops.focal import sigmoid_focal_loss, softmax_focal_loss
 from lossexport.ops.ghm import ghm_c_loss, ghm_r_loss
 from lossexport.ops.iou import (
@@ -30,6 +31,7 @@ __all__ = [
     "box_iou",
     "ciou_loss",
     "decode_boxes",
+    "decode_distances",
     "diou_loss",
     "dr_loss",
     "encode_boxes",

@@ -134,4 +134,8 @@ def reduce(loss: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return loss
     total = loss.sum()
-    return total if reduction == "sum" else total / torch.sym_max(loss.numel(), 1)  # type: ignore[no-untyped-call]
+    if reduction == "sum":
+        return total
+    # A tensor, because of a symbolic number the exporter would assume that it is at least 2.
+    count = torch.full((), loss.numel(), dtype=loss.dtype, device=loss.device)
+    return total / count.clamp(min=1)

@@ -106,7 +106,9 @@ def _repeat(
     Over numbers a Python loop; in a graph that is being traced one ONNX Loop.
     """
     if torch.compiler.is_compiling() or not is_concrete(state[0]):
-        return tuple(_while_loop(going, step, state, constants))
+        # Its operands may not be views of each other.
+        copies = tuple(constant.clone() for constant in constants)
+        return tuple(_while_loop(going, step, state, copies))
     while going(*state, *constants):
         state = step(*state, *constants)
     return state
@@ -244,10 +246,10 @@ def cluster_nms(
     def step(changed: Tensor, kept: Tensor, removes: Tensor, usable: Tensor) -> _Tensors:
         # How many of those kept remove each box: small whole numbers, exact in any arithmetic.
         now = (usable & (kept @ removes == 0)).to(kept.dtype)
-        return (now - kept).abs().amax(), now
+        return (now - kept).abs().amax((0, 1)), now
 
     start = usable.to(table.dtype)
-    state = (start.amax(), start)
+    state = (start.amax((0, 1)), start)
     _, kept = _repeat(going, step, state, ((removes & first).to(table.dtype), usable))
     rank = kept @ first.to(table.dtype)
     slots = torch.arange(max_output, device=table.device).unsqueeze(1)

@@ -1,5 +1,6 @@
 """The cases an artifact is verified with, each named so that it can be replayed."""
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class Case:
 
 
 def cases(variant: Variant, seeds: int = _SEEDS, elements: int = _ELEMENTS) -> Iterator[Case]:
-    """Every family at every size: 1, small, odd, large and as large as `elements` allows."""
+    """Every family at every size: least, small, odd, large and as large as `elements` allows."""
     for sizes in _sizes(variant, elements):
         for family in variant.op.samplers:
             for seed in range(seeds):
@@ -82,8 +83,11 @@ def _sizes(variant: Variant, elements: int) -> Iterator[dict[str, int]]:
     seen = []
     # Rotated, so that every dimension takes every size and no two march in step.
     plans = [[ladder[(i + k) % len(ladder)] for k in range(len(names))] for i in range(len(ladder))]
-    plans.append([1] * len(names))
-    plans.append([int(elements ** (1 / len(names)))] * len(names))
+    plans.append([variant.ranges[name].min for name in names])
+    side = int(elements ** (1 / len(names)))
+    while side > 1 and _largest(variant, dict.fromkeys(names, side)) > elements:
+        side //= 2
+    plans.append([side] * len(names))
     for plan in plans:
         sizes = {
             name: min(max(size, variant.ranges[name].min), variant.ranges[name].max)
@@ -96,9 +100,10 @@ def _sizes(variant: Variant, elements: int) -> Iterator[dict[str, int]]:
 
 def _largest(variant: Variant, sizes: dict[str, int]) -> int:
     known = sizes | {k: v for k, v in variant.attributes.items() if isinstance(v, int)}
+    tensors = (*variant.op.inputs, *variant.outputs)
     return max(
-        int(np.prod([dim if isinstance(dim, int) else known[dim] for dim in tensor.shape]))
-        for tensor in (*variant.op.inputs, *variant.outputs)
+        math.prod(dim if isinstance(dim, int) else known[dim] for dim in shape)
+        for shape in (variant.op.work, *(tensor.shape for tensor in tensors))
     )
 
 

@@ -152,7 +152,7 @@ def test_a_foreign_model_is_refused(tmp_path: Path) -> None:
         [onnx.helper.make_tensor_value_info("y", 1, ["N"])],
     )
     onnx.save(onnx.helper.make_model(graph), tmp_path / "foreign.onnx")
-    with pytest.raises(LossexportError, match="metadata has no .lossexport.op"):
+    with pytest.raises(LossexportError, match=r"metadata has no .lossexport\.op"):
         lossexport.verify(tmp_path / "foreign.onnx")
 
 

@@ -1,0 +1,66 @@
+"""`lossexport attach`."""
+
+import re
+from typing import Any, cast
+
+import click
+
+from lossexport.cli._terminal import assignments, json_or_word
+from lossexport.errors import LossexportError
+
+
+def _size(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?),(\d{1,6}(?:\.\d{1,6})?)", text, re.ASCII)
+    if found is None:
+        raise LossexportError(f"--image-size {text!r}: expected WIDTH,HEIGHT")
+    return float(found[1]), float(found[2])
+
+
+@click.command("attach")
+@click.argument("detector", metavar="DETECTOR.onnx")
+@click.option("--op", required=True, help="An op of `lossexport list`.")
+@click.option(
+    "--map", "inputs", multiple=True, metavar="INPUT=TENSOR",
+    help="What goes into the op: a tensor of the detector, @FILE.npy, or an expression.",
+)  # fmt: skip
+@click.option("--out", required=True, metavar="FILE.onnx", help="File to write.")
+@click.option("--set", "settings", multiple=True, metavar="ATTR=VALUE", help="Attribute, as JSON.")
+@click.option(
+    "--box-format", type=click.Choice(["xyxy", "xywh", "cxcywh"]), default="xyxy",
+    show_default=True, help="Of what is mapped to the op's box inputs.",
+)  # fmt: skip
+@click.option("--image-size", metavar="W,H", help="Boxes are normalised: multiply by these.")
+@click.option("--prefix", default="", metavar="TEXT", help="Put before the new outputs' names.")
+def command(
+    detector: str,
+    op: str,
+    inputs: tuple[str, ...],
+    out: str,
+    settings: tuple[str, ...],
+    box_format: str,
+    image_size: str | None,
+    prefix: str,
+) -> None:
+    """Put an op behind the tensors of a detector.
+
+    The detector's own outputs stay. TENSOR may be an expression, such as
+    `output[0,:,4] * max(output[0,:,5:])`; docs/attach.md has the language and worked examples.
+    """
+    mapping = assignments(inputs, "--map")
+    attributes = {k: json_or_word(v) for k, v in assignments(settings, "--set").items()}
+    size = _size(image_size)
+    from lossexport.exporter.attach import attach
+
+    done = attach(
+        detector,
+        op,
+        mapping,
+        out,
+        attributes=attributes,
+        box_format=cast(Any, box_format),
+        image_size=size,
+        prefix=prefix,
+    )
+    click.echo(f"{out}: {op} ({done.precision}) gives {', '.join(done.outputs)}")

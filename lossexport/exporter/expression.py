@@ -1,0 +1,175 @@
+"""Small expressions over a detector's tensors: `output[0,:,4] * max(output[0,:,5:])`.
+
+They read as NumPy would: subscripts with constants, + - * / and the functions of `FUNCTIONS`. A
+tensor whose name is no identifier stands in quotes, `'input.1'`, and so does a constant from a
+file, `'@anchors.npy'`; where it is the whole expression, either needs none. The text is parsed by
+`ast` and compiled to ONNX operators, never evaluated.
+"""
+
+import ast
+import inspect
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lossexport.errors import LossexportError
+from lossexport.exporter.wiring import FUNCTIONS, MAX_RANK, Term, Wiring, WiringError
+from lossexport.files import read_bytes
+
+MAX_CONSTANT_BYTES = 64 * 2**20
+_MAX_LENGTH = 1000
+_MAX_DEPTH = 30
+_MAX_NUMBER = 2**62
+_SHOWN = 20
+_OPERATORS: dict[type[ast.operator], str] = {
+    ast.Add: "Add",
+    ast.Sub: "Sub",
+    ast.Mult: "Mul",
+    ast.Div: "Div",
+}
+
+
+class Compiler:
+    """Compiles expressions over the tensors of a graph; `files` are the constants it has read."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self.files: list[Path] = []
+        self._wiring = wiring
+
+    def compile(self, text: str) -> Term:
+        """The tensor that `text` stands for. Raises WiringError."""
+        if text in self._wiring.values:
+            return self._tensor(text)
+        if text.startswith("@"):
+            return self._file(Path(text[1:]))
+        if len(text) > _MAX_LENGTH:
+            raise WiringError(f"longer than {_MAX_LENGTH} characters")
+        try:
+            tree = ast.parse(text.strip(), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise WiringError(f"cannot be read: {getattr(error, 'msg', error)}") from error
+        return self._term(tree, 0)
+
+    def _visit(self, node: ast.expr, depth: int) -> Term | int:
+        if depth > _MAX_DEPTH:
+            raise WiringError(f"nested deeper than {_MAX_DEPTH}")
+        match node:
+            case ast.Name(id=name):
+                return self._tensor(name)
+            case ast.Constant(value=str(name)):
+                return self._file(Path(name[1:])) if name[:1] == "@" else self._tensor(name)
+            case ast.Subscript(value=inner, slice=index):
+                items = index.elts if isinstance(index, ast.Tuple) else [index]
+                return self._wiring.subscript(self._term(inner, depth), [_index(i) for i in items])
+            case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _OPERATORS:
+                terms = self._term(left, depth), self._term(right, depth)
+                return self._wiring.arithmetic(_OPERATORS[type(operator)], *terms)
+            case ast.Call(func=ast.Name(id=name)):
+                return self._call(name, node, depth)
+            case ast.Attribute():
+                raise WiringError(f"{ast.unparse(node)}: a tensor of that name goes in quotes")
+        if (number := _number(node)) is not None:
+            return number if isinstance(number, int) else Term.constant(number)
+        raise WiringError(f"{ast.unparse(node)}: not part of the language")
+
+    def _term(self, node: ast.expr, depth: int) -> Term:
+        found = self._visit(node, depth + 1)
+        return found if isinstance(found, Term) else Term.constant(found)
+
+    def _call(self, name: str, node: ast.Call, depth: int) -> Term:
+        if name not in FUNCTIONS:
+            raise WiringError(f"no function {name!r}; there are: {', '.join(FUNCTIONS)}")
+        signature = inspect.signature(FUNCTIONS[name])
+        given = [self._visit(argument, depth + 1) for argument in node.args]
+        named = {str(k.arg): self._visit(k.value, depth + 1) for k in node.keywords}
+        try:
+            bound = signature.bind(self._wiring, *given, **named)
+        except TypeError as error:
+            raise WiringError(f"{name}: {error}; it is {usage(name)}") from error
+        for parameter, values in list(bound.arguments.items())[1:]:
+            kind = signature.parameters[parameter].annotation
+            for value in values if isinstance(values, tuple) else (values,):
+                if not isinstance(value, kind):
+                    wanted = "a tensor" if kind is Term else "a whole number"
+                    raise WiringError(f"{name}: {parameter} must be {wanted}; it is {usage(name)}")
+        return FUNCTIONS[name](*bound.args, **bound.kwargs)
+
+    def _tensor(self, name: str) -> Term:
+        value = self._wiring.values.get(name)
+        if value is None:
+            raise WiringError(f"no tensor {name!r}; {self._known()}")
+        return Term.of(value)
+
+    def _known(self) -> str:
+        """Names to choose from: the outputs, then what is nearest to them."""
+        graph = self._wiring.graph
+        outputs = [str(value.name) for value in graph.outputs]
+        inner = [str(value.name) for node in reversed(graph) for value in node.outputs]
+        names = list(dict.fromkeys((*outputs, *inner)))
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        return f"there are: {', '.join(names[:_SHOWN])}{more}"
+
+    def _file(self, path: Path) -> Term:
+        try:
+            array = _array(read_bytes(path, MAX_CONSTANT_BYTES))
+        except LossexportError as error:
+            raise WiringError(str(error)) from error
+        except ValueError as error:
+            raise WiringError(f"{path}: not an array in .npy format: {error}") from error
+        if array.dtype.kind not in "fiu" or array.ndim > MAX_RANK:
+            raise WiringError(f"{path}: {array.dtype}{list(array.shape)} is no array of numbers")
+        self.files.append(path)
+        return Term.constant(array)
+
+
+def usage(name: str) -> str:
+    """A function as it is called: `max(x, axis=-1)`."""
+    parameters: Sequence[inspect.Parameter] = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in list(inspect.signature(FUNCTIONS[name]).parameters.values())[1:]
+    ]
+    return f"{name}({', '.join(map(str, parameters))})"
+
+
+def _array(data: bytes) -> np.ndarray:
+    """An array in .npy format; nothing is allocated on the header's word."""
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    if version != (1, 0):
+        raise ValueError(f"version {version}")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    array = np.frombuffer(data, dtype, offset=stream.tell())
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _number(node: ast.expr) -> int | float | None:
+    sign = 1
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        sign, node = -1, node.operand
+    value = node.value if isinstance(node, ast.Constant) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    number = sign * value
+    if not abs(number) < _MAX_NUMBER:
+        raise WiringError(f"{number:g} is too large")
+    return number
+
+
+def _index(node: ast.expr) -> int | slice:
+    """A constant subscript, or a slice of step 1."""
+    if not isinstance(node, ast.Slice):
+        return _edge(node)
+    if node.step is not None:
+        raise WiringError(f"subscript {ast.unparse(node)}: has a step")
+    return slice(node.lower and _edge(node.lower), node.upper and _edge(node.upper))
+
+
+def _edge(node: ast.expr) -> int:
+    number = _number(node)
+    if not isinstance(number, int):
+        raise WiringError(f"subscript {ast.unparse(node)}: must be N, N:M, N:, :M or :")
+    return number

@@ -1,0 +1,199 @@
+"""The numbers of a comparison, as `summary.json` holds them, and the gates on them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossexport.errors import LossexportError
+from lossexport.scoring.boxset import Float32, Float64, Int64
+from lossexport.scoring.compare_boxes import SIZES, Comparison, size_of
+from lossexport.scoring.compare_inputs import Sides
+from lossexport.scoring.gates import STATISTICS, TOLERANCE
+from lossexport.scoring.metrics import METRICS
+from lossexport.scoring.summary import _statistics
+
+SCHEMA_VERSION = 1
+COUNTS = (
+    *("images", "categories", "parent", "child", "matched", "lost", "new"),
+    *("lost_below_threshold", "new_below_threshold", "without_area"),
+)
+RATES = ("kept", "agreement")
+DRIFT = (*STATISTICS, "max_abs")
+GATE_NAMES = (
+    *RATES,
+    *(f"{metric}_{statistic}" for metric in METRICS for statistic in STATISTICS),
+    *(f"drift_{statistic}" for statistic in DRIFT),
+    *COUNTS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Least and most of the numbers that are held to something, by name."""
+
+    below: Mapping[str, float]
+    above: Mapping[str, float]
+
+    def check_names(self) -> None:
+        """Raise LossexportError on a number that does not exist or a bound that is NaN."""
+        for name, bound in (*self.below.items(), *self.above.items()):
+            if name not in GATE_NAMES:
+                raise LossexportError(
+                    f"gate {name!r}: no such number; there are {', '.join(GATE_NAMES)}"
+                )
+            if math.isnan(bound):
+                raise LossexportError(f"gate {name}: the bound is {bound}: a number is expected")
+
+    def check(self, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One row for each gate: name, value, the bound and its kind, and whether it passed.
+
+        A number that nothing defines does not pass.
+        """
+        rows = []
+        for kind, gates, sign in (("at least", self.below, 1), ("at most", self.above, -1)):
+            for name, bound in gates.items():
+                value = value_of(summary, name)
+                passed = value is not None and sign * (value - bound) >= -TOLERANCE
+                rows.append(
+                    {"name": name, "value": value, "kind": kind, "bound": bound, "passed": passed}
+                )
+        return rows
+
+
+def value_of(summary: Mapping[str, Any], name: str) -> float | None:
+    """Look up the number that a gate calls `name`; None where nothing defines it."""
+    value: float | None
+    if name in COUNTS:
+        value = summary["counts"][name]
+    elif name in RATES:
+        value = summary[name]
+    else:
+        part, _, statistic = name.partition("_")
+        value = summary[part][statistic]
+    return value
+
+
+def summarize(
+    sides: Sides,
+    result: Comparison,
+    quality: Mapping[str, Float32],
+    settings: Mapping[str, Any],
+    backend: str,
+    gates: Gates,
+) -> dict[str, Any]:
+    """Collect counts, statistics, the tables of categories and of sizes, settings and inputs.
+
+    `quality` is of the matched pairs. Statistics and rates that nothing defines are None.
+    """
+    drift = drift_of(sides, result)
+    matched, lost, new = (len(rows) for rows in (result.parent, result.lost, result.new))
+    boxes = np.concatenate(
+        [
+            sides.parent.box[np.concatenate([result.parent, result.lost])],
+            sides.child.box[np.concatenate([result.child, result.new])],
+        ]
+    )
+    kinds = [kind.name for kind in sides.categories]
+    summary: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "counts": {
+            "images": len(sides.images),
+            "categories": len(sides.categories),
+            "parent": matched + lost,
+            "child": matched + new,
+            "matched": matched,
+            "lost": lost,
+            "new": new,
+            "lost_below_threshold": int(np.count_nonzero(result.child_below >= 0)),
+            "new_below_threshold": int(np.count_nonzero(result.parent_below >= 0)),
+            "without_area": int(np.count_nonzero((boxes[:, 2:] <= 0).any(axis=1))),
+        },
+        **_rates(matched, lost, new),
+        **{metric: _statistics(quality[metric]) for metric in METRICS},
+        "drift": {**_statistics(drift), "max_abs": float(np.abs(drift).max()) if matched else None},
+        "sizes": _rows(
+            SIZES,
+            size_of(sides.parent.box[result.parent]),
+            size_of(sides.parent.box[result.lost]),
+            size_of(sides.child.box[result.new]),
+            quality["iou"],
+            drift,
+        ),
+        "categories": [
+            {"id": kind.id, **row}
+            for kind, row in zip(
+                sides.categories,
+                _rows(
+                    kinds,
+                    sides.parent.category[result.parent],
+                    sides.parent.category[result.lost],
+                    sides.child.category[result.new],
+                    quality["iou"],
+                    drift,
+                ),
+                strict=True,
+            )
+            if row["parent"] or row["child"]
+        ],
+        "settings": dict(settings),
+        "backend": backend,
+        "inputs": {
+            side: {"name": value.name, "sha256": value.sha256}
+            for side, value in sides.inputs.items()
+        },
+        "notes": list(sides.notes),
+    }
+    summary["gates"] = gates.check(summary)
+    summary["gate_failures"] = [_sentence(row) for row in summary["gates"] if not row["passed"]]
+    return summary
+
+
+def drift_of(sides: Sides, result: Comparison) -> Float64:
+    """Score of the child minus score of the parent, of the matched pairs [M]."""
+    return sides.child.score[result.child] - sides.parent.score[result.parent]
+
+
+def _sentence(gate: Mapping[str, Any]) -> str:
+    value = "undefined" if gate["value"] is None else f"{gate['value']:.6g}"
+    return f"{gate['name']} is {value}, {gate['kind']} {gate['bound']:g} is required"
+
+
+def _rates(matched: int, lost: int, new: int) -> dict[str, float | None]:
+    """Part of the parent's boxes that the child has, and of all boxes that both have (F1)."""
+    return {
+        "kept": matched / (matched + lost) if matched + lost else None,
+        "agreement": 2 * matched / (2 * matched + lost + new) if matched + lost + new else None,
+    }
+
+
+def _rows(
+    names: Sequence[str],
+    matched: Int64,
+    lost: Int64,
+    new: Int64,
+    iou: Float32,
+    drift: Float64,
+) -> list[dict[str, Any]]:
+    """One row for each name, from the positions in `names` of the boxes of each kind."""
+    both, gone, come = (np.bincount(rows, minlength=len(names)) for rows in (matched, lost, new))
+    total, shift = (np.bincount(matched, v, minlength=len(names)) for v in (iou, drift))
+    most = np.zeros(len(names))
+    np.maximum.at(most, matched, np.abs(drift))
+    return [
+        {
+            "name": name,
+            "parent": int(both[k] + gone[k]),
+            "child": int(both[k] + come[k]),
+            "matched": int(both[k]),
+            "lost": int(gone[k]),
+            "new": int(come[k]),
+            **_rates(int(both[k]), int(gone[k]), int(come[k])),
+            "iou_mean": float(total[k] / both[k]) if both[k] else None,
+            "drift_mean": float(shift[k] / both[k]) if both[k] else None,
+            "drift_max_abs": float(most[k]) if both[k] else None,
+        }
+        for k, name in enumerate(names)
+    ]
