@@ -111,7 +111,7 @@ def _driver(cuda: Driver) -> Check:
 
 def _nvrtc() -> Check:
     """NVRTC compiles the kernels of the plugins, with or without a GPU."""
-    fix = "pip install cuda-bindings nvidia-cuda-nvrtc"
+    fix = "pip install 'cuda-bindings>=13,<14' 'nvidia-cuda-nvrtc>=13.0,<13.1'"
     if not has_module("cuda.bindings"):
         return Check("NVRTC", "missing", detail="cuda-bindings is not installed", fix=fix)
     try:

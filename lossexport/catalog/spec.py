@@ -206,7 +206,8 @@ class Op:
         base = self.tolerance
         if output.startswith("grad_") and self.gradient_tolerance is not None:
             base = self.gradient_tolerance
-        if precision == "fp32":
+        boundary = {tensor.name: tensor.dtype for tensor in self.outputs}
+        if precision == "fp32" or boundary.get(output, "float") != "float":
             return base
         # Inside the graph everything is float32, so its error is far below one ULP of the narrow
         # type: what remains is the one rounding at the boundary, 0.5 ULP, and a tie broken the

@@ -17,6 +17,8 @@ _SEVERAL = {
     ),
     "--compute-capability": re.compile(r"\d+(\.\d+)?"),
 }
+# The extra that brings a package which some verbs need.
+_EXTRAS = dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "ml_dtypes"), "toolchain")
 # Verb to module; a module `list` would take the place of the builtin in this package.
 _VERBS = {"list": "catalogue"} | {
     verb: verb for verb in ("export", "verify", "score", "attach", "bench", "doctor")
@@ -53,6 +55,12 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        package = str(error.name).split(".")[0]
+        extra = _EXTRAS.get(package)
+        if extra is None:
+            raise
+        _stop(f"{package} is not installed: pip install 'lossexport[{extra}]'", 2)
     except (click.Abort, KeyboardInterrupt):
         _stop("interrupted", 130)
     except BrokenPipeError:  # the reader of our output went away

@@ -116,12 +116,17 @@ def marker(axes: Axes, x: float, y: float, label: str) -> str:
     )
 
 
-def histogram(title: str, values: Float64, label: str) -> str:
-    """Draw the distribution of a metric with its median and its 5 % to 95 % range."""
-    low = min(math.floor(float(values.min()) * 10) / 10, 0.9)
-    counts, edges = np.histogram(values, bins=36, range=(low, 1.0))
+def histogram(
+    title: str, values: Float64, label: str, span: tuple[float, float] | None = None
+) -> str:
+    """Draw a distribution with its median and its 5 % to 95 % range, by default that of a metric.
+
+    `span` is where the axis begins and ends, and holds all of the values.
+    """
+    span = span or (min(math.floor(float(values.min()) * 10) / 10, 0.9), 1.0)
+    counts, edges = np.histogram(values, bins=36, range=span)
     height = 190
-    axes = Axes((low, 1.0), (0.0, max(float(counts.max()) * 1.08, 4.5)), label, "boxes", height)
+    axes = Axes(span, (0.0, max(float(counts.max()) * 1.08, 4.5)), label, "boxes", height)
     p5, median, p95 = np.percentile(values, [5, 50, 95])
     left, top = axes.at(p5, axes.y[1])
     right, bottom = axes.at(p95, 0.0)

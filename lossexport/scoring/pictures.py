@@ -25,6 +25,8 @@ MAX_PIXELS = 64_000_000
 """Largest image that is decoded: 192 MB as RGB."""
 MAX_TRIED = 200
 """Images that are looked for until there are enough crops; most of them missing is a mistake."""
+CANDIDATES = 100
+"""Cases of each kind that are tried, of which SHOWN are shown in all."""
 SHOWN = 12
 TILE = (360, 270)
 """Largest width and height of a crop in the report, in pixels."""
@@ -192,7 +194,7 @@ def _crop(folder: ImageFolder, case: Case) -> Crop:
 
 def _existing(folder: ImageFolder, files: Sequence[str]) -> str:
     """The first of the names that is there; the error for the first where none is."""
-    errors = []
+    errors = [LossexportError("one whose file name is not known")] if not files else []
     for file in files:
         try:
             folder.find(file)

@@ -1,6 +1,6 @@
 """report.html: one page that holds all it needs, readable on paper, in the dark, on a phone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from lossexport.scoring.coco_ap import NAMES, RECALLS, THRESHOLDS, CocoResult
 from lossexport.scoring.gates import STATISTICS, check_gates, value_of
 from lossexport.scoring.matching import IGNORED, MATCHED, Matching
 from lossexport.scoring.metrics import METRICS
+from lossexport.scoring.pictures import Crop
 
 SHOWN_CATEGORIES = 40
 UNIT = (0.0, 1.0)
@@ -25,8 +26,42 @@ def render(
     matching: Matching,
     quality: Mapping[str, Float32],
     coco: CocoResult,
+    crops: Sequence[Crop] = (),
 ) -> str:
     """Fill the template."""
+    drawings = {
+        "curves": _precision_recall(coco),
+        "cut": _score_cut(data, matching),
+        "density": score_density(data.predictions.score[matching.pairs()[0]], quality["iou"]),
+        "thresholds": _by_threshold(coco),
+    }
+    rows = sorted(summary["categories"], key=lambda row: (-row["AP"], str(row["name"])))
+    return fill(
+        "report.html.j2",
+        quality,
+        summary=summary,
+        ap_names=NAMES,
+        drawings=drawings,
+        curve_names=[(style, f"IoU {THRESHOLDS[t]:.2f}") for t, style in _CURVES],
+        categories=rows[:SHOWN_CATEGORIES],
+        more_categories=rows[SHOWN_CATEGORIES:],
+        gates=[
+            (name, bound, value_of(summary, name), not check_gates(summary, {name: bound}))
+            for name, bound in summary["gates"].items()
+        ],
+        crops=crops,
+    )
+
+
+def fill(
+    template: str,
+    quality: Mapping[str, Float32],
+    *,
+    summary: Mapping[str, Any],
+    drawings: Mapping[str, str],
+    **values: Any,
+) -> str:
+    """Fill a template with `values` and with what the reports of both verbs share."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
     from markupsafe import Markup
 
@@ -40,43 +75,45 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters["number"] = _number
+    environment.filters["signed"] = _signed
     environment.filters["count"] = lambda value: f"{value:,}"
-    pictures = {
-        "curves": _precision_recall(coco),
-        "cut": _score_cut(data, matching),
-        "density": _score_density(data, matching, quality["iou"]),
-        "thresholds": _by_threshold(coco),
-    }
-    spreads = {}
-    if len(quality["iou"]):
-        for metric in METRICS:
-            name = _METRIC_NAMES[metric]
-            values = quality[metric].astype(np.float64)
-            title = f"Distribution of {name}"
-            spreads[metric] = Markup(charts.histogram(title, values, name))
-    rows = sorted(summary["categories"], key=lambda row: (-row["AP"], str(row["name"])))
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template(template).render(
         summary=summary,
         counts=summary["counts"],
-        ap_names=NAMES,
         metric_names=_METRIC_NAMES,
         statistics=STATISTICS,
-        charts={name: Markup(text) for name, text in pictures.items()},
-        spreads=spreads,
-        curve_names=[(style, f"IoU {THRESHOLDS[t]:.2f}") for t, style in _CURVES],
-        categories=rows[:SHOWN_CATEGORIES],
-        more_categories=rows[SHOWN_CATEGORIES:],
-        gates=[
-            (name, bound, value_of(summary, name), not check_gates(summary, {name: bound}))
-            for name, bound in summary["gates"].items()
-        ],
+        charts={name: Markup(text) for name, text in drawings.items()},
+        spreads={name: Markup(text) for name, text in _spreads(quality).items()},
         version=lossexport.__version__,
+        **values,
     )
+
+
+def _spreads(quality: Mapping[str, Float32]) -> dict[str, str]:
+    """A histogram of each metric, where there is anything to count."""
+    if not len(quality["iou"]):
+        return {}
+    return {
+        metric: charts.histogram(
+            f"Distribution of {_METRIC_NAMES[metric]}",
+            quality[metric].astype(np.float64),
+            _METRIC_NAMES[metric],
+        )
+        for metric in METRICS
+    }
 
 
 def _number(value: float | None, digits: int = 3) -> str:
     """Format a number for people; a dash for what is undefined."""
     return "\N{EN DASH}" if value is None or value == -1 else f"{value:.{digits}f}"
+
+
+def _signed(value: float | None, digits: int = 3) -> str:
+    """Format a difference, with its sign unless it rounds to nothing."""
+    if value is None:
+        return "\N{EN DASH}"
+    text = f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return text if float(f"{value:.{digits}f}") else text[1:]
 
 
 def _precision_recall(coco: CocoResult) -> str:
@@ -107,7 +144,7 @@ def _score_cut(data: Dataset, matching: Matching) -> str:
     f1 = 2 * hit / (seen + positives)
     best = int(np.argmax(f1))
     few = np.unique(np.linspace(0, len(cut) - 1, 240).astype(np.int64))
-    axes = charts.Axes(_score_range(score), UNIT, "least score kept", "")
+    axes = charts.Axes(score_range(score), UNIT, "least score kept", "")
     curves = [
         charts.Line(cut[few], values[few], style, name)
         for name, style, values in (
@@ -120,7 +157,7 @@ def _score_cut(data: Dataset, matching: Matching) -> str:
     return charts.lines("Precision, recall and F1 against the least score", axes, curves, [mark])
 
 
-def _score_range(score: Float64) -> tuple[float, float]:
+def score_range(score: Float64) -> tuple[float, float]:
     """Return 0 to 1 for scores within it, else their own range."""
     low, high = float(score.min()), float(score.max())
     if low >= 0 and high <= 1:
@@ -128,12 +165,12 @@ def _score_range(score: Float64) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def _score_density(data: Dataset, matching: Matching, iou: Float32) -> str:
+def score_density(score: Float64, iou: Float32) -> str:
+    """Draw the IoU of matched boxes against their score, with its median; empty without a box."""
     if not len(iou):
         return ""
-    score = data.predictions.score[matching.pairs()[0]]
     exact = iou.astype(np.float64)
-    low, high = _score_range(score)
+    low, high = score_range(score)
     axes = charts.Axes(
         (low, high), (min(np.floor(float(exact.min()) * 10) / 10, 0.9), 1.0), "score", "IoU"
     )

@@ -115,6 +115,17 @@ def test_options_take_several_values_after_one_name(run, tmp_path: Path) -> None
     assert entry["compute_capabilities"] == ["8.6", "8.9"]
 
 
+def test_without_torch_the_remedy_is_one_line(tmp_path: Path) -> None:
+    script = "import sys; sys.modules['torch'] = None; from lossexport.cli import main; main()"
+    arguments = ["export", "box_iou", "--out", str(tmp_path / "out")]
+    result = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert result.stderr == "error: torch is not installed: pip install 'lossexport[toolchain]'\n"
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     # A limit on the size of a file stands for the disk: the write fails half-way alike.
     script = (

@@ -59,8 +59,10 @@ def test_two_hundred_steps(name: str, tmp_path: Path) -> None:
             eager[before] = results[names.index(after)].detach()
         loss = float(outputs[spec.outputs[0].name].sum())
         first = loss if first is None else first
-    assert loss < first  # it did train
+    # It did train; a loss with state weighs every step anew, so its value need not fall.
+    assert spec.state or loss < first
     for key in spec.gradient:
         moved = np.abs(exported[key] - start(name)[key]).max()
+        assert moved > 0.01
         apart = np.abs(exported[key] - eager[key].numpy()).max()
         assert apart <= 1e-3 * moved, f"{key} moved by {moved} and is {apart} apart"
