@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 NAMES = {"iou": "IoU", "giou": "GIoU", "diou": "DIoU", "ciou": "CIoU"}
 COLOURS = {"iou": "#6a7282", "giou": "#0b6bb8", "diou": "#d1500f", "ciou": "#0c8a5f"}
 INK, GREY, LINE = "#1f2430", "#6a7282", "#d8dde6"
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "",  # equal input gives equal text
+    "font.sans-serif": ["DejaVu Sans", "Arial"],
+    "font.size": 9,
+}
 
 REFERENCE_STEPS, REFERENCE_POINTS, REFERENCE_MARKS = 200, 5000, (1, 50, 160, 200)
 REFERENCE = {
@@ -59,7 +65,7 @@ def report(out: Path, direction: str, points: Array, outcomes: Mapping[str, "Out
     }
     write_bytes(out / "results.json", (json.dumps(results, indent=1) + "\n").encode())
     write_bytes(out / "points.csv", _csv(points, outcomes))
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "", "font.size": 9}):
+    with mpl.rc_context(STYLE):
         write_bytes(out / "curves.svg", curves(direction, outcomes, share))
         write_bytes(out / "map.png", error_map(direction, points, outcomes))
     _show(results)
@@ -230,7 +236,7 @@ def error_map(direction: str, points: Array, outcomes: Mapping[str, "Outcome"]) 
         )
         axes.set_aspect("equal")
         axes.spines[:].set_visible(False)
-        axes.tick_params(colors=GREY, length=2)
+        axes.tick_params(colors=GREY, length=0)
         axes.plot(10, 10, "+", color="white", markersize=7)
         total = float(f"{outcome.final.sum():.4g}")
         axes.set_title(f"{NAMES[loss]}   {total:,.0f}", fontsize=10, color=INK)
@@ -243,12 +249,12 @@ def error_map(direction: str, points: Array, outcomes: Mapping[str, "Outcome"]) 
 
 def _saved(figure: Figure, kind: str) -> bytes:
     stream = BytesIO()
-    figure.savefig(stream, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else {})
+    figure.savefig(stream, format=kind, dpi=92, metadata={"Date": None} if kind == "svg" else {})
     if kind == "svg":
         return stream.getvalue()
     # A palette makes the shaded maps three times smaller.
     small = BytesIO()
-    Image.open(stream).convert("RGB").quantize(160, dither=Image.Dither.NONE).save(
+    Image.open(stream).convert("RGB").quantize(192, dither=Image.Dither.NONE).save(
         small, kind, optimize=True
     )
     return small.getvalue()

@@ -7,6 +7,7 @@ from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, Tolerance
 _CLASSES = {"N": (1, 256, 131072), "C": (1, 80, 512)}
 LOGITS = Tensor("logits", ("N", "C"), "real numbers, exact from -1e4 to 1e4")
 _LABELS = Tensor("labels", ("N",), "class indices 0 to C-1", "int64", low=0, high="C-1")
+_MEMORY = "peak memory of the gradient in onnxruntime: about {} tensors of the logits' size"
 _GAMMA_DOC = "power of the probability that is missing"
 
 # u = 2^-24. exp and log are good to 1 ULP, 2u, of their arguments.
@@ -87,7 +88,7 @@ SIGMOID_FOCAL = Op(
     ),
     kind="loss",
     dims=_CLASSES,
-    notes=("peak memory about 10 tensors of the logits' size in onnxruntime",),
+    notes=(_MEMORY.format(15),),
 )
 
 SOFTMAX_FOCAL = Op(
@@ -130,7 +131,7 @@ SOFTMAX_FOCAL = Op(
     ),
     kind="loss",
     dims=_CLASSES,
-    notes=("a list of weights fixes C: export it with --shape C=SIZE",),
+    notes=("a list of weights fixes C", _MEMORY.format(6)),
 )
 
 ANCHOR = Op(
@@ -175,6 +176,7 @@ ANCHOR = Op(
     notes=(
         "the anchor probability a is a constant of the gradient",
         "without the warm-up of the original: plain softmax cross entropy for five epochs",
+        _MEMORY.format(15),
     ),
 )
 
@@ -214,6 +216,7 @@ SCE = Op(
     ),
     kind="loss",
     dims=_CLASSES,
+    notes=(_MEMORY.format(9),),
 )
 
 OPS = (KL, SIGMOID_FOCAL, SOFTMAX_FOCAL, ANCHOR, SCE)

@@ -219,6 +219,7 @@ def _run(
         live[pick] = False
         touched = live & (iou > 0)
         fallen = now * np.exp(-(iou**2) / sigma) if hard is None else np.where(iou > hard, 0, now)
+        fallen[fallen < np.finfo(np.float32).tiny] = 0
         now[touched] = fallen[touched]
         faded[touched] += hard is None
         close = touched & (faded > 0) & (np.abs(now - floor) <= _MARGIN * floor)

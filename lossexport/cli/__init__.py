@@ -13,7 +13,8 @@ from lossexport.errors import CheckFailedError, LossexportError
 # Options that take several values after one name (`--set a=1 b=2`), and what such a value is like.
 _SEVERAL = {
     **dict.fromkeys(
-        ("--set", "--shape", "--fail-below", "--map"), re.compile(r"[A-Za-z]\w*=.*", re.DOTALL)
+        ("--set", "--shape", "--fail-below", "--fail-above", "--map"),
+        re.compile(r"[A-Za-z]\w*=.*", re.DOTALL),
     ),
     "--compute-capability": re.compile(r"\d+(\.\d+)?"),
 }
@@ -21,7 +22,7 @@ _SEVERAL = {
 _EXTRAS = dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "ml_dtypes"), "toolchain")
 # Verb to module; a module `list` would take the place of the builtin in this package.
 _VERBS = {"list": "catalogue"} | {
-    verb: verb for verb in ("export", "verify", "score", "attach", "bench", "doctor")
+    verb: verb for verb in ("export", "verify", "score", "compare", "attach", "bench", "doctor")
 }
 
 

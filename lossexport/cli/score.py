@@ -8,14 +8,15 @@ from lossexport.cli._terminal import assignments, show
 from lossexport.errors import CheckFailedError, LossexportError
 
 
-def _gates(items: tuple[str, ...]) -> dict[str, float]:
-    gates = {}
-    for name, text in assignments(items, "--fail-below").items():
+def bounds(items: tuple[str, ...], option: str) -> dict[str, float]:
+    """Split NAME=NUMBER items of `option`. Raises LossexportError on anything else."""
+    found = {}
+    for name, text in assignments(items, option).items():
         try:
-            gates[name] = float(text)
+            found[name] = float(text)
         except ValueError as error:
-            raise LossexportError(f"--fail-below {name}={text!r}: must be a number") from error
-    return gates
+            raise LossexportError(f"{option} {name}={text!r}: must be a number") from error
+    return found
 
 
 @click.command("score")
@@ -31,6 +32,7 @@ def _gates(items: tuple[str, ...]) -> dict[str, float]:
     help="What runs the metrics.  [default: the best that can run]",
 )  # fmt: skip
 @click.option("--out", help="Folder for summary.json, boxes.parquet and report.html.")
+@click.option("--images", help="Folder of images: the report draws the worst boxes on them.")
 @click.option("--fail-below", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 below it.")
 def command(
     pred: str,
@@ -39,6 +41,7 @@ def command(
     iou_threshold: float,
     backend: str | None,
     out: str | None,
+    images: str | None,
     fail_below: tuple[str, ...],
 ) -> None:
     """Score detections against references: box quality, COCO AP, per box and in all."""
@@ -51,7 +54,8 @@ def command(
         iou_threshold=iou_threshold,
         backend=backend,
         out=out,
-        fail_below=_gates(fail_below),
+        images=images,
+        fail_below=bounds(fail_below, "--fail-below"),
         progress=True,
     )
     _show(summary)
@@ -61,19 +65,25 @@ def command(
         raise CheckFailedError("; ".join(summary["gate_failures"]))
 
 
-def _show(summary: dict[str, Any]) -> None:
-    """Counts, quality of the matched pairs, COCO numbers; an undefined number is a dash."""
+def number(value: float | None) -> str:
+    """Four digits after the point, or a dash for what is undefined."""
+    return "-" if value is None else f"{value:.4f}"
 
-    def text(value: float | None) -> str:
-        return "-" if value is None else f"{value:.4f}"
 
-    counts = summary["counts"]
-    show("Counts", ("what", "number"), [(k, str(v)) for k, v in counts.items()], right=1)
+def show_quality(summary: dict[str, Any]) -> None:
+    """Print the statistics of the metrics of the matched pairs."""
     places = ("mean", "median", "p5", "p95")
-    quality = [
-        (metric, *(text(summary[metric][place]) for place in places))
+    rows = [
+        (metric, *(number(summary[metric][place]) for place in places))
         for metric in ("iou", "giou", "diou", "ciou")
     ]
-    show("Quality of matched boxes", ("metric", *places), quality, right=4)
+    show("Quality of matched boxes", ("metric", *places), rows, right=4)
+
+
+def _show(summary: dict[str, Any]) -> None:
+    """Counts, quality of the matched pairs, COCO numbers."""
+    counts = summary["counts"]
+    show("Counts", ("what", "number"), [(k, str(v)) for k, v in counts.items()], right=1)
+    show_quality(summary)
     names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100")
-    show("COCO protocol", names, [[text(summary[name]) for name in names]], right=len(names))
+    show("COCO protocol", names, [[number(summary[name]) for name in names]], right=len(names))

@@ -20,7 +20,7 @@ from lossexport.files import read_bytes
 
 MAX_CONSTANT_BYTES = 64 * 2**20
 _MAX_LENGTH = 1000
-_MAX_DEPTH = 30
+_MAX_DEPTH = 50
 _MAX_NUMBER = 2**62
 _SHOWN = 20
 _OPERATORS: dict[type[ast.operator], str] = {
@@ -49,12 +49,14 @@ class Compiler:
         try:
             tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise WiringError(f"cannot be read: {getattr(error, 'msg', error)}") from error
-        return self._term(tree, 0)
+            raise WiringError(
+                f"cannot be read: {getattr(error, 'msg', error)}; a tensor name that is no "
+                "identifier goes in quotes"
+            ) from error
+        _check_depth(tree)
+        return self._term(tree)
 
-    def _visit(self, node: ast.expr, depth: int) -> Term | int:
-        if depth > _MAX_DEPTH:
-            raise WiringError(f"nested deeper than {_MAX_DEPTH}")
+    def _visit(self, node: ast.expr) -> Term | int:
         match node:
             case ast.Name(id=name):
                 return self._tensor(name)
@@ -62,28 +64,28 @@ class Compiler:
                 return self._file(Path(name[1:])) if name[:1] == "@" else self._tensor(name)
             case ast.Subscript(value=inner, slice=index):
                 items = index.elts if isinstance(index, ast.Tuple) else [index]
-                return self._wiring.subscript(self._term(inner, depth), [_index(i) for i in items])
+                return self._wiring.subscript(self._term(inner), [_index(i) for i in items])
             case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _OPERATORS:
-                terms = self._term(left, depth), self._term(right, depth)
+                terms = self._term(left), self._term(right)
                 return self._wiring.arithmetic(_OPERATORS[type(operator)], *terms)
             case ast.Call(func=ast.Name(id=name)):
-                return self._call(name, node, depth)
+                return self._call(name, node)
             case ast.Attribute():
                 raise WiringError(f"{ast.unparse(node)}: a tensor of that name goes in quotes")
         if (number := _number(node)) is not None:
             return number if isinstance(number, int) else Term.constant(number)
         raise WiringError(f"{ast.unparse(node)}: not part of the language")
 
-    def _term(self, node: ast.expr, depth: int) -> Term:
-        found = self._visit(node, depth + 1)
+    def _term(self, node: ast.expr) -> Term:
+        found = self._visit(node)
         return found if isinstance(found, Term) else Term.constant(found)
 
-    def _call(self, name: str, node: ast.Call, depth: int) -> Term:
+    def _call(self, name: str, node: ast.Call) -> Term:
         if name not in FUNCTIONS:
             raise WiringError(f"no function {name!r}; there are: {', '.join(FUNCTIONS)}")
         signature = inspect.signature(FUNCTIONS[name])
-        given = [self._visit(argument, depth + 1) for argument in node.args]
-        named = {str(k.arg): self._visit(k.value, depth + 1) for k in node.keywords}
+        given = [self._visit(argument) for argument in node.args]
+        named = {str(k.arg): self._visit(k.value) for k in node.keywords}
         try:
             bound = signature.bind(self._wiring, *given, **named)
         except TypeError as error:
@@ -131,6 +133,15 @@ def usage(name: str) -> str:
         for parameter in list(inspect.signature(FUNCTIONS[name]).parameters.values())[1:]
     ]
     return f"{name}({', '.join(map(str, parameters))})"
+
+
+def _check_depth(tree: ast.expr) -> None:
+    """Before anything that recurses."""
+    level: list[ast.AST] = [tree]
+    for _ in range(_MAX_DEPTH):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    if level:
+        raise WiringError(f"nested deeper than {_MAX_DEPTH}")
 
 
 def _array(data: bytes) -> np.ndarray:

@@ -61,6 +61,15 @@ class Variant:
             if name not in op.dims:
                 names = ", ".join(op.dims)
                 raise LossexportError(f"{op.name}: unknown dimension {name!r}; it has: {names}")
+        for item in op.attributes:
+            if item.per_class and isinstance(resolved[item.name], tuple):
+                count = len(resolved[item.name])
+                fixed = Range(count, count, count)
+                if "C" in (ranges or {}) and sizes["C"] != fixed:
+                    raise LossexportError(
+                        f"{op.name}: {item.name} has {count} numbers, C may be {sizes['C'].max}"
+                    )
+                sizes["C"] = fixed
         variant = cls(op, resolved, precision, gradient, sizes)
         temporary = Tensor("a temporary", op.work, "")
         for tensor in (*op.inputs, *variant.outputs, temporary):

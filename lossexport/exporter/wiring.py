@@ -208,6 +208,8 @@ class Wiring:
 
     def concat(self, *parts: Term, axis: int = 0) -> Term:
         """Parts one after the other."""
+        if not parts:
+            raise WiringError("concat needs a tensor")
         first, *rest = terms = self.alike(*parts)
         axis, others = _without(first, axis)
         for term in rest:

@@ -107,7 +107,8 @@ def _check_values(where: str, tensor: Declared, value: Tensor, high: float) -> N
 
 def is_concrete(value: Tensor) -> bool:
     """Whether `value` holds numbers that may be looked at: not while a graph is traced."""
-    return type(value) in (Tensor, torch.nn.Parameter) and not value.is_meta
+    plain = type(value) in (Tensor, torch.nn.Parameter) and not value.is_meta
+    return plain and not torch.compiler.is_compiling()
 
 
 def tiny(x: Tensor) -> float:

@@ -102,6 +102,7 @@ def ap_loss(logits: Tensor, target: Tensor, delta: float = 1.0, max_positives: i
             raise LossexportError(
                 f"ap_loss: target holds {count} positives, more than max_positives={max_positives}"
             )
+        max_positives = max(count, 1)  # room for more would only take time
     results = _AveragePrecision.apply(logits, target, delta, max_positives)  # type: ignore[no-untyped-call]
     loss: Tensor = results[0]
     return loss
@@ -119,6 +120,7 @@ class _Expectation(torch.autograd.Function):
         weight = torch.where(members, torch.exp(rate * p - max(rate, 0.0)), 0)
         total = weight.sum()
         share = weight / total.clamp(min=tiny(total))
+        # NaN is not above 0 either, and has to come out.
         return torch.where(total > 0, (share * p).sum(), empty + 0 * total), share
 
     @staticmethod

@@ -24,8 +24,12 @@ from lossexport.ops._common import is_concrete, op, poison, tiny
 
 # The score of boxes that are picked, removed or unusable: below every one that takes part.
 _OUT = -1.0
+# A place beyond every box.
+_NOWHERE = 2**31 - 1
 
 _Tensors = tuple[Tensor, ...]
+# The scores that go on, and what is kept of the box that was picked.
+_Ruling = tuple[Tensor, _Tensors]
 _while_loop: Any = torch.ops.higher_order.while_loop
 
 
@@ -41,7 +45,7 @@ class _Boxes(NamedTuple):
     @classmethod
     def of(cls, table: Tensor) -> "_Boxes":
         """Of the rows of a table [5,N]."""
-        return cls(*table.split(1))
+        return cls(*torch.split(table, 1))
 
 
 class _Candidates(NamedTuple):
@@ -62,7 +66,7 @@ def _candidates(
     usable = (poison(boxes, scores.unsqueeze(1), *others) == 0) & (scores >= floor)
     clean = torch.where(usable.unsqueeze(1), boxes, 0)
     corners = torch.cat((clean, clean.new_zeros(1, 4))).mT
-    x1, y1, x2, y2 = corners.split(1)
+    x1, y1, x2, y2 = torch.split(corners, 1)
     area = ((x2 - x1) + offset) * ((y2 - y1) + offset)
     padded = torch.cat((torch.where(usable, scores, _OUT), scores.new_full((1,), _OUT)))
     places = torch.arange(boxes.shape[0] + 1, device=boxes.device)
@@ -105,7 +109,7 @@ def _repeat(
 
     Over numbers a Python loop; in a graph that is being traced one ONNX Loop.
     """
-    if torch.compiler.is_compiling() or not is_concrete(state[0]):
+    if not is_concrete(state[0]):
         # Its operands may not be views of each other.
         copies = tuple(constant.clone() for constant in constants)
         return tuple(_while_loop(going, step, state, copies))
@@ -125,7 +129,7 @@ class _Pick(NamedTuple):
 
 
 def _select(
-    rule: Callable[..., tuple[Tensor, _Tensors]],
+    rule: Callable[..., _Ruling],
     candidates: _Candidates,
     floor: float,
     max_output: int,
@@ -147,18 +151,18 @@ def _select(
     def step(count: Tensor, best: Tensor, scores: Tensor, *rest: Tensor) -> _Tensors:
         written, given = rest[: 1 + len(rows)], rest[1 + len(rows) :]
         table, places, slots, *planes = given[:8]
-        first = torch.where(scores == best, places, table.shape[1]).amin(1, keepdim=True)
+        first = torch.where(scores == best, places, _NOWHERE).amin(1, keepdim=True)
         box = _Boxes.of(table.index_select(1, first.squeeze(0)))
         pick = _Pick(best, box, places == first, _Boxes(*planes), scores)
         scores, facts = rule(pick, *given[8:])
         here = slots == count
         news = zip((first, *facts), written, strict=True)
         kept = [torch.where(here, new, old) for new, old in news]
-        return (count + 1, scores.amax(1).squeeze(0), scores, *kept)
+        return (count + 1, scores.amax((0, 1)), scores, *kept)
 
     state = (
         torch.zeros((), dtype=torch.int64, device=table.device),
-        scores.amax(1).squeeze(0),
+        scores.amax((0, 1)),
         scores,
         torch.full_like(slots, -1),
         *(table.new_zeros(row, max_output) for row in rows),
@@ -176,7 +180,7 @@ def _greedy(
     max_output: int,
     beta: float | None,
 ) -> tuple[Tensor, Tensor]:
-    def rule(pick: _Pick) -> tuple[Tensor, _Tensors]:
+    def rule(pick: _Pick) -> _Ruling:
         drop = (_metric(pick.box, pick.boxes, beta) > threshold) | pick.own
         return torch.where(drop, _OUT, pick.scores), ()
 
@@ -228,10 +232,10 @@ def cluster_nms(
     beta: float = 1.0,
     metric: str = "iou",
 ) -> tuple[Tensor, Tensor]:
-    """`nms` (`metric` "iou") or `diou_nms` ("diou") by a fixed point over all pairs at once.
+    """`nms` (`metric` "iou") or `diou_nms` ("diou") as a fixed point over all pairs.
 
-    Whether a box stays depends on those before it alone, so that after step t the first t boxes of
-    every chain of suppressions are settled, and what a step does not change is the greedy result.
+    Whether a box stays depends only on those before it, so that step t settles every box at the end
+    of a chain of t suppressions: it ends, and what a step leaves unchanged is the greedy result.
     """
     table, live, places = _candidates(boxes, scores, score_threshold)
     row = _Boxes.of(table)
@@ -254,11 +258,13 @@ def cluster_nms(
     rank = kept @ first.to(table.dtype)
     slots = torch.arange(max_output, device=table.device).unsqueeze(1)
     indices = torch.where((rank == slots) & (kept > 0), places, -1).amax(1)
-    return indices, kept.sum().to(torch.int64).clamp(max=max_output)
+    return indices, (indices >= 0).sum()
 
 
 def _fade(scores: Tensor, iou: Tensor, sigma: float) -> Tensor:
-    return scores * torch.exp(-(iou * iou) / sigma)
+    """Scores times exp(-IoU^2 / sigma); 0 where float32 underflows, so that all types agree."""
+    faded = scores * torch.exp(-(iou * iou) / sigma)
+    return torch.where(faded < torch.finfo(torch.float32).tiny, 0, faded)
 
 
 @op
@@ -276,7 +282,7 @@ def soft_nms(
     their pick [max_output], which fall, padded with 0.
     """
 
-    def rule(pick: _Pick) -> tuple[Tensor, _Tensors]:
+    def rule(pick: _Pick) -> _Ruling:
         faded = _fade(pick.scores, _metric(pick.box, pick.boxes), sigma)
         # Not the faded score of a box that is out: it would creep up to 0.
         out = pick.own | (pick.scores < 0)
@@ -310,7 +316,7 @@ def variance_voting(
     [max_output] in order, padded with -1, boxes [max_output,4] and scores, padded with 0, count [].
     """
 
-    def rule(pick: _Pick, corners: Tensor, log_variance: Tensor) -> tuple[Tensor, _Tensors]:
+    def rule(pick: _Pick, corners: Tensor, log_variance: Tensor) -> _Ruling:
         overlap = _metric(pick.box, pick.boxes, offset=offset)
         # A point box too is all of itself.
         iou = torch.where(pick.own, 1, overlap)

@@ -5,9 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from lossexport.scoring import matching, pairs
-from lossexport.scoring.boxset import Bool, Dataset, Float32, Float64, Int64, Predictions, References
+from lossexport.scoring.boxset import (
+    Bool,
+    Dataset,
+    Float64,
+    Int64,
+    Predictions,
+    References,
+)
 from lossexport.scoring.compare_inputs import Sides
-from lossexport.scoring.metrics import METRICS
 
 SIZES = ("small", "medium", "large")
 SIZE_BOUNDS = (32.0**2, 96.0**2)
@@ -61,9 +67,7 @@ def compare_boxes(sides: Sides, iou_threshold: float, score_threshold: float) ->
     )
 
 
-def _match(
-    sides: Sides, parent: Bool, child: Bool, iou_threshold: float
-) -> tuple[Int64, Int64]:
+def _match(sides: Sides, parent: Bool, child: Bool, iou_threshold: float) -> tuple[Int64, Int64]:
     """Positions of the matched boxes, among those of the two masks, by rising child."""
     rows = np.flatnonzero(child)
     # The matching takes the later of two boxes that overlap equally: let it have the higher score.
@@ -97,4 +101,6 @@ def _take(boxes: Predictions, rows: Int64) -> Predictions:
 
 def size_of(box: Float64) -> Int64:
     """Position in SIZES of each box [n,4] x, y, width, height."""
-    return np.searchsorted(SIZE_BOUNDS, np.prod(np.maximum(box[:, 2:], 0), axis=1), "right")
+    area = np.prod(np.maximum(box[:, 2:], 0), axis=1)
+    size: Int64 = np.searchsorted(SIZE_BOUNDS, area, "right")
+    return size

@@ -16,7 +16,7 @@ from lossexport.scoring.compare_inputs import Sides, read_results, run_detectors
 from lossexport.scoring.compare_summary import Gates, summarize
 from lossexport.scoring.metrics import BoxQuality
 from lossexport.scoring.outputs import appear_together, check_folder
-from lossexport.scoring.pictures import ImageFolder
+from lossexport.scoring.pictures import Crop, ImageFolder, crops
 from lossexport.scoring.pipeline import BOXES, REPORT, SUMMARY
 from lossexport.scoring.progress import Progress, follow
 
@@ -68,20 +68,16 @@ def compare(
         )
     if not math.isfinite(score_threshold):
         raise LossexportError(f"score threshold is {score_threshold}: a finite number is expected")
-    paths = Path(parent), Path(child)
-    models = [path.suffix == ".onnx" for path in paths]
-    if models[0] != models[1]:
-        raise LossexportError(f"{parent} and {child}: both must be .onnx detectors, or both results")
-    if models[0]:
-        _check_detectors(images, detector, names)
-    elif detector or child_detector:
-        raise LossexportError(f"{parent}: is no .onnx detector, so that no description applies")
-    elif images and not out:
-        raise LossexportError("images are drawn in the report: out is missing")
+    pair = Path(parent), Path(child)
+    detectors = _descriptions(pair, images, detector, child_detector, names)
+    if images and not detectors and not out:
+        raise LossexportError(
+            "images are drawn in the report, which needs a folder: out is missing"
+        )
     folder = None if out is None else Path(out)
     if folder is not None:
         check_folder(folder)
-    pictures = ImageFolder(Path(images)) if images is not None else None
+    pictures = None if images is None else ImageFolder(Path(images))
     measure = BoxQuality(backend)
     settings = {"iou_threshold": float(iou_threshold), "score_threshold": float(score_threshold)}
     with follow(progress) as tell:
@@ -89,5 +85,77 @@ def compare(
         def watch(step: str) -> Callable[[float], None]:
             return partial(tell, step)
 
-        if models[0]:
-            ...
+        if detectors and pictures:
+            sides = run_detectors(pair, detectors, pictures, watch)
+        else:
+            sides = read_results(*pair, None if names is None else Path(names), watch)
+        tell("matching", 0.0)
+        result = compare_boxes(sides, iou_threshold, score_threshold)
+        tell("matching", 1.0)
+        quality = measure(
+            matching.corners(sides.child.box[result.child]),
+            matching.corners(sides.parent.box[result.parent]),
+            watch("box quality"),
+        )
+        summary = summarize(sides, result, quality, settings, measure.backend, gates)
+        if folder is not None:
+            tell("writing", 0.0)
+            _write(folder, pictures, summary, sides, result, quality, watch("writing"))
+    return summary
+
+
+def _descriptions(
+    pair: tuple[Path, Path],
+    images: PathLike | None,
+    detector: PathLike | None,
+    child_detector: PathLike | None,
+    names: PathLike | None,
+) -> tuple[Path, Path] | None:
+    """Description files of parent and child; None for results, which have none.
+
+    Raises LossexportError where the arguments do not go together.
+    """
+    parent, child = pair
+    models = [path.suffix == ".onnx" for path in pair]
+    if models[0] != models[1]:
+        raise LossexportError(
+            f"{parent} and {child}: an .onnx detector is compared with another, not with results"
+        )
+    if not models[0]:
+        if detector or child_detector:
+            raise LossexportError(f"{parent}: is no .onnx detector: a description is for detectors")
+        return None
+    if not images or not detector:
+        missing = "a description (detector)" if images else "a folder of images"
+        raise LossexportError(f"{parent}: running a detector needs {missing}")
+    if names:
+        raise LossexportError(f"{names}: names are for results: a description names categories")
+    return Path(detector), Path(child_detector or detector)
+
+
+def _write(
+    folder: Path,
+    pictures: ImageFolder | None,
+    summary: dict[str, Any],
+    sides: Sides,
+    result: Comparison,
+    quality: Mapping[str, Float32],
+    advance: Callable[[float], None],
+) -> None:
+    # Only a run that writes pays for the imports of pyarrow and jinja2.
+    from lossexport.scoring.compare_report import render, worst_cases
+    from lossexport.scoring.compare_table import write_boxes
+
+    drawn: list[Crop] = []
+    if pictures is not None:
+        drawn, notes = crops(pictures, worst_cases(sides, result, quality["iou"]))
+        summary["notes"] += notes
+    with appear_together(folder) as stage:
+        text = json.dumps(summary, indent=2, allow_nan=False)
+        (stage / SUMMARY).write_text(text + "\n", encoding="utf-8")
+        advance(0.2)
+        write_boxes(stage / BOXES, sides, result, quality)
+        advance(0.8)
+        report = render(summary, sides, result, quality, drawn)
+        (stage / REPORT).write_text(report, encoding="utf-8", errors="replace")
+        advance(1.0)

@@ -11,7 +11,7 @@ from lossexport.scoring.compare_boxes import Comparison
 from lossexport.scoring.compare_inputs import Sides
 from lossexport.scoring.compare_summary import drift_of
 from lossexport.scoring.pictures import CANDIDATES, Case, Crop, in_turn
-from lossexport.scoring.report import SHOWN_CATEGORIES, UNIT, fill, score_density, score_range
+from lossexport.scoring.report import SHOWN_CATEGORIES, fill, score_density, score_range
 
 BINS = 8
 
@@ -120,4 +120,6 @@ def _scores(before: Float64, after: Float64) -> str:
     both = score_range(np.concatenate([before, after]))
     axes = charts.Axes(both, both, "score of the parent", "score of the child")
     same = charts.Line(np.array(both), np.array(both), "mid")
-    return charts.density("Score of the child against that of the parent", axes, before, after, same)
+    return charts.density(
+        "Score of the child against that of the parent", axes, before, after, same
+    )

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from lossexport.errors import LossexportError
-from lossexport.scoring.boxset import Float32, Float64, Int64
+from lossexport.scoring.boxset import Float32, Float64, Int32, Int64
 from lossexport.scoring.compare_boxes import SIZES, Comparison, size_of
 from lossexport.scoring.compare_inputs import Sides
 from lossexport.scoring.gates import STATISTICS, TOLERANCE
 from lossexport.scoring.metrics import METRICS
-from lossexport.scoring.summary import _statistics
+from lossexport.scoring.summary import statistics
+
+Places = Int32 | Int64
 
 SCHEMA_VERSION = 1
 COUNTS = (
@@ -112,8 +114,8 @@ def summarize(
             "without_area": int(np.count_nonzero((boxes[:, 2:] <= 0).any(axis=1))),
         },
         **_rates(matched, lost, new),
-        **{metric: _statistics(quality[metric]) for metric in METRICS},
-        "drift": {**_statistics(drift), "max_abs": float(np.abs(drift).max()) if matched else None},
+        **{metric: statistics(quality[metric]) for metric in METRICS},
+        "drift": {**statistics(drift), "max_abs": float(np.abs(drift).max()) if matched else None},
         "sizes": _rows(
             SIZES,
             size_of(sides.parent.box[result.parent]),
@@ -171,9 +173,9 @@ def _rates(matched: int, lost: int, new: int) -> dict[str, float | None]:
 
 def _rows(
     names: Sequence[str],
-    matched: Int64,
-    lost: Int64,
-    new: Int64,
+    matched: Places,
+    lost: Places,
+    new: Places,
     iou: Float32,
     drift: Float64,
 ) -> list[dict[str, Any]]:

@@ -12,7 +12,16 @@ from msgspec import Meta
 from lossexport.errors import LossexportError
 from lossexport.files import read_bytes, sha256
 from lossexport.runtime import load
-from lossexport.scoring.boxset import MAX_COORDINATE, Category, Float32, Float64, Input, Int32, Int64, UInt8
+from lossexport.scoring.boxset import (
+    MAX_COORDINATE,
+    Category,
+    Float32,
+    Float64,
+    Input,
+    Int32,
+    Int64,
+    UInt8,
+)
 from lossexport.scoring.detector_layouts import Found, Name, Output, Section
 
 MAX_DESCRIPTION_BYTES = 1 << 20
@@ -83,7 +92,7 @@ class Limits(Section, frozen=True):
 
 
 class Categories(Section, frozen=True):
-    """`[categories]`: names, and ids (0, 1, 2... unless given), in the order of the class scores."""
+    """`[categories]`: names, and ids (else 0, 1, 2...), in the order of the class scores."""
 
     names: Annotated[list[str], Meta(min_length=1, max_length=10_000)]
     ids: list[Annotated[int, Meta(ge=0, le=2**63 - 1)]] | None = None
@@ -194,7 +203,7 @@ class Detector:
         box = np.clip(found.box / np.tile(scale, 2), 0, [wide, high, wide, high])
         found = Found(box, found.score, found.label)
         # What is left of a box outside of the image has no area, and nothing could match it.
-        found = found.take((box[:, 2:] > box[:, :2]).all(axis=1))
+        found = found.take(np.all(box[:, 2:] > box[:, :2], axis=1))
         return found.take(select(found, limits.nms_iou, limits.boxes))
 
     def _fail(self, message: str) -> NoReturn:
@@ -202,7 +211,10 @@ class Detector:
 
 
 def select(found: Found, iou: float | None, most: int) -> Int64:
-    """Positions by falling score, at most `most`, none above `iou` with a better of its category."""
+    """Greedy NMS: positions by falling score, at most `most`, none above `iou` with a better one.
+
+    Only boxes of one category compete; with no `iou` none do.
+    """
     order = np.argsort(-found.score, kind="stable")[:MAX_CANDIDATES]
     if iou is None:
         return order[:most]

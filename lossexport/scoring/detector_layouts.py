@@ -54,9 +54,7 @@ class Yolox(Section, frozen=True, tag_field="kind", tag="yolox"):
         """The outputs that it reads."""
         return (self.tensor,)
 
-    def decode(
-        self, outputs: Mapping[str, Array], size: Size, classes: int, least: float
-    ) -> Found:
+    def decode(self, outputs: Mapping[str, Array], size: Size, classes: int, least: float) -> Found:
         """Boxes and scores, see the module."""
         grids = [_cells(size, stride) for stride in self.strides]
         cell = np.concatenate(grids)
@@ -89,9 +87,7 @@ class NanoDet(Section, frozen=True, tag_field="kind", tag="nanodet"):
         """The outputs that it reads."""
         return (*self.scores, *self.distances)
 
-    def decode(
-        self, outputs: Mapping[str, Array], size: Size, classes: int, least: float
-    ) -> Found:
+    def decode(self, outputs: Mapping[str, Array], size: Size, classes: int, least: float) -> Found:
         """Boxes and scores, see the module."""
         boxes, scores = [], []
         for level, stride in enumerate(self.strides):
@@ -111,7 +107,7 @@ class NanoDet(Section, frozen=True, tag_field="kind", tag="nanodet"):
 
 
 class Boxes(Section, frozen=True, tag_field="kind", tag="boxes"):
-    """Decoded tensors by name, as `lossexport attach` leaves them; a first dimension of 1 may stand.
+    """Decoded tensors by name, as `lossexport attach` leaves them; each may have a batch of 1.
 
     `boxes` [N,4], and `scores` [N] with `labels` [N], or `scores` [N,C]. `indices` [K] picks rows,
     up to the first -1; `count` is how many of them (of the rows, without `indices`) are real.
@@ -139,9 +135,7 @@ class Boxes(Section, frozen=True, tag_field="kind", tag="boxes"):
         optional = (self.labels, self.indices, self.count, self.new_scores, self.new_boxes)
         return (self.boxes, self.scores, *(name for name in optional if name))
 
-    def decode(
-        self, outputs: Mapping[str, Array], size: Size, classes: int, least: float
-    ) -> Found:
+    def decode(self, outputs: Mapping[str, Array], size: Size, classes: int, least: float) -> Found:
         """Boxes and scores, see the module."""
         stated = outputs[self.scores].ndim - outputs[self.boxes].ndim + 2
         box = self._four(outputs, self.boxes)
@@ -219,7 +213,8 @@ def _matrix(outputs: Mapping[str, Array], name: str, rows: int, columns: int | N
     array = outputs[name]
     if array.ndim != 3 or array.shape[:2] != (1, rows) or columns not in (None, array.shape[2]):
         _misfit(outputs, name, f"[1,{rows},{'any' if columns is None else columns}]")
-    return array[0].astype(np.float32)
+    matrix: Float32 = array[0].astype(np.float32)
+    return matrix
 
 
 def _misfit(outputs: Mapping[str, Array], name: str, wanted: str) -> NoReturn:

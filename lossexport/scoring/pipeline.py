@@ -13,7 +13,9 @@ from lossexport.scoring.boxset import Dataset, Float32
 from lossexport.scoring.gates import check_names
 from lossexport.scoring.metrics import BoxQuality
 from lossexport.scoring.outputs import appear_together, check_folder
+from lossexport.scoring.pictures import Crop, ImageFolder, crops
 from lossexport.scoring.progress import Progress, follow
+from lossexport.scoring.score_cases import worst_cases
 from lossexport.scoring.summary import summarize
 
 SUMMARY, BOXES, REPORT = "summary.json", "boxes.parquet", "report.html"
@@ -27,6 +29,7 @@ def score(
     iou_threshold: float = 0.5,
     backend: str | None = None,
     out: str | os.PathLike[str] | None = None,
+    images: str | os.PathLike[str] | None = None,
     fail_below: Mapping[str, float] | None = None,
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
@@ -36,7 +39,8 @@ def score(
     `iou_threshold`, in (0, 1]; AP and AR follow the COCO protocol whatever the threshold. IoU,
     GIoU, DIoU and CIoU of the matched pairs are computed by the exported artifacts on `backend`
     (None: the best one here). With `out`, the folder gets `summary.json`, `boxes.parquet` and
-    `report.html`, all or none of them.
+    `report.html`, all or none of them; the report draws the worst boxes on images of the folder
+    `images`, found by file name.
 
     `fail_below` maps names of numbers (`AP50`, `iou_mean`, `recall`, ...) to the least that passes;
     what fails stands in the summary's `gate_failures`, one sentence each, and raises nothing.
@@ -54,6 +58,9 @@ def score(
     folder = None if out is None else Path(out)
     if folder is not None:
         check_folder(folder)
+    elif images is not None:
+        raise LossexportError(f"images {images}: are drawn in the report: out is missing")
+    pictures = None if images is None else ImageFolder(Path(images))
     measure = BoxQuality(backend)
     settings = {"format": format, "iou_threshold": float(iou_threshold)}
 
@@ -75,8 +82,14 @@ def score(
         )
         summary = summarize(data, result, quality, coco, settings, measure.backend, gates)
         if folder is not None:
+            drawn: list[Crop] = []
+            if pictures is not None:
+                tell("drawing", 0.0)
+                cases = worst_cases(data, result, quality["iou"], Path(ref), format)
+                drawn, notes = crops(pictures, cases)
+                summary["notes"] += notes
             tell("writing", 0.0)
-            _write(folder, summary, data, result, quality, coco, partial(tell, "writing"))
+            _write(folder, summary, data, result, quality, coco, drawn, partial(tell, "writing"))
     return summary
 
 
@@ -87,6 +100,7 @@ def _write(
     result: matching.Matching,
     quality: Mapping[str, Float32],
     coco: coco_ap.CocoResult,
+    drawn: list[Crop],
     advance: Callable[[float], None],
 ) -> None:
     # Only a run that writes pays for the imports of pyarrow and jinja2.
@@ -99,6 +113,6 @@ def _write(
         advance(0.1)
         write_boxes(stage / BOXES, data, result, quality)
         advance(0.8)
-        report = render(summary, data, result, quality, coco)
+        report = render(summary, data, result, quality, coco, drawn)
         (stage / REPORT).write_text(report, encoding="utf-8", errors="replace")
         advance(1.0)

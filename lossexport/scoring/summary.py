@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lossexport.scoring.boxset import Dataset, Float32
+from lossexport.scoring.boxset import Dataset, Float32, Float64
 from lossexport.scoring.coco_ap import CocoResult
 from lossexport.scoring.gates import STATISTICS, check_gates
 from lossexport.scoring.matching import IGNORED, MATCHED, UNMATCHED, Matching
@@ -48,7 +48,7 @@ def summarize(
             "inverted": int(np.count_nonzero((box[:, 2:] < 0).any(axis=1))),
         },
         **_rates(matched, wrong, missed),
-        **{metric: _statistics(quality[metric]) for metric in METRICS},
+        **{metric: statistics(quality[metric]) for metric in METRICS},
         **coco.values,
         "categories": _categories(data, matching, quality["iou"], coco),
         "settings": dict(settings),
@@ -73,7 +73,8 @@ def _rates(matched: int, wrong: int, missed: int) -> dict[str, float | None]:
     }
 
 
-def _statistics(values: Float32) -> dict[str, float | None]:
+def statistics(values: Float32 | Float64) -> dict[str, float | None]:
+    """Mean, median and 5th and 95th percentile of `values` [n]; None of nothing."""
     if not len(values):
         return dict.fromkeys(STATISTICS)
     exact = values.astype(np.float64)

@@ -1,0 +1,64 @@
+"""`lossexport compare`."""
+
+from typing import Any
+
+import click
+
+from lossexport.cli._terminal import show
+from lossexport.cli.score import bounds, number, show_quality
+from lossexport.errors import CheckFailedError
+
+
+@click.command("compare")
+@click.argument("parent")
+@click.argument("child")
+@click.option("--images", help="Folder of images: detectors run on them, the report draws them.")
+@click.option("--detector", help="Description of .onnx detectors: a TOML file or a shipped name.")
+@click.option("--child-detector", help="Description of the child, where its tensors differ.")
+@click.option("--names", help="COCO dictionary that names images and categories of result lists.")
+@click.option("--iou-threshold", default=0.5, show_default=True, help="Least IoU of a match.")
+@click.option("--score-threshold", default=0.25, show_default=True, help="Least score that counts.")
+@click.option(
+    "--backend", type=click.Choice(["native", "ort", "tensorrt", "rtx"]),
+    help="What runs the metrics.  [default: the best that can run]",
+)  # fmt: skip
+@click.option("--out", help="Folder for summary.json, boxes.parquet and report.html.")
+@click.option("--fail-below", multiple=True, metavar="NAME=VALUE", help="Exit with 1 below it.")
+@click.option("--fail-above", multiple=True, metavar="NAME=VALUE", help="Exit with 1 above it.")
+def command(
+    fail_below: tuple[str, ...], fail_above: tuple[str, ...], out: str | None, **options: Any
+) -> None:
+    """Compare the boxes of CHILD, say a quantised model, with those of PARENT.
+
+    Both are COCO results, or both .onnx detectors that run on --images as --detector says.
+    """
+    from lossexport.scoring import compare
+
+    summary = compare(
+        **options,
+        out=out,
+        fail_below=bounds(fail_below, "--fail-below"),
+        fail_above=bounds(fail_above, "--fail-above"),
+        progress=True,
+    )
+    _show(summary)
+    if out:
+        click.echo(f"report: {out}/report.html")
+    if summary["gate_failures"]:
+        raise CheckFailedError("; ".join(summary["gate_failures"]))
+
+
+def _show(summary: dict[str, Any]) -> None:
+    """Counts, quality of the matched pairs, drift of the score; a dash for what is undefined."""
+    counts = [(name, str(value)) for name, value in summary["counts"].items()]
+    rates = [(name, number(summary[name])) for name in ("kept", "agreement")]
+    show("Counts", ("what", "number"), counts + rates, right=1)
+    show_quality(summary)
+    drift = summary["drift"]
+    columns = [*drift]
+    show(
+        "Drift of the score, child - parent",
+        columns,
+        [[number(drift[name]) for name in columns]],
+        right=len(columns),
+    )
