@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 NAMES = {"iou": "IoU", "giou": "GIoU", "diou": "DIoU", "ciou": "CIoU"}
 COLOURS = {"iou": "#6a7282", "giou": "#0b6bb8", "diou": "#d1500f", "ciou": "#0c8a5f"}
 INK, GREY, LINE = "#1f2430", "#6a7282", "#d8dde6"
-STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "",  # equal input gives equal text
-    "font.sans-serif": ["DejaVu Sans", "Arial"],
-    "font.size": 9,
-}
 
 REFERENCE_STEPS, REFERENCE_POINTS, REFERENCE_MARKS = 200, 5000, (1, 50, 160, 200)
 REFERENCE = {
@@ -65,7 +59,14 @@ def report(out: Path, direction: str, points: Array, outcomes: Mapping[str, "Out
     }
     write_bytes(out / "results.json", (json.dumps(results, indent=1) + "\n").encode())
     write_bytes(out / "points.csv", _csv(points, outcomes))
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "",  # equal input gives equal text
+            "font.sans-serif": ["DejaVu Sans", "Arial"],
+            "font.size": 9,
+        }
+    ):
         write_bytes(out / "curves.svg", curves(direction, outcomes, share))
         write_bytes(out / "map.png", error_map(direction, points, outcomes))
     _show(results)
@@ -226,7 +227,7 @@ def _label(axes: "Axes", ends: Mapping[str, float], steps: int) -> None:
 
 def error_map(direction: str, points: Array, outcomes: Mapping[str, "Outcome"]) -> bytes:
     """Final error summed over the 343 cases of every anchor centre, as PNG."""
-    figure = Figure(figsize=(2.6 * len(outcomes) + 0.9, 3.15), layout="constrained")
+    figure = Figure(figsize=(2.6 * len(outcomes) + 0.9, 3.3), layout="constrained")
     panels = figure.subplots(1, len(outcomes), squeeze=False, sharex=True, sharey=True)[0]
     values = np.concatenate([outcome.final for outcome in outcomes.values()])
     norm = LogNorm(max(float(values.min()), 1e-3), float(values.max()))
@@ -249,12 +250,14 @@ def error_map(direction: str, points: Array, outcomes: Mapping[str, "Outcome"]) 
 
 def _saved(figure: Figure, kind: str) -> bytes:
     stream = BytesIO()
-    figure.savefig(stream, format=kind, dpi=92, metadata={"Date": None} if kind == "svg" else {})
+    figure.savefig(stream, format=kind, dpi=100, metadata={"Date": None} if kind == "svg" else {})
     if kind == "svg":
         return stream.getvalue()
-    # A palette makes the shaded maps three times smaller.
-    small = BytesIO()
-    Image.open(stream).convert("RGB").quantize(192, dither=Image.Dither.NONE).save(
-        small, kind, optimize=True
-    )
+    # The colours of the map and those of grey text: shaded areas become three times smaller.
+    map_colours = mpl.colormaps["magma"](np.linspace(0, 1, 236))[:, :3]
+    greys = np.repeat(np.linspace(0.12, 1, 20)[:, None], 3, axis=1)
+    palette, small = Image.new("P", (1, 1)), BytesIO()
+    palette.putpalette((np.concatenate((map_colours, greys)) * 255).astype(np.uint8).tobytes())
+    image = Image.open(stream).convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE)
+    image.save(small, kind, optimize=True)
     return small.getvalue()

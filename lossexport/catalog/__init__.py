@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from lossexport.catalog import boxes, distances, losses, ranking
+from lossexport.catalog import boxes, distances, losses, ranking, suppression
 from lossexport.catalog.spec import Op
 from lossexport.errors import LossexportError
 
 CATALOG: Mapping[str, Op] = MappingProxyType(
-    {op.name: op for op in (*boxes.OPS, *distances.OPS, *losses.OPS, *ranking.OPS)}
+    {
+        op.name: op
+        for op in (*boxes.OPS, *distances.OPS, *losses.OPS, *ranking.OPS, *suppression.OPS)
+    }
 )
 
 

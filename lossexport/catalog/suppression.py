@@ -186,7 +186,7 @@ VARIANCE_VOTING = Op(
     samplers=samples.VOTING,
     references=(_SOFTER,),
     kind="suppression",
-    dims={"N": (0, 1024, 4096)},
+    dims={"N": (0, 1024, 16384)},
     notes=(
         *_SEQUENTIAL,
         "a box that no chosen one overlaps stays, whatever its score, as in the original code",

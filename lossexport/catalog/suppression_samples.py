@@ -73,8 +73,8 @@ def _adversarial(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]
     odd = rng.random(n) < 0.1
     boxes[odd] = _upright(rng.uniform(0, 256, (int(odd.sum()), 4)))
     boxes[rng.random(n) < 0.02] = (0, 0, 255, 255)
-    rising, falling = np.sort(_scores(rng, n)), np.sort(_scores(rng, n))[::-1]
-    return boxes, falling if rng.random() < 0.7 else rising
+    rising = np.sort(_scores(rng, n))
+    return boxes, rising[::-1].copy() if rng.random() < 0.7 else rising
 
 
 def _below(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> _Drawn:
@@ -109,10 +109,12 @@ def _metric(
     box: np.ndarray, boxes: np.ndarray, beta: float | None = None, offset: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """IoU, or DIoU with `beta`, of one box with many, and its distance term."""
-    extent = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    shared = np.prod(np.maximum(extent + offset, 0), axis=1)
-    area = np.prod(boxes[:, 2:] - boxes[:, :2] + offset, axis=1)
-    union = np.prod(box[2:] - box[:2] + offset) + area - shared
+    x1, y1, x2, y2 = boxes.T
+    width = np.minimum(box[2], x2) - np.maximum(box[0], x1) + offset
+    height = np.minimum(box[3], y2) - np.maximum(box[1], y1) + offset
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    area = (x2 - x1 + offset) * (y2 - y1 + offset)
+    union = (box[2] - box[0] + offset) * (box[3] - box[1] + offset) + area - shared
     iou = np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
     if beta is None:
         return iou, np.zeros_like(iou)
@@ -199,10 +201,10 @@ def _run(
     run = _Run()
     while live.any() and len(run.places) < attributes["max_output"]:
         pick = int(np.where(live, now, -1).argmax())
-        rivals = live & (now > 0) & (np.abs(now - now[pick]) <= _MARGIN * now[pick])
-        rivals &= (faded > 0) | (faded[pick] > 0)
-        rivals &= (clean != clean[pick]).any(1) | (scores != scores[pick])
-        run.close_scores.update(np.flatnonzero(rivals).tolist())
+        rivals = np.flatnonzero(live & (now > 0) & (np.abs(now - now[pick]) <= _MARGIN * now[pick]))
+        unlike = (clean[rivals] != clean[pick]).any(1) | (scores[rivals] != scores[pick])
+        moved = (faded[rivals] > 0) | (faded[pick] > 0)
+        run.close_scores.update(rivals[unlike & moved].tolist())
         iou = _metric(clean[pick], clean, offset=attributes.get("offset", 0.0))[0]
         iou[pick] = 1
         for bound in (hard, attributes.get("vote_threshold")):

@@ -166,6 +166,8 @@ def _xyxy(
     """Corners in pixels. The 4 coordinates may be the last axis or, of [1,4,A], the one before."""
     if box_format == "xyxy" and image_size is None:
         return boxes
+    if boxes.weak and not boxes.floating:
+        boxes = wiring.cast(boxes, ir.DataType.FLOAT)
     if boxes.shape[-1:] != (4,) and boxes.shape[-2:-1] == (4,):
         order = list(range(len(boxes.shape)))
         boxes = wiring.transpose(boxes, *order[:-2], order[-1], order[-2])
@@ -247,10 +249,10 @@ def _ranges(op: Op, sizes: Mapping[str, Size]) -> dict[str, Range]:
 def _output(
     prefix: str, stem: str, variant: Variant, tensor: Tensor, sizes: Mapping[str, Size]
 ) -> ir.Value:
-    dims = [
-        (sizes.get(dim) or f"{stem}.{dim}") if isinstance(dim, str) else dim
-        for dim in variant.shape(tensor)
-    ]
+    dims: list[Dim] = []
+    for dim in variant.shape(tensor):
+        size = sizes.get(dim) if isinstance(dim, str) else dim
+        dims.append(f"{stem}.{dim}" if size is None else size)
     dtype = _BOUNDARY[variant.numpy_dtype(tensor)]
     return ir.Value(name=prefix + tensor.name, shape=ir.Shape(dims), type=ir.TensorType(dtype))
 
@@ -293,10 +295,10 @@ def _equal(a: ir.Function, b: ir.Function) -> bool:
     return bool(first == second)
 
 
-def _portable(text: str, files: list[Path]) -> str:
+def _portable(text: str, files: list[str]) -> str:
     """An expression without the folders of this machine."""
     for file in files:
-        text = text.replace(f"@{file}", f"@{file.name}")
+        text = text.replace(f"@{file}", f"@{Path(file).name}")
     return text
 
 

@@ -35,7 +35,7 @@ class Compiler:
     """Compiles expressions over the tensors of a graph; `files` are the constants it has read."""
 
     def __init__(self, wiring: Wiring) -> None:
-        self.files: list[Path] = []
+        self.files: list[str] = []
         self._wiring = wiring
 
     def compile(self, text: str) -> Term:
@@ -43,7 +43,7 @@ class Compiler:
         if text in self._wiring.values:
             return self._tensor(text)
         if text.startswith("@"):
-            return self._file(Path(text[1:]))
+            return self._file(text[1:])
         if len(text) > _MAX_LENGTH:
             raise WiringError(f"longer than {_MAX_LENGTH} characters")
         try:
@@ -61,7 +61,7 @@ class Compiler:
             case ast.Name(id=name):
                 return self._tensor(name)
             case ast.Constant(value=str(name)):
-                return self._file(Path(name[1:])) if name[:1] == "@" else self._tensor(name)
+                return self._file(name[1:]) if name[:1] == "@" else self._tensor(name)
             case ast.Subscript(value=inner, slice=index):
                 items = index.elts if isinstance(index, ast.Tuple) else [index]
                 return self._wiring.subscript(self._term(inner), [_index(i) for i in items])
@@ -113,9 +113,9 @@ class Compiler:
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         return f"there are: {', '.join(names[:_SHOWN])}{more}"
 
-    def _file(self, path: Path) -> Term:
+    def _file(self, path: str) -> Term:
         try:
-            array = _array(read_bytes(path, MAX_CONSTANT_BYTES))
+            array = _array(read_bytes(Path(path), MAX_CONSTANT_BYTES))
         except LossexportError as error:
             raise WiringError(str(error)) from error
         except ValueError as error:

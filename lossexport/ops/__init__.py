@@ -21,6 +21,7 @@ from lossexport.ops.iou import (
 )
 from lossexport.ops.ranking import ap_loss, dr_loss
 from lossexport.ops.regression import kl_loss, smooth_l1_loss
+from lossexport.ops.suppression import cluster_nms, diou_nms, nms, soft_nms, variance_voting
 
 __all__ = [
     "anchor_loss",
@@ -30,9 +31,11 @@ __all__ = [
     "box_giou",
     "box_iou",
     "ciou_loss",
+    "cluster_nms",
     "decode_boxes",
     "decode_distances",
     "diou_loss",
+    "diou_nms",
     "dr_loss",
     "encode_boxes",
     "ghm_c_loss",
@@ -40,6 +43,7 @@ __all__ = [
     "giou_loss",
     "iou_loss",
     "kl_loss",
+    "nms",
     "pairwise_ciou",
     "pairwise_diou",
     "pairwise_giou",
@@ -47,5 +51,7 @@ __all__ = [
     "sce_loss",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
+    "soft_nms",
     "softmax_focal_loss",
+    "variance_voting",
 ]

@@ -110,7 +110,13 @@ def _largest(variant: Variant, sizes: dict[str, int]) -> int:
 def oracle(variant: Variant, inputs: Arrays) -> Arrays:
     """The outputs of eager PyTorch in float64, from the very function that was exported."""
     tensors = [torch.from_numpy(inputs[tensor.name]) for tensor in variant.op.inputs]
-    results = function(variant)(*tensors)
+    threads = torch.get_num_threads()
+    # On small tensors, and loops over them, the threads would wait for each other.
+    torch.set_num_threads(1)
+    try:
+        results = function(variant)(*tensors)
+    finally:
+        torch.set_num_threads(threads)
     return {
         tensor.name: result.numpy() for tensor, result in zip(variant.outputs, results, strict=True)
     }

@@ -117,7 +117,11 @@ def marker(axes: Axes, x: float, y: float, label: str) -> str:
 
 
 def histogram(
-    title: str, values: Float64, label: str, span: tuple[float, float] | None = None
+    title: str,
+    values: Float64,
+    label: str,
+    span: tuple[float, float] | None = None,
+    height: int = 190,
 ) -> str:
     """Draw a distribution with its median and its 5 % to 95 % range, by default that of a metric.
 
@@ -125,7 +129,6 @@ def histogram(
     """
     span = span or (min(math.floor(float(values.min()) * 10) / 10, 0.9), 1.0)
     counts, edges = np.histogram(values, bins=36, range=span)
-    height = 190
     axes = Axes(span, (0.0, max(float(counts.max()) * 1.08, 4.5)), label, "boxes", height)
     p5, median, p95 = np.percentile(values, [5, 50, 95])
     left, top = axes.at(p5, axes.y[1])

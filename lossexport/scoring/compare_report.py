@@ -71,6 +71,7 @@ def render(
     """Fill the template."""
     before, after = sides.parent.score[result.parent], sides.child.score[result.child]
     drift = drift_of(sides, result)
+    least: float = summary["settings"]["score_threshold"]
     rows = sorted(
         summary["categories"], key=lambda row: (-row["lost"] - row["new"], str(row["name"]))
     )
@@ -79,9 +80,9 @@ def render(
         quality,
         summary=summary,
         drawings={
-            "kept": _kept(sides.parent.score, result),
+            "kept": _kept(sides.parent.score, result, least),
             "drift": _drift(drift),
-            "scores": _scores(before, after),
+            "scores": _scores(before, after, least),
             "density": score_density(before, quality["iou"]),
         },
         categories=rows[:SHOWN_CATEGORIES],
@@ -90,12 +91,18 @@ def render(
     )
 
 
-def _kept(score: Float64, result: Comparison) -> str:
+def _range(score: Float64, least: float) -> tuple[float, float]:
+    """The range of an axis of scores, from the least that counts."""
+    low, high = score_range(score)
+    return (least, high) if low <= least < high else (low, high)
+
+
+def _kept(score: Float64, result: Comparison, least: float) -> str:
     """The part of the parent's boxes that the child has, by their score."""
     both, gone = score[result.parent], score[result.lost]
     if not len(both) + len(gone):
         return ""
-    low, high = score_range(np.concatenate([both, gone]))
+    low, high = _range(np.concatenate([both, gone]), least)
     edges = np.linspace(low, high, BINS + 1)
     matched, lost = (np.histogram(values, edges)[0] for values in (both, gone))
     some = matched + lost > 0
@@ -111,13 +118,15 @@ def _drift(drift: Float64) -> str:
     if not len(drift):
         return ""
     edge = max(float(np.abs(drift).max()) * 1.05, 1e-3)
-    return charts.histogram("Distribution of the drift", drift, "child - parent", (-edge, edge))
+    return charts.histogram(
+        "Distribution of the drift", drift, "child - parent", (-edge, edge), 236
+    )
 
 
-def _scores(before: Float64, after: Float64) -> str:
+def _scores(before: Float64, after: Float64, least: float) -> str:
     if not len(before):
         return ""
-    both = score_range(np.concatenate([before, after]))
+    both = _range(np.concatenate([before, after]), least)
     axes = charts.Axes(both, both, "score of the parent", "score of the child")
     same = charts.Line(np.array(both), np.array(both), "mid")
     return charts.density(

@@ -40,134 +40,52 @@ class Found:
         return Found(self.box[rows], self.score[rows], self.label[rows])
 
 
-class Yolox(Section, frozen=True, tag_field="kind", tag="yolox"):
-    """`tensor` [1,N,5+C]: dx, dy, log w, log h, objectness and C class scores, sigmoid done.
+class _Layout(Section, frozen=True, kw_only=True):
+    """What every kind may have, as `lossexport attach` puts it behind a detector.
 
-    One row a cell of each stride's grid, row by row: centre = (cell + d) x stride, size = exp(log)
-    x stride, score = objectness x class.
+    `indices` [K] picks rows, up to the first -1; `count` is how many of them (of all rows, without
+    `indices`) are real. `new_scores` [K] and `new_boxes` [K,4] stand in place of what is picked.
     """
 
-    tensor: Name
-    strides: Strides
-
-    def names(self) -> tuple[str, ...]:
-        """The outputs that it reads."""
-        return (self.tensor,)
-
-    def decode(self, outputs: Mapping[str, Array], size: Size, classes: int, least: float) -> Found:
-        """Boxes and scores, see the module."""
-        grids = [_cells(size, stride) for stride in self.strides]
-        cell = np.concatenate(grids)
-        stride = np.repeat(self.strides, [len(grid) for grid in grids])[:, None]
-        rows = _matrix(outputs, self.tensor, len(cell), 5 + classes)
-        centre = (rows[:, :2] + cell) * stride
-        with np.errstate(over="ignore"):  # a box of a low score may be of any size
-            half = np.exp(rows[:, 2:4]) * stride / 2
-        box = np.concatenate([centre - half, centre + half], axis=1)
-        return _at_least(box, rows[:, 4:5] * rows[:, 5:], least, self.tensor)
-
-
-class NanoDet(Section, frozen=True, tag_field="kind", tag="nanodet"):
-    """For each stride `scores` [1,N,C], sigmoid done, and `distances` [1,N,4 x bins].
-
-    Softmax over the bins, expectation of 0, 1, 2..., times the stride: how far left, top, right and
-    bottom are from the centre (cell + 0.5) x stride - 0.5.
-    """
-
-    strides: Strides
-    scores: Names
-    distances: Names
-
-    def __post_init__(self) -> None:
-        """Refuse lists that do not name one tensor for each stride."""
-        if not len(self.strides) == len(self.scores) == len(self.distances):
-            raise ValueError("strides, scores and distances must have one length")
-
-    def names(self) -> tuple[str, ...]:
-        """The outputs that it reads."""
-        return (*self.scores, *self.distances)
-
-    def decode(self, outputs: Mapping[str, Array], size: Size, classes: int, least: float) -> Found:
-        """Boxes and scores, see the module."""
-        boxes, scores = [], []
-        for level, stride in enumerate(self.strides):
-            cell = _cells(size, stride)
-            scores.append(_matrix(outputs, self.scores[level], len(cell), classes))
-            raw = _matrix(outputs, self.distances[level], len(cell), None)
-            if raw.shape[1] % 4 or not raw.shape[1]:
-                _misfit(outputs, self.distances[level], f"[1,{len(cell)},4 x bins]")
-            bins = raw.reshape(len(cell), 4, -1)
-            weight = np.exp(bins - bins.max(axis=2, keepdims=True))
-            away = weight @ np.arange(bins.shape[2], dtype=np.float32)
-            away *= stride / weight.sum(axis=2)
-            centre = (cell + np.float32(0.5)) * stride - np.float32(0.5)
-            boxes.append(np.concatenate([centre - away[:, :2], centre + away[:, 2:]], axis=1))
-        names = ", ".join(self.scores)
-        return _at_least(np.concatenate(boxes), np.concatenate(scores), least, names)
-
-
-class Boxes(Section, frozen=True, tag_field="kind", tag="boxes"):
-    """Decoded tensors by name, as `lossexport attach` leaves them; each may have a batch of 1.
-
-    `boxes` [N,4], and `scores` [N] with `labels` [N], or `scores` [N,C]. `indices` [K] picks rows,
-    up to the first -1; `count` is how many of them (of the rows, without `indices`) are real.
-    `new_scores` [K] and `new_boxes` [K,4] stand in place of what `indices` picks. Of picked rows
-    without labels the best class counts, of others each class at or above the least score.
-    """
-
-    boxes: Name
-    scores: Name
-    labels: Name | None = None
     indices: Name | None = None
     count: Name | None = None
     new_scores: Name | None = None
     new_boxes: Name | None = None
-    coordinates: Literal["xyxy", "xywh", "cxcywh"] = "xyxy"
-    units: Literal["pixels", "parts"] = "pixels"
 
     def __post_init__(self) -> None:
         """Refuse new values where nothing says of which rows they are."""
         if (self.new_scores or self.new_boxes) and not self.indices:
             raise ValueError("new_scores and new_boxes need indices")
 
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> list[str]:
         """The outputs that it reads."""
-        optional = (self.labels, self.indices, self.count, self.new_scores, self.new_boxes)
-        return (self.boxes, self.scores, *(name for name in optional if name))
+        optional = (self.indices, self.count, self.new_scores, self.new_boxes)
+        return [name for name in optional if name]
 
-    def decode(self, outputs: Mapping[str, Array], size: Size, classes: int, least: float) -> Found:
-        """Boxes and scores, see the module."""
-        stated = outputs[self.scores].ndim - outputs[self.boxes].ndim + 2
-        box = self._four(outputs, self.boxes)
-        score = _plain(outputs, self.scores, 1 if self.labels or stated < 2 else 2)
-        if score.shape not in ((len(box),), (len(box), classes)):
-            _misfit(outputs, self.scores, f"[{len(box)}] or [{len(box)},{classes}]")
+    def select(
+        self, outputs: Mapping[str, Array], box: Array, score: Array, label: Array | None
+    ) -> tuple[Array, Array, Array | None]:
+        """Of boxes [N,4], scores [N,C] or [N] and labels [N] those that are results.
+
+        Without `indices`, a box with a score for each category is a result in each of them. With
+        `indices` its best category counts, and all three have one row a result.
+        """
+        if len(box) != len(score):
+            raise ValueError(f"{len(box)} boxes and {len(score)} scores do not go together")
         rows = self._rows(outputs, len(box))
         box, score = box[rows], score[rows]
-        if self.new_boxes:
-            box = self._four(outputs, self.new_boxes, len(rows))[: len(rows)]
-        box = self._corners(box, size)
-        if score.ndim == 2 and not self.indices:
-            return _at_least(box, score, least, self.scores)
-        label = np.zeros(len(rows), np.int64)
-        if self.labels:
-            label = _plain(outputs, self.labels, 1, rows.max(initial=-1) + 1)[rows].astype(np.int64)
-        elif score.ndim == 2:
+        label = None if label is None else label[rows]
+        if not self.indices:
+            return box, score, label
+        if score.ndim == 2:
             label, score = score.argmax(axis=1), score.max(axis=1)
+        if self.new_boxes:
+            box = _boxes(outputs, self.new_boxes, len(rows))[: len(rows)]
         if self.new_scores:
             score = _plain(outputs, self.new_scores, 1, len(rows))[: len(rows)]
-        _check_numbers(score, self.new_scores or self.scores)
-        found = Found(box, score.astype(np.float64), label)
-        return found.take(found.score >= least)
-
-    def _four(self, outputs: Mapping[str, Array], name: str, rows: int = 0) -> Float64:
-        box = _plain(outputs, name, 2, rows).astype(np.float64)
-        if box.shape[1] != 4:
-            _misfit(outputs, name, "[N,4]")
-        return box
+        return box, score, label
 
     def _rows(self, outputs: Mapping[str, Array], boxes: int) -> Int64:
-        """Which of the boxes are results."""
         count = int(_plain(outputs, self.count, 0)) if self.count else None
         rows = np.arange(boxes)
         if self.indices:
@@ -178,7 +96,122 @@ class Boxes(Section, frozen=True, tag_field="kind", tag="boxes"):
             raise ValueError(f"output {self.indices!r} has {rows.max()}, there are {boxes} boxes")
         return rows
 
-    def _corners(self, box: Float64, size: Size) -> Float64:
+
+class Yolox(_Layout, frozen=True, tag_field="kind", tag="yolox"):
+    """`tensor` [1,N,5+C]: dx, dy, log w, log h, objectness and C class scores, sigmoid done.
+
+    One row a cell of each stride's grid, row by row: centre = (cell + d) x stride, size = exp(log)
+    x stride, score = objectness x class. `boxes` [N,4] takes the place of boxes decoded here.
+    """
+
+    tensor: Name
+    strides: Strides
+    boxes: Name | None = None
+
+    def names(self) -> list[str]:
+        """The outputs that it reads."""
+        return [self.tensor, *([self.boxes] if self.boxes else []), *super().names()]
+
+    def decode(self, outputs: Mapping[str, Array], size: Size, classes: int, least: float) -> Found:
+        """Boxes and scores, see the module."""
+        grids = [_cells(size, stride) for stride in self.strides]
+        cell = np.concatenate(grids)
+        rows = _matrix(outputs, self.tensor, len(cell), 5 + classes)
+        if self.boxes:
+            box = _boxes(outputs, self.boxes, len(cell))
+        else:
+            stride = np.repeat(self.strides, [len(grid) for grid in grids])[:, None]
+            centre = (rows[:, :2] + cell) * stride
+            with np.errstate(over="ignore"):  # a box of a low score may be of any size
+                half = np.exp(rows[:, 2:4]) * stride / 2
+            box = np.concatenate([centre - half, centre + half], axis=1)
+        selected = self.select(outputs, box, rows[:, 4:5] * rows[:, 5:], None)
+        return _found(*selected, least, self.new_scores or self.tensor)
+
+
+class NanoDet(_Layout, frozen=True, tag_field="kind", tag="nanodet"):
+    """For each stride `scores` [1,N,C], sigmoid done, and `distances` [1,N,4 x bins].
+
+    Softmax over the bins, expectation of 0, 1, 2..., times the stride: how far left, top, right and
+    bottom are from the centre (cell + 0.5) x stride - 0.5. `boxes` [N,4], of all strides one after
+    the other, takes the place of boxes decoded here.
+    """
+
+    strides: Strides
+    scores: Names
+    distances: Names
+    boxes: Name | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse lists that do not name one tensor for each stride."""
+        super().__post_init__()
+        if not len(self.strides) == len(self.scores) == len(self.distances):
+            raise ValueError("strides, scores and distances must have one length")
+
+    def names(self) -> list[str]:
+        """The outputs that it reads."""
+        return [*self.scores, *([self.boxes] if self.boxes else self.distances), *super().names()]
+
+    def decode(self, outputs: Mapping[str, Array], size: Size, classes: int, least: float) -> Found:
+        """Boxes and scores, see the module."""
+        cells = [_cells(size, stride) for stride in self.strides]
+        score = np.concatenate(
+            [
+                _matrix(outputs, name, len(cell), classes)
+                for name, cell in zip(self.scores, cells, strict=True)
+            ]
+        )
+        if self.boxes:
+            box = _boxes(outputs, self.boxes, len(score))
+        else:
+            box = np.concatenate(
+                [
+                    _around(outputs, name, cell, stride)
+                    for name, cell, stride in zip(self.distances, cells, self.strides, strict=True)
+                ]
+            )
+        selected = self.select(outputs, box, score, None)
+        return _found(*selected, least, self.new_scores or ", ".join(self.scores))
+
+
+class Boxes(_Layout, frozen=True, tag_field="kind", tag="boxes"):
+    """Decoded `boxes` [N,4], with `scores` [N,C], or `scores` [N] and `labels` [N]."""
+
+    boxes: Name
+    scores: Name
+    labels: Name | None = None
+    coordinates: Literal["xyxy", "xywh", "cxcywh"] = "xyxy"
+    units: Literal["pixels", "parts"] = "pixels"
+
+    def names(self) -> list[str]:
+        """The outputs that it reads."""
+        labels = [self.labels] if self.labels else []
+        return [self.boxes, self.scores, *labels, *super().names()]
+
+    def decode(self, outputs: Mapping[str, Array], size: Size, classes: int, least: float) -> Found:
+        """Boxes and scores, see the module."""
+        # A batch of 1 stands before both or before neither.
+        stated = outputs[self.scores].ndim - outputs[self.boxes].ndim + 2
+        box = _boxes(outputs, self.boxes)
+        single = self.labels is not None or stated < 2
+        score = _plain(outputs, self.scores, 1 if single else 2)
+        wanted = [len(box)] if single else [len(box), classes]
+        if list(score.shape) != wanted:
+            _misfit(outputs, self.scores, f"[{','.join(map(str, wanted))}]")
+        label = None
+        if self.labels:
+            label = _plain(outputs, self.labels, 1, len(box))
+        elif single:
+            if classes > 1:
+                raise ValueError(
+                    f"output {self.scores!r} is of {classes} categories: labels is missing"
+                )
+            label = np.zeros(len(box), np.int64)
+        box, score, label = self.select(outputs, box, score, label)
+        name = self.new_scores or self.scores
+        return _found(self._corners(box, size), score, label, least, name)
+
+    def _corners(self, box: Array, size: Size) -> Array:
         if self.coordinates == "cxcywh":
             box = np.concatenate([box[:, :2] - box[:, 2:] / 2, box[:, 2:]], axis=1)
         if self.coordinates != "xyxy":
@@ -222,14 +255,32 @@ def _misfit(outputs: Mapping[str, Array], name: str, wanted: str) -> NoReturn:
     raise ValueError(f"output {name!r} has shape [{shape}], expected is {wanted}")
 
 
-def _check_numbers(score: Array, name: str) -> None:
+def _boxes(outputs: Mapping[str, Array], name: str, rows: int = 0) -> Float64:
+    """An output of boxes [N,4], `rows` of them or more."""
+    box = _plain(outputs, name, 2, rows).astype(np.float64)
+    if box.shape[1] != 4:
+        _misfit(outputs, name, "[N,4]")
+    return box
+
+
+def _around(outputs: Mapping[str, Array], name: str, cell: Float32, stride: int) -> Array:
+    """Boxes around cells [n,2] from a distribution over the distance of each side."""
+    raw = _matrix(outputs, name, len(cell), None)
+    if raw.shape[1] % 4 or not raw.shape[1]:
+        _misfit(outputs, name, f"[1,{len(cell)},4 x bins]")
+    bins = raw.reshape(len(cell), 4, -1)
+    weight = np.exp(bins - bins.max(axis=2, keepdims=True))
+    away = weight @ np.arange(bins.shape[2], dtype=np.float32)
+    away *= stride / weight.sum(axis=2)
+    centre = (cell + np.float32(0.5)) * stride - np.float32(0.5)
+    return np.concatenate([centre - away[:, :2], centre + away[:, 2:]], axis=1)
+
+
+def _found(box: Array, score: Array, label: Array | None, least: float, name: str) -> Found:
+    """The boxes whose score is at least `least`: [N] of `label`, or [N,C] one for each category."""
     if not np.isfinite(score).all():
         value = score[~np.isfinite(score)][0]
         raise ValueError(f"output {name!r} gives a score of {value}: must be a finite number")
-
-
-def _at_least(box: Array, score: Array, least: float, name: str) -> Found:
-    """Every box [N,4] and category whose score [N,C] is at least `least`."""
-    _check_numbers(score, name)
-    row, label = np.nonzero(score >= least)
-    return Found(box[row].astype(np.float64), score[row, label].astype(np.float64), label)
+    row, *column = np.nonzero(score >= least)
+    kept = column[0] if label is None else label[row].astype(np.int64)
+    return Found(box[row].astype(np.float64), score[row, *column].astype(np.float64), kept)

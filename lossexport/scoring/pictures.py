@@ -194,7 +194,7 @@ def _crop(folder: ImageFolder, case: Case) -> Crop:
 
 def _existing(folder: ImageFolder, files: Sequence[str]) -> str:
     """The first of the names that is there; the error for the first where none is."""
-    errors = [LossexportError("one whose file name is not known")] if not files else []
+    errors = [LossexportError("one whose file name no input gives")] if not files else []
     for file in files:
         try:
             folder.find(file)

@@ -1,8 +1,6 @@
 """`attach` on small detectors: layouts, formats, types, versions, and what is refused."""
 
 import json
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,60 +10,14 @@ import onnx.parser
 import pytest
 import torch
 
-import lossexport.exporter.attach
 from lossexport import ops
 from lossexport.cli import main
 from lossexport.errors import LossexportError
 from lossexport.exporter import detector, engine
 from lossexport.exporter.attach import attach
-from lossexport.exporter.onnx_file import onnx_bytes
-from lossexport.exporter.variant import Variant
 from lossexport.runtime import load
 from lossexport.runtime.onnx_guard import check_model
-
-Make = Callable[..., Path]
-IMAGES = np.random.default_rng(0).random((1, 3, 4, 4)).astype(np.float32)
-TRACED: dict[str, bytes] = {}
-# What the detector below gives for IMAGES: 6 candidates of 8 numbers.
-OUTPUT = np.sqrt(IMAGES.reshape(1, 6, 8))
-TEXT = """
-<ir_version: {ir}, opset_import: ["" : {opset}], metadata_props: ["author": "somebody"]>
-detector ({type}[{batch},3,4,4] images) => ({type}[1,6,8] output)
-<int64[3] shape = {{1, 6, 8}}>
-{{
-    "features/0" = Sqrt (images)
-    output = Reshape ("features/0", shape)
-}}
-"""
-
-
-@pytest.fixture(autouse=True)
-def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tracing takes most of the time, and gives the same bytes for the same variant."""
-
-    def cached(variant: Variant, opset: int) -> bytes:
-        key = repr((variant, opset))
-        if key not in TRACED:
-            TRACED[key] = onnx_bytes(variant, opset)
-        return TRACED[key]
-
-    monkeypatch.setattr(lossexport.exporter.attach, "onnx_bytes", cached)
-
-
-@pytest.fixture
-def toy(tmp_path: Path) -> Make:
-    def make(ir: int = 8, opset: int = 17, type: str = "float", batch: object = 1) -> Path:
-        model = onnx.parser.parse_model(
-            TEXT.format(ir=ir, opset=opset, type=type, batch=batch).replace('"features/0"', "f0")
-        )
-        for node in model.graph.node:  # a name that is no identifier
-            for names in (node.input, node.output):
-                names[:] = ["features/0" if name == "f0" else name for name in names]
-        path = tmp_path / "toy.onnx"
-        onnx.save(model, path)
-        return path
-
-    return make
+from tests.exporter.toy import IMAGES, OUTPUT, arguments, toy, traced_once  # noqa: F401
 
 
 def boxes(array: np.ndarray, kind: str = "xyxy", size: tuple[float, float] = (1, 1)) -> Any:
@@ -76,18 +28,8 @@ def boxes(array: np.ndarray, kind: str = "xyxy", size: tuple[float, float] = (1,
     return torch.tensor(corners * np.array(size * 2, array.dtype))
 
 
-def arguments(path: Path, **more: Any) -> dict[str, Any]:
-    given = {
-        "model": path,
-        "op": "pairwise_giou",
-        "inputs": {"pred": "output[0,:,:4]", "target": "output[0,:,4:]"},
-        "out": path.with_name("out.onnx"),
-    }
-    return given | more
-
-
-def test_the_op_stands_in_the_file_as_exported(toy: Make) -> None:
-    path = toy()
+def test_the_op_stands_in_the_file_as_exported(tmp_path: Path) -> None:
+    path = toy(tmp_path)
     done = attach(**arguments(path))
     assert (done.precision, done.outputs) == ("fp32", ("score float32[6,6]",))
     out = path.with_name("out.onnx")
@@ -129,8 +71,10 @@ def test_the_op_stands_in_the_file_as_exported(toy: Make) -> None:
     ],
     ids=["squeezed and turned", "[1,4,A] of centres", "normalised", "an intermediate"],
 )
-def test_layouts_formats_and_units(toy: Make, pred: str, target: str, more: dict[str, Any]) -> None:
-    path = toy()
+def test_layouts_formats_and_units(
+    tmp_path: Path, pred: str, target: str, more: dict[str, Any]
+) -> None:
+    path = toy(tmp_path)
     attach(**arguments(path, op="pairwise_ciou", inputs={"pred": pred, "target": target}, **more))
     found = load(path.with_name("out.onnx"))(images=IMAGES)["score"]
     as_given = (more.get("box_format", "xyxy"), more.get("image_size", (1, 1)))
@@ -140,8 +84,8 @@ def test_layouts_formats_and_units(toy: Make, pred: str, target: str, more: dict
     np.testing.assert_allclose(found, expected, atol=5e-6)
 
 
-def test_half_precision_detector_gets_the_half_precision_op(toy: Make) -> None:
-    path = toy(type="float16")
+def test_half_precision_detector_gets_the_half_precision_op(tmp_path: Path) -> None:
+    path = toy(tmp_path, type="float16")
     np.save(path.with_name("anchors.npy"), np.tile([0.0, 0.0, 8.0, 8.0], (6, 1)))
     inputs = {"deltas": "output[0,:,:4]", "anchors": f"@{path.with_name('anchors.npy')}"}
     done = attach(**arguments(path, op="decode_boxes", inputs=inputs))
@@ -163,8 +107,8 @@ def test_half_precision_detector_gets_the_half_precision_op(toy: Make) -> None:
     np.testing.assert_array_equal(overlap > 0, labels == 0)
 
 
-def test_integer_inputs(toy: Make) -> None:
-    path = toy()
+def test_integer_inputs(tmp_path: Path) -> None:
+    path = toy(tmp_path)
     done = attach(
         **arguments(
             path,
@@ -214,7 +158,7 @@ def test_an_old_file_with_weights_among_its_inputs(tmp_path: Path) -> None:
 
 
 def test_a_conversion_that_changes_the_detector_is_noticed(
-    toy: Make, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     convert = onnx.version_converter.convert_version
 
@@ -225,22 +169,33 @@ def test_a_conversion_that_changes_the_detector_is_noticed(
 
     monkeypatch.setattr(detector.onnx.version_converter, "convert_version", wrong)
     with pytest.raises(LossexportError, match="output output changes on conversion to opset 20"):
-        attach(**arguments(toy()))
+        attach(**arguments(toy(tmp_path)))
 
 
-def test_newer_opsets_keep_their_own(toy: Make) -> None:
-    path = toy(ir=10, opset=22)
-    attach(**arguments(path))
-    model = onnx.load(path.with_name("out.onnx"))
+def test_newer_opsets_and_open_sizes(tmp_path: Path) -> None:
+    path, out = tmp_path / "open.onnx", tmp_path / "out.onnx"
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["ai.onnx": 22]> new (float[1,3,4,W] images) => '
+        "(float[1,A,6] output) <int64[3] s = {1, -1, 6}> { output = Reshape (images, s) }"
+    )
+    onnx.save(model, path)
+    inputs = {"boxes": "output[:,:,0:4]", "scores": "output[0,:,5]"}
+    done = attach(path, "nms", inputs, out, attributes={"max_output": 9}, box_format="xywh")
+    assert done.outputs == ("indices int64[9]", "count int64[]")
+    model = onnx.load(out)
     assert {entry.domain: entry.version for entry in model.opset_import}[""] == 22
     assert model.functions[0].opset_import[0].version == 22
-    found = load(path.with_name("out.onnx"))(images=IMAGES)["score"]
-    expected = ops.pairwise_giou(boxes(OUTPUT[0, :, :4]), boxes(OUTPUT[0, :, 4:]))
-    np.testing.assert_allclose(found, expected, atol=2e-6)
+    for width in (4, 16):
+        images = np.random.default_rng(width).random((1, 3, 4, width)).astype(np.float32)
+        found, raw = load(out)(images=images), torch.tensor(images.reshape(-1, 6))
+        corners = boxes(raw[:, :4].numpy(), "xywh")
+        indices, count = ops.nms(corners, raw[:, 5], max_output=9)
+        assert found["count"] == count > 0
+        np.testing.assert_array_equal(found["indices"], indices)
 
 
-def test_one_op_several_times(toy: Make) -> None:
-    path = toy()
+def test_one_op_several_times(tmp_path: Path) -> None:
+    path = toy(tmp_path)
     out = path.with_name("out.onnx")
     inputs = {"pred": "output[0,:,:4]", "target": "output[0,:,4:]"}
     eps = ({"eps": 0.5}, {"eps": 0.5}, {"eps": 0.25})
@@ -261,133 +216,10 @@ def test_one_op_several_times(toy: Make) -> None:
         attach(out, "box_diou", inputs, out, prefix="a")
 
 
-BAD = [
-    ({"op": "pairwise_gio"}, "unknown op 'pairwise_gio'; did you mean pairwise_giou"),
-    ({"inputs": {"pred": "output"}}, r"input target\[M,4\] is not mapped to a tensor"),
-    (
-        {"inputs": {"pred": "output", "boxes": "output"}},
-        "has no input 'boxes'; it has: pred, target",
-    ),
-    ({"attributes": {"eps": -0.5}}, r"eps=-0.5: must be in \[0, 1\]"),
-    ({"attributes": {"iou_threshold": 1}}, "unknown attribute 'iou_threshold'"),
-    ({"box_format": "yxyx"}, "box format 'yxyx': must be one of xyxy, xywh, cxcywh"),
-    ({"image_size": (0.0, 2.0)}, "must be above 0"),
-    (
-        {"op": "smooth_l1_loss", "image_size": (2.0, 2.0)},
-        "has no box input for a box format or an image size",
-    ),
-    ({"inputs": {"pred": "boxes", "target": "output"}}, "no tensor 'boxes'; there are: output, f"),
-    ({"inputs": {"pred": "output", "target": "output"}}, r"pred=output: is float32\[1,6,8\]; the"),
-    (
-        {"inputs": {"pred": "'features/0'[0]", "target": "output"}},
-        r"is float32\[3,4,4\]; the op needs pred\[N,4\], and no batch of 3",
-    ),
-    (
-        {"inputs": {"pred": "argmax(output)", "target": "output"}},
-        r"is int64\[1,6\]; pred\[N,4\] has to be float",
-    ),
-    (
-        {"op": "box_iou", "inputs": {"pred": "output[0,:,:4]", "target": "output[0,:5,4:]"}},
-        "box_iou: target has N=5 where pred has N=6",
-    ),
-    (
-        {"op": "dr_loss", "inputs": {"logits": "output", "labels": "output[0,:,0]"}},
-        r"labels=output\[0,:,0\]: float32\[6\] where int64 is needed",
-    ),
-    ({"inputs": {"pred": "@no.npy", "target": "output"}}, "pred=@no.npy: no.npy: cannot be read"),
-    ({"out": "/proc/nope/out.onnx"}, "/proc/nope"),
-    ({"out": "toy.onnx/out.onnx"}, "cannot be made"),
-]
-
-
-@pytest.mark.parametrize(("more", "message"), BAD)
-def test_bad_requests_write_nothing(
-    toy: Make, more: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = toy()
-    monkeypatch.chdir(path.parent)
-    with pytest.raises(LossexportError, match=message) as caught:
-        attach(**arguments(path, **more))
-    assert "\n" not in str(caught.value)
-    assert [found.name for found in path.parent.iterdir()] == ["toy.onnx"]
-
-
-@pytest.mark.parametrize("batch", ["B", 4])
-def test_batches_are_refused(toy: Make, batch: object) -> None:
-    path = toy(batch=batch)
-    with pytest.raises(LossexportError, match=rf"images\[{batch},3,4,4\]: batch {batch}; attach"):
-        attach(**arguments(path))
-
-
-def damaged(path: Path, kind: str) -> None:
-    model = onnx.load(path)
-    if kind == "truncated":
-        path.write_bytes(path.read_bytes()[:-7])
-    elif kind == "empty":
-        path.write_bytes(b"")
-    elif kind == "text":
-        path.write_text("hello")
-    elif kind == "external":
-        tensor = model.graph.initializer[0]
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        tensor.external_data.add(key="location", value="../../etc/passwd")
-        tensor.ClearField("int64_data")
-        onnx.save(model, path)
-    elif kind == "invalid":
-        model.graph.node[0].input[0] = "nowhere"
-        onnx.save(model, path)
-    elif kind == "future":
-        model.opset_import[0].version = 99
-        onnx.save(model, path)
-    elif kind == "unknown":
-        model.graph.node[0].domain = "somewhere"
-        model.opset_import.add(domain="somewhere", version=1)
-        onnx.save(model, path)
-    else:
-        path.unlink()
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("truncated", "toy.onnx: "),
-        ("empty", "this is not an ONNX model"),
-        ("text", "toy.onnx: "),
-        ("external", "external_data: refused"),
-        ("invalid", "toy.onnx: not a valid ONNX model"),
-        ("future", "toy.onnx: "),
-        ("unknown", "out.onnx: onnxruntime"),
-        ("missing", "toy.onnx: cannot be read"),
-    ],
-)
-def test_damaged_detectors(
-    toy: Make,
-    kind: str,
-    message: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    path = toy()
-    damaged(path, kind)
-    before = sorted(found.name for found in path.parent.iterdir())
-    command = [
-        *("attach", str(path), "--op", "pairwise_giou", "--out", str(path.with_name("out.onnx"))),
-        *("--map", "pred=output[0,:,:4]", "target=output[0,:,4:]"),
-    ]
-    monkeypatch.setattr("sys.argv", ["lossexport", *command])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert re.match(f"error: .*{re.escape(message)}", lines[0])
-    assert sorted(found.name for found in path.parent.iterdir()) == before
-
-
 def test_command_line(
-    toy: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = toy()
+    path = toy(tmp_path)
     out = path.with_name("out.onnx")
     command = [
         *("attach", str(path), "--op", "pairwise_iou", "--prefix", "my_", "--out", str(out)),

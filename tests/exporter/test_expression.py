@@ -217,7 +217,7 @@ def test_products_that_would_not_end() -> None:
     text = "reshape(out, 54, 1)"
     for _ in range(4):
         text = f"reshape({text} * t({text}), -1, 1)"
-    with pytest.raises(WiringError, match="longer than|too large"):
+    with pytest.raises(WiringError, match=r"longer than|too large"):
         evaluate(text)
 
 

@@ -1,18 +1,16 @@
 """Gradient descent on the exported graph in onnxruntime alone stays with eager PyTorch."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-import lossexport
 from lossexport import ops
 from lossexport.catalog import CATALOG
 from lossexport.catalog.samples import jittered
 from lossexport.runtime import load
+from tests.exporter.conftest import EVERY_OP, exported
 
-LOSSES = [name for name, op in CATALOG.items() if op.kind == "loss"]
+LOSSES = [param for param in EVERY_OP if CATALOG[str(param.values[0])].kind == "loss"]
 STEPS = 200
 RATE = 0.05
 
@@ -36,17 +34,16 @@ def start(name: str) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_two_hundred_steps(name: str, tmp_path: Path) -> None:
+def test_two_hundred_steps(name: str) -> None:
     spec = CATALOG[name]
-    lossexport.export(name, tmp_path, gradient=True)
-    session = load(tmp_path / f"{name}.grad.onnx", "ort")
-    exported = start(name)
-    eager = {key: torch.from_numpy(value.copy()) for key, value in exported.items()}
+    session = load(exported(name) / f"{name}.grad.onnx", "ort")
+    arrays = start(name)
+    eager = {key: torch.from_numpy(value.copy()) for key, value in arrays.items()}
     first = None
     for _ in range(STEPS):
-        outputs = session(**exported)
+        outputs = session(**arrays)
         for key in spec.gradient:
-            exported[key] = exported[key] - np.float32(RATE) * outputs[f"grad_{key}"]
+            arrays[key] = arrays[key] - np.float32(RATE) * outputs[f"grad_{key}"]
         leaves = {key: eager[key].clone().requires_grad_() for key in spec.gradient}
         results = getattr(ops, name)(**{**eager, **leaves})
         results = results if isinstance(results, tuple) else (results,)
@@ -55,14 +52,14 @@ def test_two_hundred_steps(name: str, tmp_path: Path) -> None:
             eager[key] = eager[key] - RATE * gradient
         names = [tensor.name for tensor in spec.outputs]
         for before, after in spec.state.items():
-            exported[before] = outputs[after]
+            arrays[before] = outputs[after]
             eager[before] = results[names.index(after)].detach()
         loss = float(outputs[spec.outputs[0].name].sum())
         first = loss if first is None else first
     # It did train; a loss with state weighs every step anew, so its value need not fall.
     assert spec.state or loss < first
     for key in spec.gradient:
-        moved = np.abs(exported[key] - start(name)[key]).max()
+        moved = np.abs(arrays[key] - start(name)[key]).max()
         assert moved > 0.01
-        apart = np.abs(exported[key] - eager[key].numpy()).max()
+        apart = np.abs(arrays[key] - eager[key].numpy()).max()
         assert apart <= 1e-3 * moved, f"{key} moved by {moved} and is {apart} apart"

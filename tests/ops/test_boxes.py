@@ -132,7 +132,9 @@ def test_ciou_has_no_aspect_gradient_at_a_point_box() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("column", range(4))
-@pytest.mark.parametrize("name", [n for n, op in CATALOG.items() if n.startswith(("box_", *KINDS))])
+@pytest.mark.parametrize(
+    "name", [n for n in CATALOG if n.startswith("box_") or n.endswith("iou_loss")]
+)
 def test_a_number_that_is_none_spoils_its_own_row_only(
     name: str, column: int, value: float
 ) -> None:

@@ -1,0 +1,60 @@
+"""A detector of two nodes, and `attach` with its arguments filled in."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+
+import lossexport.exporter.attach
+from lossexport.exporter.onnx_file import onnx_bytes
+from lossexport.exporter.variant import Variant
+
+TRACED: dict[str, bytes] = {}
+IMAGES = np.random.default_rng(0).random((1, 3, 4, 4)).astype(np.float32)
+# What the detector below gives for IMAGES: 6 candidates of 8 numbers.
+OUTPUT = np.sqrt(IMAGES.reshape(1, 6, 8))
+TEXT = """
+<ir_version: {ir}, opset_import: ["" : {opset}], metadata_props: ["author": "somebody"]>
+detector ({type}[{batch},3,4,4] images) => ({type}[1,6,8] output)
+<int64[3] shape = {{1, 6, 8}}>
+{{
+    f0 = Sqrt (images)
+    output = Reshape (f0, shape)
+}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracing takes most of the time, and gives the same bytes for the same variant."""
+
+    def cached(variant: Variant, opset: int) -> bytes:
+        key = repr((variant, opset))
+        if key not in TRACED:
+            TRACED[key] = onnx_bytes(variant, opset)
+        return TRACED[key]
+
+    monkeypatch.setattr(lossexport.exporter.attach, "onnx_bytes", cached)
+
+
+def toy(folder: Path, ir: int = 8, opset: int = 17, type: str = "float", batch: object = 1) -> Path:
+    model = onnx.parser.parse_model(TEXT.format(ir=ir, opset=opset, type=type, batch=batch))
+    for node in model.graph.node:  # a name that is no identifier
+        for names in (node.input, node.output):
+            names[:] = ["features/0" if name == "f0" else name for name in names]
+    path = folder / "toy.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def arguments(path: Path, **more: Any) -> dict[str, Any]:
+    given = {
+        "model": path,
+        "op": "pairwise_giou",
+        "inputs": {"pred": "output[0,:,:4]", "target": "output[0,:,4:]"},
+        "out": path.with_name("out.onnx"),
+    }
+    return given | more
