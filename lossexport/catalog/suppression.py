@@ -178,7 +178,7 @@ VARIANCE_VOTING = Op(
     ),
     tolerance=Tolerance(
         16,
-        1.2e-7,
+        6e-8,
         "scores as in soft_nms; corners: u for the last sum and of the voters' spread 20u / "
         "sqrt(sigma_t) through the weight, u for each unit of log variance, 12u for the sums",
     ),
