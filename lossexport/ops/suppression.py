@@ -9,9 +9,9 @@ happens to do: the lowest index first.
 
 A box with NaN or infinity in its corners, score or variance is never picked and removes none.
 
-Sources: Soft-NMS, Bodla et al., ICCV 2017 (arXiv 1704.04503), figure 2; DIoU-NMS, Zheng et al.,
-AAAI 2020 (arXiv 1911.08287), eq. 13; Cluster-NMS, Zheng et al. (arXiv 2005.03572), algorithm 2;
-variance voting, He et al., CVPR 2019 (arXiv 1809.08545), algorithm 1 and its public code.
+Sources: NMS and Soft-NMS, Bodla et al., ICCV 2017 (arXiv 1704.04503), figure 2; DIoU-NMS, Zheng et
+al., AAAI 2020 (arXiv 1911.08287); Cluster-NMS, Zheng et al. (arXiv 2005.03572); variance voting, He
+et al., CVPR 2019 (arXiv 1809.08545), algorithm 1 and its public code.
 """
 
 from collections.abc import Callable

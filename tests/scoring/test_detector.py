@@ -109,6 +109,48 @@ def test_decoded_tensors(outputs: Any, more: str, wanted: Any, tmp_path: Path) -
     assert detect(tmp_path, outputs, NEAR + more) == wanted
 
 
+YOLOX = """
+[output]
+kind = "yolox"
+tensor = "raw"
+strides = [32]
+"""
+NANODET = """
+[output]
+kind = "nanodet"
+strides = [32]
+scores = ["score"]
+distances = ["away"]
+"""
+# Two cells of 32; the image has twice the size.
+RAW = floats([0.5, 0.5, -1e9, 0, 0.5, 0.8, 0.2], [0.25, 0.5, np.log(0.5), 0, 1, 0.3, 0.6])[None]
+HALF, WHOLE = [9, 0, -9, -9], [-99, 9, -99, -99]  # of four bins: 0 and 1 strides away
+SCORE = floats([0.8, 0.2], [0.0, 0.6])[None]
+AWAY = floats([WHOLE * 4, HALF * 4])[None].reshape(1, 2, 16)
+ATTACHED = {"box": BOXES[1:], "i": np.array([1, 0, -1]), "n": np.array(1)}
+IN_GRAPH = 'boxes = "box"\nindices = "i"'
+
+
+@pytest.mark.parametrize(
+    ("outputs", "description", "wanted"),
+    [
+        ({"raw": RAW}, YOLOX, [(9, 0.6, 64, 0, 96, 64), (4, 0.3, 64, 0, 96, 64)]),
+        ({"raw": RAW} | ATTACHED, YOLOX + IN_GRAPH, [
+            (9, 0.6, 64, 16, 128, 64), (4, 0.4, 2, 0, 32, 32)]),
+        ({"raw": RAW} | ATTACHED, YOLOX + IN_GRAPH + '\ncount = "n"', [
+            (9, 0.6, 64, 16, 128, 64)]),
+        ({"score": SCORE, "away": AWAY}, NANODET, [
+            (4, 0.8, 0, 0, 95, 64), (9, 0.6, 95, 31, 95.02, 31.02), (9, 0.2, 0, 0, 95, 64)]),
+        ({"score": SCORE, "away": AWAY} | ATTACHED, NANODET + IN_GRAPH, [
+            (4, 0.8, 2, 0, 32, 32), (9, 0.6, 64, 16, 128, 64)]),
+    ],
+)  # fmt: skip
+def test_raw_layouts(outputs: Any, description: str, wanted: Any, tmp_path: Path) -> None:
+    result = detect(tmp_path, outputs, description)
+    assert [row[:2] for row in result] == [row[:2] for row in wanted]
+    np.testing.assert_allclose([row[2:] for row in result], [row[2:] for row in wanted], atol=0.05)
+
+
 @pytest.mark.parametrize(
     ("outputs", "more", "message"),
     [
@@ -130,6 +172,8 @@ def test_decoded_tensors(outputs: Any, more: str, wanted: Any, tmp_path: Path) -
          r"output 'labels' has shape \[1\], expected is 3 rows or more"),
         (ONE_SCORE | {"i": np.array([3])}, 'labels = "labels"\nindices = "i"',
          "output 'i' has 3, there are 3 boxes"),
+        (ONE_SCORE | {"scores": floats([0.1, 0.2, 0.3])}, "",
+         r"output 'scores' has shape \[1,3\], expected is \[3,2\]"),
         (ONE_SCORE | {"i": np.array([2, 1]), "s": floats(0.5)},
          'labels = "labels"\nindices = "i"\nnew_scores = "s"',
          r"output 's' has shape \[1\], expected is 2 rows or more"),

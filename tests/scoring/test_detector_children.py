@@ -154,6 +154,7 @@ def quantised(data: Path, folder: Path, *, careful: bool) -> Path:
         convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
         options = {
             "per_channel": True,
+            "reduce_range": True,  # else a CPU without VNNI overflows, and gives other numbers
             "op_types_to_quantize": ["Conv"],
             "nodes_to_exclude": [*convolutions[:2], *last_convolutions(model)],
         }
@@ -187,8 +188,8 @@ def test_a_child_in_int8(data: Path, tmp_path: Path) -> None:
     summary = against_yolox(data, child, fail_below={"kept": 0.95}, out=tmp_path / "out")
     assert 0.7 < summary["kept"] < 0.95
     assert 0.85 < summary["iou"]["mean"] < 0.97
-    assert abs(summary["drift"]["mean"]) < 0.03
-    assert 0.05 < summary["drift"]["max_abs"] < 0.3
+    assert abs(summary["drift"]["mean"]) < 0.05
+    assert 0.05 < summary["drift"]["max_abs"] < 0.4
     assert len(summary["gate_failures"]) == 1
     # Nearly all that is lost is there, with a score below the threshold.
     counts = summary["counts"]
