@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from lossexport.errors import LossexportError
 from lossexport.ops._common import is_concrete, op, poison, tiny
-from lossexport.ops._logistic import chosen, labelled, logistic
+from lossexport.ops._logistic import Logistic, chosen, labelled, logistic
 
 # Positives that are compared with all elements at a time: it bounds the memory, at 64 * 4 * K
 # bytes for a temporary.
@@ -109,35 +109,42 @@ def ap_loss(logits: Tensor, target: Tensor, delta: float = 1.0, max_positives: i
 
 
 class _Expectation(torch.autograd.Function):
-    """Mean of the probabilities of `members`, weighted by exp(rate p); `empty` where none is.
+    """Mean of the probabilities p of `members`, weighted by exp(rate p); `empty` where none is.
 
-    p is in [0, 1], so a fixed shift keeps the weights in range: no maximum of a set that may be
-    empty. The weights have a slope too: d/dp_i is `share_i (1 + rate (p_i - mean))`.
+    p and q = 1 - p are in [0, 1], so that weights relative to those of p = 1 or 0 stay in range: no
+    maximum of a set that may be empty. The weights have a slope too: d/dp_i is
+    `share_i (1 + rate (p_i - mean))`.
     """
 
     @staticmethod
-    def forward(p: Tensor, members: Tensor, rate: float, empty: float) -> tuple[Tensor, Tensor]:
-        weight = torch.where(members, torch.exp(rate * p - max(rate, 0.0)), 0)
+    def forward(
+        p: Tensor, q: Tensor, members: Tensor, rate: float, empty: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        weight = torch.where(members, torch.exp(-rate * q if rate > 0 else rate * p), 0)
         total = weight.sum()
         share = weight / total.clamp(min=tiny(total))
         # NaN is not above 0 either, and has to come out.
-        return torch.where(total > 0, (share * p).sum(), empty + 0 * total), share
+        mean = torch.where(total > 0, (share * p).sum(), empty + 0 * total)
+        return mean, (share * q).sum(), share
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.rate = inputs[2]
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(inputs[0], *output)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.rate = inputs[3]
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*inputs[:2], *output)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        p, mean, share = ctx.saved_tensors
-        return grads[0] * share * (1 + ctx.rate * (p - mean)), None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
+        p, q, mean, rest, share = ctx.saved_tensors
+        # The difference of the smaller numbers: next to 1 the slope would lose its last digits.
+        beyond = torch.where(mean < rest, p - mean, rest - q)
+        return grads[0] * share * (1 + ctx.rate * beyond), None, None, None, None
 
 
-def _expectation(p: Tensor, members: Tensor, rate: float, empty: float) -> Tensor:
-    mean: Tensor = _Expectation.apply(p, members, rate, empty)[0]  # type: ignore[no-untyped-call]
+def _expectation(x: Logistic, members: Tensor, rate: float, empty: float) -> Tensor:
+    results = _Expectation.apply(x.p, x.q.detach(), members, rate, empty)  # type: ignore[no-untyped-call]
+    mean: Tensor = results[0]
     return mean
 
 
@@ -157,9 +164,9 @@ def dr_loss(
     distributions of positives and negatives are masked softmaxes, through which gradients flow.
     """
     classes = logits.shape[1]
-    p = logistic(labelled(logits, labels, -1, classes)).p
+    x = logistic(labelled(logits, labels, -1, classes))
     positive = chosen(labels, classes, first=1)
     negative = ~positive & (labels >= 0).unsqueeze(-1)
-    hardest = _expectation(p, negative, 1 / neg_lambda, empty=0.0)
-    easiest = _expectation(p, positive, -1 / pos_lambda, empty=1.0)
+    hardest = _expectation(x, negative, 1 / neg_lambda, empty=0.0)
+    easiest = _expectation(x, positive, -1 / pos_lambda, empty=1.0)
     return tau / L * logistic(L * (hardest - easiest + margin)).miss
