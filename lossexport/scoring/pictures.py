@@ -46,7 +46,9 @@ class ImageFolder:
         try:
             import PIL.Image
         except ImportError as error:
-            raise LossexportError(f"images need Pillow ({error}): pip install 'lossexport[images]'") from error
+            raise LossexportError(
+                f"images need Pillow ({error}): pip install 'lossexport[images]'"
+            ) from error
         self.path = path
         self._pillow = PIL.Image
         self._root = path.resolve()
