@@ -181,7 +181,7 @@ def curves(direction: str, outcomes: Mapping[str, "Outcome"], share: float | Non
     linear.set_ylabel("total error" + (", millions" if unit > 1 else ""), color=INK)
     linear.set_title("linear, as in the paper", loc="left", fontsize=9, color=GREY)
     log.set_title("logarithmic", loc="left", fontsize=9, color=GREY)
-    note = "" if share is None else "; rings: the directions of the paper's code"
+    note = "" if share is None else "; rings: float64 run of the paper's code"
     figure.suptitle(
         f"{_title(direction)}{note}", x=0.01, ha="left", fontsize=11, color=INK, weight="bold"
     )
@@ -255,7 +255,7 @@ def _saved(figure: Figure, kind: str) -> bytes:
         return stream.getvalue()
     # The colours of the map and those of grey text: shaded areas become three times smaller.
     map_colours = mpl.colormaps["magma"](np.linspace(0, 1, 236))[:, :3]
-    greys = np.repeat(np.linspace(0.12, 1, 20)[:, None], 3, axis=1)
+    greys = np.repeat(np.linspace(0.45, 1, 20)[:, None], 3, axis=1)
     palette, small = Image.new("P", (1, 1)), BytesIO()
     palette.putpalette((np.concatenate((map_colours, greys)) * 255).astype(np.uint8).tobytes())
     image = Image.open(stream).convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE)

