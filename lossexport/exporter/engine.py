@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Literal
 
+from lossexport.catalog.variant import Range
 from lossexport.errors import LossexportError
-from lossexport.exporter.variant import Range
 
 Builder = Literal["rtx", "tensorrt"]
 BUILDERS: dict[Builder, tuple[str, str]] = {

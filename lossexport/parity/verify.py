@@ -13,9 +13,9 @@ from lossexport import artifact
 from lossexport.artifact import BackendParity
 from lossexport.catalog import find
 from lossexport.catalog.spec import PRECISIONS
+from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import CheckFailedError, LossexportError
 from lossexport.exporter.run import Progress
-from lossexport.exporter.variant import Range, Variant
 from lossexport.files import read_bytes
 from lossexport.parity.cases import Case, cases
 from lossexport.parity.compare import Errors
