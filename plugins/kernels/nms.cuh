@@ -1,0 +1,46 @@
+// Greedy NMS by IoU or DIoU: a bit of every box says whether it is still in.
+//
+// Macros: LX_T, LX_METRIC (0 or 2), LX_IOU_THRESHOLD, LX_SCORE_THRESHOLD, LX_BETA, LX_MAX_OUTPUT.
+// Launch: one block of PICKERS threads, for at most
+// MASK_BOXES boxes.
+#pragma once
+
+#include "suppression.cuh"
+
+#ifdef LX_DEVICE
+LX_KERNEL void LX_BOUNDS(lossexport::PICKERS)
+    nms(const LX_T *boxes, const LX_T *scores, int n, long long *indices, long long *count) {
+  using namespace lossexport;
+  constexpr Metric M = static_cast<Metric>(LX_METRIC);
+  LX_SHARED Candidate table[PICKERS];
+  const int thread = static_cast<int>(threadIdx.x);
+  unsigned alive = 0;
+  Candidate best = {OUT, NOWHERE};
+  for (int bit = 0, place = thread; place < n; ++bit, place += PICKERS) {
+    if (!usable(boxes, scores, place, LX_SCORE_THRESHOLD)) continue;
+    alive |= 1u << bit;
+    const Candidate here = {load(scores[place]), place};
+    if (before(here, best)) best = here;
+  }
+  int picked = 0;
+  for (; picked < LX_MAX_OUTPUT; ++picked) {
+    const Candidate pick = first_of(best, table);
+    if (pick.place == NOWHERE) break;
+    if (thread == 0) indices[picked] = pick.place;
+    const Box box = load_box<M>(boxes + 4 * pick.place);
+    best = {OUT, NOWHERE};
+    for (int bit = 0, place = thread; place < n; ++bit, place += PICKERS) {
+      if (!(alive >> bit & 1u)) continue;
+      if (place == pick.place ||
+          rivalry<M>(box, load_box<M>(boxes + 4 * place), LX_BETA) > LX_IOU_THRESHOLD) {
+        alive &= ~(1u << bit);
+        continue;
+      }
+      const Candidate here = {load(scores[place]), place};
+      if (before(here, best)) best = here;
+    }
+  }
+  for (int slot = picked + thread; slot < LX_MAX_OUTPUT; slot += PICKERS) indices[slot] = -1;
+  if (thread == 0) *count = picked;
+}
+#endif

@@ -1,0 +1,179 @@
+// What CUDA C++ and host C++ have in common, and the few functions that each would round in its own
+// way. Compiled without contraction of a * b + c everywhere (nvcc --fmad=false, -ffp-contract=off),
+// the same source gives the same bits on a GPU and on every CPU.
+//
+// Kernels stand under LX_DEVICE. nvcc and NVRTC define it here; a host program that emulates a GPU
+// defines it, LX_KERNEL, LX_BOUNDS, LX_SHARED and LX_SYNC before it includes a kernel.
+#pragma once
+
+#if defined(__CUDACC__)
+#define LX_DEVICE 1
+#define LX_INLINE __host__ __device__ __forceinline__
+#define LX_KERNEL extern "C" __global__
+#define LX_SHARED __shared__
+#define LX_BOUNDS(threads) __launch_bounds__(threads)
+#define LX_SYNC() __syncthreads()
+#else
+#define LX_INLINE inline __attribute__((always_inline))
+#endif
+
+namespace lossexport {
+
+// Smallest positive normal number: what a denominator of 0 becomes.
+constexpr float TINY = 1.17549435e-38f;
+constexpr float LARGEST = 3.40282347e38f;
+
+// NaN in `a` is kept, NaN in `b` is not: as clamp() of PyTorch with a constant `b`.
+LX_INLINE float at_least(float a, float b) { return a < b ? b : a; }
+LX_INLINE float at_most(float a, float b) { return a > b ? b : a; }
+
+LX_INLINE unsigned bits_of(float x) {
+#if defined(__CUDA_ARCH__)
+  return __float_as_uint(x);
+#else
+  unsigned bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  return bits;
+#endif
+}
+
+LX_INLINE float from_bits(unsigned bits) {
+#if defined(__CUDA_ARCH__)
+  return __uint_as_float(bits);
+#else
+  float x;
+  __builtin_memcpy(&x, &bits, sizeof x);
+  return x;
+#endif
+}
+
+LX_INLINE float magnitude(float x) { return from_bits(bits_of(x) & 0x7fffffffu); }
+
+LX_INLINE bool is_finite(float x) { return (bits_of(x) & 0x7f800000u) != 0x7f800000u; }
+
+LX_INLINE float square_root(float x) {
+#if defined(__CUDA_ARCH__)
+  return __fsqrt_rn(x);
+#else
+  return __builtin_sqrtf(x);
+#endif
+}
+
+// exp(x) to 2 units in the last place; 0 below -104, infinity above 89, NaN of NaN. Range reduction
+// and polynomial of Moshier's Cephes library.
+LX_INLINE float exponential(float x) {
+  x = at_most(at_least(x, -104.0f), 89.0f);
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+  const float shifted = x * 1.44269504f + magic;
+  const float whole = shifted - magic;
+  const float r = (x - whole * 0.693359375f) - whole * -2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = (p * (r * r) + r) + 1.0f;
+  // 2^whole in two factors, for the result may be subnormal or infinite.
+  const int power = static_cast<int>(bits_of(shifted) - bits_of(magic));
+  const int half = power >> 1;
+  const float first = from_bits(static_cast<unsigned>(half + 127) << 23);
+  const float second = from_bits(static_cast<unsigned>(power - half + 127) << 23);
+  return p * first * second;
+}
+
+// log((1 + s) / (1 - s)) = 2 atanh(s) for |s| of at most 1/3, to 2 units in the last place.
+LX_INLINE float twice_artanh(float s) {
+  const float z = s * s;
+  float p = 0.0666666667f;
+  p = p * z + 0.0769230769f;
+  p = p * z + 0.0909090909f;
+  p = p * z + 0.111111111f;
+  p = p * z + 0.142857143f;
+  p = p * z + 0.2f;
+  p = p * z + 0.333333333f;
+  return 2.0f * (s + s * (z * p));
+}
+
+// log(1 + x) for x in [0, 1].
+LX_INLINE float log_one_plus(float x) { return twice_artanh(x / (2.0f + x)); }
+
+// log(x) for positive normal x.
+LX_INLINE float logarithm(float x) {
+  // The significand in [sqrt(1/2), sqrt(2)).
+  const unsigned bits = bits_of(x) + (0x3f800000u - 0x3f3504f3u);
+  const float power = static_cast<float>(static_cast<int>(bits >> 23) - 127);
+  const float m = from_bits((bits & 0x7fffffu) + 0x3f3504f3u);
+  return power * 0.693359375f + (twice_artanh((m - 1.0f) / (m + 1.0f)) + power * -2.12194440e-4f);
+}
+
+// x^y for x in [0, 1] and y above 0.
+LX_INLINE float power(float x, float y) {
+  return x < TINY ? x * 0.0f : exponential(y * logarithm(at_least(x, TINY)));
+}
+
+// atan(w / h) of sides, pi/2 where h is 0 and 0 where both are, to 3 units in the last place.
+LX_INLINE float aspect_angle(float w, float h) {
+  h = at_least(h, TINY);
+  const float side = magnitude(w);
+  // Of tan(pi/8) and tan(3 pi/8): between them the angle is measured from pi/4, beyond from pi/2.
+  const bool steep = side > 2.414213562f * h;
+  const bool middle = side > 0.4142135624f * h;
+  const float numerator = steep ? -h : (middle ? side - h : side);
+  const float denominator = steep ? side : (middle ? side + h : h);
+  const float x = numerator / denominator;
+  const float z = x * x;
+  float p = 8.05374449538e-2f;
+  p = p * z - 1.38776856032e-1f;
+  p = p * z + 1.99777106478e-1f;
+  p = p * z - 3.33329491539e-1f;
+  const float angle =
+      (p * z * x + x) + (steep ? 1.57079632679f : (middle ? 0.785398163397f : 0.0f));
+  return w < 0 ? -angle : angle;
+}
+
+// Narrow types at the boundary: loaded to float, computed in float, rounded once when stored.
+struct Half {
+  unsigned short bits;
+};
+struct BFloat16 {
+  unsigned short bits;
+};
+
+LX_INLINE float load(float x) { return x; }
+
+LX_INLINE float load(BFloat16 x) { return from_bits(static_cast<unsigned>(x.bits) << 16); }
+
+LX_INLINE float load(Half x) {
+  const unsigned sign = (x.bits & 0x8000u) << 16, rest = x.bits & 0x7fffu;
+  if (rest >= 0x7c00u) return from_bits(sign | 0x7f800000u | (rest & 0x3ffu) << 13);
+  // As a float of the smallest exponents, brought up by 2^112: exact, subnormals included.
+  return from_bits(sign | bits_of(from_bits(rest << 13) * from_bits(0x77800000u)));
+}
+
+LX_INLINE void store(float *to, float x) { *to = x; }
+
+LX_INLINE void store(BFloat16 *to, float x) {
+  const unsigned bits = bits_of(x);
+  const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  // To nearest, ties to even.
+  const unsigned rounded = bits + 0x7fffu + (bits >> 16 & 1u);
+  to->bits = static_cast<unsigned short>(nan ? (bits >> 16 | 0x40u) : rounded >> 16);
+}
+
+LX_INLINE void store(Half *to, float x) {
+  const unsigned sign = bits_of(x) >> 16 & 0x8000u, rest = bits_of(x) & 0x7fffffffu;
+  unsigned result;
+  if (rest > 0x7f800000u) {
+    result = 0x7e00u;
+  } else if (rest >= 0x477ff000u) {  // 65520 and above round to infinity
+    result = 0x7c00u;
+  } else if (rest < 0x38800000u) {  // below the normal range: the adder rounds at 2^-24
+    result = bits_of(from_bits(rest) + 0.5f) - 0x3f000000u;
+  } else {
+    result = (rest + 0xfffu + (rest >> 13 & 1u) - 0x38000000u) >> 13;
+  }
+  to->bits = static_cast<unsigned short>(sign | result);
+}
+
+}  // namespace lossexport
