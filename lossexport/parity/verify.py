@@ -1,18 +1,15 @@
 """`verify`: every artifact against eager PyTorch in float64, on every backend of this machine."""
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from lossexport import artifact
 from lossexport.artifact import BackendParity
 from lossexport.catalog import find
-from lossexport.catalog.spec import PRECISIONS
 from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import CheckFailedError, LossexportError
 from lossexport.exporter.run import Progress
@@ -22,6 +19,7 @@ from lossexport.parity.compare import Errors
 from lossexport.parity.measure import check_interface, measure
 from lossexport.runtime import available, load
 from lossexport.runtime.backends import MAX_BYTES, listed
+from lossexport.runtime.identity import identify as from_metadata
 from lossexport.runtime.onnx_guard import check_model
 
 
@@ -184,28 +182,8 @@ def identify(path: Path) -> tuple[Variant, artifact.Artifact | None]:
         raise LossexportError(f"{path}: no manifest.json beside it lists it, so it is not trusted")
     if path.suffix != ".onnx":
         raise LossexportError(f"{path}: suffix {path.suffix!r}, expected .onnx or .engine")
-    return _from_metadata(path), None
-
-
-def _from_metadata(path: Path) -> Variant:
-    metadata = check_model(read_bytes(path, MAX_BYTES), str(path)).metadata
-    try:
-        name, kind = metadata["lossexport.op"], metadata["lossexport.kind"]
-        precision = metadata["lossexport.precision"]
-        attributes: Any = json.loads(metadata["lossexport.attributes"])
-    except KeyError as error:
-        raise LossexportError(f"{path}: metadata has no {error}: not written by us") from error
-    except ValueError as error:
-        raise LossexportError(f"{path}: metadata lossexport.attributes: {error}") from error
-    if precision not in PRECISIONS or not isinstance(attributes, dict):
-        raise LossexportError(f"{path}: metadata lossexport.precision={precision!r} is unknown")
-    op = find(name)
-    ranges = {}
-    for tensor, info in zip(op.inputs, load(path, "ort").inputs, strict=False):
-        for dim, size in zip(tensor.shape, info.shape, strict=False):
-            if isinstance(dim, str) and isinstance(size, int) and dim in op.dims:
-                ranges[dim] = Range(size, size, size)
-    return Variant.make(op, attributes, precision, kind == "gradient", ranges)
+    model = check_model(read_bytes(path, MAX_BYTES), str(path))
+    return from_metadata(model, str(path)), None
 
 
 def _store(reports: Iterable[FileReport]) -> None:

@@ -15,9 +15,7 @@ class NativeKernels(BuildHookInterface):  # type: ignore[type-arg]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build into the package, then say what the wheel holds and where it runs."""
         script = Path(self.root, "plugins", "host", "build.py")
-        done = subprocess.run(
-            [sys.executable, script], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             self.app.display_warning(f"{reason}; lossexport doctor says how to add them")
