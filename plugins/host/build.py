@@ -23,8 +23,13 @@ FLAGS = (
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
 )
 OPTIMISE = ("-O3",)
-SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-LEVELS = {"v4": ("-march=x86-64-v4",), "v3": ("-march=x86-64-v3",), "v2": ()}
+SANITIZE = (
+    *("-O1", "-g", "-fsanitize=address,undefined,float-cast-overflow"),
+    "-fno-sanitize-recover=all",
+)
+LEVELS = {"base": ()}
+X86_LEVELS = {"v4": ("-march=x86-64-v4",), "v3": ("-march=x86-64-v3",), "base": ()}
+LOOPS = HERE / "loops.cpp"
 
 
 class BuildError(Exception):
@@ -56,17 +61,16 @@ def build(out: Path, sanitize: bool = False) -> None:
     cxx = compiler()
     flags = [*FLAGS, *(SANITIZE if sanitize else OPTIMISE)]
     machine = _run([*cxx, "-dumpmachine"])
-    levels = LEVELS if machine.startswith(("x86_64", "amd64")) else {"generic": ()}
+    levels = X86_LEVELS if machine.startswith(("x86_64", "amd64")) else LEVELS
     # The compiler's own runtime inside and out of sight: no more than the system's libc is needed.
     static = ["-static-libgcc", "-static-libstdc++", "-Wl,--exclude-libs,ALL"]
     if sanitize or "darwin" in machine:
         static = []
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=out.parent) as folder:
-        units = {"library": [str(HERE / "library.cpp")]} | {
-            level: [str(HERE / "loops.cpp"), f"-DLX_LEVEL={level}", *extra]
-            for level, extra in levels.items()
-        }
+        units = {
+            level: [str(LOOPS), f"-DLX_LEVEL={level}", *extra] for level, extra in levels.items()
+        } | {path.stem: [str(path)] for path in HERE.glob("*.cpp") if path != LOOPS}
         objects = {name: str(Path(folder, f"{name}.o")) for name in units}
         commands = [[*cxx, *flags, "-c", *unit, "-o", objects[n]] for n, unit in units.items()]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
