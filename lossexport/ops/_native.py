@@ -22,7 +22,7 @@ from lossexport.runtime.session import Array
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _TYPES = {"float32": torch.float32, "int64": torch.int64}
-_LIBRARY = torch.library.Library("lossexport", "FRAGMENT")
+_LIBRARY = torch.library.Library("lossexport", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
 def schema(spec: Op) -> str:
@@ -75,7 +75,7 @@ def _observed() -> bool:
     """Whether operations are being recorded, transformed or differentiated forwards."""
     return (
         torch.compiler.is_compiling()
-        or torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+        or torch._C._get_tracing_state() is not None
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._functorch.peek_interpreter_stack() is not None
         or forward_ad._current_level >= 0

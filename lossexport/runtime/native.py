@@ -36,7 +36,7 @@ THREADS = "LOSSEXPORT_THREADS"
 _PACKAGE = Path(__file__).resolve().parent.parent
 _NAME = "liblossexport" + {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 # bfloat16 is its bits in uint16.
-_TYPES = {"float32": 1, "float16": 2, "uint16": 3, "int64": 4}
+_TYPES = {np.dtype(name): place for place, name in enumerate(("f4", "f2", "u2", "i8"), start=1)}
 _RANK = 2
 
 
@@ -55,11 +55,11 @@ class CTensor(ctypes.Structure):
     @classmethod
     def of(cls, array: Array) -> "CTensor":
         """Describe an array, which has to outlive the call."""
-        strides = (step // array.itemsize for step in array.strides)
+        strides = [step // array.itemsize for step in array.strides]
         return cls(
             array.ctypes.data,
             array.nbytes,
-            _TYPES[array.dtype.name],
+            _TYPES[array.dtype],
             array.ndim,
             (ctypes.c_int64 * _RANK)(*array.shape),
             (ctypes.c_int64 * _RANK)(*strides),
