@@ -9,6 +9,7 @@ import functools
 import math
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,8 @@ THREADS = "LOSSEXPORT_THREADS"
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _NAME = "liblossexport" + {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
+_SCRIPT = Path("plugins", "host", "build.py")
+_COMPILER = "xcode-select --install" if sys.platform == "darwin" else "apt-get install g++"
 # bfloat16 is its bits in uint16.
 _TYPES = {np.dtype(name): place for place, name in enumerate(("f4", "f2", "u2", "i8"), start=1)}
 _RANK = 2
@@ -153,17 +156,15 @@ def availability(backend: str = "native") -> Availability:
 
 def _fix() -> str:
     """The command that builds the library in its place."""
-    sources = next(
-        (p for p in (_PACKAGE, _PACKAGE.parent) if (p / "plugins" / "host").is_dir()), None
-    )
     if os.environ.get(ENVIRONMENT):
         return f"unset {ENVIRONMENT}"
-    if sources is None:
-        return "pip install --force-reinstall --no-deps lossexport"
-    command = f"python {sources / 'plugins' / 'host' / 'build.py'}"
+    script = _PACKAGE / _SCRIPT
+    if not script.is_file():  # a checkout
+        script = _PACKAGE.parent / _SCRIPT
+    command = f"python {shlex.quote(str(script))}"
     if any(map(shutil.which, ("g++", "c++", "clang++"))) or os.environ.get("CXX"):
         return command
-    return f"apt-get install g++ && {command}"
+    return f"{_COMPILER} && {command}"
 
 
 def kernel(variant: Variant) -> str:
