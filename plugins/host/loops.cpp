@@ -15,10 +15,11 @@ namespace lossexport {
 namespace LX_LEVEL {
 namespace {
 
+#include "loops_tensors.h"
+
 #include "loops_boxes.h"
 #include "loops_losses.h"
 #include "loops_picks.h"
-#include "loops_tensors.h"
 
 }  // namespace
 
