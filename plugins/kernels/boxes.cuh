@@ -70,15 +70,11 @@ LX_INLINE float score(const Box &a, const Box &b, float eps) {
     const float enclosing = ((a.w + b.w) - m.w) * ((a.h + b.h) - m.h);
     return iou - ratio(enclosing - m.together, enclosing);
   }
-  const float distance = distance_term(a, b, m, eps);
-  if (M == DIOU) return iou - distance;
-  // iou - alpha v with alpha = v / ((1 - iou) + v + eps), over one denominator: a quotient less.
+  const float diou = iou - distance_term(a, b, m, eps);
+  if (M == DIOU) return diou;
   const float turn = b.angle - a.angle;
   const float v = turn * turn;
-  const float together = at_least(m.together, TINY);
-  const float trade = (together - m.intersection) + (v + eps) * together;
-  const float shape = v * together;
-  return ratio(m.intersection * trade - shape * shape, together * trade) - distance;
+  return diou - ratio(v, (1.0f - iou) + v, eps) * v;
 }
 
 // What NMS compares with its threshold: IoU, or IoU less the distance term to the power `beta`.
