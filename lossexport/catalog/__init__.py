@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from lossexport.catalog import boxes, distances, losses, ranking, suppression
+from lossexport.catalog import boxes, distances, losses, matching, ranking, suppression
 from lossexport.catalog.spec import Op
 from lossexport.errors import LossexportError
 
 CATALOG: Mapping[str, Op] = MappingProxyType(
     {
         op.name: op
-        for op in (*boxes.OPS, *distances.OPS, *losses.OPS, *ranking.OPS, *suppression.OPS)
+        for module in (boxes, matching, distances, losses, ranking, suppression)
+        for op in module.OPS
     }
 )
 
