@@ -3,14 +3,21 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from lossexport.catalog import boxes, distances, losses, ranking, suppression
+from lossexport.catalog import boxes, distances, localization, losses, ranking, suppression
 from lossexport.catalog.spec import Op
 from lossexport.errors import LossexportError
 
 CATALOG: Mapping[str, Op] = MappingProxyType(
     {
         op.name: op
-        for op in (*boxes.OPS, *distances.OPS, *losses.OPS, *ranking.OPS, *suppression.OPS)
+        for op in (
+            *boxes.OPS,
+            *localization.OPS,
+            *distances.OPS,
+            *losses.OPS,
+            *ranking.OPS,
+            *suppression.OPS,
+        )
     }
 )
 

@@ -19,6 +19,7 @@ from lossexport.ops.iou import (
     pairwise_giou,
     pairwise_iou,
 )
+from lossexport.ops.localization import localization_confidence
 from lossexport.ops.ranking import ap_loss, dr_loss
 from lossexport.ops.regression import kl_loss, smooth_l1_loss
 from lossexport.ops.suppression import cluster_nms, diou_nms, nms, soft_nms, variance_voting
@@ -43,6 +44,7 @@ __all__ = [
     "giou_loss",
     "iou_loss",
     "kl_loss",
+    "localization_confidence",
     "nms",
     "pairwise_ciou",
     "pairwise_diou",
