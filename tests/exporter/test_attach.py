@@ -286,3 +286,22 @@ def test_variances_of_corner_deltas_give_boxes_and_their_quality(
     np.testing.assert_allclose(found["quality"], quality, atol=1e-6)
     assert (found["quality"][:count] > 0.1).all()
     assert (found["quality"][count:] == 0).all()
+
+
+@pytest.mark.parametrize("op", ["nms", "diou_nms", "cluster_nms", "soft_nms"])
+def test_nan_of_a_detector_is_never_picked(tmp_path: Path, op: str) -> None:
+    path = toy(tmp_path)
+    inputs = {"boxes": "output[0,:,:4]", "scores": "output[0,:,4]"}
+    attach(**arguments(path, op=op, inputs=inputs, attributes={"max_output": 7}))
+    images = IMAGES.copy()
+    flat = images.reshape(6, 8)
+    flat[[1, 4], 4] = -1  # a score, after the root
+    flat[2, 1] = -1  # a corner
+    found = load(path.with_name("out.onnx"))(images=images)
+    rows = torch.tensor(found["output"][0])
+    assert rows.isnan().sum() == 3
+    expected = getattr(ops, op)(rows[:, :4], rows[:, 4], max_output=7)
+    np.testing.assert_array_equal(found["indices"], expected[0])
+    picked = found["indices"][found["indices"] >= 0]
+    assert len(picked) == found["count"] > 0
+    assert not set(picked) & {1, 2, 4}
