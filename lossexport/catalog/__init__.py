@@ -3,14 +3,22 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from lossexport.catalog import boxes, distances, losses, matching, ranking, suppression
+from lossexport.catalog import (
+    boxes,
+    distances,
+    localization,
+    losses,
+    matching,
+    ranking,
+    suppression,
+)
 from lossexport.catalog.spec import Op
 from lossexport.errors import LossexportError
 
 CATALOG: Mapping[str, Op] = MappingProxyType(
     {
         op.name: op
-        for module in (boxes, matching, distances, losses, ranking, suppression)
+        for module in (boxes, matching, localization, distances, losses, ranking, suppression)
         for op in module.OPS
     }
 )

@@ -1,7 +1,8 @@
 """COCO json: a result list, or a dictionary of images, categories and annotations.
 
 As in pycocotools `iscrowd` alone makes a reference ignored (a field `ignore` does not), and the
-size of a reference is its `area`, or width x height where there is none.
+size of a reference is its `area`, or width x height where there is none. Beyond COCO a detection
+may have a `log_variance`: log sigma^2 of x1, y1, x2, y2 in the unit of its box.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +21,14 @@ from lossexport.scoring.boxset import (
     MAX_REFERENCES,
     Category,
     Dataset,
+    Float32,
     Id,
     Input,
     Int32,
     Int64,
     check_boxes,
     check_count,
+    check_log_variance,
     fail,
     sort_ids,
 )
@@ -42,6 +45,7 @@ class _Detection(msgspec.Struct, gc=False):
     category_id: RawId
     bbox: Box
     score: float
+    log_variance: Box | None = None
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -282,7 +286,25 @@ def _add_detections(file: _File, rows: Sequence[_Detection]) -> None:
     box = box_array([row.bbox for row in rows])
     check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=True)
     score = np.array([row.score for row in rows], np.float64)
-    file.boxes.add(*_add_ids(file, rows), box, score=score)
+    variance = _log_variance(file, rows)
+    file.boxes.add(*_add_ids(file, rows), box, score=score, log_variance=variance)
+
+
+def _log_variance(file: _File, rows: Sequence[_Detection]) -> Float32 | None:
+    """The column [n,4], NaN where a row has none; None where no row has."""
+    given = {i: row.log_variance for i, row in enumerate(rows) if row.log_variance is not None}
+    if not given:
+        return None
+    places, values = list(given), box_array(list(given.values()))
+    start = file.boxes.count
+
+    def where(row: int, column: int) -> str:
+        return f"{file.where}[{start + places[row]}].log_variance[{column}]"
+
+    check_log_variance(file.path, values, where)
+    column = np.full((len(rows), 4), np.nan, np.float32)
+    column[places] = values
+    return column
 
 
 def _add_annotations(file: _File, rows: Sequence[_Annotation]) -> None:
