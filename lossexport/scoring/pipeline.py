@@ -15,7 +15,6 @@ from lossexport.scoring.metrics import BoxQuality
 from lossexport.scoring.outputs import appear_together, check_folder
 from lossexport.scoring.pictures import Crop, ImageFolder, crops
 from lossexport.scoring.progress import Progress, follow
-from lossexport.scoring.score_cases import worst_cases
 from lossexport.scoring.summary import summarize
 
 SUMMARY, BOXES, REPORT = "summary.json", "boxes.parquet", "report.html"
@@ -91,6 +90,8 @@ def score(
         if folder is not None:
             drawn: list[Crop] = []
             if pictures is not None:
+                from lossexport.scoring.score_cases import worst_cases
+
                 tell("drawing", 0.0)
                 cases = worst_cases(data, result, quality["iou"], Path(ref), format)
                 drawn, notes = crops(pictures, cases)

@@ -312,21 +312,20 @@ def _add_annotations(file: _File, rows: Sequence[_Annotation]) -> None:
     check_count(file.path, "references", start + len(rows), MAX_REFERENCES)
     box = box_array([row.bbox for row in rows])
     check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=False)
-    area = box[:, 2] * box[:, 3]
-    ids = np.empty(len(rows), np.int64)
-    for i, row in enumerate(rows):
-        where = f"{file.where}[{start + i}]"
-        number = _id(file.path, f"{where}.id", row.id)
-        if isinstance(number, str):
-            fail(file.path, f"{where}.id", number, "must be a whole number")
-        ids[i] = number
-        if row.area is not None:
-            if row.area < 0:
-                fail(file.path, f"{where}.area", row.area, "must not be negative")
-            area[i] = row.area
+    ids = [plain_id(row.id) for row in rows]
+    for i, (row, number) in enumerate(zip(rows, ids, strict=True)):
+        if not isinstance(number, int):
+            why = _BAD_ID if number is None else "must be a whole number"
+            fail(file.path, f"{file.where}[{start + i}].id", row.id, why)
         if row.iscrowd not in (0, 1):
-            fail(file.path, f"{where}.iscrowd", row.iscrowd, "must be 0 or 1")
-    file.annotation_ids.append(ids)
+            fail(file.path, f"{file.where}[{start + i}].iscrowd", row.iscrowd, "must be 0 or 1")
+    area = np.array([row.area for row in rows], np.float64)  # None becomes NaN
+    if (area < 0).any():
+        i = int(np.argmax(area < 0))
+        where = f"{file.where}[{start + i}].area"
+        fail(file.path, where, float(area[i]), "must not be negative")
+    area = np.where(np.isnan(area), box[:, 2] * box[:, 3], area)
+    file.annotation_ids.append(np.array(ids, np.int64))
     ignored = np.array([row.iscrowd for row in rows], np.bool_)
     file.boxes.add(*_add_ids(file, rows), box, area=area, ignored=ignored)
 
