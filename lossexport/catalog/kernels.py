@@ -1,4 +1,4 @@
-"""How the fused kernel of an op is launched: said once, for TensorRT's plugins and for the tests."""
+"""How the fused kernel of an op is launched: for TensorRT's plugins and for the tests."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ def blocks(count: Any, block: int) -> Any:
 class Launch:
     """One kernel in `plugins/kernels`, one launch without a workspace.
 
-    Its arguments are the op's inputs, `sizes` as 32-bit integers, and the op's outputs. `grid` gives
-    the blocks of each dimension, x first, of `block` threads each. `macros` turns attributes into
+    Its arguments are the op's inputs, `sizes` as 32-bit integers, and the op's outputs. `grid`
+    gives the number of blocks, x first, of `block` threads each. `macros` turns attributes into
     the constants that are compiled into it. `largest` bounds the dimensions that it serves.
     """
 

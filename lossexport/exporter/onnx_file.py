@@ -2,8 +2,8 @@
 
 The graph is a single node in the domain `lossexport` whose body stands in the file as a function of
 the same name. onnxruntime and TensorRT inline the function; a TensorRT that has a plugin of the
-node's name, `plugin_version` and `plugin_namespace` takes the plugin instead, with no flag. Where the
-plugin's kernel does not serve the largest size, the node does not ask for one.
+node's name, `plugin_version` and `plugin_namespace` takes the plugin instead, with no flag. Where
+the plugin's kernel does not serve the largest size, the node does not ask for one.
 """
 
 import json

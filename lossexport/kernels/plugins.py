@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, Signature
-from types import ModuleType
+from types import GenericAlias, ModuleType
 from typing import Any
 
 from lossexport.catalog.spec import Attribute, Precision
@@ -51,19 +51,16 @@ class _Plugin:
         layer, desc = self.plugin, self.plugin.TensorDesc
         inputs = [_parameter(tensor.name, desc) for tensor in self.kernel.inputs]
         attributes = [_parameter(a.name, _annotation(a)) for a in self.kernel.attributes]
-        descs = tuple[(desc,) * len(self.kernel.outputs)]  # type: ignore[misc]
+        descs = GenericAlias(tuple, (desc,) * len(self.kernel.outputs))
         outputs = _parameter("outputs", descs)
         tactic = _parameter("tactic", int)
-        launch = tuple[str, str, layer.KernelLaunchParams, layer.SymIntExprs]  # type: ignore[name-defined]
+        offers = GenericAlias(list, (layer.AutoTuneCombination,))
+        kernel = GenericAlias(tuple, (str, str, layer.KernelLaunchParams, layer.SymIntExprs))
+        given = [*inputs, *attributes]
         for decorate, function, parameters, result in (
-            (layer.register, self._describe, [*inputs, *attributes], descs),
-            (
-                layer.autotune,
-                self._types,
-                [*inputs, *attributes, outputs],
-                list[layer.AutoTuneCombination],  # type: ignore[name-defined]
-            ),
-            (layer.aot_impl, self._implement, [*inputs, *attributes, outputs, tactic], launch),
+            (layer.register, self._describe, given, descs),
+            (layer.autotune, self._types, [*given, outputs], offers),
+            (layer.aot_impl, self._implement, [*given, outputs, tactic], kernel),
         ):
             decorate(name)(_signed(function, parameters, result))
 
@@ -116,7 +113,7 @@ class _Plugin:
         return sizes
 
     def _attributes(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Attributes as the catalogue has them: strings may come with the 0 that ended them in C."""
+        """Attributes as the catalogue has them: a string may come with the 0 that ends it in C."""
         return {
             name: value.rstrip("\0") if isinstance(value, str) else value
             for name, value in given.items()

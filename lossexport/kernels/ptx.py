@@ -116,10 +116,11 @@ def _compiled(source: str, macros: tuple[tuple[str, str], ...], capability: str)
         f"--gpu-architecture=compute_{capability.replace('.', '')}",
         *(f"-D{name}={value}" for name, value in macros),
     ]
+    encoded = [option.encode() for option in options]
     try:
-        status, *_ = module.nvrtcCompileProgram(program, len(options), [o.encode() for o in options])
+        status, *_ = module.nvrtcCompileProgram(program, len(encoded), encoded)
         if status != module.nvrtcResult.NVRTC_SUCCESS:
-            raise LossexportError(f"{_first_error(_text(module, program, 'ProgramLog'))}")
+            raise LossexportError(_first_error(_text(module, program, "ProgramLog")))
         return _text(module, program, "PTX")
     finally:
         module.nvrtcDestroyProgram(program)
