@@ -6,8 +6,8 @@
  *     fprintf(stderr, "%s\n", lossexport_message());
  *
  * Ops, their tensors and their attributes are those of the catalogue (`lossexport list`), in its
- * order; "ap_loss.grad" and its like give the value and the gradient. An attribute is a number; of a
- * choice it is the position among the choices. Every argument is checked before anything is
+ * order; "ap_loss.grad" and its like give the value and the gradient. An attribute is a number; of
+ * a choice it is the position among the choices. Every argument is checked before anything is
  * computed: a wrong one gives a code and a message and leaves the outputs as they were.
  * Safe to call from several threads at a time. */
 #ifndef LOSSEXPORT_H
@@ -45,7 +45,8 @@ enum lossexport_code {
 };
 
 /* A tensor in row-major order without gaps. `bytes` is the room at `data`, which may be null where
- * the tensor has no element. Strides count elements; those of a dimension of size 0 or 1 are free. */
+ * the tensor has no element. Strides count elements; those of a dimension of size 0 or 1 are free.
+ */
 typedef struct lossexport_tensor {
   void *data;
   uint64_t bytes;

@@ -1,0 +1,94 @@
+// What the parts of the library share: the loops, compiled once for every level of the processor,
+// and what they need that must not be.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+#include "lossexport.h"
+
+namespace lossexport {
+
+// A call whose arguments have been checked.
+struct Call {
+  const double *attributes;
+  const lossexport_tensor *inputs;
+  const lossexport_tensor *outputs;
+  int output_count;
+  int threads;
+};
+
+using Function = void (*)(const Call &);
+
+// The ops in the order of the library's table.
+enum Op {
+  BOX_IOU,
+  BOX_GIOU,
+  BOX_DIOU,
+  BOX_CIOU,
+  PAIRWISE_IOU,
+  PAIRWISE_GIOU,
+  PAIRWISE_DIOU,
+  PAIRWISE_CIOU,
+  BEST_MATCH,
+  NMS,
+  DIOU_NMS,
+  CLUSTER_NMS,
+  SOFT_NMS,
+  VARIANCE_VOTING,
+  AP_LOSS,
+  GHM_C,
+  GHM_R,
+  OP_COUNT
+};
+
+namespace v4 {
+extern const Function LOOPS[OP_COUNT];
+}
+namespace v3 {
+extern const Function LOOPS[OP_COUNT];
+}
+namespace base {
+extern const Function LOOPS[OP_COUNT];
+}
+
+// Runs task(context, i) for every i below `tasks` on at most `threads` threads.
+void in_parallel(int64_t tasks, int threads, void (*task)(void *, int64_t), void *context);
+
+// Positions of the scores that are 0 or more, by falling score, then rising position; their number.
+int sort_by_score(const float *scores, int count, int *order);
+
+// The smallest float that is not below: what reaches it reaches the exact number.
+float rounded_up(double x);
+
+// The logit of the probability i / of.
+double logit_of(int i, int of);
+
+namespace {
+
+// Memory of its own, aligned for any vector. In a namespace without a name, and not std::vector:
+// the linker could choose one level's copy of its functions for all of them.
+template <typename T>
+class Buffer {
+ public:
+  explicit Buffer(int64_t count) : count_(count) {
+    const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(T) + 63) / 64 * 64;
+    data_ = static_cast<T *>(std::aligned_alloc(64, bytes ? bytes : 64));
+    if (!data_) throw std::bad_alloc();
+  }
+  ~Buffer() { std::free(data_); }
+  Buffer(const Buffer &) = delete;
+  Buffer &operator=(const Buffer &) = delete;
+  T &operator[](int64_t i) { return data_[i]; }
+  T *data() { return data_; }
+  int64_t size() const { return count_; }
+
+ private:
+  T *data_;
+  int64_t count_;
+};
+
+}  // namespace
+
+}  // namespace lossexport

@@ -1,0 +1,140 @@
+// Metrics of boxes: aligned, pairwise, best match. Part of loops.cpp.
+
+constexpr int64_t COLUMNS = 1024;  // boxes whose planes stay in the first cache
+constexpr int64_t ROWS = 64;
+
+// Boxes as planes, so that a loop over them runs on vectors.
+class Planes {
+ public:
+  explicit Planes(int64_t count) : count_(count), data_(8 * count) {}
+  template <Metric M>
+  void fill(int64_t first, int64_t count, const float *corners, float offset = 0.0f) {
+    for (int64_t i = first; i < first + count; ++i) set(i, load_box<M>(corners + 4 * i, offset));
+  }
+  LX_INLINE void set(int64_t i, const Box &box) {
+    const float values[8] = {box.x1, box.y1, box.x2, box.y2, box.w, box.h, box.area, box.angle};
+    for (int k = 0; k < 8; ++k) data_[k * count_ + i] = values[k];
+  }
+  LX_INLINE Box operator[](int64_t i) const {
+    const float *p = data_.data() + i;
+    return {p[0],          p[count_],     p[2 * count_], p[3 * count_],
+            p[4 * count_], p[5 * count_], p[6 * count_], p[7 * count_]};
+  }
+
+ private:
+  int64_t count_;
+  mutable Buffer<float> data_;
+};
+
+template <Metric M>
+void aligned(const Call &call) {
+  const Floats pred(call.inputs[0]), target(call.inputs[1]);
+  const Sink out(call.outputs[0]);
+  const float eps = static_cast<float>(call.attributes[0]);
+  const int64_t count = pred.size() / 4;
+  each((count + COLUMNS - 1) / COLUMNS, 20.0 * count, call.threads, [&](int64_t tile) {
+    float scratch[COLUMNS];
+    const int64_t first = tile * COLUMNS, size = smaller(COLUMNS, count - first);
+    float *row = out.place(first, scratch);
+    const float *p = pred.data() + 4 * first, *t = target.data() + 4 * first;
+    LX_SIMD for (int64_t i = 0; i < size; ++i) {
+      const Box a = make_box<M>(p[4 * i], p[4 * i + 1], p[4 * i + 2], p[4 * i + 3]);
+      const Box b = make_box<M>(t[4 * i], t[4 * i + 1], t[4 * i + 2], t[4 * i + 3]);
+      row[i] = score<M>(a, b, eps);
+    }
+    out.flush(first, size, scratch);
+  });
+}
+
+// Scores of one box with `count` boxes of `columns` from `first` on.
+template <Metric M>
+LX_INLINE void score_row(const Box &box, const Planes &columns, int64_t first, int64_t count,
+                         float eps, float *out) {
+  LX_SIMD for (int64_t i = 0; i < count; ++i) out[i] = score<M>(box, columns[first + i], eps);
+}
+
+template <Metric M>
+void pairwise(const Call &call) {
+  const Floats pred(call.inputs[0]), target(call.inputs[1]);
+  const Sink out(call.outputs[0]);
+  const float eps = static_cast<float>(call.attributes[0]);
+  const int64_t n = pred.size() / 4, m = target.size() / 4;
+  Planes columns(m);
+  columns.fill<M>(0, m, target.data());
+  each((n + ROWS - 1) / ROWS, static_cast<double>(n) * m, call.threads, [&](int64_t block) {
+    float scratch[COLUMNS];
+    Box rows[ROWS];
+    const int64_t start = block * ROWS, height = smaller(ROWS, n - start);
+    for (int64_t r = 0; r < height; ++r) rows[r] = load_box<M>(pred.data() + 4 * (start + r));
+    for (int64_t first = 0; first < m; first += COLUMNS) {
+      const int64_t width = smaller(COLUMNS, m - first);
+      for (int64_t r = 0; r < height; ++r) {
+        const int64_t place = (start + r) * m + first;
+        score_row<M>(rows[r], columns, first, width, eps, out.place(place, scratch));
+        out.flush(place, width, scratch);
+      }
+    }
+  });
+}
+
+template <Metric M>
+void best_match_by(const Call &call) {
+  const Floats pred(call.inputs[0]), target(call.inputs[1]);
+  const float eps = static_cast<float>(call.attributes[1]);
+  const int64_t n = pred.size() / 4, m = target.size() / 4;
+  Planes columns(m);
+  columns.fill<M>(0, m, target.data());
+  const Sink pred_score(call.outputs[0]), target_score(call.outputs[2]);
+  int64_t *pred_index = whole(call.outputs[1]), *target_index = whole(call.outputs[3]);
+
+  // A stripe of rows a thread: the columns' best ones are merged in the order of the stripes.
+  const int64_t stripes = smaller(call.threads, (n + ROWS - 1) / ROWS);
+  const int64_t height = stripes ? (n + stripes - 1) / stripes : 0;
+  Buffer<float> scores(m * stripes);
+  Buffer<int32_t> places(m * stripes);
+  each(stripes, static_cast<double>(n) * m, call.threads, [&](int64_t stripe) {
+    float *best = scores.data() + stripe * m;
+    int32_t *place = places.data() + stripe * m;
+    for (int64_t j = 0; j < m; ++j) best[j] = -LARGEST, place[j] = -1;
+    float tile[COLUMNS];
+    const int64_t last = smaller(n, (stripe + 1) * height);
+    for (int64_t i = stripe * height; i < last; ++i) {
+      const Box row = load_box<M>(pred.data() + 4 * i);
+      float most = -LARGEST;
+      int64_t where = -1;
+      for (int64_t first = 0; first < m; first += COLUMNS) {
+        const int64_t width = smaller(COLUMNS, m - first);
+        score_row<M>(row, columns, first, width, eps, tile);
+        float highest = -LARGEST;
+#pragma omp simd reduction(max : highest)
+        for (int64_t j = 0; j < width; ++j) highest = tile[j] > highest ? tile[j] : highest;
+        LX_SIMD for (int64_t j = 0; j < width; ++j) {
+          const bool better = tile[j] > best[first + j];
+          best[first + j] = better ? tile[j] : best[first + j];
+          place[first + j] = better ? static_cast<int32_t>(i) : place[first + j];
+        }
+        if (!(highest > most)) continue;
+        most = highest;
+        for (where = 0; tile[where] != highest;) ++where;
+        where += first;
+      }
+      pred_score.write(i, where < 0 ? row.area * 0.0f : most);
+      pred_index[i] = where;
+    }
+  });
+  for (int64_t j = 0; j < m; ++j) {
+    float most = -LARGEST;
+    int64_t where = -1;
+    for (int64_t stripe = 0; stripe < stripes; ++stripe)
+      if (scores[stripe * m + j] > most)
+        most = scores[stripe * m + j], where = places[stripe * m + j];
+    target_score.write(j, where < 0 ? columns[j].area * 0.0f : most);
+    target_index[j] = where;
+  }
+}
+
+void best_match(const Call &call) {
+  constexpr Function BY_METRIC[] = {best_match_by<IOU>, best_match_by<GIOU>, best_match_by<DIOU>,
+                                    best_match_by<CIOU>};
+  BY_METRIC[static_cast<int>(call.attributes[0])](call);
+}

@@ -1,0 +1,80 @@
+// Tensors of any element type as rows of floats. Part of loops.cpp.
+
+#define LX_SIMD _Pragma("omp simd")
+
+int64_t elements(const lossexport_tensor &tensor) {
+  int64_t count = 1;
+  for (int axis = 0; axis < tensor.rank; ++axis) count *= tensor.shape[axis];
+  return count;
+}
+
+template <typename T>
+void widen(const void *data, int64_t first, int64_t count, float *out) {
+  const T *from = static_cast<const T *>(data) + first;
+  LX_SIMD for (int64_t i = 0; i < count; ++i) out[i] = load(from[i]);
+}
+
+template <typename T>
+void narrow(void *data, int64_t first, int64_t count, const float *in) {
+  T *to = static_cast<T *>(data) + first;
+  LX_SIMD for (int64_t i = 0; i < count; ++i) store(to + i, in[i]);
+}
+
+// A float input: its own memory, or a copy that was widened.
+class Floats {
+ public:
+  explicit Floats(const lossexport_tensor &tensor)
+      : size_(elements(tensor)), wide_(tensor.type == LOSSEXPORT_FLOAT32 ? 0 : size_) {
+    if (tensor.type == LOSSEXPORT_FLOAT16) widen<Half>(tensor.data, 0, size_, wide_.data());
+    if (tensor.type == LOSSEXPORT_BFLOAT16) widen<BFloat16>(tensor.data, 0, size_, wide_.data());
+    data_ =
+        tensor.type == LOSSEXPORT_FLOAT32 ? static_cast<const float *>(tensor.data) : wide_.data();
+  }
+  const float *data() const { return data_; }
+  float operator[](int64_t i) const { return data_[i]; }
+  int64_t size() const { return size_; }
+
+ private:
+  int64_t size_;
+  Buffer<float> wide_;
+  const float *data_;
+};
+
+// Where floats of an output are written: its own memory, or `scratch`, from which `flush` rounds.
+class Sink {
+ public:
+  explicit Sink(const lossexport_tensor &tensor) : tensor_(tensor) {}
+  float *place(int64_t first, float *scratch) const {
+    return direct() ? static_cast<float *>(tensor_.data) + first : scratch;
+  }
+  void flush(int64_t first, int64_t count, const float *scratch) const {
+    if (tensor_.type == LOSSEXPORT_FLOAT16) narrow<Half>(tensor_.data, first, count, scratch);
+    if (tensor_.type == LOSSEXPORT_BFLOAT16) narrow<BFloat16>(tensor_.data, first, count, scratch);
+  }
+  void write(int64_t place, float value) const {
+    if (direct()) static_cast<float *>(tensor_.data)[place] = value;
+    flush(place, 1, &value);
+  }
+
+ private:
+  bool direct() const { return tensor_.type == LOSSEXPORT_FLOAT32; }
+  const lossexport_tensor &tensor_;
+};
+
+int64_t *whole(const lossexport_tensor &tensor) { return static_cast<int64_t *>(tensor.data); }
+const int64_t *labels(const lossexport_tensor &tensor) {
+  return static_cast<const int64_t *>(tensor.data);
+}
+
+// Runs `body(task)` for every task below `tasks`, on several threads where `work` elementary steps
+// are worth it.
+template <typename Body>
+void each(int64_t tasks, double work, int threads, const Body &body) {
+  const double worth = work / 100000;
+  const int useful = worth < threads ? static_cast<int>(worth) + 1 : threads;
+  in_parallel(
+      tasks, useful, [](void *context, int64_t i) { (*static_cast<const Body *>(context))(i); },
+      const_cast<Body *>(&body));
+}
+
+int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

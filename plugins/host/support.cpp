@@ -1,0 +1,62 @@
+// What the loops need that is the same on every level: threads, sorting, exact edges.
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <exception>
+#include <limits>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "loops.h"
+
+namespace lossexport {
+
+void in_parallel(int64_t tasks, int threads, void (*task)(void *, int64_t), void *context) {
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};
+  std::exception_ptr error;
+  const auto work = [&] {
+    try {
+      for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) task(context, i);
+    } catch (...) {
+      next = tasks;
+      if (!failed.exchange(true)) error = std::current_exception();
+    }
+  };
+  std::vector<std::thread> others;
+  others.reserve(static_cast<std::size_t>(std::max(threads - 1, 0)));
+  for (int64_t i = 1; i < std::min<int64_t>(threads, tasks); ++i) {
+    try {
+      others.emplace_back(work);
+    } catch (const std::system_error &) {
+      break;  // no more threads to be had: those that run share the tasks
+    }
+  }
+  work();
+  for (std::thread &thread : others) thread.join();
+  if (error) std::rethrow_exception(error);
+}
+
+int sort_by_score(const float *scores, int count, int *order) {
+  int used = 0;
+  for (int i = 0; i < count; ++i)
+    if (scores[i] >= 0) order[used++] = i;
+  std::sort(order, order + used, [scores](int a, int b) {
+    return scores[a] != scores[b] ? scores[a] > scores[b] : a < b;
+  });
+  return used;
+}
+
+float rounded_up(double x) {
+  const float rounded = static_cast<float>(x);
+  return static_cast<double>(rounded) < x
+             ? std::nextafter(rounded, std::numeric_limits<float>::infinity())
+             : rounded;
+}
+
+double logit_of(int i, int of) {
+  return std::log(static_cast<double>(i) / static_cast<double>(of - i));
+}
+
+}  // namespace lossexport
