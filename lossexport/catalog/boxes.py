@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lossexport.catalog import samples
+from lossexport.catalog import kernels, samples
 from lossexport.catalog.spec import Arrays, Attribute, Op, Reference, Tensor, Tolerance
 
 BOX_DOMAIN = "xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from 1e-4 to 1e5"
@@ -114,6 +114,7 @@ def _boxes(kind: str) -> list[Op]:
         inputs=(pred, Tensor("target", ("M", 4), BOX_DOMAIN)),
         outputs=(Tensor("score", ("N", "M"), _RANGE[kind]),),
         dims={"N": (1, 256, 16384), "M": (1, 256, 16384)},
+        kernel=kernels.pairwise(kind),
         **score,
     )
     loss = Op(
