@@ -9,8 +9,8 @@ import onnx.parser
 import pytest
 
 import lossexport.exporter.attach
+from lossexport.catalog.variant import Variant
 from lossexport.exporter.onnx_file import onnx_bytes
-from lossexport.exporter.variant import Variant
 
 TRACED: dict[str, bytes] = {}
 IMAGES = np.random.default_rng(0).random((1, 3, 4, 4)).astype(np.float32)
