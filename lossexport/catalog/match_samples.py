@@ -95,7 +95,7 @@ def scores(metric: str, pred: np.ndarray, target: np.ndarray, eps: float) -> np.
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.divide(a, b, out=np.zeros_like(b), where=b > 0)
+    return np.asarray(np.divide(a, b, out=np.zeros_like(b), where=b > 0))
 
 
 def _rivals(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Declaration of `best_match`."""
 
+from lossexport.catalog import kernels
 from lossexport.catalog.boxes import ABSOLUTE, BOX_DOMAIN, IOU_ULP, REFERENCES, WHY_ULP, eps
 from lossexport.catalog.match_samples import SAMPLERS
 from lossexport.catalog.spec import Attribute, Op, Tensor, Tolerance
@@ -30,6 +31,7 @@ BEST_MATCH = Op(
     samplers=SAMPLERS,
     references=(*REFERENCES["giou"], *REFERENCES["diou"]),
     kind="metric",
+    kernel=kernels.BEST_MATCH,
     dims={"N": (1, 256, 16384), "M": (1, 256, 16384)},
     work=("N", "M"),
     notes=(
