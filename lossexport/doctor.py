@@ -4,6 +4,7 @@ import platform
 from dataclasses import dataclass
 from typing import Literal
 
+from lossexport.kernels.ptx import NVRTC_FIX
 from lossexport.runtime.backends import (
     Availability,
     available,
@@ -112,13 +113,12 @@ def _driver(cuda: Driver) -> Check:
 
 def _nvrtc() -> Check:
     """NVRTC compiles the kernels of the plugins, with or without a GPU."""
-    fix = "pip install 'cuda-bindings>=13,<14' 'nvidia-cuda-nvrtc>=13.0,<13.1'"
     if not has_module("cuda.bindings"):
-        return Check("NVRTC", "missing", detail="cuda-bindings is not installed", fix=fix)
+        return Check("NVRTC", "missing", detail="cuda-bindings is not installed", fix=NVRTC_FIX)
     try:
         from cuda.bindings import nvrtc
 
         _, major, minor = nvrtc.nvrtcVersion()
     except Exception as error:  # a missing library is reported by a class of cuda's own
-        return Check("NVRTC", "cannot run", detail=one_line(error), fix=fix)
+        return Check("NVRTC", "cannot run", detail=one_line(error), fix=NVRTC_FIX)
     return Check("NVRTC", "ok", f"{major}.{minor}", "compiles the plugins' kernels")

@@ -5,6 +5,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 from lossexport.errors import LossexportError
@@ -31,6 +32,13 @@ def read_bytes(path: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise LossexportError(f"{path}: more than the limit of {limit} bytes")
     return data
+
+
+def shipped(name: str) -> Path:
+    """A folder that the wheel puts into the package and that lies beside it in a checkout."""
+    package = Path(str(resources.files("lossexport")))
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / name
 
 
 def sha256(data: bytes) -> str:

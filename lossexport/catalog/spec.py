@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lossexport.catalog.kernels import Launch
 from lossexport.errors import LossexportError
 
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -168,6 +169,8 @@ class Op:
     work: tuple[Dim, ...] = ()
     # Input -> output that is the same input of the next call: a module keeps it as a buffer.
     state: Mapping[str, str] = field(default_factory=dict)
+    # The fused kernel of the value graph.
+    kernel: Launch | None = None
     notes: tuple[str, ...] = ()
 
     @property

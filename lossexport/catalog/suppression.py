@@ -1,5 +1,6 @@
 """Declarations of the suppression family."""
 
+from lossexport.catalog import kernels
 from lossexport.catalog import suppression_samples as samples
 from lossexport.catalog.boxes import BOX_DOMAIN
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, Tolerance
@@ -79,6 +80,7 @@ NMS = Op(
     samplers=samples.greedy("iou"),
     references=(_SOFT_NMS,),
     kind="suppression",
+    kernel=kernels.nms("iou"),
     dims={"N": (0, 1024, 32768)},
     notes=_SEQUENTIAL,
 )
@@ -95,6 +97,7 @@ DIOU_NMS = Op(
     samplers=samples.greedy("diou"),
     references=(_DIOU,),
     kind="suppression",
+    kernel=kernels.nms("diou"),
     dims={"N": (0, 1024, 32768)},
     notes=(*_SEQUENTIAL, "the squared diagonal has no eps: the result is the same at every scale"),
 )
@@ -117,6 +120,7 @@ CLUSTER_NMS = Op(
     samplers=samples.greedy(None),
     references=(_CLUSTER, _DIOU),
     kind="suppression",
+    kernel=kernels.nms(None),
     dims={"N": (0, 256, 4096)},
     work=("N", "N"),
     notes=(
@@ -146,6 +150,7 @@ SOFT_NMS = Op(
     samplers=samples.SOFT,
     references=(_SOFT_NMS,),
     kind="suppression",
+    kernel=kernels.SOFT_NMS,
     dims={"N": (0, 1024, 16384)},
     notes=_SEQUENTIAL,
 )
@@ -186,6 +191,7 @@ VARIANCE_VOTING = Op(
     samplers=samples.VOTING,
     references=(_SOFTER,),
     kind="suppression",
+    kernel=kernels.VARIANCE_VOTING,
     dims={"N": (0, 1024, 16384)},
     notes=(
         *_SEQUENTIAL,

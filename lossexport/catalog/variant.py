@@ -99,6 +99,12 @@ class Variant:
         return self.op.class_name + ("WithGrad" if self.gradient else "")
 
     @property
+    def pluggable(self) -> bool:
+        """Whether a plugin of that name serves every size: a kernel may have its limits."""
+        kernel = self.op.kernel
+        return kernel is None or kernel.serves({n: size.max for n, size in self.ranges.items()})
+
+    @property
     def outputs(self) -> tuple[Tensor, ...]:
         """Outputs of the graph."""
         return self.op.output_tensors(self.attributes, self.gradient)

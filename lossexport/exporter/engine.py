@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from lossexport.catalog.variant import Range
 from lossexport.errors import LossexportError
+from lossexport.kernels import plugins
 
 Builder = Literal["rtx", "tensorrt"]
 BUILDERS: dict[Builder, tuple[str, str]] = {
@@ -44,6 +45,8 @@ def build(
     builder's own words when the model is refused.
     """
     trt = module(builder)
+    if builder == "tensorrt":  # TensorRT-RTX has no plugins, and would end the process
+        plugins.register(trt, importlib.import_module("tensorrt.plugin"))
     log = _logger(trt)
     factory = trt.Builder(log)
     network = factory.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))

@@ -2,7 +2,8 @@
 
 The graph is a single node in the domain `lossexport` whose body stands in the file as a function of
 the same name. onnxruntime and TensorRT inline the function; a TensorRT that has a plugin of the
-node's name, `plugin_version` and `plugin_namespace` takes the plugin instead, with no flag.
+node's name, `plugin_version` and `plugin_namespace` takes the plugin instead, with no flag. Where
+the plugin's kernel does not serve the largest size, the node does not ask for one.
 """
 
 import json
@@ -15,6 +16,7 @@ from lossexport import __version__
 from lossexport.catalog.spec import Tensor
 from lossexport.catalog.variant import Variant
 from lossexport.exporter.trace import OPSET, body
+from lossexport.kernels import plugins
 
 DOMAIN = "lossexport"
 IR_VERSION = 10
@@ -23,7 +25,7 @@ _ONNX_TYPES = {"float32": "FLOAT", "float16": "FLOAT16", "bfloat16": "BFLOAT16"}
     "bool": "BOOL",
 }
 # `aot` asks TensorRT for a plugin's ahead-of-time implementation, which is embedded in the engine.
-_PLUGIN = {"plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}
+_PLUGIN = {"plugin_namespace": plugins.NAMESPACE, "plugin_version": plugins.VERSION, "aot": 1}
 
 
 def onnx_bytes(variant: Variant, opset: int = OPSET) -> bytes:
@@ -32,7 +34,9 @@ def onnx_bytes(variant: Variant, opset: int = OPSET) -> bytes:
         name: list(value) if isinstance(value, tuple) else value
         for name, value in variant.attributes.items()
         if value is not None
-    } | _PLUGIN
+    }
+    if variant.pluggable:
+        attributes |= _PLUGIN
     traced = body(variant, opset)
     inputs = [_value(variant, tensor) for tensor in variant.op.inputs]
     outputs = [_value(variant, tensor) for tensor in variant.outputs]

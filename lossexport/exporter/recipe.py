@@ -1,14 +1,13 @@
 """Recipes: a declared set of ops with attributes, shapes, precisions and formats, in TOML."""
 
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from lossexport import files
 from lossexport.errors import LossexportError
-from lossexport.files import read_bytes
 
 MAX_RECIPE_BYTES = 2**20
 Format = Literal["onnx", "engine"]
@@ -58,18 +57,14 @@ class Recipe(Settings, forbid_unknown_fields=True, kw_only=True):
 
 def shipped() -> dict[str, Path]:
     """The recipes that come with the package, by name."""
-    package = Path(str(resources.files("lossexport")))
-    folder = package / "models"
-    if not folder.is_dir():  # an editable install: beside the package
-        folder = package.parent / "models"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {path.stem: path for path in sorted(files.shipped("models").glob("*.toml"))}
 
 
 def load(path: Path) -> Recipe:
     """Read a recipe; a bare name means a shipped one. Raises LossexportError naming the field."""
     if not path.exists() and path.name == str(path) and path.stem in shipped():
         path = shipped()[path.stem]
-    data = read_bytes(path, MAX_RECIPE_BYTES)
+    data = files.read_bytes(path, MAX_RECIPE_BYTES)
     try:
         return msgspec.toml.decode(data, type=Recipe)
     except (msgspec.ValidationError, msgspec.DecodeError, ValueError, RecursionError) as error:

@@ -4,6 +4,8 @@ import ctypes
 import sys
 from dataclasses import dataclass
 
+from lossexport.errors import LossexportError
+
 DRIVER_FIX = "install NVIDIA's driver on a machine with a GPU"
 
 _LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
@@ -35,12 +37,30 @@ def driver() -> Driver:
     return Driver(version, devices, None if devices else "the CUDA driver sees no GPU")
 
 
+def capability() -> str:
+    """Compute capability ("8.9") of the current device, of the first where none has been chosen.
+
+    Raises LossexportError where there is no device.
+    """
+    found = driver()
+    if found.reason is not None:
+        raise LossexportError(f"{found.reason}: {DRIVER_FIX}")
+    cuda, handle = ctypes.CDLL(_LIBRARY), ctypes.c_int()
+    if cuda.cuCtxGetDevice(ctypes.byref(handle)):
+        cuda.cuDeviceGet(ctypes.byref(handle), 0)
+    return _capability(cuda, handle)
+
+
 def _device(cuda: ctypes.CDLL, index: int) -> str:
-    handle, number, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(128)
+    handle, name = ctypes.c_int(), ctypes.create_string_buffer(128)
     cuda.cuDeviceGet(ctypes.byref(handle), index)
     cuda.cuDeviceGetName(name, len(name), handle)
-    capability = []
+    return f"{name.value.decode(errors='replace')} ({_capability(cuda, handle)})"
+
+
+def _capability(cuda: ctypes.CDLL, handle: ctypes.c_int) -> str:
+    number, parts = ctypes.c_int(), []
     for attribute in _COMPUTE_CAPABILITY:
         cuda.cuDeviceGetAttribute(ctypes.byref(number), attribute, handle)
-        capability.append(str(number.value))
-    return f"{name.value.decode(errors='replace')} ({'.'.join(capability)})"
+        parts.append(str(number.value))
+    return ".".join(parts)

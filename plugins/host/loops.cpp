@@ -2,6 +2,10 @@
 // instructions the compiler may use here and nowhere else.
 #include "loops.h"
 
+#if defined(__SSE__)
+#include <immintrin.h>
+#endif
+
 #include "../kernels/boxes.cuh"
 #include "../kernels/harmonise.cuh"
 #include "../kernels/ranking.cuh"

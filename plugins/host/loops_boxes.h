@@ -2,6 +2,7 @@
 
 constexpr int64_t COLUMNS = 1024;  // boxes whose planes stay in the first cache
 constexpr int64_t ROWS = 64;
+constexpr int64_t CACHED = 1 << 20;  // elements of a matrix that the last cache may hold
 
 // Boxes as planes, so that a loop over them runs on vectors.
 class Planes {
@@ -59,10 +60,11 @@ void pairwise(const Call &call) {
   const Sink out(call.outputs[0]);
   const float eps = static_cast<float>(call.attributes[0]);
   const int64_t n = pred.size() / 4, m = target.size() / 4;
+  const bool large = call.outputs[0].type == LOSSEXPORT_FLOAT32 && n * m > CACHED;
   Planes columns(m);
   columns.fill<M>(0, m, target.data());
   each((n + ROWS - 1) / ROWS, static_cast<double>(n) * m, call.threads, [&](int64_t block) {
-    float scratch[COLUMNS];
+    alignas(64) float scratch[COLUMNS];
     Box rows[ROWS];
     const int64_t start = block * ROWS, height = smaller(ROWS, n - start);
     for (int64_t r = 0; r < height; ++r) rows[r] = load_box<M>(pred.data() + 4 * (start + r));
@@ -70,7 +72,9 @@ void pairwise(const Call &call) {
       const int64_t width = smaller(COLUMNS, m - first);
       for (int64_t r = 0; r < height; ++r) {
         const int64_t place = (start + r) * m + first;
-        score_row<M>(rows[r], columns, first, width, eps, out.place(place, scratch));
+        float *row = out.place(place, scratch);
+        score_row<M>(rows[r], columns, first, width, eps, large ? scratch : row);
+        if (large) stream(row, scratch, width);
         out.flush(place, width, scratch);
       }
     }

@@ -1,0 +1,143 @@
+"""The kernels as quickly deployable plugins of TensorRT, with their implementation ahead of time.
+
+TensorRT asks a plugin for the shapes of its outputs, for the types that it takes and, once it has
+chosen, for a kernel: its PTX goes into the engine, which then needs neither Python nor a library.
+Everything is derived from the catalogue. TensorRT reads the signatures of the three functions, so
+they are made to measure.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from inspect import Parameter, Signature
+from types import GenericAlias, ModuleType
+from typing import Any
+
+from lossexport.catalog.spec import Attribute, Precision
+from lossexport.kernels import Kernel, declared, ptx
+from lossexport.runtime.cuda import capability as capability_at_hand
+
+NAMESPACE = "lossexport"
+# The plugin layer knows no other version.
+VERSION = "1"
+
+_PRECISIONS: dict[str, Precision] = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
+_OFFERED = {"float": "FP32|FP16|BF16", "float32": "FP32", "int64": "INT64"}
+
+
+@functools.cache
+def register(tensorrt: ModuleType, plugin: ModuleType, capability: str | None = None) -> None:
+    """Register a plugin for every kernel with TensorRT, once in a process.
+
+    `plugin` is the module `tensorrt.plugin`. Engines are for the device at hand, or for one of
+    `capability` ("8.6"). Raises LossexportError where there is no NVRTC to compile with.
+    """
+    ptx.nvrtc()
+    for kernel in declared().values():
+        _Plugin(kernel, tensorrt, plugin, capability).register()
+
+
+@dataclass(frozen=True, slots=True)
+class _Plugin:
+    """One plugin: what it tells TensorRT."""
+
+    kernel: Kernel
+    tensorrt: ModuleType
+    plugin: ModuleType
+    capability: str | None
+
+    def register(self) -> None:
+        name = f"{NAMESPACE}::{self.kernel.name}"
+        layer, desc = self.plugin, self.plugin.TensorDesc
+        inputs = [_parameter(tensor.name, desc) for tensor in self.kernel.inputs]
+        attributes = [_parameter(a.name, _annotation(a)) for a in self.kernel.attributes]
+        descs = GenericAlias(tuple, (desc,) * len(self.kernel.outputs))
+        outputs = _parameter("outputs", descs)
+        tactic = _parameter("tactic", int)
+        offers = GenericAlias(list, (layer.AutoTuneCombination,))
+        kernel = GenericAlias(tuple, (str, str, layer.KernelLaunchParams, layer.SymIntExprs))
+        given = [*inputs, *attributes]
+        for decorate, function, parameters, result in (
+            (layer.register, self._describe, given, descs),
+            (layer.autotune, self._types, [*given, outputs], offers),
+            (layer.aot_impl, self._implement, [*given, outputs, tactic], kernel),
+        ):
+            decorate(name)(_signed(function, parameters, result))
+
+    def _describe(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
+        """Shapes and types of the outputs."""
+        sizes = self._sizes(inputs) | self._attributes(attributes)
+        types = self.tensorrt.DataType
+        fixed = {"float32": types.FLOAT, "int64": types.INT64, "float": self._boundary(inputs)}
+        return tuple(
+            self.plugin.from_shape_expr(
+                tuple(dim if isinstance(dim, int) else sizes[dim] for dim in tensor.shape),
+                fixed[tensor.dtype],
+            )
+            for tensor in self.kernel.outputs
+        )
+
+    def _types(self, *_: Any) -> list[Any]:
+        """Every float of one type, the others as they are; rows without gaps."""
+        tensors = (*self.kernel.inputs, *self.kernel.outputs)
+        types = ", ".join(_OFFERED[tensor.dtype] for tensor in tensors)
+        return [self.plugin.AutoTuneCombination(types, "LINEAR")]
+
+    def _implement(self, *arguments: Any) -> tuple[str, str, Any, Any]:
+        """Name and PTX of the kernel, grid and arguments as expressions of shapes yet unknown."""
+        launch, layer = self.kernel.launch, self.plugin
+        count = len(self.kernel.inputs)
+        inputs, values = arguments[:count], arguments[count:-2]
+        names = (attribute.name for attribute in self.kernel.attributes)
+        attributes = self._attributes(dict(zip(names, values, strict=True)))
+        sizes = self._sizes(inputs)
+        params = layer.KernelLaunchParams(block_x=launch.block)
+        for axis, extent in zip("xyz", launch.grid(sizes), strict=False):
+            # CUDA refuses a grid of nothing; without elements a block finds nothing to do.
+            least = extent if isinstance(extent, int) else layer.max(extent, 1)
+            setattr(params, f"grid_{axis}", least)
+        extra = layer.SymIntExprs(len(launch.sizes))
+        for index, name in enumerate(launch.sizes):
+            extra[index] = layer.SymInt32(sizes[name])
+        macros = ptx.definitions(launch, attributes, _PRECISIONS[self._boundary(inputs).name])
+        capability = self.capability or ptx.nearest(capability_at_hand())
+        return launch.entry, ptx.compile_ptx(launch, macros, capability), params, extra
+
+    def _sizes(self, inputs: Sequence[Any]) -> dict[str, Any]:
+        """Symbolic size of every named dimension of the inputs."""
+        sizes: dict[str, Any] = {}
+        for tensor, desc in zip(self.kernel.inputs, inputs, strict=True):
+            for axis, dim in enumerate(tensor.shape):
+                if isinstance(dim, str):
+                    sizes.setdefault(dim, desc.shape_expr[axis])
+        return sizes
+
+    def _attributes(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Attributes as the catalogue has them: a string may come with the 0 that ends it in C."""
+        return {
+            name: value.rstrip("\0") if isinstance(value, str) else value
+            for name, value in given.items()
+        }
+
+    def _boundary(self, inputs: Sequence[Any]) -> Any:
+        """TensorRT's type of the tensors of the chosen precision."""
+        places = [tensor.dtype for tensor in self.kernel.inputs]
+        return inputs[places.index("float")].dtype
+
+
+def _annotation(attribute: Attribute) -> type:
+    return str if attribute.choices else type(attribute.default)
+
+
+def _parameter(name: str, annotation: Any) -> Parameter:
+    return Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation)
+
+
+def _signed(function: Callable[..., Any], parameters: list[Parameter], result: Any) -> Any:
+    """`function` with the signature that TensorRT is to see."""
+
+    def signed(*arguments: Any, **named: Any) -> Any:
+        return function(*arguments, **named)
+
+    signed.__signature__ = Signature(parameters, return_annotation=result)  # type: ignore[attr-defined]
+    return signed

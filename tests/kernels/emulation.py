@@ -1,0 +1,80 @@
+"""A launcher that runs kernels on the CPU, compiled by g++ with `emulate.hpp`."""
+
+import ctypes
+import functools
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from lossexport.catalog.kernels import Launch
+from lossexport.kernels import ptx
+from tests.kernels.launching import GUARD, Arguments, Memory
+
+_FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-U_FORTIFY_SOURCE")
+_HERE = Path(__file__).parent
+
+
+class LaunchError(Exception):
+    """The threads of a block parted at a barrier."""
+
+
+def emulate(
+    launch: Launch,
+    macros: Mapping[str, str],
+    grid: tuple[int, ...],
+    given: Arguments,
+    folder: Path | None = None,
+) -> None:
+    """Run every thread of every block of `grid`."""
+    library = _compiled(folder or ptx.folder(), launch.source, launch.entry, tuple(macros.items()))
+    values = pack(given)
+    assert library.emulated_arity() == len(values), f"{launch.entry}: takes other arguments"
+    message = ctypes.create_string_buffer(256)
+    if library.emulated_launch(
+        (ctypes.c_uint * 3)(*grid, *[1] * (3 - len(grid))),
+        (ctypes.c_uint * 3)(launch.block, 1, 1),
+        addresses(values),
+        message,
+        ctypes.c_size_t(len(message)),
+    ):
+        raise LaunchError(message.value.decode())
+
+
+def pack(given: Arguments) -> list[ctypes.c_void_p | ctypes.c_int]:
+    """Arguments as the kernel takes them: pointers to the tensors, 32-bit sizes."""
+    return [
+        ctypes.c_void_p(item.raw.ctypes.data + GUARD) if isinstance(item, Memory) else
+        ctypes.c_int(item)
+        for item in given
+    ]  # fmt: skip
+
+
+def addresses(values: list[ctypes.c_void_p | ctypes.c_int]) -> ctypes.Array[ctypes.c_void_p]:
+    """The form in which cuLaunchKernel takes arguments: the address of each."""
+    pointers = [ctypes.cast(ctypes.byref(value), ctypes.c_void_p) for value in values]
+    return (ctypes.c_void_p * len(values))(*pointers)
+
+
+@functools.cache
+def _compiled(
+    folder: Path, source: str, entry: str, macros: tuple[tuple[str, str], ...]
+) -> ctypes.CDLL:
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++ to compile the emulation with")
+    with tempfile.TemporaryDirectory() as work:
+        text = Path(work, "kernel.cpp")
+        text.write_text(f'#include "emulate.hpp"\n#include "{source}"\nEMULATE({entry})\n')
+        library = text.with_suffix(".so")
+        defined = [f"-D{name}={value}" for name, value in macros]
+        done = subprocess.run(
+            [compiler, *_FLAGS, f"-I{_HERE}", f"-I{folder}", *defined, text, "-o", library],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return ctypes.CDLL(str(library))

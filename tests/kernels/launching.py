@@ -1,0 +1,164 @@
+"""Launch a kernel as the catalogue declares it, on an emulated or on a real device.
+
+A launcher gets the arguments in their order, the memory of every tensor between two guard zones.
+What it is given, and what is made of the result, is the same for all of them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import ml_dtypes
+import numpy as np
+
+from lossexport.catalog import CATALOG
+from lossexport.catalog.kernels import Launch
+from lossexport.catalog.spec import Arrays, Precision
+from lossexport.catalog.variant import Variant
+from lossexport.kernels import Kernel, declared, ptx
+from lossexport.parity.cases import Case, oracle
+from lossexport.parity.compare import Errors
+
+GUARD = 256
+# What memory is full of beforehand: as an int64 or a float32 a number that no kernel gives, as a
+# float16 NaN.
+UNWRITTEN = 0xFD
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+# Attributes beside the defaults, where a kernel does something else with them.
+ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
+    "nms": ({"iou_threshold": 0.3, "score_threshold": 0.25, "max_output": 2000},),
+    "diou_nms": ({"beta": 0.6, "max_output": 5},),
+    "cluster_nms": ({"metric": "diou"},),
+    "variance_voting": ({"method": "hard", "offset": 1.0, "max_output": 20},),
+}
+
+
+@dataclass
+class Memory:
+    """A tensor between two guard zones."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    raw: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        size = int(np.prod(self.shape)) * self.dtype.itemsize
+        self.raw = np.full(GUARD + size + GUARD, UNWRITTEN, np.uint8)
+
+    @property
+    def tensor(self) -> np.ndarray:
+        return self.raw[GUARD : len(self.raw) - GUARD].view(self.dtype).reshape(self.shape)
+
+    def check(self, name: str) -> None:
+        """Fail where something beside the tensor was written, or an element of it was not."""
+        outside = np.concatenate((self.raw[:GUARD], self.raw[-GUARD:]))
+        assert (outside == UNWRITTEN).all(), f"{name}: written outside of the tensor"
+        inside = self.raw[GUARD:-GUARD].reshape(-1, self.dtype.itemsize)
+        unwritten = (inside == UNWRITTEN).all(1)
+        assert not unwritten.any(), f"{name}: {int(unwritten.sum())} elements were not written"
+
+
+# Pointers to memory, and sizes.
+Arguments = Sequence[Memory | int]
+
+
+class Launcher(Protocol):
+    """Runs a kernel; what it writes is in the arguments' memory afterwards."""
+
+    def __call__(
+        self, launch: Launch, macros: Mapping[str, str], grid: tuple[int, ...], given: Arguments
+    ) -> None: ...
+
+
+def run(
+    kernel: Kernel,
+    variant: Variant,
+    inputs: Arrays,
+    launcher: Launcher,
+    grid: tuple[int, ...] | None = None,
+) -> Arrays:
+    """The outputs of one launch, by name. `inputs` are in the types of the boundary."""
+    launch, known = kernel.launch, dict[str, int]()
+    for tensor in kernel.inputs:
+        known.update(
+            (dim, size)
+            for dim, size in zip(tensor.shape, inputs[tensor.name].shape, strict=True)
+            if isinstance(dim, str)
+        )
+    known |= {n: value for n, value in variant.attributes.items() if isinstance(value, int)}
+    read = {t.name: Memory(inputs[t.name].shape, inputs[t.name].dtype) for t in kernel.inputs}
+    for name, memory in read.items():
+        memory.tensor[...] = inputs[name]
+    written = {
+        tensor.name: Memory(
+            tuple(dim if isinstance(dim, int) else known[dim] for dim in tensor.shape),
+            dtype(variant.numpy_dtype(tensor)),
+        )
+        for tensor in kernel.outputs
+    }
+    given = [*read.values(), *(known[size] for size in launch.sizes), *written.values()]
+    macros = ptx.definitions(launch, variant.attributes, variant.precision)
+    launcher(launch, macros, launch.grid(known) if grid is None else grid, given)
+    for name, memory in read.items():
+        assert memory.tensor.tobytes() == inputs[name].tobytes(), f"{name}: an input was written"
+    for name, memory in written.items():
+        memory.check(name)
+    return {name: memory.tensor for name, memory in written.items()}
+
+
+def dtype(name: str) -> np.dtype[Any]:
+    """numpy's type of that name, bfloat16 included."""
+    return BFLOAT16 if name == "bfloat16" else np.dtype(name)
+
+
+def compare(variant: Variant, case: Case, launcher: Launcher) -> None:
+    """One case against eager PyTorch in float64, under the tolerance of the catalogue."""
+    kernel = declared()[variant.node_type]
+    exact = case.inputs(variant)
+    inputs = {t.name: exact[t.name].astype(dtype(variant.numpy_dtype(t))) for t in kernel.inputs}
+    got = run(kernel, variant, inputs, launcher)
+    for name, expected in oracle(variant, exact).items():
+        tensor = next(tensor for tensor in variant.outputs if tensor.name == name)
+        tolerance = variant.op.output_tolerance(name, variant.precision)
+        errors = Errors(tolerance, variant.numpy_dtype(tensor))
+        errors.add(
+            str(case), got[name], expected, variant.op.scale(name, exact, variant.attributes)
+        )
+        assert errors.breaches == 0, f"{name}: {errors.worst}"
+
+
+def variants(precision: Precision) -> Iterator[Variant]:
+    """Every op with a kernel, with its default attributes and with others."""
+    for op in CATALOG.values():
+        if op.kernel is not None:
+            for attributes in ({}, *ATTRIBUTES.get(op.name, ())):
+                yield Variant.make(op, attributes, precision)
+
+
+def tile(launch: Launch, dim: str) -> int:
+    """How much of a dimension a block takes: where the grid grows, or all of its threads."""
+    ones = dict.fromkeys(launch.sizes, 1)
+    sizes = range(2, 2 * launch.block)
+    return next(
+        (n - 1 for n in sizes if launch.grid(ones | {dim: n}) != launch.grid(ones)), launch.block
+    )
+
+
+def cases(variant: Variant) -> Iterator[Case]:
+    """Every family of inputs at one element and about the size of a tile, two at several tiles."""
+    launch = variant.op.kernel
+    assert launch is not None
+    tiles = {dim: tile(launch, dim) for dim in variant.ranges}
+    steps = [
+        dict.fromkeys(tiles, 1),
+        {dim: size - 1 for dim, size in tiles.items()},
+        tiles,
+        {dim: size + 1 for dim, size in tiles.items()},
+    ]
+    families = list(variant.op.samplers)
+    for sizes in steps:
+        for family in families:
+            yield Case(family, tuple(sizes.items()), 0)
+    for family in families[:2]:
+        yield Case(family, tuple((dim, 5 * size // 2) for dim, size in tiles.items()), 0)

@@ -1,0 +1,133 @@
+"""Every plugin in TensorRT's own plugin layer: registered, and asked for what an engine holds."""
+
+import dataclasses
+import sys
+from types import ModuleType, SimpleNamespace
+
+import onnx
+import pytest
+
+from lossexport.catalog import CATALOG
+from lossexport.catalog.variant import Variant
+from lossexport.errors import LossexportError
+from lossexport.exporter import engine
+from lossexport.exporter.onnx_file import onnx_bytes
+from lossexport.kernels import declared, plugins, ptx
+from tests.kernels import plugin_layer
+
+KERNELS = declared()
+TYPES = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
+SIZES = [{"N": 1, "M": 1}, {"N": 17, "M": 256}, {"N": 16384, "M": 257}, {"N": 0, "M": 0}]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered() -> None:
+    plugins.register(*plugin_layer.modules(), "8.6")
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_registered_under_the_name_of_the_node(name: str) -> None:
+    tensorrt, layer = plugin_layer.modules()
+    creator = tensorrt.get_plugin_registry().get_creator(name, "1", "lossexport")
+    kernel = KERNELS[name]
+    assert (creator.name, creator.plugin_version) == (name, "1")
+    assert creator.plugin_namespace == "lossexport"
+    assert [field.name for field in creator.field_names] == [a.name for a in kernel.attributes]
+    assert hasattr(layer.op.lossexport, name)
+
+
+def test_a_kernel_of_every_op_that_declares_one() -> None:
+    ops = [op for op in CATALOG.values() if op.kernel is not None]
+    assert {Variant.make(op).node_type for op in ops} <= set(KERNELS)
+    assert {"pairwise_ciou", "nms", "variance_voting"} <= {op.name for op in ops}
+
+
+@pytest.mark.parametrize("float_type", TYPES)
+@pytest.mark.parametrize("name", KERNELS)
+def test_all_that_an_engine_would_hold(name: str, float_type: str) -> None:
+    kernel, launch = KERNELS[name], KERNELS[name].launch
+    attributes = {a.name: a.default for a in kernel.attributes}
+    built = plugin_layer.build(kernel, attributes, float_type)
+    for sizes in SIZES:
+        known = sizes | attributes
+        shapes = [[expression.value(sizes) for expression in shape] for shape in built.shapes]
+        assert shapes == [
+            [dim if isinstance(dim, int) else known[dim] for dim in tensor.shape]
+            for tensor in kernel.outputs
+        ]
+        grid = [max(extent, 1) for extent in launch.grid(sizes)]
+        grid += [1] * (3 - len(grid))
+        assert [expression.value(sizes) for expression in built.grid] == grid
+        assert [expression.value(sizes) for expression in built.block] == [launch.block, 1, 1]
+        arguments = [argument.expr.value(sizes) for argument in built.arguments]
+        assert arguments == [sizes[size] for size in launch.sizes]
+    tensorrt, _ = plugin_layer.modules()
+    assert {argument.dtype for argument in built.arguments} == {tensorrt.PluginArgDataType.INT32}
+    assert built.shared.value({}) == 0
+    assert built.entry == launch.entry
+    assert f".entry {built.entry}(" in built.ptx
+    macros = ptx.definitions(launch, attributes, TYPES[float_type])
+    assert built.ptx == ptx.compile_ptx(launch, macros, "8.6")
+
+
+def test_types_and_attributes_reach_the_kernel() -> None:
+    kernel = KERNELS["ClusterNMS"]
+    attributes = {a.name: a.default for a in kernel.attributes}
+    texts = {
+        plugin_layer.build(kernel, attributes | changed, float_type).ptx
+        for changed in ({}, {"metric": "diou"}, {"iou_threshold": 0.7}, {"max_output": 7})
+        for float_type in ("FLOAT", "HALF")
+    }
+    assert len(texts) == 8
+
+
+def test_the_grid_of_the_pairs_covers_them_exactly() -> None:
+    grid = KERNELS["PairwiseIoU"].launch.grid
+    assert [grid({"N": n, "M": m}) for n, m in ((1, 1), (16, 256), (17, 257), (4096, 4096))] == [
+        (1, 1),
+        (1, 1),
+        (2, 2),
+        (16, 256),
+    ]
+
+
+@pytest.mark.parametrize("size", [32768, 32769])
+def test_a_node_beyond_the_kernel_asks_for_no_plugin(size: int) -> None:
+    ranges = {"N": dataclasses.replace(Variant.make(CATALOG["nms"]).ranges["N"], max=size)}
+    model = onnx.load_from_string(onnx_bytes(Variant.make(CATALOG["nms"], ranges=ranges)))
+    (node,), (function,) = model.graph.node, model.functions
+    plugin = {"plugin_namespace", "plugin_version", "aot"}
+    asked = plugin if size == 32768 else set()
+    assert {a.name for a in node.attribute} & plugin == asked
+    assert set(function.attribute) & plugin == asked
+
+
+def test_registered_before_the_parser_looks_and_never_with_tensorrt_rtx(monkeypatch) -> None:
+    events = []
+
+    class RefusedError(Exception):
+        pass
+
+    def parser(*_: object) -> None:
+        events.append("parser")
+        raise RefusedError
+
+    fake = SimpleNamespace(
+        ILogger=object,
+        Builder=lambda log: SimpleNamespace(create_network=lambda flags: None),
+        NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=0),
+        OnnxParser=parser,
+    )
+    for name in ("tensorrt", "tensorrt.plugin", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, name, fake)
+    monkeypatch.setattr(plugins, "register", lambda *modules: events.append("plugins"))
+    for builder in ("tensorrt", "rtx"):
+        with pytest.raises(RefusedError):
+            engine.build(b"", {}, {}, builder)
+    assert events == ["plugins", "parser", "parser"]
+
+
+def test_without_nvrtc_nothing_is_registered(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    with pytest.raises(LossexportError, match=r"NVRTC cannot be loaded: .*: pip install 'cuda"):
+        plugins.register(ModuleType("tensorrt"), ModuleType("tensorrt.plugin"))

@@ -1,0 +1,89 @@
+"""Every kernel compiles to PTX, for every architecture that engines are built for."""
+
+import hashlib
+
+import pytest
+
+from lossexport.catalog.kernels import Launch
+from lossexport.catalog.spec import PRECISIONS
+from lossexport.errors import LossexportError
+from lossexport.kernels import declared, ptx
+
+KERNELS = declared()
+CAPABILITIES = ("7.5", "8.0", "8.6", "8.7", "8.9", "9.0", "10.0", "12.0")
+
+
+def compiled(name: str, precision: str, capability: str) -> str:
+    kernel = KERNELS[name]
+    attributes = {attribute.name: attribute.default for attribute in kernel.attributes}
+    macros = ptx.definitions(kernel.launch, attributes, precision)
+    return ptx.compile_ptx(kernel.launch, macros, capability)
+
+
+def check(name: str, text: str, capability: str) -> None:
+    # PTX 9.0 is that of CUDA 13.0: every driver that runs CUDA 13 takes it.
+    assert ".version 9.0\n" in text
+    assert f".target sm_{capability.replace('.', '')}\n" in text
+    assert f".visible .entry {KERNELS[name].launch.entry}(" in text
+    # One rounding an operation: the bits of the CPU.
+    assert "fma.rn" not in text
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_every_architecture(name: str, capability: str) -> None:
+    check(name, compiled(name, "fp32", capability), capability)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_every_precision(name: str) -> None:
+    texts = [compiled(name, precision, "8.0") for precision in PRECISIONS]
+    for text in texts:
+        check(name, text, "8.0")
+    assert len(set(texts)) == len(PRECISIONS)
+
+
+def test_the_same_bytes_every_time() -> None:
+    first = compiled("PairwiseCIoU", "fp16", "8.6")
+    ptx._compiled.cache_clear()
+    again = compiled("PairwiseCIoU", "fp16", "8.6")
+    assert hashlib.sha256(first.encode()).digest() == hashlib.sha256(again.encode()).digest()
+    assert first is not again
+
+
+def test_the_capability_of_a_newer_device() -> None:
+    assert ptx.nearest("8.6") == "8.6"
+    assert ptx.nearest("9.5") == "9.0"
+    assert ptx.nearest("99.0") == ptx.capabilities()[-1]
+    with pytest.raises(LossexportError, match=r"compute capability 6\.1: the oldest is 7\.5"):
+        ptx.nearest("6.1")
+
+
+@pytest.mark.parametrize(
+    ("changed", "capability", "message"),
+    [
+        ({}, "8.5", r"compute capability '8\.5': must be one of 7\.5, 8\.0, "),
+        ({"LX_EPS": "none"}, "8.0", r'pairwise\.cuh\(\d+\): error: identifier "none" is undefined'),
+    ],
+)
+def test_refused(changed: dict[str, str], capability: str, message: str) -> None:
+    launch: Launch = KERNELS["PairwiseIoU"].launch
+    macros = ptx.definitions(launch, {"eps": 1e-7}, "fp32") | changed
+    with pytest.raises(LossexportError, match=message) as caught:
+        ptx.compile_ptx(launch, macros, capability)
+    assert "\n" not in str(caught.value)
+
+
+def test_constants_are_the_numbers_that_the_graph_has() -> None:
+    launch: Launch = KERNELS["DIoUNMS"].launch
+    attributes = {"iou_threshold": 0.5, "score_threshold": 0.1, "beta": 1e-3, "max_output": 100}
+    assert ptx.definitions(launch, attributes, "bf16") == {
+        "LX_T": "lossexport::BFloat16",
+        "LX_METRIC": "2",
+        "LX_IOU_THRESHOLD": "0.5f",
+        "LX_SCORE_THRESHOLD": "0.1f",
+        "LX_BETA": "0.001f",
+        "LX_MAX_OUTPUT": "100",
+    }
+    with pytest.raises(LossexportError, match=r"LX_SCORE_THRESHOLD=1e\+39: a kernel computes in"):
+        ptx.definitions(launch, attributes | {"score_threshold": 1e39}, "fp32")
