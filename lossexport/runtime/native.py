@@ -204,7 +204,11 @@ def open_session(source: Source, backend: str, provider: str) -> Session:
 
 
 class NativeSession(Session):
-    """An op of the catalogue with its attributes, bound to its kernel."""
+    """An op of the catalogue with its attributes, bound to its kernel.
+
+    An output that the caller has let go of is the memory of the next one: to map new memory takes
+    longer than to fill it.
+    """
 
     def __init__(
         self, source: Source, backend: str, providers: tuple[str, ...], variant: Variant
@@ -216,6 +220,7 @@ class NativeSession(Session):
         super().__init__(source.path, backend, providers, inputs, outputs)
         self._kernel = kernel(variant)
         self._attributes = numbers(variant.op, variant.attributes)
+        self._spare: dict[str, Array] = {}
 
     def _run(self, arrays: dict[str, Array]) -> dict[str, Array]:
         given = [arrays[info.name] for info in self.inputs]
@@ -224,14 +229,21 @@ class NativeSession(Session):
             sizes.update(zip(info.shape, array.shape, strict=True))
         found = {}
         for info in self.outputs:
-            shape = [dim if isinstance(dim, int) else sizes[dim] for dim in info.shape]
-            dtype = "uint16" if info.dtype == "bfloat16" else info.dtype
-            try:
-                found[info.name] = np.empty(shape, dtype)
-            except (MemoryError, ValueError) as error:
-                self._refuse(f"output {info.name!r}: shape {shape}: {one_line(error)}")
+            shape = tuple(dim if isinstance(dim, int) else sizes[dim] for dim in info.shape)
+            found[info.name] = self._output(info, shape)
         try:
             run(self._kernel, self._attributes, given, list(found.values()))
         except LossexportError as error:
             self._refuse(f"native: {error}")
+        self._spare = dict(found)
         return found
+
+    def _output(self, info: TensorInfo, shape: tuple[int, ...]) -> Array:
+        spare = self._spare.pop(info.name, None)
+        # Held by this name and by the argument of getrefcount: by nobody else, no view either.
+        if spare is not None and spare.shape == shape and sys.getrefcount(spare) == 2:
+            return spare
+        try:
+            return np.empty(shape, "uint16" if info.dtype == "bfloat16" else info.dtype)
+        except (MemoryError, ValueError) as error:
+            self._refuse(f"output {info.name!r}: shape {list(shape)}: {one_line(error)}")
