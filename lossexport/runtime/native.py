@@ -220,7 +220,7 @@ class NativeSession(Session):
         super().__init__(source.path, backend, providers, inputs, outputs)
         self._kernel = kernel(variant)
         self._attributes = numbers(variant.op, variant.attributes)
-        self._spare: dict[str, Array] = {}
+        self._spare: dict[str, Array] = {}  # output -> memory that nobody sees
 
     def _run(self, arrays: dict[str, Array]) -> dict[str, Array]:
         given = [arrays[info.name] for info in self.inputs]
@@ -235,15 +235,24 @@ class NativeSession(Session):
             run(self._kernel, self._attributes, given, list(found.values()))
         except LossexportError as error:
             self._refuse(f"native: {error}")
-        self._spare = dict(found)
         return found
 
     def _output(self, info: TensorInfo, shape: tuple[int, ...]) -> Array:
-        spare = self._spare.pop(info.name, None)
-        # Held by this name and by the argument of getrefcount: by nobody else, no view either.
-        if spare is not None and spare.shape == shape and sys.getrefcount(spare) == 2:
-            return spare
-        try:
-            return np.empty(shape, "uint16" if info.dtype == "bfloat16" else info.dtype)
-        except (MemoryError, ValueError) as error:
-            self._refuse(f"output {info.name!r}: shape {list(shape)}: {one_line(error)}")
+        memory = self._spare.pop(info.name, None)
+        if memory is None or memory.shape != shape:
+            try:
+                memory = np.empty(shape, "uint16" if info.dtype == "bfloat16" else info.dtype)
+            except (MemoryError, ValueError) as error:
+                self._refuse(f"output {info.name!r}: shape {list(shape)}: {one_line(error)}")
+        return np.asarray(_Lease(memory, info.name, self._spare))
+
+
+class _Lease:
+    """What owns the memory of an output in the eyes of numpy: every view of it keeps this alive."""
+
+    def __init__(self, memory: Array, name: str, spare: dict[str, Array]) -> None:
+        self.memory, self.name, self.spare = memory, name, spare
+        self.__array_interface__ = memory.__array_interface__
+
+    def __del__(self) -> None:
+        self.spare[self.name] = self.memory
