@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,9 +14,12 @@ from lossexport.artifact import find, load_manifest
 from lossexport.catalog import CATALOG
 from lossexport.catalog.variant import Variant
 from lossexport.errors import LossexportError
+from lossexport.exporter.onnx_file import onnx_bytes
 from lossexport.files import sha256
 from lossexport.parity.cases import Case, cases, oracle
 from lossexport.parity.report import data, html_page, rows, verdict
+from lossexport.runtime import available, native
+from lossexport.runtime.native import kernels
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +103,65 @@ def test_replay_runs_one_case(folder: Path) -> None:
     entry = find(manifest, path.name)
     assert entry is not None
     assert entry.parity is None
+
+
+def test_chosen_backends_alone_run_and_the_others_stay_in_the_manifest(folder: Path) -> None:
+    lossexport.verify(folder)
+    report = lossexport.verify(folder, backends=["native", "ort"])
+    labels = {f.path.name: [r.backend for r in f.results] for f in report.files}
+    ran = ["ort-cpu", "ort-cuda", "native"]
+    assert labels == {"diou_loss.grad.onnx": ran, "diou_loss.onnx": ran}
+    result = report.files[0].results[2]
+    assert result.status == "not run here"
+    assert result.reason in ("no native kernel of diou_loss.grad", available()["native"].reason)
+    manifest = load_manifest(folder)
+    assert manifest is not None
+    stored = {entry.file: [r.backend for r in entry.parity or ()] for entry in manifest.artifacts}
+    assert stored == labels | {"diou_loss.engine": ["rtx"], "diou_loss.grad.engine": ["rtx"]}
+    with pytest.raises(LossexportError, match=r"diou_loss\.engine: no file that is for ort$"):
+        lossexport.verify(folder / "diou_loss.engine", backends=["ort"])
+    with pytest.raises(LossexportError, match="backend 'cpu': not one of native, ort"):
+        lossexport.verify(folder, backends=["cpu"])
+
+
+@pytest.mark.skipif(not kernels(), reason="no library of native kernels")
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("box_ciou", {}),
+        ("pairwise_giou", {"precision": "fp16"}),
+        ("cluster_nms", {"attributes": {"metric": "diou", "beta": 0.6, "max_output": 7}}),
+        ("variance_voting", {"attributes": {"method": "hard", "offset": 1.0}}),
+        ("soft_nms", {"precision": "bf16"}),
+        ("ap_loss", {"gradient": True, "attributes": {"delta": 0.5}}),
+        ("ghm_c_loss", {"gradient": True, "attributes": {"momentum": 0.75, "bins": 30}}),
+    ],
+)
+def test_native_kernels_hold_to_the_tolerance(name: str, choices: Any, tmp_path: Path) -> None:
+    variant = Variant.make(CATALOG[name], **choices)
+    path = tmp_path / f"{variant.stem}.onnx"
+    path.write_bytes(onnx_bytes(variant))
+    report = lossexport.verify(path, backends=["native"])
+    assert report.passed, verdict(report)
+    (result,) = report.files[0].results
+    assert (result.backend, result.status) == ("native", "passed")
+    assert result.cases >= 40
+    assert set(result.outputs) == {output.name for output in variant.outputs}
+
+
+@pytest.mark.skipif(not kernels(), reason="no library of native kernels")
+def test_a_wrong_kernel_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "pairwise_iou.onnx"
+    path.write_bytes(onnx_bytes(Variant.make(CATALOG["pairwise_iou"])))
+    run = native.run
+    monkeypatch.setattr(native, "run", lambda _, *rest: run("pairwise_giou", *rest))
+    report = lossexport.verify(path)
+    assert {r.backend: r.status for f in report.files for r in f.results} == {
+        "ort-cpu": "passed",
+        "ort-cuda": "not run here",
+        "native": "failed",
+    }
+    assert f"FAILED {path} on native: score beyond tolerance" in verdict(report)
 
 
 def test_report_forms(folder: Path) -> None:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from lossexport.errors import LossexportError
+from lossexport.runtime import native
+from lossexport.runtime.native import kernels
 from lossexport.scoring import metrics
-from lossexport.scoring.metrics import METRICS, BoxQuality, quality
+from lossexport.scoring.metrics import METRICS, BoxQuality, open_artifact, quality
 
 pytestmark = pytest.mark.skipif(
     not (files("lossexport") / "artifacts" / "box_iou.onnx").is_file(),
@@ -64,6 +66,23 @@ def test_no_pairs_and_equal_boxes() -> None:
     )
     _, ref = boxes(3)
     assert all((values == 1).all() for values in measure(ref, ref).values())
+
+
+@pytest.mark.skipif(not kernels(), reason="no library of native kernels")
+def test_native_is_the_default_and_agrees_with_onnxruntime() -> None:
+    pred, ref = boxes(1000)
+    assert BoxQuality().backend == BoxQuality("native").backend == "native"
+    ours, theirs = quality(pred, ref), quality(pred, ref, "ort")
+    for name in METRICS:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=5e-6)
+
+
+@pytest.mark.skipif(not kernels(), reason="no library of native kernels")
+def test_what_has_no_kernel_runs_as_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert open_artifact("localization_confidence", "native").backend == "ort"
+    monkeypatch.setattr(native, "kernels", frozenset)
+    with pytest.raises(LossexportError, match="no native kernel of box_iou"):
+        BoxQuality("native")
 
 
 def test_an_unknown_backend_is_refused() -> None:

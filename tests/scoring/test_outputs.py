@@ -10,6 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from lossexport.errors import LossexportError
+from lossexport.runtime.native import kernels
 from lossexport.scoring import parquet as parquet_module
 from lossexport.scoring import pipeline, score
 from lossexport.scoring.metrics import METRICS
@@ -67,7 +68,7 @@ def test_summary_and_boxes(small: tuple[Path, Path], tmp_path: Path) -> None:
     }
     assert (summary["precision"], summary["recall"], summary["f1"]) == (1 / 3, 1 / 2, 2 / 5)
     assert summary["iou"] == pytest.approx(dict.fromkeys(("mean", "median", "p5", "p95"), 0.8))
-    assert summary["backend"] == "ort"
+    assert summary["backend"] == ("native" if kernels() else "ort")
     assert summary["settings"] == {"format": "coco", "iou_threshold": 0.5}
     assert summary["inputs"]["pred"]["name"] == "pred.json"
     assert re.fullmatch("[0-9a-f]{64}", summary["inputs"]["ref"]["sha256"])
