@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import zipfile
@@ -14,18 +16,23 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import lossexport
 from lossexport import artifact
 from lossexport.exporter import export
+from lossexport.runtime import native
 from lossexport.scoring import score
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # No installation of the checkout, no compiled caches of another interpreter.
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "CXX"))}
+COMPILER = any(map(shutil.which, ("g++", "c++", "clang++")))
 
 
-def run(*command: str | Path, cwd: Path = ROOT) -> str:
-    done = subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True)
+def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
+    done = subprocess.run(
+        command, cwd=cwd, env=ENVIRONMENT | environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -61,7 +68,9 @@ def test_sdist_holds_what_is_needed_to_build_and_test(dist):
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     folders = {name.partition("/")[0] for name in names}
-    assert folders >= {"lossexport", "models", "tests", "docs", "benchmarks"}
+    assert folders >= {"lossexport", "models", "plugins", "tests", "docs", "benchmarks"}
+    assert names >= {f"plugins/host/{p.name}" for p in (ROOT / "plugins" / "host").glob("*.*")}
+    assert not [name for name in names if name.startswith("lossexport/native/")]
     assert names >= {"Makefile", "LICENSE", "README.md", "constraints.txt", ".ci/run"}
     tests = {str(p.relative_to(ROOT)) for p in (ROOT / "tests").rglob("*.py")}
     assert names >= tests
@@ -82,6 +91,40 @@ def test_wheel_holds_the_package_and_its_data(wheel):
         wanted |= {f"lossexport/{p.relative_to(ROOT)}" for p in files}
     assert "lossexport/models/box-quality.toml" in wanted
     assert not wanted - names
+
+
+def test_wheel_holds_the_kernels_for_every_python(wheel):
+    platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    kind = f"py3-none-{platform}" if COMPILER else "py3-none-any"
+    assert wheel.name == f"lossexport-{lossexport.__version__}-{kind}.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        found = [n for n in archive.namelist() if n.startswith("lossexport/native/")]
+    assert found == ([f"lossexport/native/{native.path().name}"] if COMPILER else [])
+
+
+def test_without_a_compiler_the_rest_installs_and_doctor_says_what_to_do(tmp_path):
+    build = f"{sys.executable} -m build --wheel --no-isolation --outdir {tmp_path} . 2>&1"
+    said = run("sh", "-c", build, CXX="no-such-compiler")
+    reason = "native kernels were not built: CXX=no-such-compiler: not found; lossexport doctor"
+    assert reason in " ".join(said.split())
+    (path,) = tmp_path.glob("*.whl")
+    assert path.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path)
+
+    code = "from lossexport.doctor import report; from dataclasses import asdict; import json;"
+    code += "print(json.dumps([asdict(c) for c in report() if c.component == 'native kernels']))"
+    here = {"PYTHONPATH": str(tmp_path)}
+    (check,) = json.loads(run(sys.executable, "-c", code, cwd=tmp_path, **here))
+    script = tmp_path / "lossexport" / "plugins" / "host" / "build.py"
+    assert (check["status"], check["fix"].rpartition("&& ")[2]) == ("missing", f"python {script}")
+    assert check["detail"] == f"no library of native kernels at {tmp_path / 'lossexport'}/" + (
+        f"native/{native.path().name}"
+    )
+    if COMPILER:
+        run(sys.executable, script)
+        (check,) = json.loads(run(sys.executable, "-c", code, cwd=tmp_path, **here))
+        assert (check["status"], check["fix"]) == ("ok", None)
 
 
 def test_every_installed_package_is_pinned_within_its_range():
@@ -125,7 +168,7 @@ def test_the_base_install_is_light():
 def test_wheel_scores_outside_the_checkout_without_torch(wheel, tmp_path):
     venv = tmp_path / "venv"
     run(sys.executable, "-m", "venv", venv)
-    python, lossexport = venv / "bin" / "python", venv / "bin" / "lossexport"
+    python, program = venv / "bin" / "python", venv / "bin" / "lossexport"
     constraints = ROOT / "constraints.txt"
     run(python, "-m", "pip", "install", "--quiet", "-c", constraints, f"{wheel}[cpu]")
 
@@ -137,19 +180,20 @@ def test_wheel_scores_outside_the_checkout_without_torch(wheel, tmp_path):
     counts = ("--images", "20", "--references", "100", "--predictions", "400")
     run(python, ROOT / "benchmarks" / "synthetic.py", *counts, "--out", "data", cwd=tmp_path)
     files = ("--pred", "data/dets.json", "--ref", "data/gt.json")
-    run(lossexport, "score", *files, "--out", "score", cwd=tmp_path)
+    run(program, "score", *files, "--out", "score", cwd=tmp_path)
 
     summary = json.loads((tmp_path / "score" / "summary.json").read_text())
     assert summary["counts"]["predictions"] == 400
     assert summary["counts"]["matched"] > 50
     here = score(tmp_path / "data" / "dets.json", tmp_path / "data" / "gt.json")
     assert summary["AP"] == here["AP"]
+    assert summary["backend"] == ("native" if COMPILER else "ort")
     assert summary["ciou"]["mean"] == pytest.approx(here["ciou"]["mean"], abs=1e-6)
     assert {p.name for p in (tmp_path / "score").iterdir()} == {
         "summary.json",
         "boxes.parquet",
         "report.html",
     }
-    ops = json.loads(run(lossexport, "list", "--json", cwd=tmp_path))
+    ops = json.loads(run(program, "list", "--json", cwd=tmp_path))
     assert "ciou_loss" in {op["name"] for op in ops}
-    assert "onnxruntime" in run(lossexport, "doctor", cwd=tmp_path)
+    assert "onnxruntime" in run(program, "doctor", cwd=tmp_path)
