@@ -294,7 +294,8 @@ int32_t lossexport_abi(void) { return LOSSEXPORT_ABI; }
 const char *lossexport_level(void) { return lossexport::level().name; }
 
 void lossexport_set_threads(int32_t threads) {
-  lossexport::wanted_threads = threads < lossexport::MOST_THREADS ? threads : lossexport::MOST_THREADS;
+  lossexport::wanted_threads =
+      threads < lossexport::MOST_THREADS ? threads : lossexport::MOST_THREADS;
 }
 
 const char *lossexport_op(int32_t index) {
