@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,10 @@ def eager_nms(boxes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     return torch.stack(kept)
 
 
+def call(session: Session, inputs: dict[str, Array]) -> None:
+    session(**inputs)
+
+
 class Bench:
     """Exports to `folder` and collects rows of (what, times)."""
 
@@ -88,8 +93,7 @@ class Bench:
                 raise SystemExit(f"{what}: {name} differs; nothing is timed")
         del native, graph
         runners: dict[str, Runner] = {
-            name: (lambda session=session: session(**inputs) and None)
-            for name, session in sessions.items()
+            name: partial(call, session, inputs) for name, session in sessions.items()
         }
         times = take_turns(runners | dict(others), self.seconds)
         self.rows.append({"what": what, "times": times})
@@ -105,8 +109,8 @@ def measure(folder: Path, seconds: float) -> list[dict[str, Any]]:
             f"pairwise CIoU {side} x {side}",
             pair,
             "pairwise_ciou",
-            (EAGER, lambda tensors=tensors: eager("pairwise_ciou")(*tensors)),
-            (OUTPUT, lambda written=written: written.fill(0.5)),
+            (EAGER, partial(eager("pairwise_ciou"), *tensors)),
+            (OUTPUT, partial(written.fill, 0.5)),
         )
     near = clustered(10_000)
     rows = [torch.from_numpy(value) for value in near.values()]
@@ -119,19 +123,23 @@ def measure(folder: Path, seconds: float) -> list[dict[str, Any]]:
         f"NMS of 10,000 clustered boxes, {len(kept)} kept",
         near,
         "nms",
-        (EAGER, lambda: eager_nms(*rows)),
+        (EAGER, partial(eager_nms, *rows)),
         max_output=len(near["scores"]),
     )
     rng = np.random.default_rng(3)
     spread = rng.normal(-1.2, 0.5, (2000, 4)).astype(np.float32)
-    fewer = {name: value[:2000] for name, value in near.items()}
-    bench.add("variance voting of 2,000 boxes", fewer | {"log_variance": spread}, "variance_voting")
+    fewer: dict[str, Array] = {name: value[:2000] for name, value in near.items()}
+    fewer["log_variance"] = spread
+    bench.add("variance voting of 2,000 boxes", fewer, "variance_voting")
     target = np.where(rng.random(120_000) < 0.004, 1, 0).astype(np.int64)
-    ranked = {"logits": rng.normal(0, 2, 120_000).astype(np.float32), "target": target}
+    ranked: dict[str, Array] = {
+        "logits": rng.normal(0, 2, 120_000).astype(np.float32),
+        "target": target,
+    }
     bench.add("AP loss and gradient, 120,000 logits", ranked, "ap_loss", gradient=True)
     logits = rng.normal(-3, 2, (20_000, 80)).astype(np.float32)
     hard = (rng.random(logits.shape) < 0.01).astype(np.float32)
-    harmonised = {
+    harmonised: dict[str, Array] = {
         "logits": logits,
         "target": hard,
         "weight": np.ones_like(hard),
