@@ -252,7 +252,7 @@ struct Level {
   const Function *loops;
 };
 
-// What the processor has, or less where LOSSEXPORT_LEVEL names it: every level gives the same bits.
+// What the processor has, or less where LOSSEXPORT_LEVEL names it.
 Level best_level() {
 #if defined(__x86_64__)
   const char *wanted = std::getenv("LOSSEXPORT_LEVEL");
