@@ -4,7 +4,8 @@ A launcher gets the arguments in their order, the memory of every tensor between
 What it is given, and what is made of the result, is the same for all of them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import ctypes
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -61,6 +62,25 @@ class Memory:
 
 # Pointers to memory, and sizes.
 Arguments = Sequence[Memory | int]
+
+
+def pack(
+    given: Arguments, address: Callable[[Memory], int]
+) -> list[ctypes.c_void_p | ctypes.c_int]:
+    """Arguments as a kernel takes them: 64-bit pointers to the tensors, 32-bit sizes.
+
+    `address` says where the memory starts for the kernel.
+    """
+    return [
+        ctypes.c_void_p(address(item) + GUARD) if isinstance(item, Memory) else ctypes.c_int(item)
+        for item in given
+    ]
+
+
+def addresses(values: list[ctypes.c_void_p | ctypes.c_int]) -> ctypes.Array[ctypes.c_void_p]:
+    """The form in which cuLaunchKernel takes arguments: the address of each."""
+    pointers = [ctypes.cast(ctypes.byref(value), ctypes.c_void_p) for value in values]
+    return (ctypes.c_void_p * len(values))(*pointers)
 
 
 class Launcher(Protocol):
