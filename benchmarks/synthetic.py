@@ -32,6 +32,7 @@ class Counts:
     images: int
     references: int
     predictions: int
+    even: bool = False
 
 
 class Scenes:
@@ -44,8 +45,12 @@ class Scenes:
         # Most images hold a few objects, some hold dozens: a gamma-distributed rate.
         rate: Array = self.rng.gamma(1.2, size=counts.images) + 0.05
         self.references = self.rng.multinomial(counts.references, rate / rate.sum())
-        rate = self.references + 2.0
-        self.predictions = self.rng.multinomial(counts.predictions, rate / rate.sum())
+        if counts.even:
+            edges = np.linspace(0, counts.predictions, counts.images + 1).astype(np.int64)
+            self.predictions = np.diff(edges)
+        else:
+            rate = self.references + 2.0
+            self.predictions = self.rng.multinomial(counts.predictions, rate / rate.sum())
         self.sizes = SIZES[self.rng.integers(0, len(SIZES), counts.images)]
 
     def __iter__(self) -> Iterator[tuple[list[Record], list[Record]]]:
@@ -176,12 +181,17 @@ def main() -> None:
     parser.add_argument("--images", type=whole, default=200)
     parser.add_argument("--references", type=whole, default=1450)
     parser.add_argument("--predictions", type=whole, default=6000)
+    parser.add_argument(
+        "--even",
+        action="store_true",
+        help="as many predictions in every image, as detectors give that keep a fixed number",
+    )
     parser.add_argument("--seed", type=whole, default=0)
     parser.add_argument("--out", type=Path, required=True, help="folder; made where it is missing")
     given = parser.parse_args()
     if given.images < 1:
         parser.error("--images 0: must be at least 1")
-    counts = Counts(given.images, given.references, given.predictions)
+    counts = Counts(given.images, given.references, given.predictions, given.even)
     try:
         write(counts, given.seed, given.out)
     except LossexportError as error:

@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lossexport.exporter import export
+    from lossexport.exporter.attach import attach
     from lossexport.parity.verify import verify
-    from lossexport.scoring import score
+    from lossexport.scoring import compare, score
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "export", "score", "verify"]
+__all__ = ["__version__", "attach", "compare", "export", "score", "verify"]
 
 _LAZY = {
+    "attach": "lossexport.exporter.attach",
+    "compare": "lossexport.scoring",
     "export": "lossexport.exporter",
     "verify": "lossexport.parity",
     "score": "lossexport.scoring",

@@ -99,8 +99,9 @@ def _engines(backend: Availability, module: str) -> Check:
 
 
 def _native(backend: Availability) -> Check:
-    status: Status = "ok" if backend.runs else "missing"
-    return Check("native kernels", status, backend.version, backend.reason, backend.fix)
+    if backend.runs:
+        return Check("native kernels", "ok", backend.version, ", ".join(backend.providers))
+    return Check("native kernels", "missing", None, backend.reason, backend.fix)
 
 
 def _driver(cuda: Driver) -> Check:

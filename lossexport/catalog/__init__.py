@@ -3,14 +3,23 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from lossexport.catalog import boxes, distances, losses, ranking, suppression
+from lossexport.catalog import (
+    boxes,
+    distances,
+    localization,
+    losses,
+    matching,
+    ranking,
+    suppression,
+)
 from lossexport.catalog.spec import Op
 from lossexport.errors import LossexportError
 
 CATALOG: Mapping[str, Op] = MappingProxyType(
     {
         op.name: op
-        for op in (*boxes.OPS, *distances.OPS, *losses.OPS, *ranking.OPS, *suppression.OPS)
+        for module in (boxes, matching, localization, distances, losses, ranking, suppression)
+        for op in module.OPS
     }
 )
 

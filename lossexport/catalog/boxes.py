@@ -35,17 +35,17 @@ _DIOU = Reference(
     "Zheng et al., Distance-IoU Loss, AAAI 2020, eq. 7 (DIoU), eq. 8-11 (CIoU)",
     "https://arxiv.org/abs/1911.08287",
 )
-_REFERENCES = {"iou": (_UNITBOX,), "giou": (_GIOU,), "diou": (_DIOU,), "ciou": (_DIOU,)}
+REFERENCES = {"iou": (_UNITBOX,), "giou": (_GIOU,), "diou": (_DIOU,), "ciou": (_DIOU,)}
 
 # u = 2^-24 is the rounding error of one float32 operation. Inputs are exact, so a side has a
 # relative error of u, an area 3u, the intersection 3u; the union is at least half the sum of the
 # areas, so 12u; their quotient 16u. That is IoU, at every scale: 16 ULP at most.
-_IOU_ULP = 16
-_WHY_ULP = (
+IOU_ULP = 16
+WHY_ULP = (
     "inputs are exact: sides err by 1u, areas and the intersection by 3u, the union (at least half "
     "the sum of the areas) by 12u, so IoU by 16u = 16 ULP (u = 2^-24)"
 )
-_ABS = {
+ABSOLUTE = {
     "iou": (1e-6, "16u of a ratio of at most 1"),
     "giou": (4e-6, "IoU 16u; enclosing sides 6u, area 13u, (C - U)/C 40u of at most 1"),
     "diou": (3e-6, "IoU 16u; centre distance and diagonal 6u of the enclosing side each, 28u"),
@@ -57,7 +57,8 @@ _GRADIENT_WHY = (
 )
 
 
-def _eps(kind: str) -> Attribute:
+def eps(kind: str) -> Attribute:
+    """The attribute `eps` of a "score" or a "loss"."""
     return Attribute("eps", 1e-7, _EPS_DOC[kind], minimum=0.0, maximum=1.0)
 
 
@@ -89,15 +90,15 @@ def iou_gradient_scale(output: str, inputs: Arrays, attributes: Mapping[str, Any
 
 def _boxes(kind: str) -> list[Op]:
     title = _TITLE[kind]
-    absolute, why = _ABS[kind]
-    tolerance = Tolerance(_IOU_ULP, absolute, f"{_WHY_ULP}; absolute: {why}")
+    absolute, why = ABSOLUTE[kind]
+    tolerance = Tolerance(IOU_ULP, absolute, f"{WHY_ULP}; absolute: {why}")
     pred = Tensor("pred", ("N", 4), BOX_DOMAIN)
     score: dict[str, Any] = {
         "formula": _FORMULA[kind],
-        "attributes": (_eps("score"),),
+        "attributes": (eps("score"),),
         "tolerance": tolerance,
         "samplers": samples.box_pairs(),
-        "references": _REFERENCES[kind],
+        "references": REFERENCES[kind],
         "kind": "metric",
     }
     aligned = Op(
@@ -122,13 +123,13 @@ def _boxes(kind: str) -> list[Op]:
         formula=rf"L = 1 - \mathrm{{{title}}}",
         inputs=(pred, Tensor("target", ("N", 4), BOX_DOMAIN)),
         outputs=(Tensor("loss", ("N",), _LOSS_RANGE[kind]),),
-        attributes=(_eps("loss"), REDUCTION),
+        attributes=(eps("loss"), REDUCTION),
         tolerance=tolerance,
         gradient=("pred",),
         gradient_tolerance=Tolerance(16, 1e-5, _GRADIENT_WHY),
         scale=iou_gradient_scale,
         samplers=samples.box_pairs(),
-        references=_REFERENCES[kind],
+        references=REFERENCES[kind],
         kind="loss",
         notes=("alpha is a constant of the gradient",) if kind == "ciou" else (),
     )

@@ -8,6 +8,7 @@ import click
 from lossexport.catalog import CATALOG
 from lossexport.catalog.spec import Op, Tensor
 from lossexport.cli._terminal import show
+from lossexport.runtime.native import kernels
 
 
 def _signature(tensors: tuple[Tensor, ...]) -> str:
@@ -17,7 +18,11 @@ def _signature(tensors: tuple[Tensor, ...]) -> str:
 def _backends(op: Op) -> dict[str, str]:
     """What each backend can do with the op."""
     graphs = "value, gradient" if op.gradient else "value"
-    return {"ort": graphs, "rtx": graphs, "tensorrt": graphs}
+    found = {"ort": graphs, "rtx": graphs, "tensorrt": graphs}
+    if op.name in kernels():
+        gradient = f"{op.name}.grad" in kernels()
+        found = {"native": "value, gradient" if gradient else "value"} | found
+    return found
 
 
 def describe(op: Op) -> dict[str, Any]:

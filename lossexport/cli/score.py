@@ -85,5 +85,11 @@ def _show(summary: dict[str, Any]) -> None:
     counts = summary["counts"]
     show("Counts", ("what", "number"), [(k, str(v)) for k, v in counts.items()], right=1)
     show_quality(summary)
+    predicted = summary["quality"]
+    if predicted["count"]:
+        values = [
+            str(value) if isinstance(value, int) else number(value) for value in predicted.values()
+        ]
+        show("Quality that the detector predicts", list(predicted), [values], right=len(values))
     names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100")
     show("COCO protocol", names, [[number(summary[name]) for name in names]], right=len(names))

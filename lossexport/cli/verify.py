@@ -10,11 +10,19 @@ from lossexport.cli._terminal import progress, show
 
 @click.command("verify")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option(
+    "--backend", "backends", multiple=True, metavar="NAME",
+    help="native, ort, rtx or tensorrt; several with commas or repeated.  [default: all]",
+)  # fmt: skip
 @click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON.")
 @click.option("--html", "html_file", metavar="FILE", help="Write the report as one HTML page.")
 @click.option("--replay", metavar="CASE", help="Run one case only, as the report names it.")
 def command(
-    paths: tuple[str, ...], json_file: str | None, html_file: str | None, replay: str | None
+    paths: tuple[str, ...],
+    backends: tuple[str, ...],
+    json_file: str | None,
+    html_file: str | None,
+    replay: str | None,
 ) -> None:
     """Compare artifacts with float64 PyTorch on every backend of this machine.
 
@@ -25,8 +33,9 @@ def command(
     from lossexport.parity import verify
     from lossexport.parity.report import COLUMNS, NUMBERS, html_page, json_text, rows, verdict
 
+    chosen = [name for text in backends for name in text.split(",")] or None
     with progress() as step:
-        report = verify(paths, replay=replay, progress=step)
+        report = verify(paths, backends=chosen, replay=replay, progress=step)
     show("Parity with eager PyTorch in float64", COLUMNS, rows(report), right=NUMBERS)
     click.echo(verdict(report))
     if json_file:

@@ -15,11 +15,11 @@ import onnx_ir as ir
 from lossexport import __version__
 from lossexport.catalog import find
 from lossexport.catalog.spec import Dim, Op, Precision, Tensor
+from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError
 from lossexport.exporter import detector
 from lossexport.exporter.expression import Compiler
 from lossexport.exporter.onnx_file import DOMAIN, onnx_bytes
-from lossexport.exporter.variant import Range, Variant
 from lossexport.exporter.wiring import Size, Term, Wiring, WiringError
 from lossexport.files import write_bytes
 from lossexport.parity.quick import check

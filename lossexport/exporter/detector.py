@@ -53,13 +53,25 @@ def load(path: Path) -> tuple[bytes, ir.Model]:
 
 
 def _check_batch(path: Path, model: ir.Model) -> None:
-    for value in model.graph.inputs:
-        shape = value.shape
-        if shape is not None and shape.rank() == _IMAGE_RANK and shape[0] != 1:
+    """Refuse images of a batch that is not 1, and other inputs [B,...] beside them of another."""
+    ranked = [(value, value.shape) for value in model.graph.inputs if value.shape is not None]
+    images = [pair for pair in ranked if pair[1].rank() == _IMAGE_RANK]
+    for value, shape in images:
+        if shape[0] != 1:
             raise LossexportError(
-                f"{path}: input {value.name}[{','.join(map(str, shape))}]: batch {shape[0]}; "
+                f"{path}: input {_shown(value)}: batch {shape[0]}; "
                 "attach needs a detector of batch 1: export it again with that size fixed"
             )
+    for value, shape in ranked:
+        if images and shape.rank() > 1 and shape[0] != 1:
+            raise LossexportError(
+                f"{path}: input {_shown(value)}: batch {shape[0]}, where {_shown(images[0][0])} "
+                "has 1: all inputs of a detector need the same batch"
+            )
+
+
+def _shown(value: ir.Value) -> str:
+    return f"{value.name}[{','.join(map(str, value.shape or ()))}]"
 
 
 def _at_least(path: Path, model: ir.Model, opset: int) -> ir.Model:

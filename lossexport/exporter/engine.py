@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Literal
 
+from lossexport.catalog.variant import Range
 from lossexport.errors import LossexportError
-from lossexport.exporter.variant import Range
 from lossexport.kernels import plugins
 
 Builder = Literal["rtx", "tensorrt"]

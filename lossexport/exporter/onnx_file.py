@@ -14,8 +14,8 @@ import torch
 
 from lossexport import __version__
 from lossexport.catalog.spec import Tensor
+from lossexport.catalog.variant import Variant
 from lossexport.exporter.trace import OPSET, body
-from lossexport.exporter.variant import Variant
 from lossexport.kernels import plugins
 
 DOMAIN = "lossexport"

@@ -12,10 +12,10 @@ import msgspec
 from lossexport import __version__, artifact
 from lossexport.catalog import CATALOG, find
 from lossexport.catalog.spec import PRECISIONS, Precision, Tensor
+from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError
 from lossexport.exporter import engine, recipe
 from lossexport.exporter.recipe import Format, Settings
-from lossexport.exporter.variant import Range, Variant
 from lossexport.files import make_folder, reason, sha256, write_bytes
 
 FORMATS: tuple[Format, ...] = ("onnx", "engine")

@@ -12,9 +12,9 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import lossexport.ops
+from lossexport.catalog.variant import Variant
 from lossexport.exporter import decompositions
 from lossexport.exporter.simplify import simplify
-from lossexport.exporter.variant import Variant
 from lossexport.ops._common import NARROW
 
 OPSET = 20

@@ -19,6 +19,8 @@ from lossexport.ops.iou import (
     pairwise_giou,
     pairwise_iou,
 )
+from lossexport.ops.localization import localization_confidence
+from lossexport.ops.matching import best_match
 from lossexport.ops.ranking import ap_loss, dr_loss
 from lossexport.ops.regression import kl_loss, smooth_l1_loss
 from lossexport.ops.suppression import cluster_nms, diou_nms, nms, soft_nms, variance_voting
@@ -26,6 +28,7 @@ from lossexport.ops.suppression import cluster_nms, diou_nms, nms, soft_nms, var
 __all__ = [
     "anchor_loss",
     "ap_loss",
+    "best_match",
     "box_ciou",
     "box_diou",
     "box_giou",
@@ -43,6 +46,7 @@ __all__ = [
     "giou_loss",
     "iou_loss",
     "kl_loss",
+    "localization_confidence",
     "nms",
     "pairwise_ciou",
     "pairwise_diou",

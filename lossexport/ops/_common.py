@@ -11,6 +11,7 @@ from lossexport.catalog import CATALOG
 from lossexport.catalog.spec import Op
 from lossexport.catalog.spec import Tensor as Declared
 from lossexport.errors import LossexportError
+from lossexport.ops import _native
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,8 +25,20 @@ def op(function: Callable[P, R]) -> Callable[P, R]:
     Arguments are checked against the entry (LossexportError, a ValueError for torch users, names
     argument and value); float16 and bfloat16 inputs are computed in float32, since a box of 256 x
     256 px already has an area that float16 cannot hold, and floating outputs return in that type
-    where the entry does not say float32.
+    where the entry does not say float32. Where the op has a CPU kernel that may take the tensors,
+    it runs in place of the function.
     """
+    return checked_op(None)(function)
+
+
+def checked_op(
+    check: Callable[..., object] | None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """`op` for a function that raises, by `check`, on more than its entry states: so must both."""
+    return lambda function: _bind(function, check)
+
+
+def _bind(function: Callable[P, R], check: Callable[..., object] | None) -> Callable[P, R]:
     spec = CATALOG[function.__name__]
     names = [tensor.name for tensor in spec.inputs] + [item.name for item in spec.attributes]
 
@@ -34,6 +47,11 @@ def op(function: Callable[P, R]) -> Callable[P, R]:
         arguments: dict[str, Any] = dict(zip(names, args, strict=False)) | kwargs
         if not torch.compiler.is_compiling():
             _check(spec, arguments)
+            if _native.runs(spec, arguments):
+                complete = {item.name: item.default for item in spec.attributes} | arguments
+                if check is not None:
+                    check(**complete)
+                return cast(R, _native.call(spec, complete))
         narrow = None
         for tensor in spec.inputs:
             value = arguments.get(tensor.name)

@@ -112,7 +112,8 @@ def _angle(box: _Planes) -> Tensor:
     return _AspectAngle.apply(box.w, box.h) * (2 / math.pi)  # type: ignore[no-untyped-call,no-any-return]
 
 
-def _pairwise(kind: Kind, pred: Tensor, target: Tensor, eps: float) -> Tensor:
+def score_matrix(kind: Kind, pred: Tensor, target: Tensor, eps: float) -> Tensor:
+    """The score of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M]."""
     return _metric(kind, pred.unsqueeze(1), target, eps, training=False)
 
 
@@ -129,7 +130,7 @@ def box_iou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
 @op
 def pairwise_iou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
     """IoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M]."""
-    return _pairwise("iou", pred, target, eps)
+    return score_matrix("iou", pred, target, eps)
 
 
 @op
@@ -147,7 +148,7 @@ def box_giou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
 @op
 def pairwise_giou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
     """GIoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M]."""
-    return _pairwise("giou", pred, target, eps)
+    return score_matrix("giou", pred, target, eps)
 
 
 @op
@@ -165,7 +166,7 @@ def box_diou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
 @op
 def pairwise_diou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
     """DIoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M]."""
-    return _pairwise("diou", pred, target, eps)
+    return score_matrix("diou", pred, target, eps)
 
 
 @op
@@ -183,7 +184,7 @@ def box_ciou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
 @op
 def pairwise_ciou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
     """CIoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M]."""
-    return _pairwise("ciou", pred, target, eps)
+    return score_matrix("ciou", pred, target, eps)
 
 
 @op

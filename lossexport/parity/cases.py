@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from lossexport.catalog.spec import Arrays
+from lossexport.catalog.variant import Variant
 from lossexport.errors import LossexportError
 from lossexport.exporter.trace import function
-from lossexport.exporter.variant import Variant
 from lossexport.parity.compare import round_to
 
 # Elements of the largest tensor of a case: large enough to leave every vector loop and thread

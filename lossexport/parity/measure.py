@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from lossexport.catalog.spec import Arrays
+from lossexport.catalog.variant import Variant
 from lossexport.errors import CheckFailedError
-from lossexport.exporter.variant import Variant
 from lossexport.parity.cases import Case, oracle
 from lossexport.parity.compare import Errors
 from lossexport.runtime import Session

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from lossexport.catalog.variant import Variant
 from lossexport.errors import CheckFailedError
-from lossexport.exporter.variant import Variant
 from lossexport.files import write_bytes
 from lossexport.parity.cases import cases
 from lossexport.parity.measure import check_interface, measure

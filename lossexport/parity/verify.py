@@ -1,27 +1,26 @@
 """`verify`: every artifact against eager PyTorch in float64, on every backend of this machine."""
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from lossexport import artifact
 from lossexport.artifact import BackendParity
 from lossexport.catalog import find
-from lossexport.catalog.spec import PRECISIONS
+from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import CheckFailedError, LossexportError
 from lossexport.exporter.run import Progress
-from lossexport.exporter.variant import Range, Variant
 from lossexport.files import read_bytes
 from lossexport.parity.cases import Case, cases
 from lossexport.parity.compare import Errors
 from lossexport.parity.measure import check_interface, measure
-from lossexport.runtime import available, load
+from lossexport.runtime import NAMES, available, load
 from lossexport.runtime.backends import MAX_BYTES, listed
+from lossexport.runtime.identity import identify as from_metadata
+from lossexport.runtime.native import kernel, kernels
 from lossexport.runtime.onnx_guard import check_model
 
 
@@ -49,26 +48,36 @@ class Report:
 def verify(
     paths: str | Path | Sequence[str | Path],
     *,
+    backends: Sequence[str] | None = None,
     replay: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Verify `.onnx` and `.engine` files, or all files that the manifest of a folder lists.
 
-    Each runs on every backend that this machine has; the others are reported "not run here". With
-    `replay` only that case ("FAMILY:N=SIZE:SEED") runs. Otherwise the results are stored in the
-    manifest beside the file. Raises LossexportError on a file that cannot be used.
+    Each runs on every backend that this machine has, or on those of `backends` alone; what cannot
+    run is reported "not run here". With `replay` only that case ("FAMILY:N=SIZE:SEED") runs.
+    Otherwise the results are stored in the manifest beside the file. Raises LossexportError on a
+    file that cannot be used, and where none is for `backends`.
     """
+    for name in backends or ():
+        if name not in NAMES:
+            raise LossexportError(f"backend {name!r}: not one of {', '.join(NAMES)}")
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     files = [file for path in given for file in _files(Path(path))]
     reports = []
     for index, path in enumerate(files):
         if progress:
             progress(index, len(files), path.name)
-        reports.append(_verify_file(path, replay))
+        report = _verify_file(path, backends, replay)
+        if report.results:
+            reports.append(report)
     if progress:
         progress(len(files), len(files), "done")
+    if not reports:
+        names = ", ".join(backends or ())
+        raise LossexportError(f"{', '.join(map(str, given))}: no file that is for {names}")
     if replay is None:
-        _store(reports)
+        _store(reports, keep=backends is not None)
     return Report(tuple(reports))
 
 
@@ -85,17 +94,24 @@ def _files(path: Path) -> Iterator[Path]:
         yield path / entry.file
 
 
-def _verify_file(path: Path, replay: str | None) -> FileReport:
+def _verify_file(path: Path, backends: Sequence[str] | None, replay: str | None) -> FileReport:
     variant, entry = identify(path)
     wanted = [Case.parse(replay, variant)] if replay else None
-    if path.suffix == ".engine":
-        assert entry is not None  # identify refuses an engine that no manifest lists
-        return FileReport(path, variant, (_run(path, variant, entry.builder or "", "cpu", wanted),))
-    results = (
-        _run(path, variant, "ort", "cpu", wanted),
-        _run(path, variant, "ort", "cuda", wanted),
+    if entry is not None and path.suffix == ".engine":
+        runs = [(entry.builder or "", "cpu")]
+    else:
+        runs = [("ort", "cpu"), ("ort", "cuda")]
+        if backends or kernel(variant) in kernels():
+            runs.append(("native", "cpu"))
+    return FileReport(
+        path,
+        variant,
+        tuple(
+            _run(path, variant, backend, provider, wanted)
+            for backend, provider in runs
+            if backends is None or backend in backends
+        ),
     )
-    return FileReport(path, variant, results)
 
 
 def _run(
@@ -107,6 +123,8 @@ def _run(
     reason = here.reason
     if here.runs and provider == "cuda" and "CUDAExecutionProvider" not in here.providers:
         reason = "this onnxruntime has no CUDA provider"
+    if here.runs and backend == "native" and kernel(variant) not in kernels():
+        reason = f"no native kernel of {kernel(variant)}"
     if reason is not None or not here.runs:
         return BackendParity(label, version, "not run here", reason)
     chosen = list(cases(variant)) if wanted is None else wanted
@@ -184,32 +202,12 @@ def identify(path: Path) -> tuple[Variant, artifact.Artifact | None]:
         raise LossexportError(f"{path}: no manifest.json beside it lists it, so it is not trusted")
     if path.suffix != ".onnx":
         raise LossexportError(f"{path}: suffix {path.suffix!r}, expected .onnx or .engine")
-    return _from_metadata(path), None
+    model = check_model(read_bytes(path, MAX_BYTES), str(path))
+    return from_metadata(model, str(path)), None
 
 
-def _from_metadata(path: Path) -> Variant:
-    metadata = check_model(read_bytes(path, MAX_BYTES), str(path)).metadata
-    try:
-        name, kind = metadata["lossexport.op"], metadata["lossexport.kind"]
-        precision = metadata["lossexport.precision"]
-        attributes: Any = json.loads(metadata["lossexport.attributes"])
-    except KeyError as error:
-        raise LossexportError(f"{path}: metadata has no {error}: not written by us") from error
-    except ValueError as error:
-        raise LossexportError(f"{path}: metadata lossexport.attributes: {error}") from error
-    if precision not in PRECISIONS or not isinstance(attributes, dict):
-        raise LossexportError(f"{path}: metadata lossexport.precision={precision!r} is unknown")
-    op = find(name)
-    ranges = {}
-    for tensor, info in zip(op.inputs, load(path, "ort").inputs, strict=False):
-        for dim, size in zip(tensor.shape, info.shape, strict=False):
-            if isinstance(dim, str) and isinstance(size, int) and dim in op.dims:
-                ranges[dim] = Range(size, size, size)
-    return Variant.make(op, attributes, precision, kind == "gradient", ranges)
-
-
-def _store(reports: Iterable[FileReport]) -> None:
-    """Put the results into the manifests that list the files."""
+def _store(reports: Iterable[FileReport], keep: bool) -> None:
+    """Put the results into the manifests that list the files, to `keep` those of others there."""
     by_folder: dict[Path, dict[str, FileReport]] = {}
     for report in reports:
         by_folder.setdefault(report.path.parent, {})[report.path.name] = report
@@ -218,10 +216,16 @@ def _store(reports: Iterable[FileReport]) -> None:
         if manifest is None:
             continue
         entries = [
-            msgspec.structs.replace(entry, parity=list(files[entry.file].results))
+            msgspec.structs.replace(entry, parity=_parity(entry, files[entry.file], keep))
             if entry.file in files
             else entry
             for entry in manifest.artifacts
         ]
         if entries != manifest.artifacts:
             artifact.save_manifest(folder, msgspec.structs.replace(manifest, artifacts=entries))
+
+
+def _parity(entry: artifact.Artifact, report: FileReport, keep: bool) -> list[BackendParity]:
+    new = {result.backend for result in report.results}
+    old = [result for result in entry.parity or () if keep and result.backend not in new]
+    return [*old, *report.results]

@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from lossexport.artifact import Artifact
 
 BACKENDS = {
+    "native": "lossexport.runtime.native",
     "ort": "lossexport.runtime.ort",
     "tensorrt": "lossexport.runtime.trt",
     "rtx": "lossexport.runtime.trt",
 }
 """Backend name -> module, the preferred one first among those that run the same files."""
 
-NAMES = ("native", "ort", "tensorrt", "rtx")
-"""Every name that `load` knows, whether this release has the backend or not."""
+NAMES = tuple(BACKENDS)
+"""Every name that `load` knows."""
 
 MAX_BYTES = 64 * 2**20
 
@@ -64,16 +65,15 @@ def load(
 ) -> Session:
     """Load an `.onnx` or `.engine` file of at most `max_bytes`.
 
-    `backend` is one of NAMES; None picks the best that can run the file. `provider` is `cpu` or
-    `cuda`, for onnxruntime; engines run on the GPU. Where a `manifest.json` beside the file lists
-    it, its hash must be right; an engine, which is native code, must be listed.
+    `backend` is one of NAMES; None picks the best that can run the file, `native` only where a
+    manifest lists it, for that runs the op which a file names and not its graph. `provider` is
+    `cpu` or `cuda`, for onnxruntime; engines run on the GPU. Where a `manifest.json` beside the
+    file lists it, its hash must be right; an engine, which is native code, must be listed.
     Raises LossexportError on a file or backend that cannot be used, saying why.
     """
     path = Path(path)
     if backend is not None and backend not in NAMES:
         raise LossexportError(f"backend {backend!r}: not one of {', '.join(NAMES)}")
-    if backend is not None and backend not in BACKENDS:
-        raise LossexportError(f"backend {backend!r} is not installed")
     usable = [name for name in BACKENDS if path.suffix == _module(name).SUFFIX]
     if not usable:
         raise LossexportError(f"{path}: suffix {path.suffix!r}, expected .onnx or .engine")
@@ -88,18 +88,13 @@ def load(
             f"{path}: refused, no manifest.json beside it lists this engine: an engine is native "
             "code, and runs only where its hash is known"
         )
-    name = backend or _best(source, usable)
+    name = backend or _best(source, usable, provider)
     return _module(name).open_session(source, name, provider)
 
 
 def available() -> dict[str, Availability]:
     """For every backend of NAMES whether it can run here."""
-    return {
-        name: _module(name).availability(name)
-        if name in BACKENDS
-        else Availability(name, runs=False, reason="not installed")
-        for name in NAMES
-    }
+    return {name: _module(name).availability(name) for name in NAMES}
 
 
 def installed_version(*distributions: str) -> str | None:
@@ -145,10 +140,16 @@ def listed(path: Path, data: bytes) -> "Artifact | None":
     return artifact
 
 
-def _best(source: Source, usable: list[str]) -> str:
+def _best(source: Source, usable: list[str], provider: str) -> str:
     """The backend that built the file, or else the first of `usable` that can run."""
     if source.artifact is not None and source.artifact.builder in usable:
         return source.artifact.builder
+    if "native" in usable:
+        from lossexport.runtime import native
+
+        if provider == "cpu" and native.runs(source):
+            return "native"
+        usable = [name for name in usable if name != "native"]
     found = [_module(name).availability(name) for name in usable]
     for one in found:
         if one.runs:

@@ -30,7 +30,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """What a file that was let through states. `nodes` has every function call inlined."""
+    """What a file that was let through states. `nodes` has every function call inlined.
+
+    `sizes` are the dimensions of the inputs, None for symbolic ones.
+    """
 
     ir_version: int
     opsets: dict[str, int]
@@ -38,6 +41,7 @@ class ModelSummary:
     functions: int
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    sizes: dict[str, tuple[int | None, ...]]
     metadata: dict[str, str]
 
 
@@ -201,6 +205,7 @@ class _Guard:
             functions=len(functions),
             inputs=tuple(name for name in _names(graph, "input") if name not in constants),
             outputs=tuple(_names(graph, "output")),
+            sizes={value.get("name", ""): _sizes(value) for value in graph.many("input")},
             metadata={p.get("key", ""): p.get("value", "") for p in model.many("metadata_props")},
         )
 
@@ -337,3 +342,13 @@ def _identity(message: Message, name: str) -> _Call:
         message.get(name, ""),
         message.get("overload", ""),
     )
+
+
+def _sizes(value: Message) -> tuple[int | None, ...]:
+    """The dimensions of a declared tensor, () where none are declared."""
+    for name in ("type", "tensor_type", "shape"):
+        inner: Message | None = value.get(name)
+        if inner is None:
+            return ()
+        value = inner
+    return tuple(dim.get("dim_value") for dim in value.many("dim"))

@@ -25,6 +25,8 @@ MAX_IMAGES = 5_000_000
 MAX_CATEGORIES = 100_000
 MAX_COORDINATE = 1e9
 """Largest size of a coordinate: its square still fits the float32 of the exported metrics."""
+MAX_LOG_VARIANCE = 200.0
+"""Largest size of a log variance: the domain of the exported `localization_confidence`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,9 @@ class Predictions:
     """[N,4] x, y, width, height; an inverted box has a negative side and matches nothing."""
     score: Float64
     """[N]"""
+    log_variance: Float32 | None = None
+    """[N,4] log sigma^2 of x1, y1, x2, y2 in the unit of the box; NaN in rows without, None where
+    no row has any."""
 
     def __len__(self) -> int:
         """Count of the boxes."""
@@ -140,6 +145,20 @@ def check_scores(path: Path, score: Float64, where: Callable[[int], str]) -> Non
         return
     row = int(np.argmin(np.isfinite(score)))
     fail(path, where(row), float(score[row]), "must be a finite number")
+
+
+def check_log_variance(path: Path, rows: Float64, where: Callable[[int, int], str]) -> None:
+    """Refuse log variances [n,4] that are not finite or too large in size."""
+    bad = ~(np.abs(rows) <= MAX_LOG_VARIANCE)
+    if bad.any():
+        row, column = (int(i) for i in np.argwhere(bad)[0])
+        value = float(rows[row, column])
+        fail(
+            path,
+            where(row, column),
+            value,
+            f"must be from -{MAX_LOG_VARIANCE:g} to {MAX_LOG_VARIANCE:g}",
+        )
 
 
 def sort_ids(ids: Sequence[Id]) -> tuple[list[Id], Int32]:

@@ -116,6 +116,15 @@ def marker(axes: Axes, x: float, y: float, label: str) -> str:
     )
 
 
+def dots(axes: Axes, x: Float64, y: Float64) -> list[str]:
+    """Draw a dot at every point, its numbers on hover."""
+    return [
+        f'<circle class="dot" cx="{float(px):.1f}" cy="{float(py):.1f}" r="4">'
+        f"<title>{a:.3f}: {b:.3f}</title></circle>"
+        for a, b, px, py in zip(x, y, *axes.at(x, y), strict=True)
+    ]
+
+
 def histogram(
     title: str,
     values: Float64,

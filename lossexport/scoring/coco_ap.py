@@ -52,31 +52,26 @@ def evaluate(data: Dataset, order: Order, pairs: Pairs) -> CocoResult:
     category = data.predictions.category[order.pred]
     recall = _recall(outcome == _TRUE, order.rank[place], category[place], positives)
 
-    # From here on predictions go by category and falling score; equal scores keep the order of
-    # images.
-    ranked = np.flatnonzero(counted)
     score = data.predictions.score[order.pred]
-    ranked = ranked[np.lexsort((-score[ranked], category[ranked]))]
-    position = np.full(len(category), -1)
-    position[ranked] = np.arange(len(ranked))
-    box = data.predictions.box[order.pred[ranked]]
-    size = box[:, 2] * box[:, 3]
-    inside = (size[:, None] >= AREAS[:, 0]) & (size[:, None] <= AREAS[:, 1])
-    by_position = np.argsort(position[place])
-    place, outcome = position[place[by_position]], outcome[by_position]
-
+    size = (data.predictions.box[:, 2] * data.predictions.box[:, 3])[order.pred]
     precision = np.full((categories, len(AREAS), len(THRESHOLDS)), -1.0)
     curve = np.zeros((len(THRESHOLDS), len(RECALLS)))
-    bounds = np.searchsorted(category[ranked], np.arange(categories + 1))
+    bounds = np.searchsorted(category, np.arange(categories + 1))
     cuts = np.searchsorted(place, bounds)
-    for k in range(categories):
-        rows, found = slice(bounds[k], bounds[k + 1]), slice(cuts[k], cuts[k + 1])
-        for a in range(len(AREAS)):
-            if not positives[a, k]:
-                continue
-            curves = _precision(
-                outcome[found, a], place[found] - bounds[k], inside[rows, a], int(positives[a, k])
-            )
+    for k in np.flatnonzero(positives.any(axis=0)):
+        # By falling score; equal scores keep the order of images.
+        first, last = bounds[k], bounds[k + 1]
+        ranked = first + np.flatnonzero(counted[first:last])
+        ranked = ranked[np.argsort(-score[ranked], kind="stable")]
+        position = np.empty(last - first, np.int64)
+        position[ranked - first] = np.arange(len(ranked))
+        found = slice(cuts[k], cuts[k + 1])
+        at = position[place[found] - first]
+        by_position = np.argsort(at)
+        at, results = at[by_position], outcome[found][by_position]
+        inside = (size[ranked, None] >= AREAS[:, 0]) & (size[ranked, None] <= AREAS[:, 1])
+        for a in np.flatnonzero(positives[:, k]):
+            curves = _precision(results[:, a], at, inside[:, a], int(positives[a, k]))
             precision[k, a] = curves.mean(axis=1)
             if a == 0:
                 curve += curves
@@ -93,13 +88,12 @@ def _outcomes(
     shape = (0, len(AREAS), len(THRESHOLDS))
     outcomes = [np.empty(shape, np.int8)]
     thresholds = np.array([cap(t) for t in THRESHOLDS])
+    # pycocotools stores the matched annotation's id where 0 means "no match".
+    kind = np.where(ignored, _IGNORED, np.where(zero_id, 0, _TRUE)[:, None]).astype(np.int8)
+    area = np.arange(len(AREAS))[:, None]
     for place, winner in assign(pairs, order, crowd, ignored, thresholds):
-        ref = pairs.ref[winner]
-        is_ignored = ignored[ref, np.arange(len(AREAS))[:, None]]
-        # pycocotools stores the matched annotation's id where 0 means "no match".
-        outcome = np.where(is_ignored, _IGNORED, np.where(zero_id[ref], 0, _TRUE))
         places.append(place)
-        outcomes.append(np.where(winner >= 0, outcome, 0).astype(np.int8))
+        outcomes.append(np.where(winner >= 0, kind[pairs.ref[winner], area], np.int8(0)))
     return np.concatenate(places), np.concatenate(outcomes)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from lossexport.scoring.boxset import (
     Bool,
+    Float32,
     Float64,
     Id,
     Int32,
@@ -85,6 +86,7 @@ class BoxColumns:
         self._category: list[Int32] = []
         self._box: list[Float64] = []
         self._score: list[Float64] = []
+        self._log_variance: list[Float32] = []
         self._area: list[Float64] = []
         self._ignored: list[Bool] = []
         self.count = 0
@@ -96,10 +98,19 @@ class BoxColumns:
         box: Float64,
         *,
         score: Float64 | None = None,
+        log_variance: Float32 | None = None,
         area: Float64 | None = None,
         ignored: Bool | None = None,
     ) -> None:
-        """Append n rows; predictions have a `score`, references may have `area` and `ignored`."""
+        """Append n rows; predictions have a `score`, references may have `area` and `ignored`.
+
+        `log_variance` [n,4] is NaN in rows without; blocks before the first that has any take no
+        memory for it.
+        """
+        if log_variance is not None and not self._log_variance and self.count:
+            self._log_variance.append(_nothing(self.count))
+        if log_variance is not None or self._log_variance:
+            self._log_variance.append(_nothing(len(box)) if log_variance is None else log_variance)
         self._image.append(image)
         self._category.append(category)
         self._box.append(box)
@@ -121,7 +132,8 @@ class BoxColumns:
     def predictions(self, image: Int32, category: Int32) -> Predictions:
         """All rows as predictions, with the final image and category positions."""
         box = _join(self._box, np.float64).reshape(-1, 4)
-        return Predictions(image, category, box, _join(self._score, np.float64))
+        log_variance = _join(self._log_variance, np.float32) if self._log_variance else None
+        return Predictions(image, category, box, _join(self._score, np.float64), log_variance)
 
     def references(self, image: Int32, category: Int32, ids: Int64 | None = None) -> References:
         """All rows as references, with the final image and category positions."""
@@ -133,6 +145,10 @@ class BoxColumns:
             _join(self._ignored, np.bool_),
             np.zeros(self.count, np.bool_) if ids is None else ids == 0,
         )
+
+
+def _nothing(count: int) -> Float32:
+    return np.full((count, 4), np.nan, np.float32)
 
 
 def _join(blocks: list, kind: type) -> np.ndarray:  # type: ignore[type-arg]

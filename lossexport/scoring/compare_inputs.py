@@ -174,8 +174,18 @@ def run_detectors(
         parent,
         child,
         inputs,
-        [f"Images that were left out: {few(failures)}."] if failures else [],
+        _notes(detectors, failures),
     )
+
+
+def _notes(detectors: Sequence[Detector], failures: list[str]) -> list[str]:
+    free = dict.fromkeys(repr(d.input.name) for d in detectors if d.free_batch)
+    notes = (
+        [f"The batch of {' and '.join(free)} is free; it ran with a batch of 1."] if free else []
+    )
+    if failures:
+        notes.append(f"Images that were left out: {few(failures)}.")
+    return notes
 
 
 def _positions(ids: Sequence[Id], known: Sequence[Id]) -> Int32:

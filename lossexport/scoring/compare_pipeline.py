@@ -66,8 +66,10 @@ def compare(
         raise LossexportError(
             f"IoU threshold is {iou_threshold}: above 0 and at most 1 is expected"
         )
-    if not math.isfinite(score_threshold):
-        raise LossexportError(f"score threshold is {score_threshold}: a finite number is expected")
+    if not 0 <= score_threshold < math.inf:
+        raise LossexportError(
+            f"score threshold is {score_threshold}: a finite number from 0 up is expected"
+        )
     pair = Path(parent), Path(child)
     detectors = _descriptions(pair, images, detector, child_detector, names)
     if images and not detectors and not out:

@@ -138,7 +138,8 @@ def describe(path: Path) -> tuple[Description, Input]:
 class Detector:
     """A detector that is loaded and fits its description.
 
-    `kinds` are its categories by label; `input` and `description_input` name and hash the files.
+    `kinds` are its categories by label; `input` and `description_input` name and hash the files;
+    `free_batch` tells that the batch was open. It runs with a batch of 1 then.
     """
 
     def __init__(self, path: Path, description: Path) -> None:
@@ -149,6 +150,7 @@ class Detector:
         self.kinds = self.description.kinds()
         self.input = Input(path.name, sha256(read_bytes(path, MAX_MODEL_BYTES)))
         self._dtype = self._check_input()
+        self.free_batch = not isinstance(self._session.inputs[0].shape[0], int)
         outputs = [info.name for info in self._session.outputs]
         for name in self.description.output.names():
             if name not in outputs:

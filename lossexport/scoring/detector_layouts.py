@@ -278,6 +278,8 @@ def _around(outputs: Mapping[str, Array], name: str, cell: Float32, stride: int)
 
 def _found(box: Array, score: Array, label: Array | None, least: float, name: str) -> Found:
     """The boxes whose score is at least `least`: [N] of `label`, or [N,C] one for each category."""
+    if score.dtype.kind != "f":
+        raise ValueError(f"output {name!r} gives scores of {score.dtype}: floats are expected")
     if not np.isfinite(score).all():
         value = score[~np.isfinite(score)][0]
         raise ValueError(f"output {name!r} gives a score of {value}: must be a finite number")

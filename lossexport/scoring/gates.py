@@ -15,7 +15,14 @@ COUNTS = (
 )
 RATES = ("precision", "recall", "f1")
 STATISTICS = ("mean", "median", "p5", "p95")
-GATE_NAMES = (*NAMES, *(f"{m}_{s}" for m in METRICS for s in STATISTICS), *RATES, *COUNTS)
+PREDICTED = ("count", *STATISTICS, "pairs", "spearman")
+GATE_NAMES = (
+    *NAMES,
+    *(f"{metric}_{statistic}" for metric in METRICS for statistic in STATISTICS),
+    *(f"quality_{name}" for name in PREDICTED),
+    *RATES,
+    *COUNTS,
+)
 
 TOLERANCE = 1e-9
 """How far below its bound a number passes: the COCO arithmetic gives a perfect set 1 - 2e-16."""

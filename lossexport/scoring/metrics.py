@@ -1,17 +1,37 @@
 """Box quality of matched pairs, computed by the exported artifacts on the chosen backend."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from importlib.resources import as_file, files
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossexport.errors import LossexportError
 from lossexport.scoring.boxset import Float32
 
+if TYPE_CHECKING:
+    from lossexport.runtime import Session
+
 METRICS = ("iou", "giou", "diou", "ciou")
 ENGINE_BACKENDS = ("tensorrt", "rtx")
 ROWS_AT_ONCE = 65_536
+
+
+def open_artifact(name: str, backend: str | None) -> "Session":
+    """Load a graph that the package ships. Raises LossexportError where `backend` cannot run it."""
+    from lossexport.runtime import load
+
+    suffix = ".engine" if backend in ENGINE_BACKENDS else ".onnx"
+    file = files("lossexport") / "artifacts" / f"{name}{suffix}"
+    if not file.is_file():
+        raise LossexportError(f"{file}: is missing: {backend or 'score'} needs it")
+    with as_file(file) as path:
+        return load(path, backend)
+
+
+def rows_at_once(session: "Session") -> int:
+    """How many rows go into one call."""
+    return min([ROWS_AT_ONCE, *(most for _, most in session.profile.values())])
 
 
 class BoxQuality:
@@ -19,22 +39,10 @@ class BoxQuality:
 
     def __init__(self, backend: str | None = None) -> None:
         """Load the shipped artifacts. Raises LossexportError where `backend` cannot run here."""
-        from lossexport.runtime import load
-
-        folder = files("lossexport") / "artifacts"
-        self._sessions = {}
-        with ExitStack() as stack:
-            for metric in METRICS:
-                file = (
-                    folder / f"box_{metric}{'.engine' if backend in ENGINE_BACKENDS else '.onnx'}"
-                )
-                if not file.is_file():
-                    raise LossexportError(f"{file}: is missing: {backend or 'score'} needs it")
-                self._sessions[metric] = load(stack.enter_context(as_file(file)), backend)
+        self._sessions = {metric: open_artifact(f"box_{metric}", backend) for metric in METRICS}
         first = self._sessions[METRICS[0]]
         self.backend = first.backend
-        limits = [most for _, most in first.profile.values()]
-        self._rows = min([ROWS_AT_ONCE, *limits])
+        self._rows = rows_at_once(first)
 
     def __call__(
         self, pred: Float32, ref: Float32, advance: Callable[[float], None] | None = None

@@ -155,7 +155,8 @@ def _assign_block(
     iou, ref, pred = pairs.iou[by_turn], ref[by_turn], pred[by_turn]
     # Within a prediction the place in this order rises with overlap, then with the reference:
     # it serves as the key to maximise, with a bonus for references that are not ignored.
-    key = np.arange(count)[:, None] + count * ~ignored[pairs.ref[by_turn]]
+    # Twice MAX_PAIRS fits 32 bits.
+    key = np.arange(count, dtype=np.int32)[:, None] + np.int32(count) * ~ignored[pairs.ref[by_turn]]
     keys = np.where(iou[:, None, None] >= thresholds, key[:, :, None], -1).reshape(count, -1)
     reusable = crowd[refs]
     taken = np.zeros((len(refs), keys.shape[1]), np.bool_)

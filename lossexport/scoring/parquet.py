@@ -14,14 +14,19 @@ ROWS_AT_ONCE = 65_536
 
 
 def write_boxes(
-    path: Path, data: Dataset, matching: Matching, quality: Mapping[str, Float32]
+    path: Path,
+    data: Dataset,
+    matching: Matching,
+    quality: Mapping[str, Float32],
+    estimate: Float32,
 ) -> None:
     """Write the table in row groups.
 
     Columns: image_id and category_id (int64, or string where the ids are no numbers), pred_index
     and ref_index (int64, positions in the inputs), score (double), iou, giou, diou and ciou
-    (float), status ("matched", "unmatched" or "ignored"). What a row does not have is null: an
-    unmatched reference has no pred_index and no score, only matched rows have metrics.
+    (float), status ("matched", "unmatched" or "ignored"), quality (float, `estimate` [N]). What a
+    row does not have is null: an unmatched reference has no pred_index and no score, only matched
+    rows have metrics, only predictions with a log variance have a quality.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -37,10 +42,11 @@ def write_boxes(
             ("score", pa.float64()),
             *((metric, pa.float32()) for metric in METRICS),
             ("status", pa.string()),
+            ("quality", pa.float32()),
         ]
     )
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for image, category, columns in _blocks(data, matching, quality):
+        for image, category, columns in _blocks(data, matching, quality, estimate):
             values = [images.take(pa.array(image)), categories.take(pa.array(category))]
             for name, (column, mask) in columns.items():
                 values.append(pa.array(column, schema.field(name).type, mask=mask))
@@ -57,7 +63,7 @@ Columns = dict[str, tuple[Any, Any]]
 
 
 def _blocks(
-    data: Dataset, matching: Matching, quality: Mapping[str, Float32]
+    data: Dataset, matching: Matching, quality: Mapping[str, Float32], estimate: Float32
 ) -> Iterator[tuple[Any, Any, Columns]]:
     """Yield image and category positions, and of each other column the values and the nulls."""
     names = np.array(STATUS, object)
@@ -81,6 +87,7 @@ def _blocks(
             columns[metric] = (column, ~pair)
         done = stop
         columns["status"] = (names[status], None)
+        columns["quality"] = (estimate[rows], np.isnan(estimate[rows]))
         yield predictions.image[rows], predictions.category[rows], columns
     for start in range(0, len(matching.unmatched_refs), ROWS_AT_ONCE):
         refs: Int64 = matching.unmatched_refs[start : start + ROWS_AT_ONCE]
@@ -92,5 +99,6 @@ def _blocks(
             "score": (zeros, empty),
             **{metric: (zeros.astype(np.float32), empty) for metric in METRICS},
             "status": (np.full(len(refs), STATUS[UNMATCHED], object), None),
+            "quality": (zeros.astype(np.float32), empty),
         }
         yield references.image[refs], references.category[refs], columns

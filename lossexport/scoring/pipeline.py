@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from lossexport.errors import LossexportError
-from lossexport.scoring import coco_ap, formats, matching, pairs
+from lossexport.scoring import coco_ap, confidence, formats, matching, pairs
 from lossexport.scoring.boxset import Dataset, Float32
 from lossexport.scoring.gates import check_names
 from lossexport.scoring.metrics import BoxQuality
 from lossexport.scoring.outputs import appear_together, check_folder
 from lossexport.scoring.pictures import Crop, ImageFolder, crops
 from lossexport.scoring.progress import Progress, follow
-from lossexport.scoring.score_cases import worst_cases
 from lossexport.scoring.summary import summarize
 
 SUMMARY, BOXES, REPORT = "summary.json", "boxes.parquet", "report.html"
@@ -38,7 +37,8 @@ def score(
     `pred` and `ref` are files (`coco`, `mot`) or folders (`yolo`, `voc`). Boxes are matched at
     `iou_threshold`, in (0, 1]; AP and AR follow the COCO protocol whatever the threshold. IoU,
     GIoU, DIoU and CIoU of the matched pairs are computed by the exported artifacts on `backend`
-    (None: the best one here). With `out`, the folder gets `summary.json`, `boxes.parquet` and
+    (None: the best one here), and so is the quality that predicted log variances promise, for the
+    COCO results that have them. With `out`, the folder gets `summary.json`, `boxes.parquet` and
     `report.html`, all or none of them; the report draws the worst boxes on images of the folder
     `images`, found by file name.
 
@@ -80,16 +80,25 @@ def score(
             matching.corners(data.references.box[refs]),
             partial(tell, "box quality"),
         )
-        summary = summarize(data, result, quality, coco, settings, measure.backend, gates)
+        estimate = confidence.predicted_quality(
+            data.predictions, backend, partial(tell, "predicted quality")
+        )
+        predicted = confidence.block(estimate, result, quality["iou"])
+        summary = summarize(
+            data, result, quality, predicted, coco, settings, measure.backend, gates
+        )
         if folder is not None:
             drawn: list[Crop] = []
             if pictures is not None:
+                from lossexport.scoring.score_cases import worst_cases
+
                 tell("drawing", 0.0)
                 cases = worst_cases(data, result, quality["iou"], Path(ref), format)
                 drawn, notes = crops(pictures, cases)
                 summary["notes"] += notes
             tell("writing", 0.0)
-            _write(folder, summary, data, result, quality, coco, drawn, partial(tell, "writing"))
+            advance = partial(tell, "writing")
+            _write(folder, summary, data, result, quality, estimate, coco, drawn, advance)
     return summary
 
 
@@ -99,6 +108,7 @@ def _write(
     data: Dataset,
     result: matching.Matching,
     quality: Mapping[str, Float32],
+    estimate: Float32,
     coco: coco_ap.CocoResult,
     drawn: list[Crop],
     advance: Callable[[float], None],
@@ -111,8 +121,8 @@ def _write(
         text = json.dumps(summary, indent=2, allow_nan=False)
         (stage / SUMMARY).write_text(text + "\n", encoding="utf-8")
         advance(0.1)
-        write_boxes(stage / BOXES, data, result, quality)
+        write_boxes(stage / BOXES, data, result, quality, estimate)
         advance(0.8)
-        report = render(summary, data, result, quality, coco, drawn)
+        report = render(summary, data, result, quality, estimate, coco, drawn)
         (stage / REPORT).write_text(report, encoding="utf-8", errors="replace")
         advance(1.0)

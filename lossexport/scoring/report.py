@@ -8,6 +8,7 @@ import numpy as np
 from lossexport.scoring import charts
 from lossexport.scoring.boxset import Dataset, Float32, Float64
 from lossexport.scoring.coco_ap import NAMES, RECALLS, THRESHOLDS, CocoResult
+from lossexport.scoring.confidence import bins, matched_quality
 from lossexport.scoring.gates import STATISTICS, check_gates, value_of
 from lossexport.scoring.matching import IGNORED, MATCHED, Matching
 from lossexport.scoring.metrics import METRICS
@@ -25,6 +26,7 @@ def render(
     data: Dataset,
     matching: Matching,
     quality: Mapping[str, Float32],
+    estimate: Float32,
     coco: CocoResult,
     crops: Sequence[Crop] = (),
 ) -> str:
@@ -34,6 +36,8 @@ def render(
         "cut": _score_cut(data, matching),
         "density": score_density(data.predictions.score[matching.pairs()[0]], quality["iou"]),
         "thresholds": _by_threshold(coco),
+        "predicted": _predicted(estimate),
+        "calibration": _calibration(*matched_quality(estimate, matching, quality["iou"])),
     }
     rows = sorted(summary["categories"], key=lambda row: (-row["AP"], str(row["name"])))
     return fill(
@@ -182,6 +186,26 @@ def score_density(score: Float64, iou: Float32) -> str:
         medians = np.array([np.median(exact[place == b]) for b in full])
         middle = charts.Line((edges[full] + edges[np.array(full) + 1]) / 2, medians, "mid")
     return charts.density("IoU of matched boxes against their score", axes, score, exact, middle)
+
+
+def _predicted(estimate: Float32) -> str:
+    known = estimate[~np.isnan(estimate)].astype(np.float64)
+    if not len(known):
+        return ""
+    title = "Distribution of the predicted quality"
+    return charts.histogram(title, known, "predicted quality", UNIT, charts.HEIGHT)
+
+
+def _calibration(estimate: Float64, iou: Float64) -> str:
+    """Mean IoU of the matched boxes against the mean of what was predicted, bin by bin."""
+    if not len(estimate):
+        return ""
+    x, y = bins(estimate, iou)
+    low = float(np.floor(min(x.min(), y.min(), 0.9) * 10) / 10)
+    axes = charts.Axes((low, 1.0), (low, 1.0), "predicted quality", "mean IoU")
+    ends = np.array([low, 1.0])
+    curves = [charts.Line(ends, ends, "mid"), charts.Line(x, y, "s1", "mean IoU")]
+    return charts.lines("Mean IoU against predicted quality", axes, curves, charts.dots(axes, x, y))
 
 
 def _by_threshold(coco: CocoResult) -> str:

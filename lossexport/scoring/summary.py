@@ -18,6 +18,7 @@ def summarize(
     data: Dataset,
     matching: Matching,
     quality: Mapping[str, Float32],
+    predicted: Mapping[str, Any],
     coco: CocoResult,
     settings: Mapping[str, Any],
     backend: str,
@@ -25,7 +26,8 @@ def summarize(
 ) -> dict[str, Any]:
     """Collect counts, statistics, AP and AR, the table of categories, settings and inputs.
 
-    Statistics without a matched pair are None; AP and AR without a reference are -1.
+    `predicted` is the block of the quality that the detector predicts. Statistics without a matched
+    pair are None; AP and AR without a reference are -1.
     """
     status = matching.status
     box = data.predictions.box
@@ -49,6 +51,7 @@ def summarize(
         },
         **_rates(matched, wrong, missed),
         **{metric: statistics(quality[metric]) for metric in METRICS},
+        "quality": dict(predicted),
         **coco.values,
         "categories": _categories(data, matching, quality["iou"], coco),
         "settings": dict(settings),

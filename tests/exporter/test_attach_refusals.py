@@ -45,6 +45,22 @@ BAD = [
         {"op": "dr_loss", "inputs": {"logits": "output", "labels": "output[0,:,0]"}},
         r"labels=output\[0,:,0\]: float32\[6\] where int64 is needed",
     ),
+    (
+        {
+            "op": "nms",
+            "inputs": {"boxes": "output[0,:,:4]", "scores": "output[0,:,4]"},
+            "attributes": {"iou_threshold": -1},
+        },
+        r"nms: iou_threshold=-1: must be in \[0, 1\]",
+    ),
+    (
+        {
+            "op": "soft_nms",
+            "inputs": {"boxes": "output[0,:,:4]", "scores": "output[0,:,4]"},
+            "attributes": {"score_threshold": -0.5},
+        },
+        "soft_nms: score_threshold=-0.5: must be at least 0",
+    ),
     ({"inputs": {"pred": "@no.npy", "target": "output"}}, "pred=@no.npy: no.npy: cannot be read"),
     ({"out": "/proc/nope/out.onnx"}, "/proc/nope"),
     ({"out": "toy.onnx/out.onnx"}, "cannot be made"),
@@ -68,6 +84,21 @@ def test_batches_are_refused(tmp_path: Path, batch: object) -> None:
     path = toy(tmp_path, batch=batch)
     with pytest.raises(LossexportError, match=rf"images\[{batch},3,4,4\]: batch {batch}; attach"):
         attach(**arguments(path))
+
+
+@pytest.mark.parametrize("batch", ["N", 4])
+def test_inputs_of_different_batches_are_refused(tmp_path: Path, batch: object) -> None:
+    path = toy(tmp_path, more=f", float[{batch},2] size")
+    message = rf"size\[{batch},2\]: batch {batch}, where images\[1,3,4,4\] has 1: all inputs"
+    with pytest.raises(LossexportError, match=message):
+        attach(**arguments(path))
+    assert [found.name for found in path.parent.iterdir()] == ["toy.onnx"]
+
+
+def test_other_inputs_without_a_batch_or_of_the_same_pass(tmp_path: Path) -> None:
+    for more in (", float[1,2] size", ", float[2] size", ", float floor"):
+        done = attach(**arguments(toy(tmp_path, more=more)))
+        assert done.outputs == ("score float32[6,6]",)
 
 
 def damaged(path: Path, kind: str) -> None:

@@ -8,9 +8,9 @@ import pytest
 from lossexport.artifact import load_manifest
 from lossexport.catalog import CATALOG
 from lossexport.catalog.spec import Precision
+from lossexport.catalog.variant import Variant
 from lossexport.exporter.engine import build
 from lossexport.exporter.onnx_file import onnx_bytes
-from lossexport.exporter.variant import Variant
 from lossexport.parity.quick import check
 from tests.exporter.conftest import EVERY_OP, exported
 

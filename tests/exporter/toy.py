@@ -9,8 +9,8 @@ import onnx.parser
 import pytest
 
 import lossexport.exporter.attach
+from lossexport.catalog.variant import Variant
 from lossexport.exporter.onnx_file import onnx_bytes
-from lossexport.exporter.variant import Variant
 
 TRACED: dict[str, bytes] = {}
 IMAGES = np.random.default_rng(0).random((1, 3, 4, 4)).astype(np.float32)
@@ -18,7 +18,7 @@ IMAGES = np.random.default_rng(0).random((1, 3, 4, 4)).astype(np.float32)
 OUTPUT = np.sqrt(IMAGES.reshape(1, 6, 8))
 TEXT = """
 <ir_version: {ir}, opset_import: ["" : {opset}], metadata_props: ["author": "somebody"]>
-detector ({type}[{batch},3,4,4] images) => ({type}[1,6,8] output)
+detector ({type}[{batch},3,4,4] images{more}) => ({type}[1,6,8] output)
 <int64[3] shape = {{1, 6, 8}}>
 {{
     f0 = Sqrt (images)
@@ -40,8 +40,17 @@ def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lossexport.exporter.attach, "onnx_bytes", cached)
 
 
-def toy(folder: Path, ir: int = 8, opset: int = 17, type: str = "float", batch: object = 1) -> Path:
-    model = onnx.parser.parse_model(TEXT.format(ir=ir, opset=opset, type=type, batch=batch))
+def toy(
+    folder: Path,
+    ir: int = 8,
+    opset: int = 17,
+    type: str = "float",
+    batch: object = 1,
+    more: str = "",
+) -> Path:
+    """Write the detector; `more` declares inputs that it does not use."""
+    text = TEXT.format(ir=ir, opset=opset, type=type, batch=batch, more=more)
+    model = onnx.parser.parse_model(text)
     for node in model.graph.node:  # a name that is no identifier
         for names in (node.input, node.output):
             names[:] = ["features/0" if name == "f0" else name for name in names]

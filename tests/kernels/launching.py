@@ -15,7 +15,7 @@ import numpy as np
 from lossexport.catalog import CATALOG
 from lossexport.catalog.kernels import Launch
 from lossexport.catalog.spec import Arrays, Precision
-from lossexport.exporter.variant import Variant
+from lossexport.catalog.variant import Variant
 from lossexport.kernels import Kernel, declared, ptx
 from lossexport.parity.cases import Case, oracle
 from lossexport.parity.compare import Errors

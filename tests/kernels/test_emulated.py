@@ -9,7 +9,7 @@ import pytest
 
 from lossexport.catalog import CATALOG
 from lossexport.catalog.kernels import Launch
-from lossexport.exporter.variant import Variant
+from lossexport.catalog.variant import Variant
 from lossexport.kernels import declared
 from tests.kernels import launching
 from tests.kernels.emulation import LaunchError, emulate

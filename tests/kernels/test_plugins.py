@@ -8,10 +8,10 @@ import onnx
 import pytest
 
 from lossexport.catalog import CATALOG
+from lossexport.catalog.variant import Variant
 from lossexport.errors import LossexportError
 from lossexport.exporter import engine
 from lossexport.exporter.onnx_file import onnx_bytes
-from lossexport.exporter.variant import Variant
 from lossexport.kernels import declared, plugins, ptx
 from tests.kernels import plugin_layer
 

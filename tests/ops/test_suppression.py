@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from lossexport import ops
 from lossexport.catalog import CATALOG
+from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError
 from lossexport.exporter.onnx_file import onnx_bytes
-from lossexport.exporter.variant import Range, Variant
 from lossexport.files import write_bytes
 from lossexport.runtime import load
 from tests.conftest import golden_arrays, golden_entries

@@ -8,7 +8,7 @@ import pytest
 import lossexport
 import lossexport.runtime
 from lossexport.catalog import CATALOG
-from lossexport.exporter.variant import Variant
+from lossexport.catalog.variant import Variant
 from lossexport.parity.cases import Case, oracle
 from lossexport.parity.measure import feed
 

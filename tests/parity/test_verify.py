@@ -11,8 +11,8 @@ import pytest
 import lossexport
 from lossexport.artifact import find, load_manifest
 from lossexport.catalog import CATALOG
+from lossexport.catalog.variant import Variant
 from lossexport.errors import LossexportError
-from lossexport.exporter.variant import Variant
 from lossexport.files import sha256
 from lossexport.parity.cases import Case, cases, oracle
 from lossexport.parity.report import data, html_page, rows, verdict

@@ -175,7 +175,7 @@ def test_running_imports_numpy_and_the_backend_alone(add_file):
     code = f"""
 import sys
 import lossexport, lossexport.runtime
-assert lossexport.__version__ and {{"export", "verify", "score"}} <= set(dir(lossexport))
+assert lossexport.__version__ and set(lossexport.__all__) <= set(dir(lossexport))
 import numpy as np
 one = np.ones((3, 4), np.float32)
 assert lossexport.runtime.load({str(add_file)!r})(x=one, y=one)["z"].sum() == 24
@@ -184,6 +184,17 @@ print(*(name for name in heavy.split() if name in sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_the_verbs_are_at_the_top_of_the_package():
+    import lossexport
+    from lossexport.exporter.attach import attach
+    from lossexport.scoring import compare
+
+    verbs = set(lossexport.__all__) - {"__version__"}
+    assert verbs == {"attach", "compare", "export", "score", "verify"}
+    assert all(callable(getattr(lossexport, name)) for name in verbs)
+    assert (lossexport.attach, lossexport.compare) == (attach, compare)
 
 
 def test_unknown_names_of_the_package_are_attribute_errors():

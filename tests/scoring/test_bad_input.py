@@ -285,6 +285,7 @@ def test_voc_references(tmp_path: Path) -> None:
     [
         ({"format": "csv"}, "format 'csv' is not one of"),
         ({"iou_threshold": 0}, "IoU threshold is 0"),
+        ({"iou_threshold": -0.1}, "IoU threshold is -0.1"),
         ({"iou_threshold": float("nan")}, "IoU threshold is nan"),
         ({"iou_threshold": 1.5}, "IoU threshold is 1.5"),
         ({"backend": "abacus"}, "abacus"),

@@ -293,6 +293,8 @@ def test_bad_results(rows: Json, message: str, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--iou-threshold", "0"], "IoU threshold is 0.0"),
+        (["--iou-threshold", "-0.1"], "IoU threshold is -0.1"),
+        (["--score-threshold", "-1"], "score threshold is -1.0"),
         (["--score-threshold", "nan"], "score threshold is nan"),
         (["--fail-above", "news=3"], "gate 'news': no such number; there are kept, "),
         (["--fail-below", "kept=lots"], "--fail-below kept='lots': must be a number"),

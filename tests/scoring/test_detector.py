@@ -158,6 +158,8 @@ def test_raw_layouts(outputs: Any, description: str, wanted: Any, tmp_path: Path
         (ONE_SCORE, "", "output 'scores' is of 2 categories: labels is missing"),
         (ONE_SCORE | {"scores": floats(0.1, np.nan, 0.2)}, 'labels = "labels"',
          "output 'scores' gives a score of nan: must be a finite number"),
+        (ONE_SCORE | {"scores": np.array([0, 1, 1])}, 'labels = "labels"',
+         "output 'scores' gives scores of int64: floats are expected"),
         (ONE_SCORE | {"boxes": BOXES * np.nan}, 'labels = "labels"', "coordinate that is NaN"),
         (ONE_SCORE | {"labels": np.array([0, 2, 1])}, 'labels = "labels"',
          "a box has label 2, there are 2 categories"),
@@ -274,6 +276,30 @@ def test_detectors_skip_an_image_that_is_damaged(tmp_path: Path) -> None:
     (photos / "a.png").unlink()
     with pytest.raises(LossexportError, match=r"photos: no image can be read: 'b\.jpg' cannot"):
         compare(parent, child, images=photos, detector=tmp_path / "d.toml")
+
+
+def test_a_free_batch_runs_with_one_and_says_so(tmp_path: Path) -> None:
+    Image.new("RGB", (128, 64)).save(tmp_path / "a.png")
+    (tmp_path / "d.toml").write_text(PICTURE + NEAR + 'labels = "labels"')
+    fixed = network(tmp_path / "p.onnx", ONE_SCORE)
+    free = network(tmp_path / "c.onnx", ONE_SCORE, ("batch", 3, 32, 64))
+    given = {"images": tmp_path, "detector": tmp_path / "d.toml"}
+    assert compare(fixed, fixed, **given)["notes"] == []
+    summary = compare(fixed, free, **given)
+    assert summary["notes"] == ["The batch of 'c.onnx' is free; it ran with a batch of 1."]
+    assert summary["counts"]["matched"] == 3
+    code, error = run(
+        fixed,
+        network(tmp_path / "b.onnx", ONE_SCORE, (4, 3, 32, 64)),
+        "--images",
+        tmp_path,
+        "--detector",
+        tmp_path / "d.toml",
+        "--out",
+        tmp_path / "out",
+    )
+    assert (code, "has shape [4,3,32,64], expected is [1,3,32,64]" in error) == (2, True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_resizing() -> None:

@@ -18,7 +18,7 @@ from tests.scoring.helpers import coco, found, iou_matrix, truth
 FILES = {"summary.json", "boxes.parquet", "report.html"}
 COLUMNS = [
     *("image_id", "category_id", "pred_index", "ref_index", "score"),
-    *(*METRICS, "status"),
+    *(*METRICS, "status", "quality"),
 ]
 
 
@@ -79,6 +79,11 @@ def test_summary_and_boxes(small: tuple[Path, Path], tmp_path: Path) -> None:
     # GIoU is IoU here (one box holds the other), DIoU 0.8 - 1/200.
     assert quality[:3] == pytest.approx([0.8, 0.8, 0.795], abs=1e-6)
     assert 0.78 < quality[3] < 0.795
+    assert [row.pop("quality") for row in rows] == [None] * 5
+    assert summary["quality"] == {
+        **dict.fromkeys(("count", "pairs"), 0),
+        **dict.fromkeys(("mean", "median", "p5", "p95", "spearman")),
+    }
     none = dict.fromkeys(METRICS)
     keys = ("image_id", "category_id", "pred_index", "ref_index", "score", "status")
     wanted = [

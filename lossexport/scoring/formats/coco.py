@@ -1,7 +1,8 @@
 """COCO json: a result list, or a dictionary of images, categories and annotations.
 
 As in pycocotools `iscrowd` alone makes a reference ignored (a field `ignore` does not), and the
-size of a reference is its `area`, or width x height where there is none.
+size of a reference is its `area`, or width x height where there is none. Beyond COCO a detection
+may have a `log_variance`: log sigma^2 of x1, y1, x2, y2 in the unit of its box.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +21,14 @@ from lossexport.scoring.boxset import (
     MAX_REFERENCES,
     Category,
     Dataset,
+    Float32,
     Id,
     Input,
     Int32,
     Int64,
     check_boxes,
     check_count,
+    check_log_variance,
     fail,
     sort_ids,
 )
@@ -42,6 +45,7 @@ class _Detection(msgspec.Struct, gc=False):
     category_id: RawId
     bbox: Box
     score: float
+    log_variance: Box | None = None
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -282,7 +286,25 @@ def _add_detections(file: _File, rows: Sequence[_Detection]) -> None:
     box = box_array([row.bbox for row in rows])
     check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=True)
     score = np.array([row.score for row in rows], np.float64)
-    file.boxes.add(*_add_ids(file, rows), box, score=score)
+    variance = _log_variance(file, rows)
+    file.boxes.add(*_add_ids(file, rows), box, score=score, log_variance=variance)
+
+
+def _log_variance(file: _File, rows: Sequence[_Detection]) -> Float32 | None:
+    """The column [n,4], NaN where a row has none; None where no row has."""
+    given = {i: row.log_variance for i, row in enumerate(rows) if row.log_variance is not None}
+    if not given:
+        return None
+    places, values = list(given), box_array(list(given.values()))
+    start = file.boxes.count
+
+    def where(row: int, column: int) -> str:
+        return f"{file.where}[{start + places[row]}].log_variance[{column}]"
+
+    check_log_variance(file.path, values, where)
+    column = np.full((len(rows), 4), np.nan, np.float32)
+    column[places] = values
+    return column
 
 
 def _add_annotations(file: _File, rows: Sequence[_Annotation]) -> None:
@@ -290,21 +312,20 @@ def _add_annotations(file: _File, rows: Sequence[_Annotation]) -> None:
     check_count(file.path, "references", start + len(rows), MAX_REFERENCES)
     box = box_array([row.bbox for row in rows])
     check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=False)
-    area = box[:, 2] * box[:, 3]
-    ids = np.empty(len(rows), np.int64)
-    for i, row in enumerate(rows):
-        where = f"{file.where}[{start + i}]"
-        number = _id(file.path, f"{where}.id", row.id)
-        if isinstance(number, str):
-            fail(file.path, f"{where}.id", number, "must be a whole number")
-        ids[i] = number
-        if row.area is not None:
-            if row.area < 0:
-                fail(file.path, f"{where}.area", row.area, "must not be negative")
-            area[i] = row.area
+    ids = [plain_id(row.id) for row in rows]
+    for i, (row, number) in enumerate(zip(rows, ids, strict=True)):
+        if not isinstance(number, int):
+            why = _BAD_ID if number is None else "must be a whole number"
+            fail(file.path, f"{file.where}[{start + i}].id", row.id, why)
         if row.iscrowd not in (0, 1):
-            fail(file.path, f"{where}.iscrowd", row.iscrowd, "must be 0 or 1")
-    file.annotation_ids.append(ids)
+            fail(file.path, f"{file.where}[{start + i}].iscrowd", row.iscrowd, "must be 0 or 1")
+    area = np.array([row.area for row in rows], np.float64)  # None becomes NaN
+    if (area < 0).any():
+        i = int(np.argmax(area < 0))
+        where = f"{file.where}[{start + i}].area"
+        fail(file.path, where, float(area[i]), "must not be negative")
+    area = np.where(np.isnan(area), box[:, 2] * box[:, 3], area)
+    file.annotation_ids.append(np.array(ids, np.int64))
     ignored = np.array([row.iscrowd for row in rows], np.bool_)
     file.boxes.add(*_add_ids(file, rows), box, area=area, ignored=ignored)
 

@@ -1,8 +1,8 @@
 """JSON read in slices: large arrays decode a piece at a time, in bounded memory.
 
-An array is cut after a complete element. The cheap guess is the last `},{` of the buffer: a cut
-inside a string or a nested value leaves brackets open, so a wrong guess never decodes and the
-structure is scanned instead.
+An array is cut after a complete element. The cheap guess is the last `},{` of the buffer, white
+space between or not: a cut inside a string or a nested value leaves brackets open, so a wrong guess
+never decodes and the structure is scanned instead.
 """
 
 import json
@@ -25,6 +25,8 @@ T = TypeVar("T")
 _SPACE = b" \t\r\n"
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _AT = re.compile(r" - at `(\$[^`]*)`$")
+_CUT = re.compile(rb"\}\s*,\s*$")
+_CUT_LENGTH = 64
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -161,19 +163,19 @@ class JsonStream:
     def _guess(
         self, decoder: msgspec.json.Decoder[list[T]], field: str, index: int
     ) -> list[T] | None:
-        for mark in (b"},{", b"}, {"):
-            at = self._buffer.rfind(mark)
-            if at < 0:
+        at = len(self._buffer)
+        while (at := self._buffer.rfind(b"{", 0, at)) >= 0:
+            cut = _CUT.search(self._buffer, max(at - _CUT_LENGTH, 0), at)
+            if cut is None:
                 continue
-            text = b"[" + self._buffer[: at + 1] + b"]"
             try:
-                rows = decoder.decode(text)
+                rows = decoder.decode(b"[" + self._buffer[: cut.start() + 1] + b"]")
             except msgspec.ValidationError as error:
                 # The elements before the first wrong one are complete, whatever the cut.
                 self._invalid(str(error), field, index)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 return None
-            self._drop(at + len(mark) - 1)
+            self._drop(at)
             return rows
         return None
 

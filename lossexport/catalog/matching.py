@@ -1,0 +1,44 @@
+"""Declaration of `best_match`."""
+
+from lossexport.catalog import kernels
+from lossexport.catalog.boxes import ABSOLUTE, BOX_DOMAIN, IOU_ULP, REFERENCES, WHY_ULP, eps
+from lossexport.catalog.match_samples import SAMPLERS
+from lossexport.catalog.spec import Attribute, Op, Tensor, Tolerance
+
+_SCORE_DOMAIN = "range of the metric; 0 without a partner, NaN where the box is not finite"
+
+BEST_MATCH = Op(
+    name="best_match",
+    summary="The best reference of every prediction, and the best prediction of every reference.",
+    formula=r"j^*(i) = \arg\max_j m(p_i, t_j),\quad i^*(j) = \arg\max_i m(p_i, t_j)",
+    inputs=(Tensor("pred", ("N", 4), BOX_DOMAIN), Tensor("target", ("M", 4), BOX_DOMAIN)),
+    outputs=(
+        Tensor("pred_score", ("N",), _SCORE_DOMAIN),
+        Tensor("pred_index", ("N",), "in [0, M), -1 without a partner", "int64"),
+        Tensor("target_score", ("M",), _SCORE_DOMAIN),
+        Tensor("target_index", ("M",), "in [0, N), -1 without a partner", "int64"),
+    ),
+    attributes=(
+        Attribute("metric", "iou", "what is highest", choices=("iou", "giou", "diou", "ciou")),
+        eps("score"),
+    ),
+    tolerance=Tolerance(
+        IOU_ULP,
+        ABSOLUTE["ciou"][0],
+        f"{WHY_ULP}; absolute, of the worst metric: {ABSOLUTE['ciou'][1]}; indices are exact: "
+        "partners of the cases are equally good or differ by more than rounding",
+    ),
+    samplers=SAMPLERS,
+    references=(*REFERENCES["giou"], *REFERENCES["diou"]),
+    kind="metric",
+    kernel=kernels.BEST_MATCH,
+    dims={"N": (1, 256, 16384), "M": (1, 256, 16384)},
+    work=("N", "M"),
+    notes=(
+        "of equally good partners the one of the lowest index",
+        "a box that is not finite has no partner and is none",
+        "the graph holds the N x M matrix; the kernels and the native backend do not",
+    ),
+)
+
+OPS = (BEST_MATCH,)

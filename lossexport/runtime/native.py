@@ -1,0 +1,236 @@
+"""The CPU kernels: a shared library behind a C ABI (plugins/host/lossexport.h), called by ctypes.
+
+As a backend it runs exported `.onnx` files of ours: not their graph but the op that their metadata
+names, with the attributes and the precision that stand there.
+"""
+
+import ctypes
+import functools
+import math
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lossexport
+from lossexport.catalog.spec import Op
+from lossexport.catalog.variant import Variant
+from lossexport.errors import LossexportError
+from lossexport.runtime.backends import Availability, Source, one_line
+from lossexport.runtime.identity import identify
+from lossexport.runtime.onnx_guard import check_model
+from lossexport.runtime.session import Array, Session, TensorInfo
+
+SUFFIX = ".onnx"
+ABI = 1
+ENVIRONMENT = "LOSSEXPORT_NATIVE"
+"""Variable that names a library to load in place of the package's own."""
+THREADS = "LOSSEXPORT_THREADS"
+"""Variable with the number of threads that a call may use; 0: as many as the process may."""
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_NAME = "liblossexport" + {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
+# bfloat16 is its bits in uint16.
+_TYPES = {np.dtype(name): place for place, name in enumerate(("f4", "f2", "u2", "i8"), start=1)}
+_RANK = 2
+
+
+class CTensor(ctypes.Structure):
+    """`lossexport_tensor`."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("bytes", ctypes.c_uint64),
+        ("type", ctypes.c_int32),
+        ("rank", ctypes.c_int32),
+        ("shape", ctypes.c_int64 * _RANK),
+        ("strides", ctypes.c_int64 * _RANK),
+    )
+
+    @classmethod
+    def of(cls, array: Array) -> "CTensor":
+        """Describe an array, which has to outlive the call."""
+        strides = [step // array.itemsize for step in array.strides]
+        return cls(
+            array.ctypes.data,
+            array.nbytes,
+            _TYPES[array.dtype],
+            array.ndim,
+            (ctypes.c_int64 * _RANK)(*array.shape),
+            (ctypes.c_int64 * _RANK)(*strides),
+        )
+
+
+def path() -> Path:
+    """The library that is loaded on first use."""
+    return Path(os.environ.get(ENVIRONMENT) or _PACKAGE / "native" / _NAME)
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The library, loaded once. Raises LossexportError where there is none that fits."""
+    file = path()
+    if not file.is_file():
+        raise LossexportError(f"no library of native kernels at {file}")
+    try:
+        found = ctypes.CDLL(str(file.absolute()))
+        abi = found.lossexport_abi()
+    except (OSError, AttributeError) as error:
+        raise LossexportError(f"{file}: cannot be loaded: {one_line(error)}") from error
+    if abi != ABI:
+        raise LossexportError(f"{file}: ABI {abi}, this release needs {ABI}")
+    found.lossexport_level.restype = found.lossexport_message.restype = ctypes.c_char_p
+    found.lossexport_op.restype = ctypes.c_char_p
+    found.lossexport_op.argtypes = (ctypes.c_int32,)
+    tensors = (ctypes.POINTER(CTensor), ctypes.c_int32)
+    numbers = (ctypes.POINTER(ctypes.c_double), ctypes.c_int32)
+    found.lossexport_run.argtypes = (ctypes.c_char_p, *numbers, *tensors, *tensors)
+    if (threads := os.environ.get(THREADS, "0")) != "0":
+        if re.fullmatch(r"[0-9]{1,4}", threads) is None:
+            raise LossexportError(f"{THREADS}={threads!r}: must be a number of threads")
+        found.lossexport_set_threads(int(threads))
+    return found
+
+
+@functools.cache
+def kernels() -> frozenset[str]:
+    """What the library computes, none where there is no library: ops, and "OP.grad"."""
+    try:
+        name = library().lossexport_op
+    except LossexportError:
+        return frozenset()
+    found: list[str] = []
+    while (entry := name(len(found))) is not None:
+        found.append(entry.decode())
+    return frozenset(found)
+
+
+def numbers(op: Op, attributes: Mapping[str, Any]) -> list[float]:
+    """Attributes in the catalogue's order: a choice as its position, None as NaN."""
+
+    def number(value: Any, choices: tuple[str, ...]) -> float:
+        if choices:
+            return float(choices.index(value))
+        return math.nan if value is None else float(value)
+
+    return [number(attributes[item.name], item.choices) for item in op.attributes]
+
+
+def run(
+    kernel: str, attributes: Sequence[float], inputs: Sequence[Array], outputs: Sequence[Array]
+) -> None:
+    """Compute `kernel`, writing to `outputs`: arrays in row-major order, bfloat16 as uint16.
+
+    Raises LossexportError, with the library's reason, on what does not fit the kernel.
+    """
+    native = library()
+    code = native.lossexport_run(
+        kernel.encode(),
+        (ctypes.c_double * len(attributes))(*attributes),
+        len(attributes),
+        (CTensor * len(inputs))(*map(CTensor.of, inputs)),
+        len(inputs),
+        (CTensor * len(outputs))(*map(CTensor.of, outputs)),
+        len(outputs),
+    )
+    if code:
+        raise LossexportError(native.lossexport_message().decode(errors="replace"))
+
+
+def availability(backend: str = "native") -> Availability:
+    """Whether there is a library, and the level of the processor that it uses."""
+    try:
+        level = library().lossexport_level().decode()
+    except LossexportError as error:
+        return Availability(backend, runs=False, reason=str(error), fix=_fix())
+    return Availability(backend, runs=True, version=lossexport.__version__, providers=(level,))
+
+
+def _fix() -> str:
+    """The command that builds the library in its place."""
+    sources = next(
+        (p for p in (_PACKAGE, _PACKAGE.parent) if (p / "plugins" / "host").is_dir()), None
+    )
+    if os.environ.get(ENVIRONMENT):
+        return f"unset {ENVIRONMENT}"
+    if sources is None:
+        return "pip install --force-reinstall --no-deps lossexport"
+    command = f"python {sources / 'plugins' / 'host' / 'build.py'}"
+    if any(map(shutil.which, ("g++", "c++", "clang++"))) or os.environ.get("CXX"):
+        return command
+    return f"apt-get install g++ && {command}"
+
+
+def kernel(variant: Variant) -> str:
+    """What the library calls the computation of a variant."""
+    return variant.op.name + (".grad" if variant.gradient else "")
+
+
+def runs(source: Source) -> bool:
+    """Whether a file that its manifest vouches for can run here."""
+    artifact = source.artifact
+    if artifact is None:
+        return False
+    return artifact.op + (".grad" if artifact.kind == "gradient" else "") in kernels()
+
+
+def open_session(source: Source, backend: str, provider: str) -> Session:
+    """Guard the model, read what it is, and bind it to its kernel."""
+    if provider != "cpu":
+        raise LossexportError(f"provider {provider!r}: backend {backend!r} runs on the cpu alone")
+    here = availability(backend)
+    if not here.runs:
+        raise LossexportError(f"{source.path}: cannot run here: {here.reason}; {here.fix}")
+    model = check_model(source.data, str(source.path))
+    variant = identify(model, str(source.path))
+    if (name := kernel(variant)) not in kernels():
+        raise LossexportError(f"{source.path}: no native kernel of {name}")
+    for kind, found, tensors in (
+        ("inputs", model.inputs, variant.op.inputs),
+        ("outputs", model.outputs, variant.outputs),
+    ):
+        if list(found) != [tensor.name for tensor in tensors]:
+            names = ", ".join(tensor.name for tensor in tensors)
+            raise LossexportError(
+                f"{source.path}: {kind} are {', '.join(found)}, those of {name} are {names}"
+            )
+    return NativeSession(source, backend, here.providers, variant)
+
+
+class NativeSession(Session):
+    """An op of the catalogue with its attributes, bound to its kernel."""
+
+    def __init__(
+        self, source: Source, backend: str, providers: tuple[str, ...], variant: Variant
+    ) -> None:
+        inputs, outputs = (
+            tuple(TensorInfo(t.name, variant.numpy_dtype(t), variant.shape(t)) for t in tensors)
+            for tensors in (variant.op.inputs, variant.outputs)
+        )
+        super().__init__(source.path, backend, providers, inputs, outputs)
+        self._kernel = kernel(variant)
+        self._attributes = numbers(variant.op, variant.attributes)
+
+    def _run(self, arrays: dict[str, Array]) -> dict[str, Array]:
+        given = [arrays[info.name] for info in self.inputs]
+        sizes: dict[str | int, int] = {}
+        for info, array in zip(self.inputs, given, strict=True):
+            sizes.update(zip(info.shape, array.shape, strict=True))
+        found = {}
+        for info in self.outputs:
+            shape = [dim if isinstance(dim, int) else sizes[dim] for dim in info.shape]
+            dtype = "uint16" if info.dtype == "bfloat16" else info.dtype
+            try:
+                found[info.name] = np.empty(shape, dtype)
+            except (MemoryError, ValueError) as error:
+                self._refuse(f"output {info.name!r}: shape {shape}: {one_line(error)}")
+        try:
+            run(self._kernel, self._attributes, given, list(found.values()))
+        except LossexportError as error:
+            self._refuse(f"native: {error}")
+        return found
