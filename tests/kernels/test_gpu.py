@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lossexport.catalog import CATALOG
-from lossexport.exporter.variant import Variant
+from lossexport.catalog.variant import Variant
 from lossexport.kernels import declared, ptx
 from lossexport.parity.cases import Case
 from lossexport.runtime.cuda import driver as driver_state
