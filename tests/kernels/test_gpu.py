@@ -11,7 +11,7 @@ import pytest
 
 from lossexport.catalog import CATALOG
 from lossexport.catalog.variant import Variant
-from lossexport.kernels import declared, ptx
+from lossexport.kernels import declared, kernels, ptx
 from lossexport.parity.cases import Case
 from lossexport.runtime.cuda import driver as driver_state
 from tests.kernels import emulation, launching
@@ -32,12 +32,12 @@ def device() -> Device:
 
 
 def large(variant: Variant) -> Iterator[Case]:
-    """One dimension as large as the kernel serves, 100,000 at most, the others 1."""
-    launch = variant.op.kernel
-    assert launch is not None
+    """One dimension as large as the kernels serve, 100,000 at most, the others 1."""
+    limits = [kernel.launch.largest for kernel in kernels(variant.op, variant.gradient)]
     for dim, size in variant.ranges.items():
         # Where the oracle needs N x N, no larger than the catalogue says.
-        most = min(LARGE, launch.largest.get(dim, LARGE), size.max if variant.op.work else LARGE)
+        own = size.max if variant.op.work or dim == "C" else LARGE
+        most = min(LARGE, own, *(limit.get(dim, LARGE) for limit in limits))
         sizes = dict.fromkeys(variant.ranges, 1) | {dim: most}
         for family in variant.op.samplers:
             yield Case(family, tuple(sizes.items()), 0)
@@ -123,9 +123,9 @@ class HostAsDevice:
 @pytest.mark.parametrize("op", ["pairwise_ciou", "variance_voting"])
 def test_the_launcher_hands_over_what_the_kernel_takes(op: str) -> None:
     variant = Variant.make(CATALOG[op], precision="fp16")
-    launch = declared()[variant.node_type].launch
-    macros = ptx.definitions(launch, variant.attributes, "fp16")
-    fake = HostAsDevice(emulation.library(launch, macros))
+    (kernel,) = kernels(variant.op, gradient=False)
+    macros = ptx.definitions(kernel, variant.attributes, "fp16")
+    fake = HostAsDevice(emulation.library(kernel.launch, macros))
     device = Device(fake)  # type: ignore[arg-type]
     assert device.capability == "8.6"
     case = Case("ordinary", tuple(dict.fromkeys(variant.ranges, 33).items()), 0)
@@ -137,11 +137,13 @@ def test_the_launcher_hands_over_what_the_kernel_takes(op: str) -> None:
 def test_the_parameters_of_the_ptx_are_those_of_the_declaration(name: str) -> None:
     kernel = declared()[name]
     attributes = {attribute.name: attribute.default for attribute in kernel.attributes}
-    macros = ptx.definitions(kernel.launch, attributes, "fp32")
+    macros = ptx.definitions(kernel, attributes, "fp32")
     text = ptx.compile_ptx(kernel.launch, macros, "8.0")
     _, found = HostAsDevice(None).cuModuleGetFunction(text, kernel.launch.entry.encode())  # type: ignore[arg-type]
     bits = [int(size) for size in re.findall(r"\.param \.[a-z](\d+)", found)]
-    inputs, sizes, outputs = len(kernel.inputs), len(kernel.launch.sizes), len(kernel.outputs)
+    known = dict.fromkeys("NMCKP", 1) | attributes
+    sizes = len(kernel.launch.sizes(known))
+    inputs, outputs = len(kernel.inputs), len(kernel.outputs)
     assert bits == [64] * inputs + [32] * sizes + [64] * outputs
 
 
