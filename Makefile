@@ -1,6 +1,6 @@
 # Everything runs in its own virtual environment, which the first target that needs it makes.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs artifacts bench clean
+.PHONY: help demo test lint docs artifacts bench sanitize clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt $(wildcard plugins/host/*) $(wildcard plugins/kernels/*)
 	@echo "installing into $(VENV): a minute or two"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[dev]'
@@ -30,6 +30,13 @@ demo: $(READY)  ## export two recipes, verify them, score a synthetic detection 
 
 test: $(READY)  ## run the tests
 	pytest
+
+# The loader has to find the sanitizers before it starts Python, which is not built with them.
+SANITIZED := build/liblossexport-sanitized.so
+sanitize: $(READY)  ## test the CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer
+	CXX=$(CXX) python plugins/host/build.py --sanitize --out $(SANITIZED)
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 LOSSEXPORT_NATIVE=$(SANITIZED) pytest -n 0 tests/native
 
 lint: $(READY)  ## style, format, types
 	ruff check .

@@ -8,7 +8,6 @@ twelve COCO numbers are not equal.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -16,17 +15,14 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import synthetic
+from measure import RESULTS, environment, table, write
 
-from lossexport.files import write_bytes
 from lossexport.scoring.coco_ap import NAMES
 
-RESULTS = Path(__file__).with_name("results")
 SET = synthetic.Counts(images=5000, references=36_000, predictions=500_000, even=True)
 SEED = 0
 TOLERANCE = 1e-12
@@ -105,40 +101,34 @@ def measure(folder: Path, rounds: int) -> tuple[dict[str, Contender], dict[str, 
     return contenders, gaps
 
 
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def markdown(record: Mapping[str, Any]) -> str:
+def markdown(record: Mapping[str, Any], created: str) -> str:
     where = record["environment"]
     of = record["set"]
     lines = [
         "# Scoring a COCO-size set, end to end",
         "",
-        f"{record['created']}, {where['processor']}, {where['cores']} cores, {where['system']}, "
-        f"Python {where['python']}, "
-        + ", ".join(f"{name} {number}" for name, number in where["versions"].items())
-        + ".",
+        f"{created}; {', '.join(f'{name} {value}' for name, value in where.items())}.",
         "",
         f"{of['images']:,} images, {of['references']:,} references, {of['predictions']:,} "
         f"predictions, seed {of['seed']}: `{record['command']}`. Each run is a new process that "
         f"imports, reads both files and scores; {record['rounds']} runs each, taking turns, after "
-        "one that does not count. Load of the machine before the first run: "
-        f"{where['load']:.2f}.",
+        "one that does not count.",
         "",
-        f"| | median s | least | most | CPU s | peak MiB | {THEIRS} takes |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
+    rows = []
     base = record["figures"][THEIRS]["median_s"]
     for name, row in record["figures"].items():
         cells = [f"{row[key]:.2f}" for key in ("median_s", "least_s", "most_s", "median_cpu_s")]
         ratio = f"{base / row['median_s']:.1f} x"
-        lines.append(f"| {name} | {' | '.join(cells)} | {row['peak_mib']:.0f} | {ratio} |")
+        rows.append([name, *cells, f"{row['peak_mib']:.0f}", ratio])
+    titles = ["", "median s", "least", "most", "CPU s", "peak MiB", f"{THEIRS} takes"]
     worst = max(record["gaps"].values())
-    lines += ["", f"Largest difference of the twelve COCO numbers: {worst:.1e}.", ""]
+    lines += [
+        table(titles, rows),
+        "",
+        f"Largest difference of the twelve COCO numbers: {worst:.1e}.",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -149,20 +139,12 @@ def main() -> None:
     given = parser.parse_args()
     if given.rounds < 1:
         parser.error(f"--rounds {given.rounds}: must be at least 1")
-    load = os.getloadavg()[0]
+    where = environment(PACKAGES)
     with tempfile.TemporaryDirectory() as folder:
         synthetic.write(SET, SEED, Path(folder))
         contenders, gaps = measure(Path(folder), given.rounds)
     record = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "environment": {
-            "processor": processor(),
-            "cores": len(os.sched_getaffinity(0)),
-            "system": platform.platform(terse=True),
-            "python": platform.python_version(),
-            "load": load,
-            "versions": {name: version(name) for name in PACKAGES},
-        },
+        "environment": where,
         "set": {
             "images": SET.images,
             "references": SET.references,
@@ -175,10 +157,8 @@ def main() -> None:
         "figures": {name: contender.figures() for name, contender in contenders.items()},
         "gaps": gaps,
     }
-    text = markdown(record)
-    write_bytes(given.out / "scoring.json", (json.dumps(record, indent=2) + "\n").encode())
-    write_bytes(given.out / "scoring.md", text.encode())
-    print(text)
+    write("scoring", record, lambda now: markdown(record, now), given.out)
+    print((given.out / "scoring.md").read_text())
     if max(gaps.values()) > TOLERANCE:
         sys.exit(f"the COCO numbers are not equal to {TOLERANCE:g}: {gaps}")
 

@@ -9,6 +9,7 @@ import functools
 import math
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,8 @@ THREADS = "LOSSEXPORT_THREADS"
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _NAME = "liblossexport" + {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
+_SCRIPT = Path("plugins", "host", "build.py")
+_COMPILER = "xcode-select --install" if sys.platform == "darwin" else "apt-get install g++"
 # bfloat16 is its bits in uint16.
 _TYPES = {np.dtype(name): place for place, name in enumerate(("f4", "f2", "u2", "i8"), start=1)}
 _RANK = 2
@@ -153,17 +156,15 @@ def availability(backend: str = "native") -> Availability:
 
 def _fix() -> str:
     """The command that builds the library in its place."""
-    sources = next(
-        (p for p in (_PACKAGE, _PACKAGE.parent) if (p / "plugins" / "host").is_dir()), None
-    )
     if os.environ.get(ENVIRONMENT):
         return f"unset {ENVIRONMENT}"
-    if sources is None:
-        return "pip install --force-reinstall --no-deps lossexport"
-    command = f"python {sources / 'plugins' / 'host' / 'build.py'}"
+    script = _PACKAGE / _SCRIPT
+    if not script.is_file():  # a checkout
+        script = _PACKAGE.parent / _SCRIPT
+    command = f"python {shlex.quote(str(script))}"
     if any(map(shutil.which, ("g++", "c++", "clang++"))) or os.environ.get("CXX"):
         return command
-    return f"apt-get install g++ && {command}"
+    return f"{_COMPILER} && {command}"
 
 
 def kernel(variant: Variant) -> str:
@@ -203,7 +204,11 @@ def open_session(source: Source, backend: str, provider: str) -> Session:
 
 
 class NativeSession(Session):
-    """An op of the catalogue with its attributes, bound to its kernel."""
+    """An op of the catalogue with its attributes, bound to its kernel.
+
+    An output that the caller has let go of is the memory of the next one: to map new memory takes
+    longer than to fill it.
+    """
 
     def __init__(
         self, source: Source, backend: str, providers: tuple[str, ...], variant: Variant
@@ -215,6 +220,7 @@ class NativeSession(Session):
         super().__init__(source.path, backend, providers, inputs, outputs)
         self._kernel = kernel(variant)
         self._attributes = numbers(variant.op, variant.attributes)
+        self._spare: dict[str, Array] = {}  # output -> memory that nobody sees
 
     def _run(self, arrays: dict[str, Array]) -> dict[str, Array]:
         given = [arrays[info.name] for info in self.inputs]
@@ -223,14 +229,30 @@ class NativeSession(Session):
             sizes.update(zip(info.shape, array.shape, strict=True))
         found = {}
         for info in self.outputs:
-            shape = [dim if isinstance(dim, int) else sizes[dim] for dim in info.shape]
-            dtype = "uint16" if info.dtype == "bfloat16" else info.dtype
-            try:
-                found[info.name] = np.empty(shape, dtype)
-            except (MemoryError, ValueError) as error:
-                self._refuse(f"output {info.name!r}: shape {shape}: {one_line(error)}")
+            shape = tuple(dim if isinstance(dim, int) else sizes[dim] for dim in info.shape)
+            found[info.name] = self._output(info, shape)
         try:
             run(self._kernel, self._attributes, given, list(found.values()))
         except LossexportError as error:
             self._refuse(f"native: {error}")
         return found
+
+    def _output(self, info: TensorInfo, shape: tuple[int, ...]) -> Array:
+        memory = self._spare.pop(info.name, None)
+        if memory is None or memory.shape != shape:
+            try:
+                memory = np.empty(shape, "uint16" if info.dtype == "bfloat16" else info.dtype)
+            except (MemoryError, ValueError) as error:
+                self._refuse(f"output {info.name!r}: shape {list(shape)}: {one_line(error)}")
+        return np.asarray(_Lease(memory, info.name, self._spare))
+
+
+class _Lease:
+    """What owns the memory of an output in the eyes of numpy: every view of it keeps this alive."""
+
+    def __init__(self, memory: Array, name: str, spare: dict[str, Array]) -> None:
+        self.memory, self.name, self.spare = memory, name, spare
+        self.__array_interface__ = memory.__array_interface__
+
+    def __del__(self) -> None:
+        self.spare[self.name] = self.memory

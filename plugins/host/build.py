@@ -28,7 +28,11 @@ SANITIZE = (
     "-fno-sanitize-recover=all",
 )
 LEVELS = {"base": ()}
-X86_LEVELS = {"v4": ("-march=x86-64-v4",), "v3": ("-march=x86-64-v3",), "base": ()}
+X86_LEVELS = {
+    "v4": ("-march=x86-64-v4", "-mprefer-vector-width=512"),
+    "v3": ("-march=x86-64-v3",),
+    "base": (),
+}
 LOOPS = HERE / "loops.cpp"
 
 

@@ -25,7 +25,8 @@ struct TensorSpec {
 };
 
 // Inputs and outputs end where a name is null. `choices` is the number of values of the attribute
-// of that position that is a choice, 0 where there is none.
+// of that position that is a choice, 0 where there is none. The size that the letter `sized` means
+// is stated by the attribute at `size` too.
 struct OpSpec {
   const char *name;
   TensorSpec inputs[5];
@@ -33,6 +34,8 @@ struct OpSpec {
   int attributes;
   int choice, choices;
   Op op;
+  char sized = 0;
+  int size = 0;
 };
 
 #define PAIRED(NAME, OP, SHAPE, REST) \
@@ -44,7 +47,9 @@ struct OpSpec {
    ATTRIBUTES,                                        \
    CHOICE,                                            \
    CHOICES,                                           \
-   OP}
+   OP,                                                \
+   'O',                                               \
+   2}
 #define RANKED(NAME, ...)                           \
   {                                                 \
       NAME,                                         \
@@ -61,7 +66,9 @@ struct OpSpec {
    ATTRIBUTES,                                                                                 \
    0,                                                                                          \
    0,                                                                                          \
-   OP}
+   OP,                                                                                         \
+   'B',                                                                                        \
+   0}
 
 constexpr OpSpec OPS[] = {
     PAIRED("box_iou", BOX_IOU, "N", "N4"),
@@ -91,7 +98,9 @@ constexpr OpSpec OPS[] = {
      3,
      0,
      0,
-     SOFT_NMS},
+     SOFT_NMS,
+     'O',
+     2},
     {"variance_voting",
      {{"boxes", 'f', "N4"}, {"scores", 'f', "N"}, {"log_variance", 'f', "N4"}},
      {{"indices", 'i', "O"},
@@ -101,7 +110,9 @@ constexpr OpSpec OPS[] = {
      8,
      0,
      2,
-     VARIANCE_VOTING},
+     VARIANCE_VOTING,
+     'O',
+     7},
     RANKED("ap_loss", {}),
     RANKED("ap_loss.grad", {"grad_logits", 'f', "K"}),
     HARMONISED("ghm_c_loss", GHM_C, "logits", "NC", 2, {}),
@@ -112,6 +123,7 @@ constexpr OpSpec OPS[] = {
 constexpr int OP_SPECS = sizeof OPS / sizeof *OPS;
 constexpr int64_t MOST = 2147483647;  // of elements, as TensorRT counts them too
 constexpr int64_t MAX_BINS = 512;
+constexpr int32_t MOST_THREADS = 1024;
 
 thread_local char message[512];
 std::atomic<int> wanted_threads{0};
@@ -224,6 +236,9 @@ int32_t check_attributes(const OpSpec &op, const double *attributes, int32_t cou
       return fail(LOSSEXPORT_BAD_ARGUMENT, "%s: attribute %d is %g, expected a choice below %d",
                   op.name, op.choice, choice, op.choices);
   }
+  if (op.sized && attributes[op.size] != static_cast<double>(sizes[op.sized - 'A']))
+    return fail(LOSSEXPORT_BAD_ARGUMENT, "%s: attribute %d is %g, the tensors have %lld", op.name,
+                op.size, attributes[op.size], static_cast<long long>(sizes[op.sized - 'A']));
   const int64_t bins = sizes['B' - 'A'];
   if (bins >= 0 && (bins < 1 || bins > MAX_BINS))
     return fail(LOSSEXPORT_BAD_TENSOR, "%s: bin_count has %lld bins, expected 1 to %lld", op.name,
@@ -278,7 +293,10 @@ int32_t lossexport_abi(void) { return LOSSEXPORT_ABI; }
 
 const char *lossexport_level(void) { return lossexport::level().name; }
 
-void lossexport_set_threads(int32_t threads) { lossexport::wanted_threads = threads; }
+void lossexport_set_threads(int32_t threads) {
+  lossexport::wanted_threads =
+      threads < lossexport::MOST_THREADS ? threads : lossexport::MOST_THREADS;
+}
 
 const char *lossexport_op(int32_t index) {
   return index >= 0 && index < lossexport::OP_SPECS ? lossexport::OPS[index].name : nullptr;

@@ -56,8 +56,12 @@ extern const Function LOOPS[OP_COUNT];
 // Runs task(context, i) for every i below `tasks` on at most `threads` threads.
 void in_parallel(int64_t tasks, int threads, void (*task)(void *, int64_t), void *context);
 
-// Positions of the scores that are 0 or more, by falling score, then rising position; their number.
-int sort_by_score(const float *scores, int count, int *order);
+// A score of at least 0 and its place, as one number: rivals go by falling score, then rising
+// place.
+using Rival = uint64_t;
+
+// Brings the first `wanted` of the rivals from `first` to `last` to the front, in order.
+void sort_rivals(Rival *first, Rival *last, int64_t wanted);
 
 // The smallest float that is not below: what reaches it reaches the exact number.
 float rounded_up(double x);

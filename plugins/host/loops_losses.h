@@ -48,22 +48,21 @@ void ap_loss(const Call &call) {
     error[i] = ranking_error(above[i], static_cast<float>(delta + equals));
   });
   // Precision that never falls with the score: the least error of those that are not higher.
-  Buffer<int> order(positives);
-  Buffer<float> raised(positives);
+  Buffer<Rival> order(positives);
   float lowest = score[0];
   for (int64_t i = 0; i < positives; ++i) lowest = at_most(lowest, score[i]);
-  for (int64_t i = 0; i < positives; ++i) raised[i] = score[i] - lowest;
-  sort_by_score(raised.data(), static_cast<int>(positives), order.data());
+  for (int64_t i = 0; i < positives; ++i) order[i] = as_rival(score[i] - lowest, i);
+  sort_rivals(order.data(), order.data() + positives, positives);
   double total = 0;
   float least = 1.0f;
   for (int64_t i = positives; i-- > 0;) {
     // Equal scores count for each other: the whole run is seen before any of it is written.
     int64_t first = i;
-    while (first > 0 && score[order[first - 1]] == score[order[i]]) --first;
-    for (int64_t k = first; k <= i; ++k) least = at_most(least, error[order[k]]);
+    while (first > 0 && score[place_of(order[first - 1])] == score[place_of(order[i])]) --first;
+    for (int64_t k = first; k <= i; ++k) least = at_most(least, error[place_of(order[k])]);
     for (int64_t k = first; k <= i; ++k) {
-      share[order[k]] = least / static_cast<float>(positives);
-      total += share[order[k]];
+      share[place_of(order[k])] = least / static_cast<float>(positives);
+      total += least / static_cast<float>(positives);
     }
     i = first;
   }

@@ -45,37 +45,59 @@ void finish(const Call &call, int64_t picked) {
   whole(call.outputs[call.output_count - 1])[0] = picked;
 }
 
+// Whether one of the `count` boxes that stay removes `box`.
+template <Metric M>
+bool removed(const Box &box, const Planes &kept, int64_t count, float threshold, float beta) {
+  constexpr int64_t STRIDE = 64;  // looked at together, before it is asked whether that was enough
+  for (int64_t first = 0; first < count; first += STRIDE) {
+    const int64_t last = smaller(first + STRIDE, count);
+    int hits = 0;
+    if (beta == 1.0f) {
+#pragma omp simd reduction(| : hits)
+      for (int64_t i = first; i < last; ++i)
+        hits |= rivalry<M>(kept[i], box, 1.0f) > threshold ? 1 : 0;
+    } else {
+#pragma omp simd reduction(| : hits)
+      for (int64_t i = first; i < last; ++i)
+        hits |= rivalry<M>(kept[i], box, beta) > threshold ? 1 : 0;
+    }
+    if (hits) return true;
+  }
+  return false;
+}
+
+// Boxes by falling score, each compared with those that stay so far: what stands behind the last
+// that is written is neither sorted nor compared.
 template <Metric M>
 void nms(const Call &call) {
-  const Floats boxes(call.inputs[0]), given(call.inputs[1]);
+  const Floats boxes(call.inputs[0]), scores(call.inputs[1]);
   const float threshold = static_cast<float>(call.attributes[0]);
   const float floor = static_cast<float>(call.attributes[1]);
   const float beta = static_cast<float>(call.attributes[3]);
   int64_t *indices = whole(call.outputs[0]);
   const int64_t room = call.outputs[0].shape[0];
 
-  Pool pool(boxes, given, nullptr, floor, 0.0f);
-  Buffer<int> order(pool.count);
-  const int count = sort_by_score(pool.scores.data(), static_cast<int>(pool.count), order.data());
-  Planes sorted(count);
-  Buffer<int> alive(count);
-  for (int i = 0; i < count; ++i) {
-    sorted.set(i, pool.planes[order[i]]);
-    alive[i] = 1;
+  Buffer<Rival> rivals(scores.size());
+  int64_t count = 0;
+  for (int64_t i = 0; i < scores.size(); ++i) {
+    const float *x = boxes.data() + 4 * i;
+    const float poison = (((x[0] + x[1]) + x[2]) + x[3]) * 0.0f + scores[i] * 0.0f;
+    if (poison == 0.0f && scores[i] >= floor && scores[i] >= 0)
+      rivals[count++] = as_rival(scores[i], i);
   }
-  int64_t picked = 0;
-  int *in = alive.data();
-  for (int i = 0; i < count && picked < room; ++i) {
-    if (!in[i]) continue;
-    indices[picked++] = order[i];
-    const Box box = sorted[i];
-    if (beta == 1.0f) {
-      LX_SIMD for (int j = i + 1; j < count; ++j) in[j] =
-          rivalry<M>(box, sorted[j], 1.0f) > threshold ? 0 : in[j];
-    } else {
-      LX_SIMD for (int j = i + 1; j < count; ++j) in[j] =
-          rivalry<M>(box, sorted[j], beta) > threshold ? 0 : in[j];
+  Planes kept(smaller(room, count));
+  int64_t picked = 0, sorted = 0, wanted = 256;
+  for (int64_t i = 0; i < count && picked < room; ++i) {
+    if (i == sorted) {
+      sort_rivals(rivals.data() + sorted, rivals.data() + count, wanted);
+      sorted = smaller(sorted + wanted, count);
+      wanted *= 4;
     }
+    const int64_t place = place_of(rivals[i]);
+    const Box box = load_box<M>(boxes.data() + 4 * place);
+    if (removed<M>(box, kept, picked, threshold, beta)) continue;
+    kept.set(picked, box);
+    indices[picked++] = place;
   }
   finish(call, picked);
 }

@@ -96,7 +96,7 @@ const int64_t *labels(const lossexport_tensor &tensor) {
 // are worth it.
 template <typename Body>
 void each(int64_t tasks, double work, int threads, const Body &body) {
-  const double worth = work / 100000;
+  const double worth = work / 1000000;  // a thread starts in some 100,000 steps
   const int useful = worth < threads ? static_cast<int>(worth) + 1 : threads;
   in_parallel(
       tasks, useful, [](void *context, int64_t i) { (*static_cast<const Body *>(context))(i); },
@@ -104,3 +104,9 @@ void each(int64_t tasks, double work, int threads, const Body &body) {
 }
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+LX_INLINE Rival as_rival(float score, int64_t place) {
+  return static_cast<Rival>(bits_of(score + 0.0f)) << 32 |
+         (0xffffffffu - static_cast<uint32_t>(place));
+}
+LX_INLINE int64_t place_of(Rival rival) { return 0xffffffffu - static_cast<uint32_t>(rival); }

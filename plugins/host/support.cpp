@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cmath>
 #include <exception>
+#include <functional>
 #include <limits>
 #include <system_error>
 #include <thread>
@@ -38,14 +39,10 @@ void in_parallel(int64_t tasks, int threads, void (*task)(void *, int64_t), void
   if (error) std::rethrow_exception(error);
 }
 
-int sort_by_score(const float *scores, int count, int *order) {
-  int used = 0;
-  for (int i = 0; i < count; ++i)
-    if (scores[i] >= 0) order[used++] = i;
-  std::sort(order, order + used, [scores](int a, int b) {
-    return scores[a] != scores[b] ? scores[a] > scores[b] : a < b;
-  });
-  return used;
+void sort_rivals(Rival *first, Rival *last, int64_t wanted) {
+  Rival *middle = last - first > wanted ? first + wanted : last;
+  if (middle != last) std::nth_element(first, middle, last, std::greater<Rival>());
+  std::sort(first, middle, std::greater<Rival>());
 }
 
 float rounded_up(double x) {

@@ -72,7 +72,6 @@ def test_a_broken_manifest_is_an_error(tmp_path, add_file):
 
 def test_usage_errors(tmp_path, add_file):
     assert refusal(add_file, "cpu") == f"backend 'cpu': not one of {', '.join(NAMES)}"
-    assert refusal(add_file, "native") == "backend 'native' is not installed"
     assert refusal(add_file, "rtx").endswith("backend 'rtx' runs .engine files, not .onnx")
     assert refusal(add_file, provider="gpu") == "provider 'gpu': not one of cpu, cuda"
     assert refusal(tmp_path).endswith("suffix '', expected .onnx or .engine")
@@ -161,7 +160,6 @@ def test_available_says_why_not():
     assert found["ort"].runs
     assert found["ort"].version == __import__("onnxruntime").__version__
     assert "CPUExecutionProvider" in found["ort"].providers
-    assert found["native"].reason == "not installed"
     assert all(one.runs or one.reason for one in found.values())
 
 

@@ -1,0 +1,122 @@
+"""Calls of the C ABI, right ones to begin with, which a test then spoils."""
+
+import ctypes
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from lossexport.catalog import CATALOG
+from lossexport.catalog.spec import Op
+from lossexport.runtime import native
+from lossexport.runtime.native import CTensor
+
+KERNELS = sorted(native.kernels())
+OK, UNKNOWN_OP, BAD_ARGUMENT, BAD_TENSOR, TOO_LARGE = range(5)
+SENTINEL = 12344  # a float16 too
+SIZES = {"N": 5, "M": 3, "C": 4, "K": 9, "D": 4}
+
+
+@dataclass
+class Call:
+    """Arguments of `lossexport_run`, as Python has them; a pointer that is None is null."""
+
+    kernel: str
+    attributes: list[float] | None
+    inputs: list[CTensor] | None
+    outputs: list[CTensor] | None
+    counts: tuple[int, int, int]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    written: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def run(self) -> tuple[int, str]:
+        """The code, and the message that this thread gets."""
+        library = native.library()
+        numbers = None
+        if self.attributes is not None:
+            numbers = (ctypes.c_double * len(self.attributes))(*self.attributes)
+        code = library.lossexport_run(
+            None if self.kernel is None else self.kernel.encode(),
+            *(numbers, self.counts[0]),
+            *(_pointer(self.inputs), self.counts[1]),
+            *(_pointer(self.outputs), self.counts[2]),
+        )
+        return code, library.lossexport_message().decode()
+
+    def refused(self) -> tuple[int, str]:
+        """The same, after checking that the outputs are as they were."""
+        before = {name: array.tobytes() for name, array in self.written.items()}
+        code, message = self.run()
+        assert code != OK
+        assert message
+        assert "\n" not in message
+        assert {name: array.tobytes() for name, array in self.written.items()} == before
+        return code, message
+
+    def with_tensor(self, kind: str, index: int, **fields: Any) -> "Call":
+        """A copy in which fields of one tensor differ."""
+        tensors = [CTensor.from_buffer_copy(tensor) for tensor in getattr(self, kind)]
+        for name, value in fields.items():
+            if name in ("shape", "strides"):
+                getattr(tensors[index], name)[:] = value
+            else:
+                setattr(tensors[index], name, value)
+        return replace(self, **{kind: tensors})
+
+
+def _pointer(tensors: list[CTensor] | None) -> Any:
+    return None if tensors is None else (CTensor * len(tensors))(*tensors)
+
+
+def op_of(kernel: str) -> Op:
+    return CATALOG[kernel.removesuffix(".grad")]
+
+
+def call(
+    kernel: str,
+    sizes: dict[str, int] | None = None,
+    attributes: dict[str, Any] | None = None,
+    dtype: str = "float32",
+    arrays: dict[str, np.ndarray] | None = None,
+) -> Call:
+    """A right call on the op's own ordinary inputs, or on `arrays`; outputs hold SENTINEL."""
+    op = op_of(kernel)
+    values = op.resolve({"max_output": 6} | (attributes or {}) if _picks(op) else attributes or {})
+    known = SIZES | (sizes or {})
+    dims = {name: known[name] for name in op.dims}
+    known |= {name: value for name, value in values.items() if isinstance(value, int)}
+    if arrays is None:
+        rng = np.random.default_rng(3)
+        drawn = next(iter(op.samplers.values()))(
+            rng, {k: max(v, 1) for k, v in dims.items()}, values
+        )
+        arrays = {
+            t.name: np.ascontiguousarray(
+                drawn[t.name][tuple(slice(size) for size in _shape(t, known))],
+                _numpy(t.dtype, dtype),
+            )
+            for t in op.inputs
+        }
+    outputs = op.output_tensors(values, kernel.endswith(".grad"))
+    written = {t.name: np.full(_shape(t, known), SENTINEL, _numpy(t.dtype, dtype)) for t in outputs}
+    return Call(
+        kernel,
+        native.numbers(op, values),
+        [CTensor.of(array) for array in arrays.values()],
+        [CTensor.of(array) for array in written.values()],
+        (len(op.attributes), len(arrays), len(written)),
+        arrays,
+        written,
+    )
+
+
+def _picks(op: Op) -> bool:
+    return any(item.name == "max_output" for item in op.attributes)
+
+
+def _shape(tensor: Any, sizes: dict[str, int]) -> list[int]:
+    return [dim if isinstance(dim, int) else sizes[dim] for dim in tensor.shape]
+
+
+def _numpy(declared: str, dtype: str) -> str:
+    return dtype if declared == "float" else declared

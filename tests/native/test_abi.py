@@ -1,0 +1,246 @@
+"""The C ABI: whatever comes in, a code and a message come out, and never a crash."""
+
+import ctypes
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lossexport.runtime import native
+from tests.native.calls import (
+    BAD_ARGUMENT,
+    BAD_TENSOR,
+    KERNELS,
+    OK,
+    SENTINEL,
+    TOO_LARGE,
+    UNKNOWN_OP,
+    call,
+    op_of,
+)
+
+pytestmark = pytest.mark.skipif(not KERNELS, reason="no library of native kernels")
+every_kernel = pytest.mark.parametrize("kernel", KERNELS)
+
+BIG = 2**31
+NUMBERS = (0.0, -1.0, 0.5, 1e-300, 1e300, -1e300, 2.0**31, 2.0**63, 2.0**64)
+
+
+def tensors_of(good):
+    return [("inputs", i) for i in range(good.counts[1])] + [
+        ("outputs", i) for i in range(good.counts[2])
+    ]
+
+
+def test_the_library_says_what_it_is():
+    library = native.library()
+    assert library.lossexport_abi() == native.ABI
+    level = library.lossexport_level().decode()
+    assert level in ("x86-64-v4", "x86-64-v3", "x86-64", "aarch64", "generic")
+    assert all(library.lossexport_op(i) is None for i in (-1, -BIG, len(KERNELS), BIG - 1))
+    assert {op_of(kernel).name for kernel in KERNELS} >= {"box_ciou", "pairwise_ciou", "nms"}
+
+
+@every_kernel
+def test_a_right_call_writes_every_output(kernel):
+    good = call(kernel)
+    assert good.run() == (OK, "")
+    for name, array in good.written.items():
+        assert not (array == SENTINEL).any(), name
+
+
+@every_kernel
+def test_no_elements(kernel):
+    """N of 0, without memory behind it."""
+    op = op_of(kernel)
+    empty = call(kernel, dict.fromkeys(("N", "M", "K"), 0) if op.dims.keys() - {"C"} else {})
+    for kind, index in tensors_of(empty):
+        if getattr(empty, kind)[index].bytes == 0:
+            empty = empty.with_tensor(kind, index, data=None)
+    assert empty.run() == (OK, "")
+    for name, array in empty.written.items():
+        assert not (array == SENTINEL).any(), name
+
+
+def test_ops_that_are_not_there():
+    good = call("box_iou")
+    for name in ("", "box_iou ", "BOX_IOU", "box_iou.grad", "x" * 100_000, "%s%n"):
+        code, message = replace(good, kernel=name).refused()
+        assert code == UNKNOWN_OP
+        assert len(message) < 512
+    assert replace(good, kernel=None).refused()[0] == BAD_ARGUMENT
+
+
+@every_kernel
+def test_null_pointers(kernel):
+    good = call(kernel)
+    for name in ("attributes", "inputs", "outputs"):
+        code, message = replace(good, **{name: None}).refused()
+        assert code == BAD_ARGUMENT
+        assert message.startswith(f"{kernel}: ")
+    for kind, index in tensors_of(good):
+        assert good.with_tensor(kind, index, data=None).refused()[0] == BAD_ARGUMENT
+
+
+@every_kernel
+def test_too_few_and_too_many(kernel):
+    good = call(kernel)
+    for place in range(3):
+        for count in (0, good.counts[place] - 1, good.counts[place] + 1, -1, -BIG, BIG - 1):
+            counts = list(good.counts)
+            counts[place] = count
+            assert replace(good, counts=tuple(counts)).refused()[0] == BAD_ARGUMENT
+
+
+@every_kernel
+def test_memory_that_is_short_or_misaligned(kernel):
+    good = call(kernel)
+    for kind, index in tensors_of(good):
+        tensor = getattr(good, kind)[index]
+        for room in (0, 1, tensor.bytes - 1):
+            code, message = good.with_tensor(kind, index, bytes=room).refused()
+            assert code == BAD_TENSOR
+            assert f"{room} bytes" in message
+        for off in (1, 2, 3):
+            moved = good.with_tensor(kind, index, data=tensor.data + off)
+            assert moved.refused()[0] == BAD_TENSOR
+
+
+@every_kernel
+def test_types_and_ranks(kernel):
+    good = call(kernel)
+    for kind, index in tensors_of(good):
+        tensor = getattr(good, kind)[index]
+        for number in {0, 1, 2, 3, 4, 5, -1, -BIG, BIG - 1} - {tensor.type}:
+            assert good.with_tensor(kind, index, type=number).refused()[0] == BAD_TENSOR
+        for rank in {0, 1, 2, 3, 64, -1, -BIG, BIG - 1} - {tensor.rank}:
+            assert good.with_tensor(kind, index, rank=rank).refused()[0] == BAD_TENSOR
+
+
+@every_kernel
+def test_strides(kernel):
+    good = call(kernel)
+    for kind, index in tensors_of(good):
+        tensor = getattr(good, kind)[index]
+        for axis in range(tensor.rank):
+            for stride in (0, -1, tensor.strides[axis] + 1, 2**32 + tensor.strides[axis], 2**62):
+                strides = list(tensor.strides)
+                strides[axis] = stride
+                assert good.with_tensor(kind, index, strides=strides).refused()[0] == BAD_TENSOR
+
+
+@every_kernel
+def test_shapes(kernel):
+    good = call(kernel)
+    for kind, index in tensors_of(good):
+        tensor = getattr(good, kind)[index]
+        for axis in range(tensor.rank):
+            size = tensor.shape[axis]
+            for wrong in (-1, -(2**31), -(2**63), size + 2**31, size + 2**32, 2**62, 2**63 - 1):
+                shape = list(tensor.shape)
+                shape[axis] = wrong
+                bad = good.with_tensor(kind, index, shape=shape, bytes=2**64 - 1)
+                assert bad.refused()[0] in (BAD_TENSOR, TOO_LARGE)
+
+
+@pytest.mark.parametrize("kernel", [k for k in KERNELS if k.startswith(("pairwise", "best"))])
+@pytest.mark.parametrize(("n", "m"), [(2**16, 2**16), (2**29 - 1, 2**29 - 1), (2**29, 4)])
+def test_products_that_overflow(kernel, n, m):
+    """Each size is possible, or nearly; not all that has to be counted, in 32 or 64 bits."""
+    bad = call(kernel)
+    for kind, index in tensors_of(bad):
+        tensor = getattr(bad, kind)[index]
+        sizes = {5: n, 3: m}
+        shape = [sizes.get(size, size) for size in tensor.shape]
+        strides = [shape[1], 1] if tensor.rank == 2 else [1, 0]
+        bad = bad.with_tensor(kind, index, shape=shape, strides=strides, bytes=2**64 - 1)
+    if kernel == "best_match" and n * 4 < BIG:
+        pytest.skip("every tensor of it is possible")
+    assert bad.refused()[0] == TOO_LARGE
+
+
+@every_kernel
+def test_attributes_that_are_no_numbers(kernel):
+    good = call(kernel)
+    for place in range(good.counts[0]):
+        for value in (np.nan, np.inf, -np.inf):
+            attributes = list(good.attributes)
+            attributes[place] = value
+            assert replace(good, attributes=attributes).refused()[0] == BAD_ARGUMENT
+
+
+@every_kernel
+def test_attributes_beyond_their_bounds_do_no_harm(kernel):
+    good = call(kernel)
+    for place in range(good.counts[0]):
+        for value in NUMBERS:
+            attributes = list(good.attributes)
+            attributes[place] = value
+            code, message = replace(good, attributes=attributes).run()
+            assert (code == OK) == (message == "")
+
+
+@pytest.mark.parametrize("kernel", [k for k in KERNELS if "max_output" in {
+    item.name for item in op_of(k).attributes}])  # fmt: skip
+@pytest.mark.parametrize("room", [0.0, -1.0, 5.0, 7.0, 5.5, 1e300])
+def test_room_for_the_output_is_what_the_attribute_says(kernel, room):
+    good = call(kernel, {"N": 9})
+    place = [item.name for item in op_of(kernel).attributes].index("max_output")
+    attributes = list(good.attributes)
+    attributes[place] = room
+    assert replace(good, attributes=attributes).refused()[0] in (BAD_ARGUMENT, BAD_TENSOR)
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.5, 2.0, 4.0, 1e300])
+def test_choices_that_there_are_not(value):
+    good = call("cluster_nms")
+    attributes = [*good.attributes[:-1], value]
+    assert replace(good, attributes=attributes).refused()[0] == BAD_ARGUMENT
+
+
+floats = st.one_of(
+    st.floats(width=32), st.sampled_from([0.0, -0.0, 1.0, 1e-45, 3e38, -3e38, 0.5, 100.0])
+)
+
+
+@every_kernel
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_any_bits_in_the_inputs(kernel, data):
+    """NaN, infinity, labels out of range: no crash, nothing beside the outputs is written."""
+    dims = {name: data.draw(st.integers(0, 40)) for name in op_of(kernel).dims}
+    dtype = data.draw(st.sampled_from(["float32", "float16", "uint16"]))
+    good = call(kernel, {name: max(size, 1) for name, size in dims.items()}, dtype=dtype)
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    pool = np.array(data.draw(st.lists(floats, min_size=1, max_size=8)), np.float32)
+    rng = np.random.default_rng(seed)
+    for array in good.arrays.values():
+        if array.dtype == np.int64:
+            array[...] = rng.choice([-(2**63), -2, -1, 0, 1, 2, 2**63 - 1], array.shape)
+        elif array.dtype == np.uint16:
+            array[...] = rng.integers(0, 2**16, array.shape)
+        else:
+            with np.errstate(over="ignore"):
+                array[...] = rng.choice(pool, array.shape)
+    before = {name: array.tobytes() for name, array in good.arrays.items()}
+    guarded = []
+    for index, (name, array) in enumerate(good.written.items()):
+        padded = np.full(array.size + 64, SENTINEL, array.dtype)
+        guarded.append(padded)
+        address = padded.ctypes.data + 32 * padded.itemsize
+        good = good.with_tensor("outputs", index, data=address)
+        assert good.outputs[index].bytes == array.nbytes, name
+    code, message = good.run()
+    assert (code, message) == (OK, "")
+    for padded in guarded:
+        assert (padded[:32] == SENTINEL).all()
+        assert (padded[-32:] == SENTINEL).all()
+    assert {name: array.tobytes() for name, array in good.arrays.items()} == before
+
+
+def test_the_structure_is_that_of_the_header():
+    """8 + 8 + 4 + 4 + 16 + 16 bytes, as C lays them out."""
+    assert ctypes.sizeof(native.CTensor) == 56
+    assert native.CTensor.shape.offset == 24

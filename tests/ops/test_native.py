@@ -1,0 +1,225 @@
+"""The CPU kernels as torch custom ops: the same numbers, and never where a graph is made."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from lossexport import nn, ops
+from lossexport.catalog import CATALOG
+from lossexport.catalog.variant import Variant
+from lossexport.errors import LossexportError
+from lossexport.exporter.trace import body
+from lossexport.ops import _native
+from lossexport.parity import cases as parity_cases
+from lossexport.parity.cases import Case
+from lossexport.parity.compare import Errors
+from lossexport.parity.measure import _scale
+from lossexport.runtime import native
+
+NAMES = [name for name in CATALOG if name in native.kernels()]
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+pytestmark = pytest.mark.skipif(not NAMES, reason="no library of native kernels")
+every_op = pytest.mark.parametrize("name", NAMES)
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list[str]:
+    """The kernels that ran."""
+    seen = []
+    run = native.run
+
+    def recorded(kernel: str, *rest: Any) -> None:
+        seen.append(kernel)
+        run(kernel, *rest)
+
+    monkeypatch.setattr(native, "run", recorded)
+    return seen
+
+
+def drawn(name: str, precision: str = "fp32") -> tuple[Variant, Case, dict[str, Any]]:
+    """A variant, its first case of any size, and the inputs as tensors of the precision."""
+    variant = Variant.make(CATALOG[name], precision=precision)
+    family = next(iter(variant.op.samplers))
+    sizes = tuple((dim, 33 if dim != "M" else 21) for dim in variant.ranges)
+    case = Case(family, sizes, 1)
+    tensors = {}
+    for tensor in variant.op.inputs:
+        value = torch.from_numpy(case.inputs(variant)[tensor.name])
+        kind = {"float": DTYPES[precision], "float32": torch.float32}.get(tensor.dtype)
+        tensors[tensor.name] = value if kind is None else value.to(kind)
+    return variant, case, tensors
+
+
+def results(name: str, tensors: dict[str, Any], **attributes: Any) -> tuple[torch.Tensor, ...]:
+    found = getattr(ops, name)(**tensors, **attributes)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def box_pairs(count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0]]).repeat(count, 1)
+    return boxes, boxes + 1
+
+
+@every_op
+@pytest.mark.parametrize("precision", DTYPES)
+def test_eager_runs_the_kernel_within_the_tolerance(name, precision, calls):
+    variant, case, tensors = drawn(name, precision)
+    found = results(name, tensors)
+    assert calls == [name]
+    inputs = case.inputs(variant)
+    expected = parity_cases.oracle(variant, inputs)
+    assert calls == [name], "float64 is the oracle"
+    for tensor, value in zip(variant.outputs, found, strict=True):
+        declared = variant.numpy_dtype(tensor)
+        assert str(value.dtype) == f"torch.{declared}"
+        errors = Errors(variant.op.output_tolerance(tensor.name, precision), declared)
+        numbers = value.float().numpy() if declared == "bfloat16" else value.numpy()
+        if declared == "bfloat16":
+            numbers = numbers.astype(pytest.importorskip("ml_dtypes").bfloat16)
+        scale = _scale(variant, case, tensor.name, inputs)
+        errors.add(str(case), numbers, expected[tensor.name], scale)
+        assert errors.elements == value.numel()
+        assert errors.breaches == 0, errors.worst
+
+
+@every_op
+def test_the_oracle_never_sees_the_library(name, monkeypatch):
+    def absent(*_: Any) -> None:
+        raise AssertionError("the oracle asked the library")
+
+    variant, case, _ = drawn(name)
+    monkeypatch.setattr(native, "run", absent)
+    assert parity_cases.oracle(variant, case.inputs(variant))
+
+
+@every_op
+def test_schema_fake_and_kernel_agree(name):
+    _, _, tensors = drawn(name)
+    attributes = [item.default for item in CATALOG[name].attributes]
+    overload = getattr(torch.ops.lossexport, name).default
+    assert str(overload._schema).startswith(f"lossexport::{_native.schema(CATALOG[name])[:20]}")
+    torch.library.opcheck(overload, (*tensors.values(), *attributes))
+
+
+def test_strided_and_shaped_inputs():
+    boxes, target = box_pairs()
+    wide = torch.cat((boxes, target), 1)
+    assert ops.box_iou(wide[:, :4], wide[:, 4:]).tolist() == ops.box_iou(boxes, target).tolist()
+    logits = torch.tensor([[0.5, 2.0], [1.0, -1.0]])
+    labels = torch.tensor([[1, 0], [0, 1]])
+    flat = ops.ap_loss(logits.reshape(-1), labels.reshape(-1))
+    assert ops.ap_loss(logits.T, labels.T) == flat
+    assert flat == pytest.approx(float(ops.ap_loss(logits.double(), labels)), rel=1e-6)
+
+
+def test_gradients_still_flow(calls):
+    pred, target = box_pairs()
+    pred.requires_grad_()
+    ops.box_ciou(pred, target).sum().backward()
+    assert calls == []
+    assert pred.grad is not None
+    assert pred.grad.abs().sum() > 0
+    with torch.no_grad():
+        ops.box_ciou(pred, target)
+    assert calls == ["box_ciou"]
+    logits = torch.tensor([0.5, 2.0, 1.0], requires_grad=True)
+    nn.APLoss()(logits, torch.tensor([1, 0, 1])).backward()
+    assert logits.grad is not None
+    assert logits.grad.abs().sum() > 0
+
+
+def test_forward_and_functional_derivatives(calls):
+    pred, target = box_pairs()
+    move = torch.ones_like(pred) * torch.tensor([0.0, 0.0, 1.0, 1.0])
+    _, slope = torch.func.jvp(lambda x: ops.box_iou(x, target), (pred,), (move,))
+    assert (slope.abs() > 0).all()
+    gradient = torch.func.grad(lambda x: ops.box_iou(x, target).sum())(pred)
+    assert (gradient * move).sum(1) == pytest.approx(slope)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(pred, move)
+        found = torch.autograd.forward_ad.unpack_dual(ops.box_iou(dual, target))
+    assert found.tangent == pytest.approx(slope)
+    rows = torch.func.vmap(lambda a, b: ops.box_iou(a[None], b[None]))(pred, target)
+    assert rows.squeeze(1).tolist() == ops.box_iou(pred.double(), target.double()).float().tolist()
+    assert calls == []
+
+
+def test_traces_hold_the_torch_code(calls):
+    pair = box_pairs()
+    for mode in ("real", "fake", "symbolic"):
+        graph = make_fx(lambda a, b: ops.pairwise_giou(a, b), tracing_mode=mode)(*pair)
+        assert "lossexport" not in graph.code
+    exported = torch.export.export(_Module(), pair)
+    assert "lossexport" not in exported.graph_module.code
+    # Its check would run the module once more, eagerly.
+    assert "lossexport" not in torch.jit.trace(_Module(), pair, check_trace=False).code
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph.code)
+        return graph.forward
+
+    compiled = torch.compile(_Module(), backend=backend, fullgraph=True)(*pair)
+    assert graphs
+    assert "lossexport" not in graphs[0]
+    assert calls == []
+    assert (compiled - ops.pairwise_giou(*pair)).abs().max() < 1e-6
+    nodes = body(Variant.make(CATALOG["pairwise_giou"])).graph
+    assert {node.domain for node in nodes} == {""}
+
+
+class _Module(torch.nn.Module):
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return ops.pairwise_giou(a, b)
+
+
+def test_what_the_kernels_do_not_take(calls):
+    pred, target = box_pairs()
+    ops.box_iou(pred.double(), target.double())
+    ops.box_iou(pred.half(), target)
+    assert ops.box_iou(pred.to("meta"), target.to("meta")).is_meta
+    ops.ap_loss(torch.ones(2), torch.tensor([1, 0], dtype=torch.int32))
+    assert calls == []
+    for wrong in (lambda: ops.box_iou(pred, target, scale=2), lambda: ops.box_iou(pred)):
+        with pytest.raises(TypeError, match=r"box_iou\(\)"):
+            wrong()
+
+
+def test_errors_are_those_of_the_torch_code(calls):
+    pred, target = box_pairs()
+    with pytest.raises(LossexportError, match=r"box_iou: target has shape \[2, 4\]"):
+        ops.box_iou(pred, target[:2])
+    with pytest.raises(LossexportError, match="eps=-1: must be in"):
+        ops.box_iou(pred, target, eps=-1)
+    with pytest.raises(LossexportError, match="target holds 2 positives, more than max_positives"):
+        ops.ap_loss(torch.ones(3), torch.tensor([1, 1, 0]), max_positives=1)
+    assert calls == []
+    with pytest.raises(LossexportError, match="box_iou: target has size 2 on axis 0, expected 3"):
+        torch.ops.lossexport.box_iou(pred, target[:2])
+
+
+def test_modules_with_state_and_empty_inputs(calls):
+    module = nn.GHMCLoss(bins=4, momentum=0.5)
+    logits, hit = torch.tensor([[0.1, 3.0]]), torch.tensor([[1.0, 0.0]])
+    with torch.no_grad():
+        module(logits, hit, torch.ones(1, 2))
+        first = module.bin_count.clone()
+        module(logits, hit, torch.ones(1, 2))
+    assert calls == ["ghm_c_loss"] * 2
+    assert module.bin_count.tolist() == (1.5 * first).tolist()
+    assert first.sum() == 1
+    indices, count = ops.nms(torch.zeros(0, 4), torch.zeros(0), max_output=2)
+    assert (indices.tolist(), int(count)) == ([-1, -1], 0)
+
+
+def test_bfloat16():
+    """bfloat16 travels as its bits in both directions."""
+    boxes = torch.tensor([[0, 0, 2, 2], [1, 0, 3, 2]], dtype=torch.bfloat16)
+    found = torch.ops.lossexport.pairwise_iou(boxes, boxes)
+    third = np.float32(1 / 3)
+    assert found.dtype == torch.bfloat16
+    assert found.tolist() == torch.tensor([[1, third], [third, 1]]).bfloat16().tolist()
