@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 
@@ -251,16 +252,20 @@ struct Level {
   const Function *loops;
 };
 
+// What the processor has, or less where LOSSEXPORT_LEVEL names it: every level gives the same bits.
 Level best_level() {
 #if defined(__x86_64__)
+  const char *wanted = std::getenv("LOSSEXPORT_LEVEL");
+  const auto skipped = [wanted](const char *name) { return wanted && std::strcmp(wanted, name); };
   __builtin_cpu_init();
   const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                   __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
-  if (v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl"))
-    return {"x86-64-v4", v4::LOOPS};
-  return v3 ? Level{"x86-64-v3", v3::LOOPS} : Level{"x86-64", base::LOOPS};
+  const bool wide = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                    __builtin_cpu_supports("avx512vl");
+  if (wide && !skipped("x86-64-v4")) return {"x86-64-v4", v4::LOOPS};
+  if (v3 && !skipped("x86-64-v3")) return {"x86-64-v3", v3::LOOPS};
+  return {"x86-64", base::LOOPS};
 #elif defined(__aarch64__)
   return {"aarch64", base::LOOPS};
 #else

@@ -58,7 +58,8 @@ typedef struct lossexport_tensor {
 
 LOSSEXPORT_API int32_t lossexport_abi(void);
 
-/* "x86-64-v4", "x86-64-v3", "x86-64", "aarch64" or "generic": what this machine runs. */
+/* "x86-64-v4", "x86-64-v3", "x86-64", "aarch64" or "generic": what this machine runs. On x86-64 the
+ * environment variable LOSSEXPORT_LEVEL may name a lower one; all of them give the same bits. */
 LOSSEXPORT_API const char *lossexport_level(void);
 
 /* Threads that a call may use; 0: as many as the process may run on. */
