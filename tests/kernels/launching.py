@@ -190,16 +190,17 @@ def tile(variant: Variant, dim: str) -> int:
 
 
 def cases(variant: Variant) -> Iterator[Case]:
-    """Every family of inputs at one element and about the size of a tile, two at several tiles."""
+    """Every family of inputs at the least size, one element and about a tile, two at several."""
     tiles = {dim: tile(variant, dim) for dim in variant.ranges}
     steps = [
+        {dim: size.min for dim, size in variant.ranges.items()},
         dict.fromkeys(tiles, 1),
         {dim: size - 1 for dim, size in tiles.items()},
         tiles,
         {dim: size + 1 for dim, size in tiles.items()},
     ]
     families = list(variant.op.samplers)
-    for sizes in steps:
+    for sizes in steps[steps[0] == steps[1] :]:
         for family in families:
             yield Case(family, tuple(sizes.items()), 0)
     several = {dim: 5 * size // 2 for dim, size in tiles.items()} | SIZES.get(variant.op.name, {})

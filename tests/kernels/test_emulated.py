@@ -33,9 +33,8 @@ def test_every_size(variant: Variant) -> None:
 @pytest.mark.parametrize("variant", parameters("fp16", "bf16"))
 def test_narrow_boundaries(variant: Variant) -> None:
     families = list(variant.op.samplers)
-    cases = list(launching.cases(variant))
     # A little more than one tile, in every family.
-    for case in cases[3 * len(families) : 4 * len(families)]:
+    for case in list(launching.cases(variant))[-len(families) - 2 : -2]:
         launching.compare(variant, case, emulate)
 
 

@@ -13,6 +13,7 @@ from lossexport.errors import LossexportError
 from lossexport.exporter import engine
 from lossexport.exporter.onnx_file import onnx_bytes
 from lossexport.kernels import declared, plugins, ptx
+from tests.conftest import ROOT
 from tests.kernels import plugin_layer
 
 KERNELS = declared()
@@ -93,6 +94,16 @@ def test_the_grid_of_the_pairs_covers_them_exactly() -> None:
         (2, 2),
         (16, 256),
     ]
+
+
+def test_the_page_states_the_limits() -> None:
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    rows = [line for line in page.splitlines() if ".cuh`" in line and line.startswith("|")]
+    for kernel in KERNELS.values():
+        (row,) = [line for line in rows if f"`{kernel.launch.source}`" in line]
+        for dim, limit in kernel.launch.largest.items():
+            assert f"{dim} up to {limit:,} |" in row
+        assert row.endswith("| all |") == (not kernel.launch.largest)
 
 
 @pytest.mark.parametrize("size", [32768, 32769])
