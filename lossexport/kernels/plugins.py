@@ -103,7 +103,7 @@ class _Plugin:
         for index, size in enumerate(passed):
             extra[index] = layer.SymInt32(size)
         macros = ptx.definitions(self.kernel, attributes, _PRECISIONS[self._boundary(inputs).name])
-        capability = self.capability or ptx.nearest(capability_at_hand())
+        capability = ptx.nearest(self.capability or capability_at_hand())
         return launch.entry, ptx.compile_ptx(launch, macros, capability), params, extra
 
     def _sizes(self, inputs: Sequence[Any]) -> dict[str, Any]:

@@ -24,13 +24,13 @@ SIZES = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def registered() -> None:
     plugins.register(*plugin_layer.modules(), "8.6")
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_registered_under_the_name_of_the_node(name: str) -> None:
+def test_registered_under_the_name_of_the_node(registered: None, name: str) -> None:
     tensorrt, layer = plugin_layer.modules()
     creator = tensorrt.get_plugin_registry().get_creator(name, "1", "lossexport")
     kernel = KERNELS[name]
@@ -49,7 +49,7 @@ def test_a_kernel_of_every_op_that_declares_one() -> None:
 
 @pytest.mark.parametrize("float_type", TYPES)
 @pytest.mark.parametrize("name", KERNELS)
-def test_all_that_an_engine_would_hold(name: str, float_type: str) -> None:
+def test_all_that_an_engine_would_hold(registered: None, name: str, float_type: str) -> None:
     kernel, launch = KERNELS[name], KERNELS[name].launch
     attributes = {a.name: a.default for a in kernel.attributes}
     built = plugin_layer.build(kernel, attributes, float_type)
@@ -75,7 +75,7 @@ def test_all_that_an_engine_would_hold(name: str, float_type: str) -> None:
     assert built.ptx == ptx.compile_ptx(launch, macros, "8.6")
 
 
-def test_types_and_attributes_reach_the_kernel() -> None:
+def test_types_and_attributes_reach_the_kernel(registered: None) -> None:
     kernel = KERNELS["ClusterNMS"]
     attributes = {a.name: a.default for a in kernel.attributes}
     texts = {
@@ -146,3 +146,22 @@ def test_without_nvrtc_nothing_is_registered(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     with pytest.raises(LossexportError, match=r"NVRTC cannot be loaded: .*: pip install 'cuda"):
         plugins.register(ModuleType("tensorrt"), ModuleType("tensorrt.plugin"))
+
+
+def test_without_a_capability_the_kernel_is_for_the_device_at_hand(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(plugins, "capability_at_hand", lambda: "9.5")
+    monkeypatch.setattr(
+        ptx, "compile_ptx", lambda launch, macros, capability: asked.append(capability)
+    )
+    kernel = KERNELS["NMS"]
+    tensor = SimpleNamespace(shape_expr=[7, 4], dtype=SimpleNamespace(name="FLOAT"))
+    layer = SimpleNamespace(
+        KernelLaunchParams=SimpleNamespace, SymIntExprs=lambda count: [None] * count, SymInt32=int
+    )
+    attributes = [attribute.default for attribute in kernel.attributes]
+    for capability in (None, "8.6"):
+        plugin = plugins._Plugin(kernel, ModuleType("tensorrt"), layer, capability)
+        entry, _, params, extra = plugin._implement(tensor, tensor, *attributes, (), 0)
+        assert (entry, extra, params.grid_x, params.block_x) == ("nms", [7], 1, 1024)
+    assert asked == ["9.0", "8.6"]
