@@ -8,8 +8,10 @@
 FROM nvcr.io/nvidia/tensorrt:26.07-py3
 
 COPY . /opt/lossexport
-# Not the extra `tensorrt`: it would put a second TensorRT over the image's.
-RUN pip install --no-cache-dir -c /opt/lossexport/constraints.txt "/opt/lossexport[toolchain,gpu]"
+# Not the extra `tensorrt`: it would put a second TensorRT over the image's. NVRTC compiles the
+# kernels of the plugins.
+RUN pip install --no-cache-dir -c /opt/lossexport/constraints.txt \
+    "/opt/lossexport[toolchain,gpu]" nvidia-cuda-nvrtc
 
 WORKDIR /data
 ENTRYPOINT ["lossexport"]

@@ -6,6 +6,8 @@ from typing import Any
 
 # A size is an int, or TensorRT's symbolic integer: both have + - * and //.
 Sizes = Mapping[str, Any]
+# What a macro may hold.
+Constant = int | float | tuple[float, ...]
 
 # `enum Metric` of plugins/kernels/boxes.cuh.
 METRICS = {"iou": 0, "giou": 1, "diou": 2, "ciou": 3}
@@ -20,17 +22,18 @@ def blocks(count: Any, block: int) -> Any:
 class Launch:
     """One kernel in `plugins/kernels`, one launch without a workspace.
 
-    Its arguments are the op's inputs, `sizes` as 32-bit integers, and the op's outputs. `grid`
-    gives the number of blocks, x first, of `block` threads each. `macros` turns attributes into
-    the constants that are compiled into it. `largest` bounds the dimensions that it serves.
+    Its arguments are the node's inputs, `sizes` as 32-bit integers, and the node's outputs. `grid`
+    gives the number of blocks, x first, of `block` threads each; both are functions of dimensions
+    and of attributes that are dimensions. `macros` turns attributes into the constants that are
+    compiled into it. `largest` bounds the dimensions that it serves.
     """
 
     source: str
     entry: str
     grid: Callable[[Sizes], tuple[Any, ...]]
     block: int
-    sizes: tuple[str, ...]
-    macros: Callable[[Mapping[str, Any]], Mapping[str, int | float]]
+    sizes: Callable[[Sizes], tuple[Any, ...]]
+    macros: Callable[[Mapping[str, Any]], Mapping[str, Constant]]
     largest: Mapping[str, int] = field(default_factory=dict)
 
     def serves(self, largest: Mapping[str, int]) -> bool:
@@ -54,7 +57,7 @@ def pairwise(metric: str) -> Launch:
         entry="pairwise",
         grid=lambda sizes: (blocks(sizes["M"], _COLUMNS), blocks(sizes["N"], _ROWS)),
         block=_COLUMNS,
-        sizes=("N", "M"),
+        sizes=lambda sizes: (sizes["N"], sizes["M"]),
         macros=lambda attributes: {"LX_METRIC": METRICS[metric], "LX_EPS": attributes["eps"]},
         largest={"N": _MOST_Y * _ROWS},
     )
@@ -65,7 +68,7 @@ BEST_MATCH = Launch(
     entry="best_match",
     grid=lambda sizes: (blocks(sizes["N"], _MATCH_BOXES) + blocks(sizes["M"], _MATCH_BOXES),),
     block=_MATCH_BOXES,
-    sizes=("N", "M"),
+    sizes=lambda sizes: (sizes["N"], sizes["M"]),
     macros=lambda attributes: {
         "LX_METRIC": METRICS[attributes["metric"]],
         "LX_EPS": attributes["eps"],
@@ -79,14 +82,14 @@ def _of(*names: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
 
 
 def _picking(
-    entry: str, most: int, macros: Callable[[Mapping[str, Any]], Mapping[str, int | float]]
+    entry: str, most: int, macros: Callable[[Mapping[str, Any]], Mapping[str, Constant]]
 ) -> Launch:
     return Launch(
         source=f"{entry}.cuh",
         entry=entry,
         grid=lambda sizes: (1,),
         block=_PICKERS,
-        sizes=("N",),
+        sizes=lambda sizes: (sizes["N"],),
         macros=macros,
         largest={"N": most},
     )

@@ -2,7 +2,7 @@
 
 import math
 
-from lossexport.catalog import loss_samples, loss_scales
+from lossexport.catalog import loss_samples, loss_scales, stages
 from lossexport.catalog.losses import LOGITS
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, Tolerance
 
@@ -47,6 +47,7 @@ GHM_C = Op(
     samplers=loss_samples.HARMONISED,
     references=(_GHM,),
     kind="loss",
+    stages=stages.GHM_C,
     dims={"N": (1, 256, 131072), "C": (1, 80, 512)},
     state={"bin_count": "new_bin_count"},
     notes=_GHM_NOTES,
@@ -82,6 +83,7 @@ GHM_R = Op(
     samplers=loss_samples.RESIDUALS,
     references=(_GHM,),
     kind="loss",
+    stages=stages.GHM_R,
     dims={"N": (1, 256, 131072)},
     state={"bin_count": "new_bin_count"},
     notes=_GHM_NOTES,
@@ -139,6 +141,7 @@ AP = Op(
         ),
     ),
     kind="loss",
+    stages=stages.AP,
     dims={"K": (1, 16384, 131072)},
     work=(64, "K"),
     notes=(

@@ -148,6 +148,28 @@ def unit_scale(output: str, inputs: Arrays, attributes: Mapping[str, Any]) -> fl
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """One of the kernels that together compute an op: a node in the op's function.
+
+    Inputs and outputs are tensors of the op's, or what other stages pass on, by name. `function` is
+    its torch function, in `lossexport.ops.stages`. In a gradient graph it gives the gradients of
+    its inputs `gradient` too, and stands in no other where it is `gradient_only`. `parts` bounds
+    the dimension P of its inputs: how many partial results a stage before it gives, one from the
+    body and several from a kernel.
+    """
+
+    name: str
+    function: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    attributes: tuple[str, ...]
+    launch: Launch
+    gradient: tuple[str, ...] = ()
+    gradient_only: bool = False
+    parts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Op:
     """One op, declared once."""
 
@@ -169,8 +191,9 @@ class Op:
     work: tuple[Dim, ...] = ()
     # Input -> output that is the same input of the next call: a module keeps it as a buffer.
     state: Mapping[str, str] = field(default_factory=dict)
-    # The fused kernel of the value graph.
+    # The fused kernel of the value graph, or the several of both graphs.
     kernel: Launch | None = None
+    stages: tuple[Stage, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

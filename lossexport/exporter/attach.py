@@ -273,18 +273,21 @@ def _append(
     stem: str,
 ) -> None:
     """Call the function of `exported` at the end of `model`, of which it becomes a part."""
-    (function,) = exported.functions.values()
     (call,) = exported.graph
-    # Same op, other attributes: another name, for TensorRT's parser knows no overloads.
-    plain, number = function.name, 1
-    while (held := model.functions.get(function.identifier())) and not _equal(held, function):
-        number += 1
-        function.name = f"{plain}_{number}"
-    if held is None:
-        model.functions[function.identifier()] = function
-    node = ir.Node(
-        DOMAIN, function.name, inputs, call.attributes.values(), outputs=outputs, name=stem
-    )
+    names: dict[str, str] = {}
+    for function in exported.functions.values():  # what calls another stands behind it
+        for part in function:
+            part.op_type = names.get(part.op_type, part.op_type)
+        # Same op, other attributes: another name, for TensorRT's parser knows no overloads.
+        plain, number = function.name, 1
+        while (held := model.functions.get(function.identifier())) and not _equal(held, function):
+            number += 1
+            function.name = f"{plain}_{number}"
+        if held is None:
+            model.functions[function.identifier()] = function
+        names[plain] = function.name
+    name = names[call.op_type]
+    node = ir.Node(DOMAIN, name, inputs, call.attributes.values(), outputs=outputs, name=stem)
     model.graph.append(node)
     model.graph.outputs.extend(outputs)
     model.opset_imports[DOMAIN] = 1

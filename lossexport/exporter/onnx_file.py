@@ -3,20 +3,22 @@
 The graph is a single node in the domain `lossexport` whose body stands in the file as a function of
 the same name. onnxruntime and TensorRT inline the function; a TensorRT that has a plugin of the
 node's name, `plugin_version` and `plugin_namespace` takes the plugin instead, with no flag. Where
-the plugin's kernel does not serve the largest size, the node does not ask for one.
+the plugin's kernel does not serve the largest size, the node does not ask for one. An op that takes
+several kernels has a function that is a chain of such nodes, one a kernel.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
 import torch
 
 from lossexport import __version__
-from lossexport.catalog.spec import Tensor
+from lossexport.catalog.spec import Attribute, Tensor
 from lossexport.catalog.variant import Variant
-from lossexport.exporter.trace import OPSET, body
-from lossexport.kernels import plugins
+from lossexport.exporter.trace import OPSET, body, stage_body
+from lossexport.kernels import Kernel, kernels, plugins
 
 DOMAIN = "lossexport"
 IR_VERSION = 10
@@ -30,14 +32,15 @@ _PLUGIN = {"plugin_namespace": plugins.NAMESPACE, "plugin_version": plugins.VERS
 
 def onnx_bytes(variant: Variant, opset: int = OPSET) -> bytes:
     """Serialised model of a variant: a single file, the same bytes for the same versions."""
-    attributes: dict[str, Any] = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in variant.attributes.items()
-        if value is not None
-    }
-    if variant.pluggable:
-        attributes |= _PLUGIN
-    traced = body(variant, opset)
+    attributes = _attributes(variant, variant.op.attributes)
+    functions = []
+    if stages := kernels(variant.op, variant.gradient) if variant.op.stages else ():
+        functions = [_stage(kernel, variant, opset) for kernel in stages]
+        graph = _chain(variant, stages, opset)
+    else:
+        graph = _cleaned(body(variant, opset).graph, variant.op.name)
+        if variant.pluggable:
+            attributes |= _PLUGIN
     inputs = [_value(variant, tensor) for tensor in variant.op.inputs]
     outputs = [_value(variant, tensor) for tensor in variant.outputs]
     node = ir.node(
@@ -48,23 +51,32 @@ def onnx_bytes(variant: Variant, opset: int = OPSET) -> bytes:
         outputs=outputs,
         name=variant.op.name,
     )
-    graph = ir.Graph(
-        inputs,
-        outputs,
-        nodes=[node],
-        opset_imports={"": opset, DOMAIN: 1},
-        name=variant.op.name,
-    )
+    doc = f"{variant.op.summary} {variant.op.formula}"
     model = ir.Model(
-        graph,
+        ir.Graph(
+            inputs,
+            outputs,
+            nodes=[node],
+            opset_imports={"": opset, DOMAIN: 1},
+            name=variant.op.name,
+        ),
         ir_version=IR_VERSION,
         producer_name="lossexport",
         producer_version=__version__,
-        functions=[_function(variant, traced, attributes)],
+        functions=[*functions, _function(variant.node_type, doc, graph, attributes)],
         metadata_props=metadata(variant),
     )
     data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
     return data
+
+
+def _attributes(variant: Variant, wanted: Sequence[Attribute]) -> dict[str, Any]:
+    values = {item.name: variant.attributes[item.name] for item in wanted}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def metadata(variant: Variant) -> dict[str, str]:
@@ -87,8 +99,50 @@ def _value(variant: Variant, tensor: Tensor) -> ir.Value:
     )
 
 
-def _function(variant: Variant, traced: ir.Model, attributes: dict[str, Any]) -> ir.Function:
-    graph = traced.graph
+def _stage(kernel: Kernel, variant: Variant, opset: int) -> ir.Function:
+    graph = _cleaned(stage_body(kernel, variant, opset).graph, kernel.name)
+    # TensorRT's parser keeps the values of all functions in one place.
+    for node in graph:
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.name = f"{kernel.name}.{value.name}"
+    doc = f"A part of {variant.node_type}."
+    return _function(kernel.name, doc, graph, _attributes(variant, kernel.attributes) | _PLUGIN)
+
+
+def _chain(variant: Variant, stages: Sequence[Kernel], opset: int) -> ir.Graph:
+    """The stages of a variant, each a node that a plugin may replace."""
+    inputs = [ir.Value(name=tensor.name) for tensor in variant.op.inputs]
+    values = {str(value.name): value for value in inputs}
+    nodes = []
+    for kernel in stages:
+        node = ir.node(
+            kernel.name,
+            [values[tensor.name] for tensor in kernel.inputs],
+            _attributes(variant, kernel.attributes) | _PLUGIN,
+            domain=DOMAIN,
+            outputs=[ir.Value(name=tensor.name) for tensor in kernel.outputs],
+            name=f"{variant.op.name}.{kernel.name}",
+        )
+        nodes.append(node)
+        values |= {str(value.name): value for value in node.outputs}
+    made = {tensor.name: tensor.dtype for kernel in stages for tensor in kernel.outputs}
+    for tensor in variant.outputs:
+        dtype = variant.numpy_dtype(tensor)
+        if made[tensor.name] == "float32" != dtype:
+            wide = values[tensor.name]
+            wide.name = f"{tensor.name}.wide"
+            name = f"{variant.op.name}.{tensor.name}"
+            cast = ir.node("Cast", [wide], {"to": ir.DataType[_ONNX_TYPES[dtype]]}, name=name)
+            values[tensor.name] = cast.outputs[0]
+            values[tensor.name].name = tensor.name
+            nodes.append(cast)
+    outputs = [values[tensor.name] for tensor in variant.outputs]
+    return ir.Graph(inputs, outputs, nodes=nodes, opset_imports={"": opset, DOMAIN: 1})
+
+
+def _cleaned(graph: ir.Graph, name: str) -> ir.Graph:
+    """A traced graph as the body of a function: without initializers, shapes and metadata."""
     constants = []
     for value in list(graph.initializers.values()):
         constant = ir.node("Constant", [], {"value": value.const_value})
@@ -101,7 +155,7 @@ def _function(variant: Variant, traced: ir.Model, attributes: dict[str, Any]) ->
     for index, node in enumerate(graph.all_nodes()):
         # Unique names: the parser warns of duplicates when it inlines. The exporter's own
         # metadata holds paths of this machine.
-        node.name = f"{variant.op.name}.{index}.{node.op_type}"
+        node.name = f"{name}.{index}.{node.op_type}"
         node.metadata_props.clear()
         node.doc_string = None
     for scope in (graph, *graph.subgraphs()):
@@ -114,10 +168,14 @@ def _function(variant: Variant, traced: ir.Model, attributes: dict[str, Any]) ->
                 # The body of a Loop has to state what enters and leaves it.
                 sizes = (size if isinstance(size, int) else None for size in value.shape)
                 value.shape = ir.Shape(sizes)
+    return graph
+
+
+def _function(name: str, doc: str, graph: ir.Graph, attributes: Mapping[str, Any]) -> ir.Function:
     declared = [
         ir.Attr(name, ir.convenience.convert_attribute(name, value).type, None)
         for name, value in attributes.items()
     ]
-    function = ir.Function(DOMAIN, variant.node_type, graph=graph, attributes=declared)
-    function.doc_string = f"{variant.op.summary} {variant.op.formula}"
+    function = ir.Function(DOMAIN, name, graph=graph, attributes=declared)
+    function.doc_string = doc
     return function

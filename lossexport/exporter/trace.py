@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,12 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import lossexport.ops
-from lossexport.catalog.variant import Variant
+import lossexport.ops.stages
+from lossexport.catalog.spec import Tensor
+from lossexport.catalog.variant import Range, Variant
 from lossexport.exporter import decompositions
 from lossexport.exporter.simplify import simplify
+from lossexport.kernels import Kernel
 from lossexport.ops._common import NARROW
 
 OPSET = 20
@@ -23,57 +27,131 @@ OPSET = 20
 _TRACE_SIZES = (5, 7, 11, 13)
 
 
-def function(variant: Variant) -> Callable[..., tuple[torch.Tensor, ...]]:
+Function = Callable[..., tuple[torch.Tensor, ...]]
+
+
+def function(variant: Variant) -> Function:
     """The variant as a function of its inputs in order, in eager torch, of any float type."""
     op = getattr(lossexport.ops, variant.op.name)
-    names = [tensor.name for tensor in variant.op.inputs]
+    wanted = variant.op.gradient if variant.gradient else ()
 
     def value(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         result = op(*inputs, **variant.attributes)
         return result if isinstance(result, tuple) else (result,)
 
-    def value_and_gradient(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return _with_gradient(value, variant.op.inputs, variant.outputs, wanted) if wanted else value
+
+
+def stage(kernel: Kernel, variant: Variant) -> Function:
+    """A stage of the variant likewise."""
+    call = getattr(lossexport.ops.stages, kernel.function)
+    attributes = {item.name: variant.attributes[item.name] for item in kernel.attributes}
+
+    def value(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        result = call(*(x.float() if x.dtype in NARROW else x for x in inputs), **attributes)
+        return result if isinstance(result, tuple) else (result,)
+
+    if kernel.gradient:
+        return _with_gradient(value, kernel.inputs, kernel.outputs, kernel.gradient)
+    return lambda *inputs: _rounded(value(*inputs), kernel.inputs, kernel.outputs, inputs)
+
+
+def _with_gradient(
+    value: Function,
+    inputs: tuple[Tensor, ...],
+    outputs: tuple[Tensor, ...],
+    wanted: tuple[str, ...],
+) -> Function:
+    names = [tensor.name for tensor in inputs]
+
+    def value_and_gradient(*given: torch.Tensor) -> tuple[torch.Tensor, ...]:
         with torch.enable_grad():
             # Leaves in the type that the op computes in: a gradient is rounded once, at the end.
-            wide = [x.float() if x.dtype in NARROW else x.detach() for x in inputs]
-            wanted = [wide[names.index(name)].requires_grad_() for name in variant.op.gradient]
-            outputs = value(*wide)
-            results = outputs + torch.autograd.grad(outputs[0].sum(), wanted)
-        boundary = inputs[names.index(variant.op.gradient[0])].dtype
-        return tuple(
-            x.detach().to(boundary) if tensor.dtype == "float" else x.detach()
-            for x, tensor in zip(results, variant.outputs, strict=True)
-        )
+            wide = [x.float() if x.dtype in NARROW else x.detach() for x in given]
+            leaves = [wide[names.index(name)].requires_grad_() for name in wanted]
+            results = value(*wide)
+            results += torch.autograd.grad(results[0].sum(), leaves)
+        return _rounded(tuple(x.detach() for x in results), inputs, outputs, given)
 
-    return value_and_gradient if variant.gradient else value
+    return value_and_gradient
+
+
+def _rounded(
+    results: tuple[torch.Tensor, ...],
+    inputs: tuple[Tensor, ...],
+    outputs: tuple[Tensor, ...],
+    given: tuple[torch.Tensor, ...],
+) -> tuple[torch.Tensor, ...]:
+    """Results in the types of the boundary."""
+    floats = [x.dtype for x, tensor in zip(given, inputs, strict=True) if tensor.dtype == "float"]
+    return tuple(
+        x.to(floats[0]) if tensor.dtype == "float" else x
+        for x, tensor in zip(results, outputs, strict=True)
+    )
 
 
 def body(variant: Variant, opset: int = OPSET) -> ir.Model:
     """The graph of a variant in standard ONNX operators, its dynamic dimensions named."""
+    sampler = next(iter(variant.op.samplers.values()))
+    arrays = sampler(np.random.default_rng(0), _sizes(variant), variant.attributes)
+    example = tuple(
+        torch.tensor(arrays[tensor.name]).to(getattr(torch, variant.numpy_dtype(tensor)))
+        for tensor in variant.op.inputs
+    )
+    return _graph(function(variant), example, variant.op.inputs, variant.outputs, variant, opset)
+
+
+def stage_body(kernel: Kernel, variant: Variant, opset: int = OPSET) -> ir.Model:
+    """The graph of a stage of a variant likewise."""
+    if kernel.parts:
+        parts = Range(1, kernel.parts, kernel.parts)
+        variant = replace(variant, ranges={**variant.ranges, "P": parts})
+    sizes = _sizes(variant)
+    example = tuple(
+        torch.zeros(
+            [sizes[dim] if isinstance(dim, str) else dim for dim in variant.shape(tensor)],
+            dtype=getattr(torch, variant.numpy_dtype(tensor)),
+        )
+        for tensor in kernel.inputs
+    )
+    call = stage(kernel, variant)
+    return _graph(call, example, kernel.inputs, kernel.outputs, variant, opset)
+
+
+def _sizes(variant: Variant) -> dict[str, int]:
     sizes = dict(zip(variant.ranges, _TRACE_SIZES, strict=False))
-    sizes |= {n: r.max for n, r in variant.ranges.items() if r.min == r.max}
-    inputs = _example(variant, sizes)
+    return sizes | {n: r.max for n, r in variant.ranges.items() if r.min == r.max}
+
+
+def _graph(
+    call: Function,
+    example: tuple[torch.Tensor, ...],
+    inputs: tuple[Tensor, ...],
+    outputs: tuple[Tensor, ...],
+    variant: Variant,
+    opset: int,
+) -> ir.Model:
     dims = {
         name: torch.export.Dim(name, min=size.min, max=size.max)
         for name, size in variant.dynamic.items()
     }
     dynamic_shapes = tuple(
         {i: dims[dim] for i, dim in enumerate(variant.shape(tensor)) if dim in dims}
-        for tensor in variant.op.inputs
+        for tensor in inputs
     )
     with quiet():
         # Tracing before torch.export is what lets autograd run inside the graph.
         traced = make_fx(
-            function(variant),
+            call,
             tracing_mode="symbolic",
             decomposition_table=decompositions.table(),
-        )(*inputs)
-        exported = torch.export.export(traced, inputs, dynamic_shapes=dynamic_shapes, strict=False)
+        )(*example)
+        exported = torch.export.export(traced, example, dynamic_shapes=dynamic_shapes, strict=False)
         program = torch.onnx.export(
             exported,
             (),
-            input_names=[tensor.name for tensor in variant.op.inputs],
-            output_names=[tensor.name for tensor in variant.outputs],
+            input_names=[tensor.name for tensor in inputs],
+            output_names=[tensor.name for tensor in outputs],
             opset_version=opset,
             dynamo=True,
             external_data=False,
@@ -82,15 +160,6 @@ def body(variant: Variant, opset: int = OPSET) -> ir.Model:
     assert program is not None
     simplify(program.model)
     return program.model
-
-
-def _example(variant: Variant, sizes: dict[str, int]) -> tuple[torch.Tensor, ...]:
-    sampler = next(iter(variant.op.samplers.values()))
-    arrays = sampler(np.random.default_rng(0), sizes, variant.attributes)
-    return tuple(
-        torch.tensor(arrays[tensor.name]).to(getattr(torch, variant.numpy_dtype(tensor)))
-        for tensor in variant.op.inputs
-    )
 
 
 @contextmanager

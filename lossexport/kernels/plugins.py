@@ -13,6 +13,8 @@ from inspect import Parameter, Signature
 from types import GenericAlias, ModuleType
 from typing import Any
 
+import numpy as np
+
 from lossexport.catalog.spec import Attribute, Precision
 from lossexport.kernels import Kernel, declared, ptx
 from lossexport.runtime.cuda import capability as capability_at_hand
@@ -66,7 +68,7 @@ class _Plugin:
 
     def _describe(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
         """Shapes and types of the outputs."""
-        sizes = self._sizes(inputs) | self._attributes(attributes)
+        sizes = self._sizes(inputs) | _as_declared(attributes)
         types = self.tensorrt.DataType
         fixed = {"float32": types.FLOAT, "int64": types.INT64, "float": self._boundary(inputs)}
         return tuple(
@@ -89,18 +91,19 @@ class _Plugin:
         count = len(self.kernel.inputs)
         inputs, values = arguments[:count], arguments[count:-2]
         names = (attribute.name for attribute in self.kernel.attributes)
-        attributes = self._attributes(dict(zip(names, values, strict=True)))
-        sizes = self._sizes(inputs)
+        attributes = _as_declared(dict(zip(names, values, strict=True)))
+        sizes = self._sizes(inputs) | attributes
         params = layer.KernelLaunchParams(block_x=launch.block)
         for axis, extent in zip("xyz", launch.grid(sizes), strict=False):
             # CUDA refuses a grid of nothing; without elements a block finds nothing to do.
             least = extent if isinstance(extent, int) else layer.max(extent, 1)
             setattr(params, f"grid_{axis}", least)
-        extra = layer.SymIntExprs(len(launch.sizes))
-        for index, name in enumerate(launch.sizes):
-            extra[index] = layer.SymInt32(sizes[name])
-        macros = ptx.definitions(launch, attributes, _PRECISIONS[self._boundary(inputs).name])
-        capability = self.capability or ptx.nearest(capability_at_hand())
+        passed = launch.sizes(sizes)
+        extra = layer.SymIntExprs(len(passed))
+        for index, size in enumerate(passed):
+            extra[index] = layer.SymInt32(size)
+        macros = ptx.definitions(self.kernel, attributes, _PRECISIONS[self._boundary(inputs).name])
+        capability = ptx.nearest(self.capability or capability_at_hand())
         return launch.entry, ptx.compile_ptx(launch, macros, capability), params, extra
 
     def _sizes(self, inputs: Sequence[Any]) -> dict[str, Any]:
@@ -112,17 +115,27 @@ class _Plugin:
                     sizes.setdefault(dim, desc.shape_expr[axis])
         return sizes
 
-    def _attributes(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Attributes as the catalogue has them: a string may come with the 0 that ends it in C."""
-        return {
-            name: value.rstrip("\0") if isinstance(value, str) else value
-            for name, value in given.items()
-        }
-
     def _boundary(self, inputs: Sequence[Any]) -> Any:
-        """TensorRT's type of the tensors of the chosen precision."""
-        places = [tensor.dtype for tensor in self.kernel.inputs]
-        return inputs[places.index("float")].dtype
+        """TensorRT's type of the tensors of the chosen precision; without one all is float32."""
+        for tensor, desc in zip(self.kernel.inputs, inputs, strict=True):
+            if tensor.dtype == "float":
+                return desc.dtype
+        return self.tensorrt.DataType.FLOAT
+
+
+def _as_declared(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes as the catalogue has them.
+
+    The parser may leave the 0 at a string that ends it in C, and a float is a float32 in ONNX: what
+    was meant is the shortest number that rounds to it, 0.02 and not 0.019999999552965164.
+    """
+
+    def meant(value: Any) -> Any:
+        if isinstance(value, float):
+            return float(str(np.float32(value)))
+        return value.rstrip("\0") if isinstance(value, str) else value
+
+    return {name: meant(value) for name, value in given.items()}
 
 
 def _annotation(attribute: Attribute) -> type:

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from lossexport.catalog.kernels import Launch
+from lossexport.catalog.kernels import Constant, Launch
 from lossexport.catalog.spec import Precision
 from lossexport.errors import LossexportError
 from lossexport.files import shipped
+from lossexport.kernels import Kernel
 from lossexport.runtime.backends import one_line
 
 NVRTC_FIX = "pip install 'cuda-bindings>=13,<14' 'nvidia-cuda-nvrtc>=13.0,<13.1'"
@@ -46,17 +47,23 @@ def folder() -> Path:
 
 
 def definitions(
-    launch: Launch, attributes: Mapping[str, Any], precision: Precision
+    kernel: Kernel, attributes: Mapping[str, Any], precision: Precision
 ) -> dict[str, str]:
     """The macros of a kernel: its element type and what the attributes say, as C++ literals.
 
-    Raises LossexportError on a number that float32 cannot hold.
+    What takes no tensor of the chosen precision, gives none. Raises LossexportError on a number
+    that float32 cannot hold.
     """
-    constants = launch.macros(attributes)
-    return {"LX_T": _TYPES[precision]} | {n: _literal(n, value) for n, value in constants.items()}
+    boundary = any(tensor.dtype == "float" for tensor in kernel.inputs)
+    constants = kernel.launch.macros(attributes)
+    return {"LX_T": _TYPES[precision if boundary else "fp32"]} | {
+        n: _literal(n, value) for n, value in constants.items()
+    }
 
 
-def _literal(name: str, value: int | float) -> str:
+def _literal(name: str, value: Constant) -> str:
+    if isinstance(value, tuple):
+        return f"{{{','.join(_literal(name, item) for item in value)}}}"
     if isinstance(value, int):
         return str(value)
     with np.errstate(over="ignore"):

@@ -8,57 +8,115 @@ The histogram compares elements with the bins' edges, a bin at a time: no scatte
 bins x elements. Gradients' sizes grow with |pred - target|, or with the logit of the wrong answer,
 so that these are compared instead, with edges moved to them: no rounding puts an element into the
 wrong bin. Counts are integers.
+
+The ops are chains of functions, each the body of one stage of `lossexport.catalog.stages`: counts
+of the bins, their weights, the weighted terms, their total. Counts and terms may come in parts.
 """
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from lossexport.catalog import stages
 from lossexport.ops._common import finite, op
 from lossexport.ops._logistic import logistic
 
 
-def _round_up(edge: float, dtype: torch.dtype) -> float:
-    """The smallest number of `dtype` at or above: what reaches it reaches the exact edge."""
-    if dtype != torch.float32:
-        return edge
-    rounded = np.float32(edge)
-    if float(rounded) < edge:
-        rounded = np.nextafter(rounded, np.float32(math.inf))
-    return float(rounded)
+def _edges(edges: list[float], dtype: torch.dtype) -> list[float]:
+    return [stages.round_up(edge) for edge in edges] if dtype == torch.float32 else edges
 
 
-def _harmonised(
-    loss: Tensor, height: Tensor, edges: list[float], bin_count: Tensor, momentum: float
-) -> tuple[Tensor, Tensor]:
-    """The sum of `loss`, every element divided by the count of its bin and the number of bins.
+def _counts(height: Tensor, edges: list[float]) -> Tensor:
+    """How many elements of `height` [...] stand in every bin: [1,bins].
 
-    `height` [...] is what the lower `edges` of the bins cut; -inf for elements that are ignored.
+    The lower `edges` of the bins cut it; it is -inf for elements that are ignored.
     """
-    edges = [_round_up(edge, height.dtype) for edge in edges]
-    bin_count = finite(bin_count)
-    reached = [(height >= edge).sum(dtype=torch.int32) for edge in edges]
+    reached = [(height >= edge).sum(dtype=torch.int32) for edge in _edges(edges, height.dtype)]
     above = torch.stack([*reached[1:], torch.zeros_like(reached[0])])
-    count = torch.stack(reached) - above
+    return (torch.stack(reached) - above).to(height.dtype).unsqueeze(0)
+
+
+def ghm_weights(
+    partial_count: Tensor, bin_count: Tensor, bins: int, momentum: float
+) -> tuple[Tensor, Tensor]:
+    """Counts [P,bins] of parts and the running ones to weights and new running counts, [bins]."""
+    count, bin_count = partial_count.sum(0), finite(bin_count)
     filled = count > 0
-    density = count.to(loss.dtype)
+    density = count
     if momentum > 0:
-        mixed = momentum * bin_count.to(loss.dtype) + (1 - momentum) * density
+        mixed = momentum * bin_count.to(count.dtype) + (1 - momentum) * count
         density = torch.where(filled, mixed, bin_count)
     # An empty bin weighs nothing, and may have a count of 0.
     shared = density * filled.sum()
-    weights = torch.where(filled, 1 / shared.clamp(min=torch.finfo(loss.dtype).tiny), 0)
+    weights = torch.where(filled, 1 / shared.clamp(min=torch.finfo(count.dtype).tiny), 0)
+    return weights, (density if momentum > 0 else bin_count).to(bin_count.dtype)
+
+
+def _terms(loss: Tensor, height: Tensor, edges: list[float], bin_weight: Tensor) -> Tensor:
+    """The sum of `loss`, every element times the weight of its bin: [1]."""
+    edges = _edges(edges, height.dtype)
     weight = torch.zeros_like(loss)
     below = height < edges[0]
-    for value, edge in zip(weights.unbind(), [*edges[1:], math.inf], strict=True):
+    for value, edge in zip(bin_weight.unbind(), [*edges[1:], math.inf], strict=True):
         # Compared one step ahead: in this order onnxruntime holds two masks, not all of them.
         ahead = height < edge
         weight = torch.where(below, weight, value)
         below = ahead
-    new = density if momentum > 0 else bin_count
-    return (weight * loss).sum(), new.to(bin_count.dtype)
+    return (weight * loss).sum().reshape(1)
+
+
+def ghm_total(partial_loss: Tensor) -> Tensor:
+    """The loss from its parts [P]."""
+    return partial_loss.sum()
+
+
+def _classified(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The logit of the wrong answer, and the same as the bins cut it."""
+    logits = finite(logits, weight, target)
+    # Of hard targets the cross entropy is that of the wrong answer with 0.
+    wrong = torch.where(target > 0.5, -logits, logits)
+    return wrong, torch.where(weight > 0, wrong.detach(), -math.inf)
+
+
+def _logit_edges(bins: int, dtype: torch.dtype) -> list[float]:
+    return stages.logit_edges(bins, -torch.finfo(dtype).max)
+
+
+def ghm_c_counts(logits: Tensor, target: Tensor, weight: Tensor, bins: int) -> Tensor:
+    """Elements in every bin of GHM-C: [1,bins]."""
+    height = _classified(logits, target, weight)[1]
+    return _counts(height, _logit_edges(bins, height.dtype))
+
+
+def ghm_c_terms(
+    logits: Tensor, target: Tensor, weight: Tensor, bin_weight: Tensor, bins: int
+) -> Tensor:
+    """The weighted cross entropies, added up: [1]."""
+    wrong, height = _classified(logits, target, weight)
+    return _terms(logistic(wrong).miss, height, _logit_edges(bins, height.dtype), bin_weight)
+
+
+def _regressed(pred: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The difference, and its size as the bins cut it."""
+    difference = finite(pred - target, weight)
+    return difference, torch.where(weight > 0, difference.detach().abs(), -math.inf)
+
+
+def ghm_r_counts(pred: Tensor, target: Tensor, weight: Tensor, bins: int, mu: float) -> Tensor:
+    """Elements in every bin of GHM-R: [1,bins]."""
+    return _counts(_regressed(pred, target, weight)[1], stages.distance_edges(bins, mu))
+
+
+def ghm_r_terms(
+    pred: Tensor, target: Tensor, weight: Tensor, bin_weight: Tensor, bins: int, mu: float
+) -> Tensor:
+    """The weighted losses of the differences, added up: [1]."""
+    difference, height = _regressed(pred, target, weight)
+    square = difference * difference
+    # Without the difference of the root and mu, which cancels.
+    loss = square / ((square + mu * mu).sqrt() + mu)
+    return _terms(loss, height, stages.distance_edges(bins, mu), bin_weight)
 
 
 @op
@@ -75,14 +133,9 @@ def ghm_c_loss(
     `weight` of 0 leaves an element out, any other takes it in. `bin_count` is the state, zeros at
     first; the second result takes its place in the next call.
     """
-    logits = finite(logits, weight, target)
-    # Of hard targets the cross entropy is that of the wrong answer with 0.
-    wrong = torch.where(target > 0.5, -logits, logits)
-    height = torch.where(weight > 0, wrong.detach(), -math.inf)
-    # |sigmoid(x) - t| >= i / bins where the logit of the wrong answer is at least that of i / bins.
-    edges = [math.log(i / (bins - i)) for i in range(1, bins)]
-    edges = [-torch.finfo(logits.dtype).max, *edges]
-    return _harmonised(logistic(wrong).miss, height, edges, bin_count, momentum)
+    count = ghm_c_counts(logits, target, weight, bins)
+    bin_weight, new = ghm_weights(count, bin_count, bins, momentum)
+    return ghm_total(ghm_c_terms(logits, target, weight, bin_weight, bins)), new
 
 
 @op
@@ -100,11 +153,6 @@ def ghm_r_loss(
     `weight` of 0 leaves an element out, any other takes it in. `bin_count` is the state, zeros at
     first; the second result takes its place in the next call.
     """
-    difference = finite(pred - target, weight)
-    height = torch.where(weight > 0, difference.detach().abs(), -math.inf)
-    # |d| / sqrt(d^2 + mu^2) >= e where |d| >= mu e / sqrt(1 - e^2).
-    edges = [mu * i / math.sqrt(bins * bins - i * i) for i in range(bins)]
-    square = difference * difference
-    # Without the difference of the root and mu, which cancels.
-    loss = square / ((square + mu * mu).sqrt() + mu)
-    return _harmonised(loss, height, edges, bin_count, momentum)
+    count = ghm_r_counts(pred, target, weight, bins, mu)
+    bin_weight, new = ghm_weights(count, bin_count, bins, momentum)
+    return ghm_total(ghm_r_terms(pred, target, weight, bin_weight, bins, mu)), new

@@ -21,59 +21,110 @@ _ROWS = 64
 
 
 class _AveragePrecision(torch.autograd.Function):
-    """AP loss of logits [...], whose backward is the error-driven update.
-
-    The positives are gathered by a TopK of fixed size instead of a boolean index, and the running
-    maximum of the precision over rising scores is the largest one at or below each score.
-    With b_i the negatives above positive i, softly counted, and e_i = b_i / (a_i + b_i) its error,
-    the update simplifies: it moves negative j by `H_ij E_i / b_i`, where E_i is the interpolated
-    error, and every sum is one of terms of one sign.
-    """
+    """AP loss of logits [...], whose backward is the error-driven update."""
 
     @staticmethod
     def forward(
         logits: Tensor, target: Tensor, delta: float, max_positives: int
     ) -> tuple[Tensor, ...]:
         x, t = logits.reshape(-1), target.reshape(-1)
-        # Below every score by more than delta, and differences with it do not overflow.
-        lowest = -0.25 * torch.finfo(x.dtype).max
-        positive = t == 1
-        count = positive.sum()
-        # Padded, so that there are always as many candidates as the TopK asks for.
-        padding = x.new_full((max_positives,), lowest)
-        candidates = torch.cat((torch.where(positive, x, lowest), padding))
-        score, place = candidates.topk(max_positives)
-        real = torch.arange(max_positives, device=x.device) < count
-        negatives = torch.where(t == 0, x, lowest)
-
-        # Twice delta times the soft counts a_i and b_i; H of a score with itself is 1/2.
-        level = delta + _overlap(score, score, delta)
-        above = torch.cat([_overlap(negatives, rows, delta) for rows in _chunks(score)])
-        error = torch.where(real, above / (level + above), 1)
-        reached = score <= score.unsqueeze(1)
-        least = torch.where(reached, error, 1).amin(1)
-        share = torch.where(real, least, 0) / count.clamp(min=1)
-        spoilt = torch.where(count > max_positives, torch.nan, poison(x))
-        return share.sum() + spoilt, negatives, score, place, above, share, spoilt
+        score, place = ap_positives(x, t, max_positives)
+        above, level = ap_counts(x, t, score, delta, max_positives)
+        loss, share = ap_shares(score, place, above, level, max_positives)
+        return loss, x, t, score, place, above, share
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.shape, ctx.delta = inputs[0].shape, inputs[2]
+        ctx.shape, ctx.delta, ctx.max_positives = inputs[0].shape, inputs[2], inputs[3]
         ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(*output[1:])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        negatives, score, place, above, share, spoilt = ctx.saved_tensors
-        # Where no negative is above, the error is 0 too.
-        weight = (share / above.clamp(min=tiny(above))).unsqueeze(1)
-        update = torch.zeros_like(negatives)
-        for rows, weights in zip(_chunks(score), _chunks(weight), strict=True):
-            update = update + (_ramp(negatives, rows, ctx.delta) * weights).sum(0)
-        pull = torch.zeros_like(torch.cat((negatives, score))).scatter(0, place, -share)
-        update = (update + pull[: negatives.shape[0]] + spoilt) * grads[0]
-        return update.reshape(ctx.shape), None, None, None
+        x, t, score, place, above, share = ctx.saved_tensors
+        update = ap_update(x, t, score, place, above, share, ctx.delta, ctx.max_positives)
+        return (update * grads[0]).reshape(ctx.shape), None, None, None
+
+
+# The loss is a chain of functions, each the body of one stage of `lossexport.catalog.stages`. The
+# positives are gathered by a TopK of fixed size instead of a boolean index, and the running maximum
+# of the precision over rising scores is the largest one at or below each score. With b_i the
+# negatives above positive i, softly counted, and e_i = b_i / (a_i + b_i) its error, the update
+# simplifies: it moves negative j by `H_ij E_i / b_i`, where E_i is the interpolated error, and
+# every sum is one of terms of one sign.
+
+
+def ap_positives(logits: Tensor, target: Tensor, max_positives: int) -> tuple[Tensor, Tensor]:
+    """Scores [max_positives] of the positives and where they stand, -1 where there is none.
+
+    More than there is room for: NaN.
+    """
+    positive = target == 1
+    lowest = _lowest(logits)
+    # Padded, so that there are always as many candidates as the TopK asks for.
+    padding = logits.new_full((max_positives,), lowest)
+    candidates = torch.cat((torch.where(positive, logits, lowest), padding))
+    score, place = candidates.topk(max_positives)
+    count = positive.sum()
+    real = torch.arange(max_positives, device=logits.device) < count
+    return torch.where(count > max_positives, torch.nan, score), torch.where(real, place, -1)
+
+
+def ap_counts(
+    logits: Tensor, target: Tensor, score: Tensor, delta: float, max_positives: int
+) -> tuple[Tensor, Tensor]:
+    """Twice delta times the soft counts b_i and a_i of every positive; H of a score with itself
+    is 1/2. NaN where a logit is not finite, or where the scores are."""
+    negatives = _negatives(logits, target)
+    above = torch.cat([_overlap(negatives, rows, delta) for rows in _chunks(score)])
+    return above + poison(logits) + score * 0, delta + _overlap(score, score, delta)
+
+
+def ap_shares(
+    score: Tensor, place: Tensor, above: Tensor, level: Tensor, max_positives: int
+) -> tuple[Tensor, Tensor]:
+    """The loss, and what each positive has in it."""
+    real = place >= 0
+    error = torch.where(real, above / (level + above), 1)
+    reached = score <= score.unsqueeze(1)
+    least = torch.where(reached, error, 1).amin(1)
+    share = torch.where(real, least, 0) / real.sum().clamp(min=1) + poison(above)
+    return share.sum(), share
+
+
+def ap_update(
+    logits: Tensor,
+    target: Tensor,
+    score: Tensor,
+    place: Tensor,
+    above: Tensor,
+    share: Tensor,
+    delta: float,
+    max_positives: int,
+) -> Tensor:
+    """The error-driven update of every logit."""
+    negatives = _negatives(logits, target)
+    # Where no negative is above, the error is 0 too.
+    weight = (share / above.clamp(min=tiny(above))).unsqueeze(1)
+    update = torch.zeros_like(negatives)
+    for rows, weights in zip(_chunks(score), _chunks(weight), strict=True):
+        update = update + (_ramp(negatives, rows, delta) * weights).sum(0)
+    # Slots without a positive have places of their own behind the others.
+    size = negatives.shape[0]
+    behind = size + torch.arange(max_positives, device=place.device)
+    pull = torch.zeros_like(torch.cat((negatives, score)))
+    pull = pull.scatter(0, torch.where(place < 0, behind, place), -share)
+    return update + pull[:size]
+
+
+def _lowest(x: Tensor) -> float:
+    """Below every score by more than delta, and differences with it do not overflow."""
+    return -0.25 * torch.finfo(x.dtype).max
+
+
+def _negatives(logits: Tensor, target: Tensor) -> Tensor:
+    return torch.where(target == 0, logits, _lowest(logits))
 
 
 def _chunks(positives: Tensor) -> tuple[Tensor, ...]:

@@ -12,7 +12,7 @@ import pytest
 
 from lossexport.catalog.kernels import Launch
 from lossexport.kernels import ptx
-from tests.kernels.launching import GUARD, Arguments, Memory
+from tests.kernels.launching import Arguments, addresses, pack
 
 _FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-U_FORTIFY_SOURCE")
 _HERE = Path(__file__).parent
@@ -30,11 +30,11 @@ def emulate(
     folder: Path | None = None,
 ) -> None:
     """Run every thread of every block of `grid`."""
-    library = _compiled(folder or ptx.folder(), launch.source, launch.entry, tuple(macros.items()))
-    values = pack(given)
-    assert library.emulated_arity() == len(values), f"{launch.entry}: takes other arguments"
+    emulated = library(launch, macros, folder)
+    values = pack(given, lambda memory: memory.raw.ctypes.data)
+    assert emulated.emulated_arity() == len(values), f"{launch.entry}: takes other arguments"
     message = ctypes.create_string_buffer(256)
-    if library.emulated_launch(
+    if emulated.emulated_launch(
         (ctypes.c_uint * 3)(*grid, *[1] * (3 - len(grid))),
         (ctypes.c_uint * 3)(launch.block, 1, 1),
         addresses(values),
@@ -44,19 +44,9 @@ def emulate(
         raise LaunchError(message.value.decode())
 
 
-def pack(given: Arguments) -> list[ctypes.c_void_p | ctypes.c_int]:
-    """Arguments as the kernel takes them: pointers to the tensors, 32-bit sizes."""
-    return [
-        ctypes.c_void_p(item.raw.ctypes.data + GUARD) if isinstance(item, Memory) else
-        ctypes.c_int(item)
-        for item in given
-    ]  # fmt: skip
-
-
-def addresses(values: list[ctypes.c_void_p | ctypes.c_int]) -> ctypes.Array[ctypes.c_void_p]:
-    """The form in which cuLaunchKernel takes arguments: the address of each."""
-    pointers = [ctypes.cast(ctypes.byref(value), ctypes.c_void_p) for value in values]
-    return (ctypes.c_void_p * len(values))(*pointers)
+def library(launch: Launch, macros: Mapping[str, str], folder: Path | None = None) -> ctypes.CDLL:
+    """The kernel, compiled for the CPU."""
+    return _compiled(folder or ptx.folder(), launch.source, launch.entry, tuple(macros.items()))
 
 
 @functools.cache

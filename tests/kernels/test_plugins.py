@@ -13,20 +13,24 @@ from lossexport.errors import LossexportError
 from lossexport.exporter import engine
 from lossexport.exporter.onnx_file import onnx_bytes
 from lossexport.kernels import declared, plugins, ptx
+from tests.conftest import ROOT
 from tests.kernels import plugin_layer
 
 KERNELS = declared()
 TYPES = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
-SIZES = [{"N": 1, "M": 1}, {"N": 17, "M": 256}, {"N": 16384, "M": 257}, {"N": 0, "M": 0}]
+SIZES = [
+    dict(zip("NMCKP", sizes, strict=True))
+    for sizes in ((1, 1, 1, 1, 1), (17, 256, 80, 256, 2), (16384, 257, 3, 257, 256), (0,) * 5)
+]
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def registered() -> None:
     plugins.register(*plugin_layer.modules(), "8.6")
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_registered_under_the_name_of_the_node(name: str) -> None:
+def test_registered_under_the_name_of_the_node(registered: None, name: str) -> None:
     tensorrt, layer = plugin_layer.modules()
     creator = tensorrt.get_plugin_registry().get_creator(name, "1", "lossexport")
     kernel = KERNELS[name]
@@ -37,14 +41,15 @@ def test_registered_under_the_name_of_the_node(name: str) -> None:
 
 
 def test_a_kernel_of_every_op_that_declares_one() -> None:
-    ops = [op for op in CATALOG.values() if op.kernel is not None]
-    assert {Variant.make(op).node_type for op in ops} <= set(KERNELS)
-    assert {"pairwise_ciou", "nms", "variance_voting"} <= {op.name for op in ops}
+    alone = [op for op in CATALOG.values() if op.kernel is not None]
+    assert {Variant.make(op).node_type for op in alone} <= set(KERNELS)
+    assert {"pairwise_ciou", "nms", "best_match"} <= {op.name for op in alone}
+    assert {"APLossPositives", "GHMCLossTerms", "GHMRLossTermsWithGrad"} <= set(KERNELS)
 
 
 @pytest.mark.parametrize("float_type", TYPES)
 @pytest.mark.parametrize("name", KERNELS)
-def test_all_that_an_engine_would_hold(name: str, float_type: str) -> None:
+def test_all_that_an_engine_would_hold(registered: None, name: str, float_type: str) -> None:
     kernel, launch = KERNELS[name], KERNELS[name].launch
     attributes = {a.name: a.default for a in kernel.attributes}
     built = plugin_layer.build(kernel, attributes, float_type)
@@ -55,22 +60,22 @@ def test_all_that_an_engine_would_hold(name: str, float_type: str) -> None:
             [dim if isinstance(dim, int) else known[dim] for dim in tensor.shape]
             for tensor in kernel.outputs
         ]
-        grid = [max(extent, 1) for extent in launch.grid(sizes)]
+        grid = [max(extent, 1) for extent in launch.grid(known)]
         grid += [1] * (3 - len(grid))
         assert [expression.value(sizes) for expression in built.grid] == grid
         assert [expression.value(sizes) for expression in built.block] == [launch.block, 1, 1]
         arguments = [argument.expr.value(sizes) for argument in built.arguments]
-        assert arguments == [sizes[size] for size in launch.sizes]
+        assert arguments == list(launch.sizes(known))
     tensorrt, _ = plugin_layer.modules()
-    assert {argument.dtype for argument in built.arguments} == {tensorrt.PluginArgDataType.INT32}
+    assert {argument.dtype for argument in built.arguments} <= {tensorrt.PluginArgDataType.INT32}
     assert built.shared.value({}) == 0
     assert built.entry == launch.entry
     assert f".entry {built.entry}(" in built.ptx
-    macros = ptx.definitions(launch, attributes, TYPES[float_type])
+    macros = ptx.definitions(kernel, attributes, TYPES[float_type])
     assert built.ptx == ptx.compile_ptx(launch, macros, "8.6")
 
 
-def test_types_and_attributes_reach_the_kernel() -> None:
+def test_types_and_attributes_reach_the_kernel(registered: None) -> None:
     kernel = KERNELS["ClusterNMS"]
     attributes = {a.name: a.default for a in kernel.attributes}
     texts = {
@@ -89,6 +94,16 @@ def test_the_grid_of_the_pairs_covers_them_exactly() -> None:
         (2, 2),
         (16, 256),
     ]
+
+
+def test_the_page_states_the_limits() -> None:
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    rows = [line for line in page.splitlines() if ".cuh`" in line and line.startswith("|")]
+    for kernel in KERNELS.values():
+        (row,) = [line for line in rows if f"`{kernel.launch.source}`" in line]
+        for dim, limit in kernel.launch.largest.items():
+            assert f"{dim} up to {limit:,} |" in row
+        assert row.endswith("| all |") == (not kernel.launch.largest)
 
 
 @pytest.mark.parametrize("size", [32768, 32769])
@@ -131,3 +146,22 @@ def test_without_nvrtc_nothing_is_registered(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     with pytest.raises(LossexportError, match=r"NVRTC cannot be loaded: .*: pip install 'cuda"):
         plugins.register(ModuleType("tensorrt"), ModuleType("tensorrt.plugin"))
+
+
+def test_without_a_capability_the_kernel_is_for_the_device_at_hand(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(plugins, "capability_at_hand", lambda: "9.5")
+    monkeypatch.setattr(
+        ptx, "compile_ptx", lambda launch, macros, capability: asked.append(capability)
+    )
+    kernel = KERNELS["NMS"]
+    tensor = SimpleNamespace(shape_expr=[7, 4], dtype=SimpleNamespace(name="FLOAT"))
+    layer = SimpleNamespace(
+        KernelLaunchParams=SimpleNamespace, SymIntExprs=lambda count: [None] * count, SymInt32=int
+    )
+    attributes = [attribute.default for attribute in kernel.attributes]
+    for capability in (None, "8.6"):
+        plugin = plugins._Plugin(kernel, ModuleType("tensorrt"), layer, capability)
+        entry, _, params, extra = plugin._implement(tensor, tensor, *attributes, (), 0)
+        assert (entry, extra, params.grid_x, params.block_x) == ("nms", [7], 1, 1024)
+    assert asked == ["9.0", "8.6"]

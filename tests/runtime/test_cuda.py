@@ -5,15 +5,17 @@ import ctypes
 
 import pytest
 
-from lossexport.runtime.cuda import Driver, driver
+from lossexport.errors import LossexportError
+from lossexport.runtime.cuda import Driver, capability, driver
 
 
 class FakeCuda:
-    """libcuda with `names`, each of compute capability 8.9."""
+    """libcuda with `names`, the first of compute capability 8.9."""
 
-    def __init__(self, names, status=0):
+    def __init__(self, names, status=0, current=None):
         self.names = names
         self.status = status
+        self.current = current
 
     def cuDriverGetVersion(self, number):
         number._obj.value = 13010
@@ -35,7 +37,14 @@ class FakeCuda:
         return 0
 
     def cuDeviceGetAttribute(self, number, attribute, handle):
-        number._obj.value = {75: 8, 76: 9}[attribute]
+        # The second device is of compute capability 8.10.
+        number._obj.value = {75: 8, 76: 9 + handle.value}[attribute]
+        return 0
+
+    def cuCtxGetDevice(self, handle):
+        if self.current is None:
+            return 201  # no context
+        handle._obj.value = self.current
         return 0
 
 
@@ -44,7 +53,7 @@ class FakeCuda:
     [
         (
             FakeCuda([b"NVIDIA L4", b"NVIDIA L40"]),
-            Driver("13.1", ("NVIDIA L4 (8.9)", "NVIDIA L40 (8.9)"), None),
+            Driver("13.1", ("NVIDIA L4 (8.9)", "NVIDIA L40 (8.10)"), None),
         ),
         (FakeCuda([]), Driver("13.1", (), "the CUDA driver sees no GPU")),
         (
@@ -65,3 +74,16 @@ def test_no_driver_is_a_reason(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", absent)
     assert driver().version is None
     assert "no CUDA driver" in driver().reason
+
+
+@pytest.mark.parametrize(("current", "expected"), [(None, "8.9"), (0, "8.9"), (1, "8.10")])
+def test_the_capability_of_the_current_device(monkeypatch, current, expected):
+    cuda = FakeCuda([b"NVIDIA L4", b"another"], current=current)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: cuda)
+    assert capability() == expected
+
+
+def test_without_a_device_there_is_no_capability(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeCuda([]))
+    with pytest.raises(LossexportError, match="sees no GPU: install NVIDIA's driver"):
+        capability()
