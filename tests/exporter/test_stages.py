@@ -19,6 +19,9 @@ from lossexport.runtime import load
 from lossexport.runtime.onnx_guard import check_model
 from tests.exporter.toy import IMAGES, OUTPUT, arguments, toy
 
+# On one worker, so that every graph is exported once.
+pytestmark = pytest.mark.xdist_group("stages")
+
 STAGED = [name for name, op in CATALOG.items() if op.stages]
 PLUGIN = {"plugin_namespace": b"lossexport", "plugin_version": b"1", "aot": 1}
 
