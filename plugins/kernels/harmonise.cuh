@@ -62,7 +62,7 @@ LX_INLINE float weight_of(float count, float density, float filled) {
 #ifdef LX_DEVICE
 namespace lossexport {
 
-__device__ inline Harmonic element(const LX_T *a, const LX_T *b, int i) {
+__device__ inline Harmonic element(const LX_T *a, const LX_T *b, unsigned i) {
 #if LX_REGRESSION
   return regressed(load(a[i]), load(b[i]), LX_MU);
 #else
@@ -81,9 +81,10 @@ LX_KERNEL void ghm_counts(const LX_T *a, const LX_T *b, const LX_T *weight, int 
   LX_SHARED int bins[GHM_THREADS];
   const int thread = static_cast<int>(threadIdx.x);
   int own[(LX_BINS + GHM_THREADS - 1) / GHM_THREADS] = {};
-  const int stride = GHM_BLOCKS * GHM_THREADS;
-  for (int first = static_cast<int>(blockIdx.x) * GHM_THREADS; first < count; first += stride) {
-    const int i = first + thread;
+  // Unsigned: the last step may go beyond the largest int.
+  const unsigned stride = GHM_BLOCKS * GHM_THREADS, all = static_cast<unsigned>(count);
+  for (unsigned first = blockIdx.x * GHM_THREADS; first < all; first += stride) {
+    const unsigned i = first + threadIdx.x;
     LX_SYNC();
     bins[thread] =
         i < count && load(weight[i]) > 0 ? bin_of(element(a, b, i).height, EDGES, LX_BINS) : -1;
@@ -128,9 +129,9 @@ LX_KERNEL void ghm_terms(const LX_T *a, const LX_T *b, const LX_T *weight, const
   constexpr float EDGES[LX_BINS] = LX_EDGES;
   LX_SHARED float table[GHM_THREADS];
   const int thread = static_cast<int>(threadIdx.x);
-  const int stride = GHM_BLOCKS * GHM_THREADS;
+  const unsigned stride = GHM_BLOCKS * GHM_THREADS, all = static_cast<unsigned>(count);
   float sum = 0.0f;
-  for (int i = static_cast<int>(blockIdx.x) * GHM_THREADS + thread; i < count; i += stride) {
+  for (unsigned i = blockIdx.x * GHM_THREADS + threadIdx.x; i < all; i += stride) {
     const Harmonic here = element(a, b, i);
     const float given = load(weight[i]);
     const int bin = given > 0 ? bin_of(here.height, EDGES, LX_BINS) : -1;

@@ -55,11 +55,11 @@ LX_KERNEL void ap_positives(const LX_T *logits, const long long *target, int k, 
   LX_SHARED int before[RANK_THREADS];
   const int thread = static_cast<int>(threadIdx.x);
   // Each thread counts the positives of a stretch of its own, then writes them behind those before.
-  const int stretch = (k + RANK_THREADS - 1) / RANK_THREADS;
-  const int first = thread * stretch;
-  const int last = first + stretch < k ? first + stretch : k;
+  const unsigned all = static_cast<unsigned>(k), stretch = all / RANK_THREADS + 1;
+  const unsigned first = threadIdx.x * stretch;
+  const unsigned last = first + stretch < all ? first + stretch : all;
   int own = 0;
-  for (int i = first; i < last; ++i) own += target[i] == 1;
+  for (unsigned i = first; i < last; ++i) own += target[i] == 1;
   before[thread] = own;
   LX_SYNC();
   int slot = 0, total = 0;
@@ -69,10 +69,10 @@ LX_KERNEL void ap_positives(const LX_T *logits, const long long *target, int k, 
   }
   // Too many for the room: nothing but NaN can be said.
   const bool fits = total <= LX_MAX_POSITIVES;
-  for (int i = first; i < last && fits; ++i) {
+  for (unsigned i = first; i < last && fits; ++i) {
     if (target[i] != 1) continue;
     score[slot] = load(logits[i]);
-    place[slot++] = i;
+    place[slot++] = static_cast<long long>(i);
   }
   for (int i = (fits ? total : 0) + thread; i < LX_MAX_POSITIVES; i += RANK_THREADS) {
     score[i] = fits ? 0.0f : from_bits(0x7fc00000u);
@@ -86,7 +86,7 @@ LX_KERNEL void ap_counts(const LX_T *logits, const long long *target, const floa
   LX_SHARED float table[RANK_THREADS];
   const float row = score[blockIdx.x];
   float higher = row * 0.0f, equals = 0.0f;  // NaN where a logit is not finite
-  for (int i = static_cast<int>(threadIdx.x); i < k; i += RANK_THREADS) {
+  for (unsigned i = threadIdx.x; i < static_cast<unsigned>(k); i += RANK_THREADS) {
     const float logit = load(logits[i]);
     higher += logit * 0.0f;
     if (target[i] == 0) higher += ramp(logit, row, LX_DELTA);

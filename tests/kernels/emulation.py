@@ -14,7 +14,7 @@ from lossexport.catalog.kernels import Launch
 from lossexport.kernels import ptx
 from tests.kernels.launching import Arguments, addresses, pack
 
-_FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-U_FORTIFY_SOURCE")
+_FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-U_FORTIFY_SOURCE")
 _HERE = Path(__file__).parent
 
 
