@@ -190,18 +190,18 @@ def tile(variant: Variant, dim: str) -> int:
 
 
 def cases(variant: Variant) -> Iterator[Case]:
-    """Every family of inputs at the least size, one element and about a tile, two at several."""
+    """Every family of inputs at the least size and past one tile, two elsewhere."""
     tiles = {dim: tile(variant, dim) for dim in variant.ranges}
-    steps = [
-        {dim: size.min for dim, size in variant.ranges.items()},
-        dict.fromkeys(tiles, 1),
-        {dim: size - 1 for dim, size in tiles.items()},
-        tiles,
-        {dim: size + 1 for dim, size in tiles.items()},
-    ]
     families = list(variant.op.samplers)
-    for sizes in steps[steps[0] == steps[1] :]:
-        for family in families:
+    least = {dim: size.min for dim, size in variant.ranges.items()}
+    for sizes, drawn in (
+        (least, families),
+        (dict.fromkeys(tiles, 1), families[:2]),
+        ({dim: size - 1 for dim, size in tiles.items()}, families[-2:]),
+        (tiles, families[:2]),
+        ({dim: size + 1 for dim, size in tiles.items()}, families),
+    ):
+        for family in drawn:
             yield Case(family, tuple(sizes.items()), 0)
     several = {dim: 5 * size // 2 for dim, size in tiles.items()} | SIZES.get(variant.op.name, {})
     for family in families[:2]:
