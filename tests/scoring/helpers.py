@@ -1,6 +1,7 @@
 """Sets of boxes as COCO dictionaries, and what pycocotools makes of them."""
 
 import contextlib
+import copy
 import gzip
 import io
 import json
@@ -24,18 +25,13 @@ def load(path: Path) -> Json:
     return json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
 
 
-def duplicate(data: Json) -> Json:
-    """A copy; a fifth of the time of `copy.deepcopy`."""
-    return json.loads(json.dumps(data))
-
-
 def pycocotools(references: Json, detections: Json) -> dict[str, float]:
     """The twelve numbers of COCOeval."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
-        truth.dataset = duplicate(references)
+        truth.dataset = copy.deepcopy(references)
         truth.createIndex()
-        run = COCOeval(truth, truth.loadRes(duplicate(detections)), "bbox")
+        run = COCOeval(truth, truth.loadRes(copy.deepcopy(detections)), "bbox")
         run.evaluate()
         run.accumulate()
         run.summarize()
