@@ -17,6 +17,9 @@ from lossexport.files import sha256
 from lossexport.parity.cases import Case, cases, oracle
 from lossexport.parity.report import data, html_page, rows, verdict
 
+# One worker exports what most of these look at.
+pytestmark = pytest.mark.xdist_group("verify")
+
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
