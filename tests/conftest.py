@@ -1,10 +1,18 @@
+import contextlib
+import functools
+import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers share the cores; threads of torch that wait for each other only take them away.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -17,6 +25,41 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"reference data not found at {folder}; set LOSSEXPORT_SHARED")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Trace a variant once a session, in whichever worker asks first: it takes seconds.
+
+    The same variant gives the same bytes, which tests/exporter/test_export.py proves on the
+    function itself, `onnx_bytes.__wrapped__`.
+    """
+    from lossexport.exporter import onnx_file
+    from lossexport.files import write_bytes
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all workers
+    true_bytes = onnx_file.onnx_bytes
+
+    @functools.wraps(true_bytes)
+    def cached(variant: Any, *opset: int) -> bytes:
+        given = (variant.attributes, variant.precision, variant.gradient, variant.ranges, opset)
+        name = hashlib.sha256(repr((variant.op.name, *given)).encode()).hexdigest()
+        path = folder / "traced" / name
+        if not path.exists():
+            write_bytes(path, true_bytes(variant, *opset))
+        return path.read_bytes()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_file, "onnx_bytes", cached)
+        with contextlib.suppress(ImportError):  # a module of onnxscript's own, not in every release
+            from onnxscript._framework_apis import torch_2_11
+
+            # torch parses its table of operators anew for every graph.
+            table = functools.cache(torch_2_11.get_torchlib_ops)
+            patch.setattr(torch_2_11, "get_torchlib_ops", table)
+        yield
 
 
 def golden_entries(*systems: str) -> list[Any]:

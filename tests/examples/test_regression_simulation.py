@@ -17,6 +17,8 @@ import regression_simulation as simulation  # noqa: E402
 import simulation_directions as directions  # noqa: E402
 
 LOSSES = directions.LOSSES
+# One worker exports the graphs that all of these run.
+pytestmark = pytest.mark.xdist_group("simulation")
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from lossexport.artifact import load_manifest
 from lossexport.catalog import CATALOG
 from lossexport.catalog.spec import Precision
 from lossexport.catalog.variant import Variant
+from lossexport.exporter import onnx_file
 from lossexport.exporter.engine import build
-from lossexport.exporter.onnx_file import onnx_bytes
 from lossexport.parity.quick import check
 from tests.exporter.conftest import EVERY_OP, exported
 
@@ -44,7 +44,7 @@ def test_value_and_gradient_build(name: str) -> None:
 def test_narrow_boundaries_build(name: str, precision: Precision, tmp_path: Path) -> None:
     op = CATALOG[name]
     variant = Variant.make(op, precision=precision, gradient=bool(op.gradient))
-    model = onnx_bytes(variant)
+    model = onnx_file.onnx_bytes(variant)
     check(variant, model, tmp_path)
     shapes = {tensor.name: variant.shape(tensor) for tensor in op.inputs}
     assert build(model, shapes, variant.ranges)[:4] == b"vtrt"

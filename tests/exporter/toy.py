@@ -9,10 +9,8 @@ import onnx.parser
 import pytest
 
 import lossexport.exporter.attach
-from lossexport.catalog.variant import Variant
-from lossexport.exporter.onnx_file import onnx_bytes
+from lossexport.exporter import onnx_file
 
-TRACED: dict[str, bytes] = {}
 IMAGES = np.random.default_rng(0).random((1, 3, 4, 4)).astype(np.float32)
 # What the detector below gives for IMAGES: 6 candidates of 8 numbers.
 OUTPUT = np.sqrt(IMAGES.reshape(1, 6, 8))
@@ -29,15 +27,7 @@ detector ({type}[{batch},3,4,4] images{more}) => ({type}[1,6,8] output)
 
 @pytest.fixture(autouse=True)
 def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tracing takes most of the time, and gives the same bytes for the same variant."""
-
-    def cached(variant: Variant, opset: int) -> bytes:
-        key = repr((variant, opset))
-        if key not in TRACED:
-            TRACED[key] = onnx_bytes(variant, opset)
-        return TRACED[key]
-
-    monkeypatch.setattr(lossexport.exporter.attach, "onnx_bytes", cached)
+    monkeypatch.setattr(lossexport.exporter.attach, "onnx_bytes", onnx_file.onnx_bytes)
 
 
 def toy(

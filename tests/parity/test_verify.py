@@ -21,6 +21,9 @@ from lossexport.parity.report import data, html_page, rows, verdict
 from lossexport.runtime import available, native
 from lossexport.runtime.native import kernels
 
+# One worker exports what most of these look at.
+pytestmark = pytest.mark.xdist_group("verify")
+
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
