@@ -1,6 +1,6 @@
 // Metrics of boxes: aligned, pairwise, best match. Part of loops.cpp.
 
-constexpr int64_t COLUMNS = 1024;  // boxes whose planes stay in the first cache
+constexpr int64_t COLUMNS = 512;  // boxes whose planes stay in the first cache
 constexpr int64_t ROWS = 64;
 constexpr int64_t CACHED = 1 << 20;  // elements of a matrix that the last cache may hold
 

@@ -35,9 +35,9 @@ LX_INLINE Box load_box(const T *corners, float offset = 0.0f) {
                      offset);
 }
 
-// A quotient that is 0 where both are: without eps the clamp replaces a 0 under a 0 only.
-LX_INLINE float ratio(float numerator, float denominator, float eps = 0.0f) {
-  return numerator / (eps > 0 ? denominator + eps : at_least(denominator, TINY));
+// A quotient that is 0 where both are: the clamp replaces a 0 under a 0 only.
+LX_INLINE float ratio(float numerator, float denominator) {
+  return numerator / at_least(denominator, TINY);
 }
 
 // Sides of the overlap (negative where the boxes are apart), areas of overlap and union.
@@ -45,11 +45,14 @@ struct Meeting {
   float w, h, intersection, together;
 };
 
+// With `WHOLE` pixels every side is `offset` longer than the difference of its corners.
+template <bool WHOLE = false>
 LX_INLINE Meeting meet(const Box &a, const Box &b, float offset = 0.0f) {
   Meeting m;
   m.w = at_most(a.x2, b.x2) - at_least(a.x1, b.x1);
   m.h = at_most(a.y2, b.y2) - at_least(a.y1, b.y1);
-  m.intersection = at_least(m.w + offset, 0.0f) * at_least(m.h + offset, 0.0f);
+  const float w = WHOLE ? m.w + offset : m.w, h = WHOLE ? m.h + offset : m.h;
+  m.intersection = at_least(w, 0.0f) * at_least(h, 0.0f);
   m.together = (a.area + b.area) - m.intersection;
   return m;
 }
@@ -58,7 +61,7 @@ LX_INLINE Meeting meet(const Box &a, const Box &b, float offset = 0.0f) {
 LX_INLINE float distance_term(const Box &a, const Box &b, const Meeting &m, float eps) {
   const float w = (a.w + b.w) - m.w, h = (a.h + b.h) - m.h;
   const float x = (a.x1 - b.x1) + (a.x2 - b.x2), y = (a.y1 - b.y1) + (a.y2 - b.y2);
-  return ratio((x * x + y * y) * 0.25f, w * w + h * h, eps);
+  return ratio((x * x + y * y) * 0.25f, (w * w + h * h) + eps);
 }
 
 template <Metric M>
@@ -74,7 +77,7 @@ LX_INLINE float score(const Box &a, const Box &b, float eps) {
   if (M == DIOU) return diou;
   const float turn = b.angle - a.angle;
   const float v = turn * turn;
-  return diou - ratio(v, (1.0f - iou) + v, eps) * v;
+  return diou - ratio(v, ((1.0f - iou) + v) + eps) * v;
 }
 
 // What NMS compares with its threshold: IoU, or IoU less the distance term to the power `beta`.

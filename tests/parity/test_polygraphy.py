@@ -23,7 +23,7 @@ def test_polygraphy_agrees(tmp_path: Path) -> None:
     session = onnxrt.SessionFromOnnx(str(tmp_path / "pairwise_ciou.onnx"), providers=["cpu"])
     with onnxrt.OnnxrtRunner(session) as runner:
         theirs = runner.infer(feed(variant, inputs))["score"]
-    ours = lossexport.runtime.load(tmp_path / "pairwise_ciou.onnx")(**feed(variant, inputs))
+    ours = lossexport.runtime.load(tmp_path / "pairwise_ciou.onnx", "ort")(**feed(variant, inputs))
     np.testing.assert_array_equal(theirs, ours["score"])
     expected = oracle(variant, inputs)["score"].astype(np.float32)
     agree = SimpleCompareFunc(atol=5e-6, rtol=0)(
