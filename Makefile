@@ -50,8 +50,10 @@ artifacts: $(READY)  ## rewrite the graphs that the package ships for scoring, a
 	lossexport export --recipe models/box-quality.toml --format onnx --out lossexport/artifacts
 	lossexport verify lossexport/artifacts
 
-bench: $(READY)  ## time pairwise CIoU against eager PyTorch, torch.compile and a naive export
-	lossexport bench --json benchmarks/pairwise_ciou.json
+bench: $(READY)  ## time pairwise CIoU in every form, the CPU kernels and NMS: benchmarks/results
+	lossexport bench --json benchmarks/results/pairwise_ciou.json
+	python benchmarks/kernels.py
+	python benchmarks/suppression.py
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) demo dist build .mypy_cache .pytest_cache .ruff_cache

@@ -7,8 +7,9 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from lossexport.catalog.variant import Variant
 from lossexport.exporter.onnx_file import onnx_bytes
 from lossexport.exporter.trace import quiet
 from lossexport.files import write_bytes
-from lossexport.runtime import load
+from lossexport.runtime import available, load
 
 SIZES = (64, 512, 2048, 4096)
 # Seconds that one contender may take at one size, after its warm-up run.
@@ -75,7 +76,7 @@ def environment() -> dict[str, str]:
 def run(
     sizes: Sequence[int] = SIZES, progress: Callable[[int, int, str], None] | None = None
 ) -> list[Row]:
-    """Time eager, torch.compile, a naive export and our export of pairwise CIoU at N = M = size."""
+    """Time pairwise CIoU at N = M = size: eager, compiled, native, a naive export and ours."""
     with tempfile.TemporaryDirectory() as folder:
         contenders = _contenders(Path(folder))
         rows = []
@@ -109,9 +110,15 @@ def _contenders(folder: Path) -> dict[str, Callable[[Any, Any], Runner | None]]:
 
         return make
 
-    def file_runner(path: Path) -> Callable[[Any, Any], Runner | None]:
-        session = load(path, "ort")
-        return lambda pred, target: lambda: session(pred=pred, target=target)
+    def file_runner(path: Path, backend: str) -> Callable[[Any, Any], Runner | None]:
+        if not available()[backend].runs:
+            return lambda pred, target: None
+        session = load(path, backend)
+
+        def call(pred: Any, target: Any) -> None:
+            session(pred=pred, target=target)
+
+        return lambda pred, target: partial(call, pred, target)
 
     naive, ours = folder / "naive.onnx", folder / "ours.onnx"
     write_bytes(ours, onnx_bytes(Variant.make(find("pairwise_ciou"))))
@@ -129,10 +136,12 @@ def _contenders(folder: Path) -> dict[str, Callable[[Any, Any], Runner | None]]:
     program.save(str(naive))
     return {
         "eager, naive": torch_runner(naive_pairwise_ciou),
-        "eager": torch_runner(ops.pairwise_ciou),
+        # The function itself would call the kernel.
+        "eager": torch_runner(cast(Any, ops.pairwise_ciou).__wrapped__),
         "torch.compile": torch_runner(torch.compile(ops.pairwise_ciou, dynamic=True)),
-        "naive export, onnxruntime": file_runner(naive),
-        "our export, onnxruntime": file_runner(ours),
+        "native kernel": file_runner(ours, "native"),
+        "naive export, onnxruntime": file_runner(naive, "ort"),
+        "our export, onnxruntime": file_runner(ours, "ort"),
     }
 
 

@@ -18,7 +18,7 @@ MAX_SIZE = 16384
 @click.option("--sizes", default="64,512,2048,4096", show_default=True, help="N = M, with commas.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the figures and the environment.")
 def command(sizes: str, json_file: str | None) -> None:
-    """Time pairwise CIoU: eager, torch.compile, a naive export and ours, in one run."""
+    """Time pairwise CIoU: eager, torch.compile, the kernel, a naive export and ours, in one run."""
     parsed = []
     for text in sizes.split(","):
         if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_SIZE:
@@ -35,7 +35,7 @@ def command(sizes: str, json_file: str | None) -> None:
     for row in rows:
         base = row.milliseconds[ours] or float("nan")
         cells = [
-            "cannot run" if value is None else f"{value:.3g} ({value / base:.1f}x)"
+            "cannot run" if value is None else f"{value:.3g} ({value / base:.2g}x)"
             for value in row.milliseconds.values()
         ]
         table.append((str(row.size), *cells))
