@@ -18,15 +18,9 @@ ROWS_AT_ONCE = 65_536
 
 
 def open_artifact(name: str, backend: str | None) -> "Session":
-    """Load a graph that the package ships, on `native` as a graph where there is no kernel of it.
-
-    Raises LossexportError where `backend` cannot run it.
-    """
+    """Load an artifact that the package ships; LossexportError where `backend` cannot run it."""
     from lossexport.runtime import load
-    from lossexport.runtime.native import kernels
 
-    if backend == "native" and kernels() and name not in kernels():
-        backend = None
     suffix = ".engine" if backend in ENGINE_BACKENDS else ".onnx"
     file = files("lossexport") / "artifacts" / f"{name}{suffix}"
     if not file.is_file():

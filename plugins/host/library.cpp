@@ -90,6 +90,13 @@ constexpr OpSpec OPS[] = {
      0,
      4,
      BEST_MATCH},
+    {"localization_confidence",
+     {{"boxes", 'f', "N4"}, {"log_variance", 'f', "N4"}},
+     {{"quality", 'f', "N"}},
+     0,
+     0,
+     0,
+     LOCALIZATION},
     PICKED("nms", NMS, 4, 0, 0),
     PICKED("diou_nms", DIOU_NMS, 4, 0, 0),
     PICKED("cluster_nms", CLUSTER_NMS, 5, 4, 2),
@@ -227,7 +234,8 @@ int32_t check_attributes(const OpSpec &op, const double *attributes, int32_t cou
   if (count != op.attributes)
     return fail(LOSSEXPORT_BAD_ARGUMENT, "%s: %d attributes, expected %d", op.name,
                 static_cast<int>(count), op.attributes);
-  if (!attributes) return fail(LOSSEXPORT_BAD_ARGUMENT, "%s: attributes are null", op.name);
+  if (count && !attributes)
+    return fail(LOSSEXPORT_BAD_ARGUMENT, "%s: attributes are null", op.name);
   for (int i = 0; i < count; ++i)
     if (!std::isfinite(attributes[i]))
       return fail(LOSSEXPORT_BAD_ARGUMENT, "%s: attribute %d is not a finite number", op.name, i);

@@ -28,9 +28,9 @@ namespace {
 }  // namespace
 
 const Function LOOPS[OP_COUNT] = {
-    aligned<IOU>,   aligned<GIOU>,   aligned<DIOU>, aligned<CIOU>,  pairwise<IOU>,   pairwise<GIOU>,
-    pairwise<DIOU>, pairwise<CIOU>,  best_match,    nms<IOU>,       nms<DIOU>,       cluster_nms,
-    soft_nms,       variance_voting, ap_loss,       ghm_loss<true>, ghm_loss<false>,
+    aligned<IOU>,   aligned<GIOU>,  aligned<DIOU>,   aligned<CIOU>, pairwise<IOU>,  pairwise<GIOU>,
+    pairwise<DIOU>, pairwise<CIOU>, best_match,      confidence,    nms<IOU>,       nms<DIOU>,
+    cluster_nms,    soft_nms,       variance_voting, ap_loss,       ghm_loss<true>, ghm_loss<false>,
 };
 
 }  // namespace LX_LEVEL

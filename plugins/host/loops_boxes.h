@@ -47,6 +47,23 @@ void aligned(const Call &call) {
   });
 }
 
+void confidence(const Call &call) {
+  const Floats boxes(call.inputs[0]), log_variance(call.inputs[1]);
+  const Sink out(call.outputs[0]);
+  const int64_t count = boxes.size() / 4;
+  each((count + COLUMNS - 1) / COLUMNS, 40.0 * count, call.threads, [&](int64_t tile) {
+    float scratch[COLUMNS];
+    const int64_t first = tile * COLUMNS, size = smaller(COLUMNS, count - first);
+    float *row = out.place(first, scratch);
+    const float *b = boxes.data() + 4 * first, *v = log_variance.data() + 4 * first;
+    LX_SIMD for (int64_t i = 0; i < size; ++i) {
+      const Box box = make_box<IOU>(b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]);
+      row[i] = localization_confidence(box, v[4 * i], v[4 * i + 1], v[4 * i + 2], v[4 * i + 3]);
+    }
+    out.flush(first, size, scratch);
+  });
+}
+
 // Scores of one box with `count` boxes of `columns` from `first` on.
 template <Metric M>
 LX_INLINE void score_row(const Box &box, const Planes &columns, int64_t first, int64_t count,

@@ -90,4 +90,16 @@ LX_INLINE float rivalry(const Box &a, const Box &b, float beta) {
   return iou - (beta == 1.0f ? term : power(term, beta));
 }
 
+// Estimated IoU of a box with the true one, from the log variances of its corners:
+// lossexport/ops/localization.py.
+LX_INLINE float localization_confidence(const Box &box, float left, float top, float right,
+                                        float bottom) {
+  const float x = exponential(left * 0.5f) + exponential(right * 0.5f);
+  const float y = exponential(top * 0.5f) + exponential(bottom * 0.5f);
+  const float off = x / at_least(box.w, TINY) + y / at_least(box.h, TINY);
+  const float quality = 1.0f / (1.0f + off * 0.797884561f);  // sqrt(2 / pi)
+  const float poison = box.area * 0.0f + (((left + top) + right) + bottom) * 0.0f;
+  return (at_most(box.w, box.h) > 0 ? quality : 0.0f) + poison;
+}
+
 }  // namespace lossexport

@@ -78,8 +78,9 @@ def test_native_is_the_default_and_agrees_with_onnxruntime() -> None:
 
 
 @pytest.mark.skipif(not kernels(), reason="no library of native kernels")
-def test_what_has_no_kernel_runs_as_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert open_artifact("localization_confidence", "native").backend == "ort"
+def test_all_of_scoring_has_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("box_iou", "box_giou", "box_diou", "box_ciou", "localization_confidence"):
+        assert open_artifact(name, None).backend == "native"
     monkeypatch.setattr(native, "kernels", frozenset)
     with pytest.raises(LossexportError, match="no native kernel of box_iou"):
         BoxQuality("native")
