@@ -148,6 +148,7 @@ def test_forward_and_functional_derivatives(calls):
     assert calls == []
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # shapes are looked at
 def test_traces_hold_the_torch_code(calls):
     pair = box_pairs()
     for mode in ("real", "fake", "symbolic"):
