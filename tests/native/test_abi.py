@@ -76,7 +76,8 @@ def test_ops_that_are_not_there():
 @every_kernel
 def test_null_pointers(kernel):
     good = call(kernel)
-    for name in ("attributes", "inputs", "outputs"):
+    # An op without attributes looks at none.
+    for name in ("attributes", "inputs", "outputs")[not good.counts[0] :]:
         code, message = replace(good, **{name: None}).refused()
         assert code == BAD_ARGUMENT
         assert message.startswith(f"{kernel}: ")
@@ -88,7 +89,8 @@ def test_null_pointers(kernel):
 def test_too_few_and_too_many(kernel):
     good = call(kernel)
     for place in range(3):
-        for count in (0, good.counts[place] - 1, good.counts[place] + 1, -1, -BIG, BIG - 1):
+        right = good.counts[place]
+        for count in {0, right - 1, right + 1, -1, -BIG, BIG - 1} - {right}:
             counts = list(good.counts)
             counts[place] = count
             assert replace(good, counts=tuple(counts)).refused()[0] == BAD_ARGUMENT
