@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from measure import RESULTS, environment, table, take_turns, write
+from suppression import eager_nms
 
 import lossexport
 from lossexport import ops
@@ -48,21 +49,6 @@ def eager(op: str) -> Callable[..., Any]:
     """The PyTorch code of an op: the function itself would call the kernel."""
     code: Callable[..., Any] = getattr(ops, op).__wrapped__
     return code
-
-
-def eager_nms(boxes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """Greedy NMS in the usual vectorised form."""
-    order = scores.argsort(descending=True, stable=True)
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    kept = []
-    while len(order):
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        low = torch.maximum(boxes[best, :2], boxes[rest, :2])
-        high = torch.minimum(boxes[best, 2:], boxes[rest, 2:])
-        shared = (high - low).clamp(min=0).prod(1)
-        order = rest[shared / (area[best] + area[rest] - shared) <= 0.5]
-    return torch.stack(kept)
 
 
 def call(session: Session, inputs: dict[str, Array]) -> None:
@@ -113,17 +99,22 @@ def measure(folder: Path, seconds: float) -> list[dict[str, Any]]:
             (OUTPUT, partial(written.fill, 0.5)),
         )
     near = clustered(10_000)
-    rows = [torch.from_numpy(value) for value in near.values()]
+    greedy = partial(
+        eager_nms,
+        torch.from_numpy(near["boxes"]),
+        torch.from_numpy(near["scores"]),
+        len(near["scores"]),
+    )
     sessions = bench.sessions("nms", max_output=len(near["scores"]))
     found = sessions[NATIVE](**near)
-    kept = eager_nms(*rows).numpy()
+    kept = greedy().numpy()
     if not np.array_equal(found["indices"][: found["count"]], kept):
         raise SystemExit("nms: keeps other boxes than eager PyTorch; nothing is timed")
     bench.add(
         f"NMS of 10,000 clustered boxes, {len(kept)} kept",
         near,
         "nms",
-        (EAGER, partial(eager_nms, *rows)),
+        (EAGER, greedy),
         max_output=len(near["scores"]),
     )
     rng = np.random.default_rng(3)

@@ -56,12 +56,12 @@ def clustered(count: int, seed: int = 0) -> tuple[Array, Array]:
     return corners.astype(np.float32), scores.astype(np.float32)
 
 
-def eager_nms(boxes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """Greedy NMS as torchvision defines it, in the usual vectorised form."""
-    order = scores.argsort(descending=True)
+def eager_nms(boxes: torch.Tensor, scores: torch.Tensor, most: int = MAX_OUTPUT) -> torch.Tensor:
+    """Greedy NMS as torchvision defines it, in the usual vectorised form; at most `most` boxes."""
+    order = scores.argsort(descending=True, stable=True)
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     kept: list[torch.Tensor] = []
-    while len(order) and len(kept) < MAX_OUTPUT:
+    while len(order) and len(kept) < most:
         best, rest = order[0], order[1:]
         kept.append(best)
         low = torch.maximum(boxes[best, :2], boxes[rest, :2])

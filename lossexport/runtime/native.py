@@ -169,7 +169,11 @@ def _fix() -> str:
 
 def kernel(variant: Variant) -> str:
     """What the library calls the computation of a variant."""
-    return variant.op.name + (".grad" if variant.gradient else "")
+    return _kernel(variant.op.name, variant.gradient)
+
+
+def _kernel(op: str, gradient: bool) -> str:
+    return op + (".grad" if gradient else "")
 
 
 def runs(source: Source) -> bool:
@@ -177,7 +181,7 @@ def runs(source: Source) -> bool:
     artifact = source.artifact
     if artifact is None:
         return False
-    return artifact.op + (".grad" if artifact.kind == "gradient" else "") in kernels()
+    return _kernel(artifact.op, artifact.kind == "gradient") in kernels()
 
 
 def open_session(source: Source, backend: str, provider: str) -> Session:

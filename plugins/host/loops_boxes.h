@@ -9,8 +9,8 @@ class Planes {
  public:
   explicit Planes(int64_t count) : count_(count), data_(8 * count) {}
   template <Metric M>
-  void fill(int64_t first, int64_t count, const float *corners, float offset = 0.0f) {
-    for (int64_t i = first; i < first + count; ++i) set(i, load_box<M>(corners + 4 * i, offset));
+  void fill(const float *corners) {
+    for (int64_t i = 0; i < count_; ++i) set(i, load_box<M>(corners + 4 * i));
   }
   LX_INLINE void set(int64_t i, const Box &box) {
     const float values[8] = {box.x1, box.y1, box.x2, box.y2, box.w, box.h, box.area, box.angle};
@@ -27,40 +27,37 @@ class Planes {
   mutable Buffer<float> data_;
 };
 
-template <Metric M>
-void aligned(const Call &call) {
-  const Floats pred(call.inputs[0]), target(call.inputs[1]);
+// Writes `value(i)`, which takes `steps` elementary steps, to every element of the one output.
+template <typename Value>
+void fill_output(const Call &call, double steps, const Value &value) {
   const Sink out(call.outputs[0]);
-  const float eps = static_cast<float>(call.attributes[0]);
-  const int64_t count = pred.size() / 4;
-  each((count + COLUMNS - 1) / COLUMNS, 20.0 * count, call.threads, [&](int64_t tile) {
+  const int64_t count = elements(call.outputs[0]);
+  each((count + COLUMNS - 1) / COLUMNS, steps * count, call.threads, [&](int64_t tile) {
     float scratch[COLUMNS];
     const int64_t first = tile * COLUMNS, size = smaller(COLUMNS, count - first);
     float *row = out.place(first, scratch);
-    const float *p = pred.data() + 4 * first, *t = target.data() + 4 * first;
-    LX_SIMD for (int64_t i = 0; i < size; ++i) {
-      const Box a = make_box<M>(p[4 * i], p[4 * i + 1], p[4 * i + 2], p[4 * i + 3]);
-      const Box b = make_box<M>(t[4 * i], t[4 * i + 1], t[4 * i + 2], t[4 * i + 3]);
-      row[i] = score<M>(a, b, eps);
-    }
+    LX_SIMD for (int64_t i = 0; i < size; ++i) row[i] = value(first + i);
     out.flush(first, size, scratch);
+  });
+}
+
+template <Metric M>
+void aligned(const Call &call) {
+  const Floats pred(call.inputs[0]), target(call.inputs[1]);
+  const float eps = static_cast<float>(call.attributes[0]);
+  const float *p = pred.data(), *t = target.data();
+  fill_output(call, 20.0, [=](int64_t i) {
+    return score<M>(load_box<M>(p + 4 * i), load_box<M>(t + 4 * i), eps);
   });
 }
 
 void confidence(const Call &call) {
   const Floats boxes(call.inputs[0]), log_variance(call.inputs[1]);
-  const Sink out(call.outputs[0]);
-  const int64_t count = boxes.size() / 4;
-  each((count + COLUMNS - 1) / COLUMNS, 40.0 * count, call.threads, [&](int64_t tile) {
-    float scratch[COLUMNS];
-    const int64_t first = tile * COLUMNS, size = smaller(COLUMNS, count - first);
-    float *row = out.place(first, scratch);
-    const float *b = boxes.data() + 4 * first, *v = log_variance.data() + 4 * first;
-    LX_SIMD for (int64_t i = 0; i < size; ++i) {
-      const Box box = make_box<IOU>(b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]);
-      row[i] = localization_confidence(box, v[4 * i], v[4 * i + 1], v[4 * i + 2], v[4 * i + 3]);
-    }
-    out.flush(first, size, scratch);
+  const float *b = boxes.data(), *v = log_variance.data();
+  fill_output(call, 40.0, [=](int64_t i) {
+    const float *spread = v + 4 * i;
+    return localization_confidence(load_box<IOU>(b + 4 * i), spread[0], spread[1], spread[2],
+                                   spread[3]);
   });
 }
 
@@ -79,7 +76,7 @@ void pairwise(const Call &call) {
   const int64_t n = pred.size() / 4, m = target.size() / 4;
   const bool large = call.outputs[0].type == LOSSEXPORT_FLOAT32 && n * m > CACHED;
   Planes columns(m);
-  columns.fill<M>(0, m, target.data());
+  columns.fill<M>(target.data());
   each((n + ROWS - 1) / ROWS, static_cast<double>(n) * m, call.threads, [&](int64_t block) {
     alignas(64) float scratch[COLUMNS];
     Box rows[ROWS];
@@ -104,7 +101,7 @@ void best_match_by(const Call &call) {
   const float eps = static_cast<float>(call.attributes[1]);
   const int64_t n = pred.size() / 4, m = target.size() / 4;
   Planes columns(m);
-  columns.fill<M>(0, m, target.data());
+  columns.fill<M>(target.data());
   const Sink pred_score(call.outputs[0]), target_score(call.outputs[2]);
   int64_t *pred_index = whole(call.outputs[1]), *target_index = whole(call.outputs[3]);
 

@@ -11,7 +11,7 @@
 // GHM_BLOCKS. Macros: LX_T, LX_REGRESSION (0 or 1), LX_BINS, LX_EDGES ({...}), LX_MOMENTUM, LX_MU.
 #pragma once
 
-#include "portable.cuh"
+#include "reduce.cuh"
 
 namespace lossexport {
 
@@ -142,13 +142,8 @@ LX_KERNEL void ghm_terms(const LX_T *a, const LX_T *b, const LX_T *weight, const
     store(grad + i, share * here.slope);
 #endif
   }
-  table[thread] = sum;
-  LX_SYNC();
-  for (int step = GHM_THREADS / 2; step > 0; step /= 2) {
-    if (thread < step) table[thread] += table[thread + step];
-    LX_SYNC();
-  }
-  if (thread == 0) partial_loss[blockIdx.x] = table[0];
+  sum = total_of<GHM_THREADS>(sum, table);
+  if (thread == 0) partial_loss[blockIdx.x] = sum;
 }
 #elif defined(LX_GHM_TOTAL)
 LX_KERNEL void ghm_total(const float *partial_loss, int parts, LX_T *loss) {
@@ -157,13 +152,8 @@ LX_KERNEL void ghm_total(const float *partial_loss, int parts, LX_T *loss) {
   const int thread = static_cast<int>(threadIdx.x);
   float sum = 0.0f;
   for (int part = thread; part < parts; part += GHM_THREADS) sum += partial_loss[part];
-  table[thread] = sum;
-  LX_SYNC();
-  for (int step = GHM_THREADS / 2; step > 0; step /= 2) {
-    if (thread < step) table[thread] += table[thread + step];
-    LX_SYNC();
-  }
-  if (thread == 0) store(loss, table[0]);
+  sum = total_of<GHM_THREADS>(sum, table);
+  if (thread == 0) store(loss, sum);
 }
 #endif
 #endif

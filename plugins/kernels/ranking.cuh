@@ -11,7 +11,7 @@
 // A slot without a positive has place -1. Macros: LX_T, LX_DELTA, LX_MAX_POSITIVES.
 #pragma once
 
-#include "portable.cuh"
+#include "reduce.cuh"
 
 namespace lossexport {
 
@@ -31,23 +31,6 @@ LX_INLINE float pull_of(float share, float above) { return share / at_least(abov
 }  // namespace lossexport
 
 #ifdef LX_DEVICE
-namespace lossexport {
-
-// The sum over all threads of a block, for all of them.
-__device__ inline float total_of(float mine, float *table) {
-  const int thread = static_cast<int>(threadIdx.x);
-  LX_SYNC();
-  table[thread] = mine;
-  LX_SYNC();
-  for (int step = RANK_THREADS / 2; step > 0; step /= 2) {
-    if (thread < step) table[thread] += table[thread + step];
-    LX_SYNC();
-  }
-  return table[0];
-}
-
-}  // namespace lossexport
-
 #if defined(LX_AP_POSITIVES)
 LX_KERNEL void ap_positives(const LX_T *logits, const long long *target, int k, float *score,
                             long long *place) {
@@ -92,8 +75,8 @@ LX_KERNEL void ap_counts(const LX_T *logits, const long long *target, const floa
     if (target[i] == 0) higher += ramp(logit, row, LX_DELTA);
     if (target[i] == 1) equals += ramp(logit, row, LX_DELTA);
   }
-  higher = total_of(higher, table);
-  equals = total_of(equals, table);
+  higher = total_of<RANK_THREADS>(higher, table);
+  equals = total_of<RANK_THREADS>(equals, table);
   if (threadIdx.x != 0) return;
   above[blockIdx.x] = higher;
   level[blockIdx.x] = LX_DELTA + equals;
@@ -119,7 +102,7 @@ LX_KERNEL void ap_shares(const float *score, const long long *place, const float
     share[i] = place[i] < 0 ? poison : least / static_cast<float>(count) + poison;
     sum += share[i];
   }
-  sum = total_of(sum, table);
+  sum = total_of<RANK_THREADS>(sum, table);
   if (thread == 0) store(loss, sum);
 }
 #elif defined(LX_AP_UPDATE)
