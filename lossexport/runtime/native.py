@@ -245,10 +245,18 @@ class NativeSession(Session):
         memory = self._spare.pop(info.name, None)
         if memory is None or memory.shape != shape:
             try:
-                memory = np.empty(shape, "uint16" if info.dtype == "bfloat16" else info.dtype)
+                memory = _empty(shape, "uint16" if info.dtype == "bfloat16" else info.dtype)
             except (MemoryError, ValueError) as error:
                 self._refuse(f"output {info.name!r}: shape {list(shape)}: {one_line(error)}")
         return np.asarray(_Lease(memory, info.name, self._spare))
+
+
+def _empty(shape: tuple[int, ...], dtype: str) -> Array:
+    """Memory that begins on a line of the caches, and so a matrix is written in whole lines."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = np.empty(size + 63, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 class _Lease:

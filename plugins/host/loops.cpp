@@ -2,9 +2,7 @@
 // instructions the compiler may use here and nowhere else.
 #include "loops.h"
 
-#if defined(__SSE__)
-#include <immintrin.h>
-#endif
+#include "lanes.h"
 
 #include "../kernels/boxes.cuh"
 #include "../kernels/harmonise.cuh"

@@ -1,29 +1,42 @@
 // Metrics of boxes: aligned, pairwise, best match. Part of loops.cpp.
 
+constexpr int64_t LINE = 16;      // floats that the caches move together
 constexpr int64_t COLUMNS = 512;  // boxes whose planes stay in the first cache
 constexpr int64_t ROWS = 64;
 constexpr int64_t CACHED = 1 << 20;  // elements of a matrix that the last cache may hold
 
-// Boxes as planes, so that a loop over them runs on vectors.
+// Floats from `to` to the next line.
+int64_t until_line(const float *to) {
+  return -static_cast<int64_t>(reinterpret_cast<uintptr_t>(to) / sizeof(float)) & (LINE - 1);
+}
+
+// Boxes as planes, so that a loop over them runs on vectors, the last of which may reach beyond the
+// boxes. A plane begins on a line, and further on in the first cache than the one before, or they
+// would push each other out of it.
 class Planes {
  public:
-  explicit Planes(int64_t count) : count_(count), data_(8 * count) {}
+  explicit Planes(int64_t count)
+      : count_(count), step_((count / LINE + 63) / 64 * 64 * LINE + 8 * LINE), data_(8 * step_) {
+    for (int64_t i = 0; i < data_.size(); ++i) data_[i] = 0;
+  }
   template <Metric M>
   void fill(const float *corners) {
     for (int64_t i = 0; i < count_; ++i) set(i, load_box<M>(corners + 4 * i));
   }
   LX_INLINE void set(int64_t i, const Box &box) {
     const float values[8] = {box.x1, box.y1, box.x2, box.y2, box.w, box.h, box.area, box.angle};
-    for (int k = 0; k < 8; ++k) data_[k * count_ + i] = values[k];
+    for (int k = 0; k < 8; ++k) data_[k * step_ + i] = values[k];
   }
   LX_INLINE Box operator[](int64_t i) const {
     const float *p = data_.data() + i;
-    return {p[0],          p[count_],     p[2 * count_], p[3 * count_],
-            p[4 * count_], p[5 * count_], p[6 * count_], p[7 * count_]};
+    return {p[0],         p[step_],     p[2 * step_], p[3 * step_],
+            p[4 * step_], p[5 * step_], p[6 * step_], p[7 * step_]};
   }
+  const float *from(int64_t i) const { return data_.data() + i; }
+  int64_t step() const { return step_; }
 
  private:
-  int64_t count_;
+  int64_t count_, step_;
   mutable Buffer<float> data_;
 };
 
@@ -61,11 +74,32 @@ void confidence(const Call &call) {
   });
 }
 
-// Scores of one box with `count` boxes of `columns` from `first` on.
-template <Metric M>
+// Scores of one box with `count` boxes of `columns` from `first` on; with STREAM past the caches,
+// to an `out` that is aligned.
+template <Metric M, bool STREAM = false>
 LX_INLINE void score_row(const Box &box, const Planes &columns, int64_t first, int64_t count,
                          float eps, float *out) {
-  LX_SIMD for (int64_t i = 0; i < count; ++i) out[i] = score<M>(box, columns[first + i], eps);
+  const BoxOf<Lanes> row = {all(box.x1), all(box.y1), all(box.x2),   all(box.y2),
+                            all(box.w),  all(box.h),  all(box.area), all(box.angle)};
+  const float *p = columns.from(first);
+  const int64_t s = columns.step();
+  const auto scores = [=](int64_t i) {
+    const BoxOf<Lanes> column = {load(p + i),         load(p + i + s),     load(p + i + 2 * s),
+                                 load(p + i + 3 * s), load(p + i + 4 * s), load(p + i + 5 * s),
+                                 load(p + i + 6 * s), load(p + i + 7 * s)};
+    return score<M>(row, column, eps);
+  };
+  int64_t i = 0;
+  for (; i + LANES <= count; i += LANES) {
+    if (STREAM)
+      stream(out + i, scores(i));
+    else
+      store(out + i, scores(i));
+  }
+  if (i == count) return;
+  float rest[LANES];
+  store(rest, scores(i));
+  for (int64_t k = 0; i < count; ++i, ++k) out[i] = rest[k];
 }
 
 template <Metric M>
@@ -78,7 +112,7 @@ void pairwise(const Call &call) {
   Planes columns(m);
   columns.fill<M>(target.data());
   each((n + ROWS - 1) / ROWS, static_cast<double>(n) * m, call.threads, [&](int64_t block) {
-    alignas(64) float scratch[COLUMNS];
+    float scratch[COLUMNS];
     Box rows[ROWS];
     const int64_t start = block * ROWS, height = smaller(ROWS, n - start);
     for (int64_t r = 0; r < height; ++r) rows[r] = load_box<M>(pred.data() + 4 * (start + r));
@@ -87,11 +121,19 @@ void pairwise(const Call &call) {
       for (int64_t r = 0; r < height; ++r) {
         const int64_t place = (start + r) * m + first;
         float *row = out.place(place, scratch);
-        score_row<M>(rows[r], columns, first, width, eps, large ? scratch : row);
-        if (large) stream(row, scratch, width);
-        out.flush(place, width, scratch);
+        if (large) {
+          // Tiles of a row meet where a line ends, and none but its ends are written in part.
+          const int64_t head = smaller(until_line(row), width);
+          if (first == 0) score_row<M>(rows[r], columns, 0, head, eps, row);
+          score_row<M, true>(rows[r], columns, first + head, smaller(COLUMNS, m - first - head),
+                             eps, row + head);
+        } else {
+          score_row<M>(rows[r], columns, first, width, eps, row);
+          out.flush(place, width, scratch);
+        }
       }
     }
+    settle();
   });
 }
 
@@ -114,7 +156,7 @@ void best_match_by(const Call &call) {
     float *best = scores.data() + stripe * m;
     int32_t *place = places.data() + stripe * m;
     for (int64_t j = 0; j < m; ++j) best[j] = -LARGEST, place[j] = -1;
-    float tile[COLUMNS];
+    alignas(64) float tile[COLUMNS];
     const int64_t last = smaller(n, (stripe + 1) * height);
     for (int64_t i = stripe * height; i < last; ++i) {
       const Box row = load_box<M>(pred.data() + 4 * i);

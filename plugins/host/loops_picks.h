@@ -158,7 +158,7 @@ void variance_voting(const Call &call) {
     if (pick < 0) break;
     const Box box = pool.planes[pick];
     LX_SIMD for (int64_t i = 0; i < count; ++i) {
-      const Meeting m = meet<true>(box, pool.planes[i], offset);
+      const auto m = meet<true>(box, pool.planes[i], offset);
       iou[i] = ratio(m.intersection, m.together);
     }
     iou[pick] = 1.0f;  // a point box too is all of itself

@@ -61,32 +61,6 @@ class Sink {
   const lossexport_tensor &tensor_;
 };
 
-// Copies to memory that is not read again soon, past the caches: a matrix larger than they are is
-// written without being fetched first.
-void stream(float *to, const float *from, int64_t count) {
-#if defined(__AVX512F__)
-  constexpr int64_t LANES = 16;
-#elif defined(__AVX__)
-  constexpr int64_t LANES = 8;
-#elif defined(__SSE__)
-  constexpr int64_t LANES = 4;
-#endif
-  int64_t i = 0;
-#if defined(__SSE__)
-  for (; i < count && reinterpret_cast<uintptr_t>(to + i) % (4 * LANES); ++i) to[i] = from[i];
-  for (; i + LANES <= count; i += LANES) {
-#if defined(__AVX512F__)
-    _mm512_stream_ps(to + i, _mm512_loadu_ps(from + i));
-#elif defined(__AVX__)
-    _mm256_stream_ps(to + i, _mm256_loadu_ps(from + i));
-#else
-    _mm_stream_ps(to + i, _mm_loadu_ps(from + i));
-#endif
-  }
-#endif
-  for (; i < count; ++i) to[i] = from[i];
-}
-
 int64_t *whole(const lossexport_tensor &tensor) { return static_cast<int64_t *>(tensor.data); }
 const int64_t *labels(const lossexport_tensor &tensor) {
   return static_cast<const int64_t *>(tensor.data);

@@ -11,13 +11,15 @@ namespace lossexport {
 
 enum Metric { IOU = 0, GIOU = 1, DIOU = 2, CIOU = 3 };
 
-// A box and all that depends on it alone.
-struct Box {
-  float x1, y1, x2, y2;
-  float w, h;
-  float area;   // NaN where a coordinate is NaN or infinite, so that every metric is
-  float angle;  // of the diagonal, in units of pi/2; CIoU only
+// A box and all that depends on it alone; F is float, or a vector of a CPU for as many boxes.
+template <typename F>
+struct BoxOf {
+  F x1, y1, x2, y2;
+  F w, h;
+  F area;   // NaN where a coordinate is NaN or infinite, so that every metric is
+  F angle;  // of the diagonal, in units of pi/2; CIoU only
 };
+using Box = BoxOf<float>;
 
 template <Metric M>
 LX_INLINE Box make_box(float x1, float y1, float x2, float y2, float offset = 0.0f) {
@@ -36,57 +38,61 @@ LX_INLINE Box load_box(const T *corners, float offset = 0.0f) {
 }
 
 // A quotient that is 0 where both are: the clamp replaces a 0 under a 0 only.
-LX_INLINE float ratio(float numerator, float denominator) {
+template <typename F>
+LX_INLINE F ratio(F numerator, F denominator) {
   return numerator / at_least(denominator, TINY);
 }
 
 // Sides of the overlap (negative where the boxes are apart), areas of overlap and union.
+template <typename F>
 struct Meeting {
-  float w, h, intersection, together;
+  F w, h, intersection, together;
 };
 
 // With `WHOLE` pixels every side is `offset` longer than the difference of its corners.
-template <bool WHOLE = false>
-LX_INLINE Meeting meet(const Box &a, const Box &b, float offset = 0.0f) {
-  Meeting m;
+template <bool WHOLE = false, typename F>
+LX_INLINE Meeting<F> meet(const BoxOf<F> &a, const BoxOf<F> &b, float offset = 0.0f) {
+  Meeting<F> m;
   m.w = at_most(a.x2, b.x2) - at_least(a.x1, b.x1);
   m.h = at_most(a.y2, b.y2) - at_least(a.y1, b.y1);
-  const float w = WHOLE ? m.w + offset : m.w, h = WHOLE ? m.h + offset : m.h;
+  const F w = WHOLE ? m.w + offset : m.w, h = WHOLE ? m.h + offset : m.h;
   m.intersection = at_least(w, 0.0f) * at_least(h, 0.0f);
   m.together = (a.area + b.area) - m.intersection;
   return m;
 }
 
-// Squared distance of the centres over the squared diagonal of the enclosing box.
-LX_INLINE float distance_term(const Box &a, const Box &b, const Meeting &m, float eps) {
-  const float w = (a.w + b.w) - m.w, h = (a.h + b.h) - m.h;
-  const float x = (a.x1 - b.x1) + (a.x2 - b.x2), y = (a.y1 - b.y1) + (a.y2 - b.y2);
-  return ratio((x * x + y * y) * 0.25f, (w * w + h * h) + eps);
+// Four times the squared distance of the centres over the squared diagonal of the enclosing box. An
+// eps of 0 becomes TINY: a 0 over a 0 is 0, and a diagonal of 1e-15 does not change.
+template <typename F>
+LX_INLINE F distance_term(const BoxOf<F> &a, const BoxOf<F> &b, const Meeting<F> &m, float eps) {
+  const F w = plus(a.w, b.w) - m.w, h = plus(a.h, b.h) - m.h;
+  const F x = plus(a.x1, -b.x1) + plus(a.x2, -b.x2), y = plus(a.y1, -b.y1) + plus(a.y2, -b.y2);
+  return plus(x * x, y * y) / (plus(w * w, h * h) + at_least(eps, TINY));
 }
 
-template <Metric M>
-LX_INLINE float score(const Box &a, const Box &b, float eps) {
-  const Meeting m = meet(a, b);
-  const float iou = ratio(m.intersection, m.together);
+template <Metric M, typename F>
+LX_INLINE F score(const BoxOf<F> &a, const BoxOf<F> &b, float eps) {
+  const Meeting<F> m = meet(a, b);
+  const F iou = ratio(m.intersection, m.together);
   if (M == IOU) return iou;
   if (M == GIOU) {
-    const float enclosing = ((a.w + b.w) - m.w) * ((a.h + b.h) - m.h);
-    return iou - ratio(enclosing - m.together, enclosing);
+    const F enclosing = plus(plus(a.w, b.w), -m.w) * plus(plus(a.h, b.h), -m.h);
+    return plus(iou, ratio(plus(enclosing, -m.together), enclosing), -1.0f);
   }
-  const float diou = iou - distance_term(a, b, m, eps);
+  const F diou = plus(iou, distance_term(a, b, m, eps), -0.25f);
   if (M == DIOU) return diou;
-  const float turn = b.angle - a.angle;
-  const float v = turn * turn;
-  return diou - ratio(v, ((1.0f - iou) + v) + eps) * v;
+  const F turn = b.angle - a.angle;
+  const F v = turn * turn;
+  return diou - v / (((1.0f - iou) + v) + at_least(eps, TINY)) * v;
 }
 
 // What NMS compares with its threshold: IoU, or IoU less the distance term to the power `beta`.
 template <Metric M>
 LX_INLINE float rivalry(const Box &a, const Box &b, float beta) {
-  const Meeting m = meet(a, b);
+  const Meeting<float> m = meet(a, b);
   const float iou = ratio(m.intersection, m.together);
   if (M == IOU) return iou;
-  const float term = distance_term(a, b, m, 0.0f);
+  const float term = distance_term(a, b, m, 0.0f) * 0.25f;
   return iou - (beta == 1.0f ? term : power(term, beta));
 }
 

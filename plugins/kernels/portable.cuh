@@ -27,6 +27,11 @@ constexpr float LARGEST = 3.40282347e38f;
 LX_INLINE float at_least(float a, float b) { return a < b ? b : a; }
 LX_INLINE float at_most(float a, float b) { return a > b ? b : a; }
 
+// a + b * scale for a scale of 1 or another power of two: the same bits where it is fused. Vectors
+// of a CPU have one that is (lanes.h), because the unit that multiplies would idle: adding and
+// comparing is what the metrics of boxes wait for.
+LX_INLINE float plus(float a, float b, float scale = 1.0f) { return a + b * scale; }
+
 LX_INLINE unsigned bits_of(float x) {
 #if defined(__CUDA_ARCH__)
   return __float_as_uint(x);

@@ -65,7 +65,7 @@ LX_KERNEL void LX_BOUNDS(lossexport::PICKERS)
       const int place = thread + i * PICKERS;
       iou[i] = 0.0f;
       if (left[i] < 0) continue;
-      const Meeting m = meet<true>(box, load_box<IOU>(boxes + 4 * place, LX_OFFSET), LX_OFFSET);
+      const auto m = meet<true>(box, load_box<IOU>(boxes + 4 * place, LX_OFFSET), LX_OFFSET);
       // A point box too is all of itself.
       iou[i] = place == pick.place ? 1.0f : ratio(m.intersection, m.together);
       if (!(iou[i] > LX_VOTE_THRESHOLD)) continue;

@@ -59,6 +59,24 @@ def test_scores_have_the_bits_of_eager_float32(metric: str) -> None:
     assert score.tobytes() == wanted.numpy().tobytes()
 
 
+@pytest.mark.parametrize("metric", ["iou", "giou", "diou", "ciou"])
+@pytest.mark.parametrize("offset", [0, 1, 4, 15])
+def test_a_matrix_past_the_caches_is_the_same_wherever_it_begins(metric: str, offset: int) -> None:
+    pred, target = (clustered(count, 1)[0].numpy() for count in (1031, 1101))  # no whole lines
+    memory = np.full(len(pred) * len(target) + 48, 7, np.float32)
+    start = -memory.ctypes.data // 4 % 16 + offset
+    end = start + len(pred) * len(target)
+    score = memory[start:end].reshape(len(pred), -1)
+    native.run(f"pairwise_{metric}", [1e-7], [pred, target], [score])
+    assert (memory[:start] == 7).all()
+    assert (memory[end:] == 7).all()
+    row = np.empty(len(target), np.float32)
+    for i in (0, 1, 500, 1030):
+        box = np.repeat(pred[i : i + 1], len(target), axis=0)
+        native.run(f"box_{metric}", [1e-7], [box, target], [row])
+        assert score[i].tobytes() == row.tobytes()
+
+
 DIGEST = """
 import sys
 from tests.native.test_bits import digest

@@ -1,0 +1,67 @@
+// Vectors of floats as the number type of the arithmetic on boxes. To be included before boxes.cuh,
+// whose templates use what stands here.
+#pragma once
+
+#if defined(__SSE__)
+#include <immintrin.h>
+#endif
+
+#include "../kernels/portable.cuh"
+
+namespace lossexport {
+namespace {
+
+// The functions of portable.cuh, bit for bit, and stream(), which stores past the caches to an
+// aligned place, so that memory is not read before it is written.
+#if defined(__AVX512F__)
+using Lanes = __m512;
+LX_INLINE Lanes all(float x) { return _mm512_set1_ps(x); }
+LX_INLINE Lanes at_least(Lanes a, Lanes b) { return _mm512_max_ps(b, a); }
+LX_INLINE Lanes at_most(Lanes a, Lanes b) { return _mm512_min_ps(b, a); }
+LX_INLINE Lanes plus(Lanes a, Lanes b, float scale = 1.0f) {
+  return _mm512_fmadd_ps(b, all(scale), a);
+}
+LX_INLINE void stream(float *to, Lanes x) { _mm512_stream_ps(to, x); }
+#elif defined(__AVX2__)
+using Lanes = __m256;
+LX_INLINE Lanes all(float x) { return _mm256_set1_ps(x); }
+LX_INLINE Lanes at_least(Lanes a, Lanes b) { return _mm256_max_ps(b, a); }
+LX_INLINE Lanes at_most(Lanes a, Lanes b) { return _mm256_min_ps(b, a); }
+LX_INLINE Lanes plus(Lanes a, Lanes b, float scale = 1.0f) {
+  return _mm256_fmadd_ps(b, all(scale), a);
+}
+LX_INLINE void stream(float *to, Lanes x) { _mm256_stream_ps(to, x); }
+#else
+typedef float Lanes __attribute__((vector_size(16)));
+LX_INLINE Lanes all(float x) { return Lanes{} + x; }
+LX_INLINE Lanes at_least(Lanes a, Lanes b) { return a < b ? b : a; }
+LX_INLINE Lanes at_most(Lanes a, Lanes b) { return a > b ? b : a; }
+LX_INLINE Lanes plus(Lanes a, Lanes b, float scale = 1.0f) { return a + b * scale; }
+LX_INLINE void stream(float *to, Lanes x) {
+#if defined(__SSE__)
+  _mm_stream_ps(to, x);
+#else
+  __builtin_memcpy(to, &x, sizeof x);
+#endif
+}
+#endif
+
+// Before another thread is told of what was streamed.
+LX_INLINE void settle() {
+#if defined(__SSE__)
+  _mm_sfence();
+#endif
+}
+
+LX_INLINE Lanes at_least(Lanes a, float b) { return at_least(a, all(b)); }
+LX_INLINE Lanes load(const float *from) {
+  Lanes x;
+  __builtin_memcpy(&x, from, sizeof x);
+  return x;
+}
+LX_INLINE void store(float *to, Lanes x) { __builtin_memcpy(to, &x, sizeof x); }
+
+constexpr int64_t LANES = sizeof(Lanes) / sizeof(float);
+
+}  // namespace
+}  // namespace lossexport
