@@ -118,7 +118,8 @@ def _implementation(spec: Op, compute: bool) -> Callable[..., Any]:
         if compute:
             arrays = [np.require(_array(arguments[name]), None, ("C", "A")) for name in inputs]
             numbers = native.numbers(spec, arguments)
-            native.run(spec.name, numbers, arrays, [_array(output) for output in outputs])
+            written = [_array(output) for output in outputs]
+            native.run(spec.name, numbers, arrays, written, torch.get_num_threads())
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     return run

@@ -92,12 +92,18 @@ def library() -> ctypes.CDLL:
     found.lossexport_op.argtypes = (ctypes.c_int32,)
     tensors = (ctypes.POINTER(CTensor), ctypes.c_int32)
     numbers = (ctypes.POINTER(ctypes.c_double), ctypes.c_int32)
-    found.lossexport_run.argtypes = (ctypes.c_char_p, *numbers, *tensors, *tensors)
-    if (threads := os.environ.get(THREADS, "0")) != "0":
-        if re.fullmatch(r"[0-9]{1,4}", threads) is None:
-            raise LossexportError(f"{THREADS}={threads!r}: must be a number of threads")
-        found.lossexport_set_threads(int(threads))
+    found.lossexport_run.argtypes = (ctypes.c_char_p, *numbers, *tensors, *tensors, ctypes.c_int32)
+    most_threads()
     return found
+
+
+@functools.cache
+def most_threads() -> int:
+    """Threads that a call may use, 0 for all. Raises LossexportError on a wrong THREADS."""
+    threads = os.environ.get(THREADS, "0")
+    if re.fullmatch(r"[0-9]{1,4}", threads) is None:
+        raise LossexportError(f"{THREADS}={threads!r}: must be a number of threads")
+    return int(threads)
 
 
 @functools.cache
@@ -125,13 +131,20 @@ def numbers(op: Op, attributes: Mapping[str, Any]) -> list[float]:
 
 
 def run(
-    kernel: str, attributes: Sequence[float], inputs: Sequence[Array], outputs: Sequence[Array]
+    kernel: str,
+    attributes: Sequence[float],
+    inputs: Sequence[Array],
+    outputs: Sequence[Array],
+    threads: int = 0,
 ) -> None:
     """Compute `kernel`, writing to `outputs`: arrays in row-major order, bfloat16 as uint16.
+
+    On at most `threads` threads, where that is not 0, and never more than THREADS allows.
 
     Raises LossexportError, with the library's reason, on what does not fit the kernel.
     """
     native = library()
+    bounds = [most for most in (threads, most_threads()) if most]
     code = native.lossexport_run(
         kernel.encode(),
         (ctypes.c_double * len(attributes))(*attributes),
@@ -140,6 +153,7 @@ def run(
         len(inputs),
         (CTensor * len(outputs))(*map(CTensor.of, outputs)),
         len(outputs),
+        min(bounds, default=0),
     )
     if code:
         raise LossexportError(native.lossexport_message().decode(errors="replace"))

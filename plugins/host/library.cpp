@@ -10,7 +10,6 @@
 #if defined(__linux__)
 #include <sched.h>
 #endif
-#include <atomic>
 #include <thread>
 
 namespace lossexport {
@@ -133,7 +132,6 @@ constexpr int64_t MAX_BINS = 512;
 constexpr int32_t MOST_THREADS = 1024;
 
 thread_local char message[512];
-std::atomic<int> wanted_threads{0};
 
 __attribute__((format(printf, 2, 3))) int32_t fail(int32_t code, const char *format, ...) {
   va_list arguments;
@@ -285,9 +283,8 @@ const Level &level() {
   return found;
 }
 
-int threads() {
-  const int wanted = wanted_threads.load(std::memory_order_relaxed);
-  if (wanted > 0) return wanted;
+int usable_threads(int32_t wanted) {
+  if (wanted > 0) return wanted < MOST_THREADS ? wanted : MOST_THREADS;
 #if defined(__linux__)
   cpu_set_t set;
   if (!sched_getaffinity(0, sizeof set, &set)) return CPU_COUNT(&set);
@@ -305,11 +302,6 @@ int32_t lossexport_abi(void) { return LOSSEXPORT_ABI; }
 
 const char *lossexport_level(void) { return lossexport::level().name; }
 
-void lossexport_set_threads(int32_t threads) {
-  lossexport::wanted_threads =
-      threads < lossexport::MOST_THREADS ? threads : lossexport::MOST_THREADS;
-}
-
 const char *lossexport_op(int32_t index) {
   return index >= 0 && index < lossexport::OP_SPECS ? lossexport::OPS[index].name : nullptr;
 }
@@ -318,7 +310,7 @@ const char *lossexport_message(void) { return lossexport::message; }
 
 int32_t lossexport_run(const char *name, const double *attributes, int32_t attribute_count,
                        const lossexport_tensor *inputs, int32_t input_count,
-                       const lossexport_tensor *outputs, int32_t output_count) {
+                       const lossexport_tensor *outputs, int32_t output_count, int32_t threads) {
   using namespace lossexport;
   message[0] = 0;
   if (!name) return fail(LOSSEXPORT_BAD_ARGUMENT, "op is null");
@@ -335,7 +327,7 @@ int32_t lossexport_run(const char *name, const double *attributes, int32_t attri
     return code;
   if (const int32_t code = check_attributes(*op, attributes, attribute_count, sizes)) return code;
   try {
-    level().loops[op->op](Call{attributes, inputs, outputs, output_count, threads()});
+    level().loops[op->op](Call{attributes, inputs, outputs, output_count, usable_threads(threads)});
   } catch (const std::bad_alloc &) {
     return fail(LOSSEXPORT_NO_MEMORY, "%s: not enough memory", op->name);
   }

@@ -2,7 +2,7 @@
  *
  *   lossexport_tensor boxes = {...}, scores = {...}, outputs[2] = {...};
  *   double attributes[] = {0.5, 0.0, 100, 1.0};
- *   if (lossexport_run("nms", attributes, 4, inputs, 2, outputs, 2) != LOSSEXPORT_OK)
+ *   if (lossexport_run("nms", attributes, 4, inputs, 2, outputs, 2, 0) != LOSSEXPORT_OK)
  *     fprintf(stderr, "%s\n", lossexport_message());
  *
  * Ops, their tensors and their attributes are those of the catalogue (`lossexport list`), in its
@@ -63,16 +63,15 @@ LOSSEXPORT_API int32_t lossexport_abi(void);
  * last ones of sums over many elements, whose order differs. */
 LOSSEXPORT_API const char *lossexport_level(void);
 
-/* Threads that a call may use; 0: as many as the process may run on. */
-LOSSEXPORT_API void lossexport_set_threads(int32_t threads);
-
 /* Name of the op at `index`, null beyond the last. */
 LOSSEXPORT_API const char *lossexport_op(int32_t index);
 
+/* Computes on at most `threads` threads; 0 or less: as many as the process may run on. Their number
+ * changes no bit. */
 LOSSEXPORT_API int32_t lossexport_run(const char *op, const double *attributes,
                                       int32_t attribute_count, const lossexport_tensor *inputs,
                                       int32_t input_count, const lossexport_tensor *outputs,
-                                      int32_t output_count);
+                                      int32_t output_count, int32_t threads);
 
 /* Why the last call of this thread failed: one line, empty after a success. */
 LOSSEXPORT_API const char *lossexport_message(void);

@@ -28,6 +28,7 @@ class Call:
     counts: tuple[int, int, int]
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     written: dict[str, np.ndarray] = field(default_factory=dict)
+    threads: int = 0
 
     def run(self) -> tuple[int, str]:
         """The code, and the message that this thread gets."""
@@ -40,6 +41,7 @@ class Call:
             *(numbers, self.counts[0]),
             *(_pointer(self.inputs), self.counts[1]),
             *(_pointer(self.outputs), self.counts[2]),
+            self.threads,
         )
         return code, library.lossexport_message().decode()
 

@@ -2,57 +2,43 @@
 
 import os
 import signal
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
-from lossexport.runtime import native
 from tests.native.calls import KERNELS, OK, UNKNOWN_OP, call
 
 pytestmark = pytest.mark.skipif(not KERNELS, reason="no library of native kernels")
 SIZES = {"N": 700, "M": 300, "C": 20, "K": 900}
 
 
-def results(kernel):
-    good = call(kernel, SIZES)
+def results(kernel, threads=0):
+    good = replace(call(kernel, SIZES), threads=threads)
     assert good.run() == (OK, "")
     return {name: array.tobytes() for name, array in good.written.items()}
 
 
-@pytest.fixture
-def threads():
-    """Set the number of threads; all of them afterwards."""
-    yield native.library().lossexport_set_threads
-    native.library().lossexport_set_threads(0)
-
-
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_the_number_of_threads_changes_no_bit(kernel, threads):
+def test_the_number_of_threads_changes_no_bit(kernel):
     expected = results(kernel)
     for count in (1, 2, 7, 64, -1, 2**31 - 1, -(2**31)):
-        threads(count)
-        assert results(kernel) == expected, count
+        assert results(kernel, count) == expected, count
 
 
 def test_callers_do_not_disturb_each_other():
     expected = {kernel: results(kernel) for kernel in KERNELS}
-    wrong = []
+    workers = 6
 
     def work(offset):
         for kernel in KERNELS[offset:] + KERNELS[:offset]:
             code, message = replace(call("box_iou"), kernel=f"thread {offset}").run()
-            if results(kernel) != expected[kernel]:
-                wrong.append(kernel)
-            if code != UNKNOWN_OP or f"thread {offset}:" not in message:
-                wrong.append(message)
+            assert results(kernel) == expected[kernel]
+            assert code == UNKNOWN_OP
+            assert f"thread {offset}:" in message
 
-    workers = [threading.Thread(target=work, args=(offset,)) for offset in range(6)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert not wrong
+    with ThreadPoolExecutor(workers) as pool:
+        assert len(list(pool.map(work, range(workers)))) == workers
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

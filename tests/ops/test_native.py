@@ -217,6 +217,19 @@ def test_modules_with_state_and_empty_inputs(calls):
     assert (indices.tolist(), int(count)) == ([-1, -1], 0)
 
 
+def test_torch_bounds_the_threads(monkeypatch):
+    seen = []
+    monkeypatch.setattr(native, "run", lambda *given: seen.append(given[-1]))
+    before = torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            ops.pairwise_iou(*box_pairs())
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 3]
+
+
 def test_bfloat16():
     """bfloat16 travels as its bits in both directions."""
     boxes = torch.tensor([[0, 0, 2, 2], [1, 0, 3, 2]], dtype=torch.bfloat16)
