@@ -126,11 +126,20 @@ def _precision(
     return {"logits": x, "target": target}
 
 
+def _apart(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:
+    """Logits close together, and one positive so far below that differences from it round."""
+    inputs = _precision(rng, dims, attributes, logits="ordinary", positives=0.3)
+    inputs["logits"] = np.round(inputs["logits"]) * _STEP
+    inputs["logits"][np.argmax(inputs["target"])] = -6e4
+    return inputs
+
+
 PRECISION = {name: _family(_precision, logits=name, positives=0.1) for name in _LOGITS} | {
     # At half of delta, so that scores stand on the corners of the ramp too.
     "ties": _family(_precision, logits="ordinary", positives=0.3, step=0.5),
     "no_positive": _family(_precision, logits="ordinary", positives=0.0),
     "all_positive": _family(_precision, logits="ordinary", positives=1.0),
+    "apart": _apart,
 }
 
 

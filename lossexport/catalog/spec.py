@@ -202,6 +202,9 @@ class Op:
         words = (_CAMEL.get(word, word.capitalize()) for word in self.name.split("_"))
         return "".join(words)
 
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All attributes: defaults overlaid with `given`. Raises LossexportError on a bad one."""
         known = {attribute.name: attribute for attribute in self.attributes}

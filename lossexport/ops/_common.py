@@ -24,9 +24,9 @@ def op(function: Callable[P, R]) -> Callable[P, R]:
 
     Arguments are checked against the entry (LossexportError, a ValueError for torch users, names
     argument and value); float16 and bfloat16 inputs are computed in float32, since a box of 256 x
-    256 px already has an area that float16 cannot hold, and floating outputs return in that type
-    where the entry does not say float32. Where the op has a CPU kernel that may take the tensors,
-    it runs in place of the function.
+    256 px already has an area that float16 cannot hold, and floating outputs return in the type
+    that all of them have, where the entry does not say float32. Where the op has a CPU kernel that
+    may take the tensors, it runs in place of the function.
     """
     return checked_op(None)(function)
 
@@ -45,6 +45,8 @@ def _bind(function: Callable[P, R], check: Callable[..., object] | None) -> Call
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         arguments: dict[str, Any] = dict(zip(names, args, strict=False)) | kwargs
+        if len(arguments) != len(args) + len(kwargs):  # too many, or one of them twice
+            return function(*args, **kwargs)  # Python's own TypeError
         if not torch.compiler.is_compiling():
             _check(spec, arguments)
             if _native.runs(spec, arguments):
@@ -52,14 +54,17 @@ def _bind(function: Callable[P, R], check: Callable[..., object] | None) -> Call
                 if check is not None:
                     check(**complete)
                 return cast(R, _native.call(spec, complete))
-        narrow = None
+        dtypes = set()
         for tensor in spec.inputs:
             value = arguments.get(tensor.name)
-            if isinstance(value, Tensor) and value.dtype in NARROW:
-                narrow = value.dtype
-                arguments[tensor.name] = value.float()
+            if isinstance(value, Tensor):
+                if tensor.dtype == "float":
+                    dtypes.add(value.dtype)
+                if value.dtype in NARROW:
+                    arguments[tensor.name] = value.float()
         result = cast(Any, function)(**arguments)
-        if narrow is None:
+        narrow = dtypes.pop() if len(dtypes) == 1 else None
+        if narrow not in NARROW:
             return cast(R, result)
         if isinstance(result, Tensor):
             return cast(R, result.to(narrow) if spec.outputs[0].dtype == "float" else result)

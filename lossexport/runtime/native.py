@@ -33,6 +33,9 @@ ENVIRONMENT = "LOSSEXPORT_NATIVE"
 """Variable that names a library to load in place of the package's own."""
 THREADS = "LOSSEXPORT_THREADS"
 """Variable with the number of threads that a call may use; 0: as many as the process may."""
+LEVEL = "LOSSEXPORT_LEVEL"
+"""Variable that names the highest level of an x86-64 processor that is used."""
+LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64")
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _NAME = "liblossexport" + {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
@@ -93,7 +96,6 @@ def library() -> ctypes.CDLL:
     tensors = (ctypes.POINTER(CTensor), ctypes.c_int32)
     numbers = (ctypes.POINTER(ctypes.c_double), ctypes.c_int32)
     found.lossexport_run.argtypes = (ctypes.c_char_p, *numbers, *tensors, *tensors, ctypes.c_int32)
-    most_threads()
     return found
 
 
@@ -160,7 +162,13 @@ def run(
 
 
 def availability(backend: str = "native") -> Availability:
-    """Whether there is a library, and the level of the processor that it uses."""
+    """Whether there is a library, and the level of the processor that it uses.
+
+    Raises LossexportError on a wrong THREADS or LEVEL, lest they be taken for no library.
+    """
+    most_threads()
+    if (os.environ.get(LEVEL) or LEVELS[0]) not in LEVELS:
+        raise LossexportError(f"{LEVEL}={os.environ[LEVEL]!r}: must be {', '.join(LEVELS)}")
     try:
         level = library().lossexport_level().decode()
     except LossexportError as error:

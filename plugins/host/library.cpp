@@ -261,7 +261,9 @@ struct Level {
 Level best_level() {
 #if defined(__x86_64__)
   const char *wanted = std::getenv("LOSSEXPORT_LEVEL");
-  const auto skipped = [wanted](const char *name) { return wanted && std::strcmp(wanted, name); };
+  const auto skipped = [wanted](const char *name) {
+    return wanted && *wanted && std::strcmp(wanted, name);
+  };
   __builtin_cpu_init();
   const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                   __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");

@@ -57,8 +57,7 @@ extern const Function LOOPS[OP_COUNT];
 // Runs task(context, i) for every i below `tasks` on at most `threads` threads.
 void in_parallel(int64_t tasks, int threads, void (*task)(void *, int64_t), void *context);
 
-// A score of at least 0 and its place, as one number: rivals go by falling score, then rising
-// place.
+// A score and its place, as one number: rivals go by falling score, then rising place.
 using Rival = uint64_t;
 
 // Brings the first `wanted` of the rivals from `first` to `last` to the front, in order.

@@ -49,9 +49,7 @@ void ap_loss(const Call &call) {
   });
   // Precision that never falls with the score: the least error of those that are not higher.
   Buffer<Rival> order(positives);
-  float lowest = score[0];
-  for (int64_t i = 0; i < positives; ++i) lowest = at_most(lowest, score[i]);
-  for (int64_t i = 0; i < positives; ++i) order[i] = as_rival(score[i] - lowest, i);
+  for (int64_t i = 0; i < positives; ++i) order[i] = as_rival(score[i], i);
   sort_rivals(order.data(), order.data() + positives, positives);
   double total = 0;
   float least = 1.0f;

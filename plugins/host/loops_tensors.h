@@ -80,7 +80,9 @@ void each(int64_t tasks, double work, int threads, const Body &body) {
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 LX_INLINE Rival as_rival(float score, int64_t place) {
-  return static_cast<Rival>(bits_of(score + 0.0f)) << 32 |
-         (0xffffffffu - static_cast<uint32_t>(place));
+  // Bits in the order of the numbers: those of negative ones fall as their magnitude rises.
+  const uint32_t bits = bits_of(score + 0.0f), sign = 0x80000000u;
+  const uint32_t rank = bits & sign ? ~bits : bits | sign;
+  return static_cast<Rival>(rank) << 32 | (0xffffffffu - static_cast<uint32_t>(place));
 }
 LX_INLINE int64_t place_of(Rival rival) { return 0xffffffffu - static_cast<uint32_t>(rival); }

@@ -5,7 +5,6 @@
 #include <exception>
 #include <functional>
 #include <limits>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -30,8 +29,8 @@ void in_parallel(int64_t tasks, int threads, void (*task)(void *, int64_t), void
   for (int64_t i = 1; i < std::min<int64_t>(threads, tasks); ++i) {
     try {
       others.emplace_back(work);
-    } catch (const std::system_error &) {
-      break;  // no more threads to be had: those that run share the tasks
+    } catch (const std::exception &) {
+      break;  // no thread or no memory for one: those that run share the tasks
     }
   }
   work();

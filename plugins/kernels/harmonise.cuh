@@ -3,9 +3,9 @@
 //
 // On a GPU four kernels, each the body of a node. What the elements' sizes are compared with, the
 // lower edges of the bins, is baked in.
-//   ghm_counts   a b weight -> partial_count[GHM_BLOCKS,B]  GHM_BLOCKS blocks of GHM_THREADS
-//   threads ghm_weights  partial_count[P,B] bin_count[B] -> bin_weight[B] new_bin_count[B]     one
-//   block ghm_terms    a b weight bin_weight[B] -> partial_loss[GHM_BLOCKS] (grad)   as ghm_counts
+//   ghm_counts   a b weight -> partial_count[GHM_BLOCKS,B]      GHM_BLOCKS blocks of GHM_THREADS
+//   ghm_weights  partial_count[P,B] bin_count[B] -> bin_weight[B] new_bin_count[B]     one block
+//   ghm_terms    a b weight bin_weight[B] -> partial_loss[GHM_BLOCKS] (grad)       as ghm_counts
 //   ghm_total    partial_loss[P] -> loss[]                                             one block
 // a, b are logits and target, or pred and target, of `count` elements; P is what came, 1 or
 // GHM_BLOCKS. Macros: LX_T, LX_REGRESSION (0 or 1), LX_BINS, LX_EDGES ({...}), LX_MOMENTUM, LX_MU.

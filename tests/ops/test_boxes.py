@@ -178,6 +178,21 @@ def test_narrow_types_are_computed_in_float32(dtype: torch.dtype) -> None:
         assert torch.equal(narrow, wide.float().to(dtype))
 
 
+def test_mixed_types_are_widened() -> None:
+    narrow = torch.tensor([[0.0, 0.0, 300.0, 300.0]], dtype=torch.float16)
+    for other in (torch.float32, torch.bfloat16):
+        score = ops.box_iou(narrow, narrow.to(other) + 100)
+        assert (score.dtype, score.item()) == (torch.float32, pytest.approx(4 / 14))
+
+
+def test_arguments_that_no_signature_has() -> None:
+    boxes = torch.ones(1, 4)
+    with pytest.raises(TypeError, match="positional argument"):
+        ops.box_iou(boxes, boxes, 1e-7, "none", 5)
+    with pytest.raises(TypeError, match="multiple values for argument 'pred'"):
+        ops.box_iou(boxes, boxes, pred=boxes)
+
+
 def test_reductions() -> None:
     pred, target = pairs(7)
     loss = ops.giou_loss(pred, target)

@@ -214,10 +214,23 @@ def test_a_library_of_another_interface(monkeypatch):
     assert found.reason == f"{native.path()}: ABI 1, this release needs 2"
 
 
-def test_the_number_of_threads_is_checked():
-    state = python(STATE, LOSSEXPORT_THREADS="many")
-    assert "False|LOSSEXPORT_THREADS='many': must be a number of threads" in state
-    assert python(STATE, LOSSEXPORT_THREADS="1").startswith("True|None|None")
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("LOSSEXPORT_THREADS", "many", "must be a number of threads"),
+        ("LOSSEXPORT_LEVEL", "best", "must be x86-64-v4, x86-64-v3, x86-64"),
+    ],
+)
+def test_a_wrong_setting_is_not_taken_for_no_library(monkeypatch, name, value, expected):
+    monkeypatch.setenv(name, value)
+    native.most_threads.cache_clear()
+    try:
+        with pytest.raises(LossexportError, match=f"^{name}={value!r}: {expected}$"):
+            native.availability()
+    finally:
+        monkeypatch.undo()
+        native.most_threads.cache_clear()
+    assert python(STATE, LOSSEXPORT_THREADS="1", LOSSEXPORT_LEVEL="").startswith("True|None|None")
 
 
 def test_availability_says_version_and_level():
