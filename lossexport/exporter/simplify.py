@@ -1,4 +1,4 @@
-"""Remove from a gradient graph what differentiating a sum leaves behind.
+"""Remove from a graph what tracing, and differentiating a sum, leave behind.
 
 Autograd seeds the gradient of a sum with a tensor of ones of the size of its terms: `Shape`,
 `Expand`, then products with 1 and -1 all along the chain. A tensor whose elements are all one known
@@ -10,7 +10,12 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
+import onnxscript.optimizer
+from onnx_ir.passes.common import (
+    InlinePass,
+    LiftConstantsToInitializersPass,
+    RemoveUnusedNodesPass,
+)
 
 # What moves elements and computes nothing.
 _MOVES = ("Expand", "Slice", "Split", "Squeeze", "Unsqueeze", "Reshape", "Transpose")
@@ -20,6 +25,38 @@ _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "Mul": lambda a, b: a * b,
     "Div": lambda a, b: a / b,
 }
+
+
+def optimise(model: ir.Model) -> None:
+    """Fold constants and remove what computes nothing, in place.
+
+    onnxscript removes `x + c` and `x * c` where c is as good as 0 or 1, to 1e-8 or 1e-5; an eps of
+    1e-9 is not. Such numbers are inputs of the graph until it is done.
+    """
+    InlinePass()(model)
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    graph = model.graph
+    numbers = {x: x.const_value for x in graph.initializers.values() if _nearly_neutral(x)}
+    for value in numbers:
+        del graph.initializers[str(value.name)]
+        graph.inputs.append(value)
+        value.const_value = None
+    onnxscript.optimizer.optimize(model)
+    for value, number in numbers.items():
+        graph.inputs.remove(value)
+        value.const_value = number
+        if value.uses():
+            graph.register_initializer(value)
+
+
+def _nearly_neutral(value: ir.Value) -> bool:
+    if value.const_value is None or value.const_value.size != 1:
+        return False
+    number = float(value.const_value.numpy().item())
+    return any(
+        number != neutral and math.isclose(number, neutral, rel_tol=1e-4, abs_tol=1e-7)
+        for neutral in (0.0, 1.0)
+    )
 
 
 def simplify(model: ir.Model) -> None:

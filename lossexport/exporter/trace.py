@@ -16,17 +16,16 @@ from torch.fx.experimental.proxy_tensor import make_fx
 import lossexport.ops
 import lossexport.ops.stages
 from lossexport.catalog.spec import Tensor
-from lossexport.catalog.variant import Range, Variant
+from lossexport.catalog.variant import MAX_ELEMENTS, Range, Variant
 from lossexport.exporter import decompositions
-from lossexport.exporter.simplify import simplify
+from lossexport.exporter.simplify import optimise, simplify
 from lossexport.kernels import Kernel
 from lossexport.ops._common import NARROW
 
 OPSET = 20
-# Sizes to trace with: distinct, so that no two dimensions are taken for one, and none is 0 or 1,
-# which torch would bake in.
-_TRACE_SIZES = (5, 7, 11, 13)
-
+# Sizes to trace with, whatever range a dimension has: distinct, so that no two dimensions are taken
+# for one, and none is 0 or 1, which torch would bake in.
+_TRACE_SIZES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43)
 
 Function = Callable[..., tuple[torch.Tensor, ...]]
 
@@ -120,8 +119,9 @@ def stage_body(kernel: Kernel, variant: Variant, opset: int = OPSET) -> ir.Model
 
 
 def _sizes(variant: Variant) -> dict[str, int]:
-    sizes = dict(zip(variant.ranges, _TRACE_SIZES, strict=False))
-    return sizes | {n: r.max for n, r in variant.ranges.items() if r.min == r.max}
+    fixed = {n: r.max for n, r in variant.ranges.items() if r.min == r.max}
+    taken = {*fixed.values(), *variant.attributes.values()}
+    return dict(zip(variant.ranges, (n for n in _TRACE_SIZES if n not in taken), strict=False)) | fixed
 
 
 def _graph(
@@ -132,10 +132,7 @@ def _graph(
     variant: Variant,
     opset: int,
 ) -> ir.Model:
-    dims = {
-        name: torch.export.Dim(name, min=size.min, max=size.max)
-        for name, size in variant.dynamic.items()
-    }
+    dims = {name: torch.export.Dim(name, min=1, max=MAX_ELEMENTS) for name in variant.dynamic}
     dynamic_shapes = tuple(
         {i: dims[dim] for i, dim in enumerate(variant.shape(tensor)) if dim in dims}
         for tensor in inputs
@@ -156,9 +153,11 @@ def _graph(
             opset_version=opset,
             dynamo=True,
             external_data=False,
+            optimize=False,
             verbose=False,
         )
-    assert program is not None
+        assert program is not None
+        optimise(program.model)
     simplify(program.model)
     return program.model
 

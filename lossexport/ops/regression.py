@@ -18,7 +18,7 @@ def smooth_l1(difference: Tensor, beta: float) -> Tensor:
     """`0.5 d^2 / beta` where |d| < beta, `|d| - 0.5 beta` elsewhere; |d| for beta < 1e-5."""
     size = difference.abs()
     if beta < MIN_BETA:
-        return size
+        return size * (1 + difference.detach() * 0)  # abs() has derivative 0 at NaN
     near = size.clamp(max=beta)
     # d/dsize is near/beta on both branches, so autograd needs no mask.
     return near * (size - 0.5 * near) / beta
