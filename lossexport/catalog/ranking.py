@@ -113,9 +113,10 @@ AP = Op(
         Attribute(
             "max_positives",
             512,
-            "positives that there is room for; more of them give NaN (an error in eager PyTorch)",
+            "positives that a graph has room for; more of them give NaN (eager PyTorch takes any)",
             minimum=1,
             maximum=3840,
+            graph_only=True,
         ),
     ),
     tolerance=Tolerance(

@@ -62,7 +62,8 @@ class Tensor:
 class Attribute:
     """A constant baked into the exported graph, with its bounds (both inclusive unless strict).
 
-    A `per_class` one may also be a list with a number for every class.
+    A `per_class` one may also be a list with a number for every class; a `graph_only` one is room
+    in a graph of fixed shapes, where eager PyTorch has room for any number.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Attribute:
     below: float = math.inf
     choices: tuple[str, ...] = ()
     per_class: bool = False
+    graph_only: bool = False
 
     def check(self, op: str, value: Any) -> Any:
         """`value` in the attribute's own type. Raises LossexportError when it is not valid."""

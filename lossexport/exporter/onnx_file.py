@@ -19,6 +19,7 @@ from lossexport.catalog.spec import Attribute, Tensor
 from lossexport.catalog.variant import Variant
 from lossexport.exporter.trace import OPSET, body, stage_body
 from lossexport.kernels import Kernel, kernels, plugins
+from lossexport.runtime.onnx_guard import CLAIM, claim
 
 DOMAIN = "lossexport"
 IR_VERSION = 10
@@ -66,7 +67,10 @@ def onnx_bytes(variant: Variant, opset: int = OPSET) -> bytes:
         functions=[*functions, _function(variant.node_type, doc, graph, attributes)],
         metadata_props=metadata(variant),
     )
-    data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
+    proto = ir.to_proto(model)
+    digest = claim(proto.SerializeToString(deterministic=True), model.metadata_props)
+    proto.metadata_props.add(key=CLAIM, value=digest)
+    data: bytes = proto.SerializeToString(deterministic=True)
     return data
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from lossexport.catalog import CATALOG
 from lossexport.catalog.spec import Op
 from lossexport.catalog.spec import Tensor as Declared
+from lossexport.catalog.variant import MAX_ELEMENTS
 from lossexport.errors import LossexportError
 from lossexport.ops import _native
 
@@ -28,19 +29,9 @@ def op(function: Callable[P, R]) -> Callable[P, R]:
     that all of them have, where the entry does not say float32. Where the op has a CPU kernel that
     may take the tensors, it runs in place of the function.
     """
-    return checked_op(None)(function)
-
-
-def checked_op(
-    check: Callable[..., object] | None,
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """`op` for a function that raises, by `check`, on more than its entry states: so must both."""
-    return lambda function: _bind(function, check)
-
-
-def _bind(function: Callable[P, R], check: Callable[..., object] | None) -> Callable[P, R]:
     spec = CATALOG[function.__name__]
     names = [tensor.name for tensor in spec.inputs] + [item.name for item in spec.attributes]
+    room = {item.name: MAX_ELEMENTS for item in spec.attributes if item.graph_only}
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -51,9 +42,7 @@ def _bind(function: Callable[P, R], check: Callable[..., object] | None) -> Call
             _check(spec, arguments)
             if _native.runs(spec, arguments):
                 complete = {item.name: item.default for item in spec.attributes} | arguments
-                if check is not None:
-                    check(**complete)
-                return cast(R, _native.call(spec, complete))
+                return cast(R, _native.call(spec, complete | room))
         dtypes = set()
         for tensor in spec.inputs:
             value = arguments.get(tensor.name)

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lossexport.errors import LossexportError
-from lossexport.ops._common import checked_op, is_concrete, op, poison, tiny
+from lossexport.ops._common import is_concrete, op, poison, tiny
 from lossexport.ops._logistic import Logistic, chosen, labelled, logistic
 
 # Positives that are compared with all elements at a time: it bounds the memory, at 64 * 4 * K
@@ -140,25 +139,15 @@ def _overlap(scores: Tensor, rows: Tensor, delta: float) -> Tensor:
     return _ramp(scores, rows, delta).sum(1)
 
 
-def _count_positives(target: Tensor, max_positives: int, **_: Any) -> int:
-    count = int((target == 1).sum())
-    if count > max_positives:
-        raise LossexportError(
-            f"ap_loss: target holds {count} positives, more than max_positives={max_positives}"
-        )
-    return count
-
-
-@checked_op(_count_positives)
+@op
 def ap_loss(logits: Tensor, target: Tensor, delta: float = 1.0, max_positives: int = 512) -> Tensor:
     """1 - interpolated average precision, ranked jointly: any shape and the same to a scalar.
 
-    `target` (int64) is 1 for positives, 0 for negatives, -1 for ignored elements. More positives
-    than `max_positives` are an error here and give NaN in an artifact.
+    `target` (int64) is 1 for positives, 0 for negatives, -1 for ignored elements. A graph has room
+    for `max_positives` and gives NaN on more; here any number has room.
     """
     if is_concrete(target):
-        # Room for more would only take time.
-        max_positives = max(_count_positives(target, max_positives), 1)
+        max_positives = max(int((target == 1).sum()), 1)
     results = _AveragePrecision.apply(logits, target, delta, max_positives)  # type: ignore[no-untyped-call]
     loss: Tensor = results[0]
     return loss

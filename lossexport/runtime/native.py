@@ -24,7 +24,7 @@ from lossexport.catalog.variant import Variant
 from lossexport.errors import LossexportError
 from lossexport.runtime.backends import Availability, Source, one_line
 from lossexport.runtime.identity import identify
-from lossexport.runtime.onnx_guard import check_model
+from lossexport.runtime.onnx_guard import CLAIM, check_model, claim
 from lossexport.runtime.session import Array, Session, TensorInfo
 
 SUFFIX = ".onnx"
@@ -226,6 +226,10 @@ def open_session(source: Source, backend: str, provider: str) -> Session:
             raise LossexportError(
                 f"{source.path}: {kind} are {', '.join(found)}, those of {name} are {names}"
             )
+    if model.metadata.get(CLAIM) != claim(source.data, model.metadata):
+        raise LossexportError(
+            f"{source.path}: the graph is not what its metadata say; backend 'ort' runs it as it is"
+        )
     return NativeSession(source, backend, here.providers, variant)
 
 

@@ -4,8 +4,11 @@ Needs neither `onnx` nor `protobuf`. It bounds what a file *states*: nodes after
 tensor sizes, external data. What a valid graph computes at run time is not its concern.
 """
 
+import hashlib
+import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lossexport.errors import LossexportError
@@ -59,12 +62,31 @@ def check_model(data: bytes, source: str, limits: Limits | None = None) -> Model
         raise LossexportError(f"{source}: {error}") from None
 
 
+def claim(data: bytes, metadata: Mapping[str, str]) -> str:
+    """sha256 of a model, of its metadata only ours, among which it stands as CLAIM.
+
+    A kernel of the op that the metadata name may stand in for the very graph they were written for
+    and for no other. Raises WireError on malformed data.
+    """
+    ours = {k: v for k, v in metadata.items() if k.startswith("lossexport.") and k != CLAIM}
+    digest = hashlib.sha256(json.dumps(ours, sort_keys=True).encode())
+    for number, wire, value, payload in Reader(SCHEMA, Limits().fields).split(
+        memoryview(data), "model"
+    ):
+        if number != _METADATA_PROPS:
+            digest.update(b"%d %d %d %d:" % (number, wire, value, len(payload)))
+            digest.update(payload)
+    return digest.hexdigest()
+
+
+CLAIM = "lossexport.claim"
+_METADATA_PROPS = 14
 SCHEMA: Schema = {
     "model": {
         1: ("ir_version", "int"),
         7: ("graph", "graph"),
         8: ("opset_import", "opset*"),
-        14: ("metadata_props", "entry*"),
+        _METADATA_PROPS: ("metadata_props", "entry*"),
         20: ("training_info", "training*"),
         25: ("functions", "function*"),
     },

@@ -63,7 +63,7 @@ class Reader:
             raise WireError(f"{where.split('.')[0]}: messages nested deeper than {_MAX_DEPTH}")
         table, message = self.schema[kind], Message(where)
         values = message.fields
-        for number, wire, value, payload in self._split(data, where):
+        for number, wire, value, payload in self.split(data, where):
             if number not in table:
                 continue
             name, leaf = table[number]
@@ -93,7 +93,7 @@ class Reader:
                 values[name] = self.read(leaf, payload, path, depth + 1)
         return message
 
-    def _split(self, data: memoryview, where: str) -> Iterator[tuple[int, int, int, memoryview]]:
+    def split(self, data: memoryview, where: str) -> Iterator[tuple[int, int, int, memoryview]]:
         """Yield (field number, wire type, varint, payload) of every field of one message."""
         at, end = 0, len(data)
         while at < end:

@@ -57,6 +57,30 @@ def test_one_node_with_its_body_and_the_plugin_attributes(folder: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("op", "attributes", "shapes"),
+    [
+        # Ranges without the sizes of tracing in them, attributes that are such a size.
+        ("ciou_loss", {}, {"N": "16:64:256"}),
+        ("sce_loss", {}, {"N": "1:2:3", "C": "1:2:2"}),
+        ("ghm_r_loss", {"bins": 5}, {}),
+        ("ap_loss", {"max_positives": 5}, {"K": "100:200:300"}),
+        ("softmax_focal_loss", {"alpha": [0.1, 0.2, 0.3, 0.4, 0.5]}, {}),
+        # Numbers that are nearly neutral.
+        ("ciou_loss", {"eps": 1e-9}, {}),
+        ("ghm_r_loss", {"mu": 1e-4}, {}),
+        ("smooth_l1_loss", {"beta": 1.000001}, {}),
+        ("smooth_l1_loss", {"beta": 0.0}, {}),
+    ],
+)
+def test_what_tracing_must_not_mind(
+    op: str, attributes: dict[str, object], shapes: dict[str, str], tmp_path: Path
+) -> None:
+    """Each graph is compared with PyTorch before it is written."""
+    written = lossexport.export(op, tmp_path, gradient=True, attributes=attributes, shapes=shapes)
+    assert {entry.op for entry in written.artifacts} == {op}
+
+
 def test_metadata_and_no_traces_of_this_machine(folder: Path) -> None:
     data = (folder / "ciou_loss.onnx").read_bytes()
     model = onnx.load_from_string(data)

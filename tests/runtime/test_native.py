@@ -59,16 +59,29 @@ def test_it_is_first_for_what_a_manifest_lists():
 
 
 def test_a_file_that_no_manifest_lists_runs_its_own_graph(box_iou, tmp_path):
-    """Its metadata is a claim: here the graph computes something else."""
+    """Its metadata are a claim: here the graph computes something else."""
     model = onnx.load(box_iou)
     next(n for n in model.functions[0].node if n.op_type == "Min").op_type = "Max"
     onnx.save(model, tmp_path / "other.onnx")
     session = load(tmp_path / "other.onnx")
     assert session.backend == "ort"
-    named = load(tmp_path / "other.onnx", "native")
-    arrays = {"pred": BOXES[:1], "target": BOXES[1:2]}
-    assert named(**arrays)["score"] == [0.25]
-    assert session(**arrays)["score"] != [0.25]
+    assert session(pred=BOXES[:1], target=BOXES[1:2])["score"] != [0.25]
+    assert refusal(tmp_path / "other.onnx") == (
+        f"{tmp_path}/other.onnx: the graph is not what its metadata say; "
+        "backend 'ort' runs it as it is"
+    )
+
+
+def test_a_claim_covers_attributes_and_no_foreign_metadata(box_iou, tmp_path):
+    model = onnx.load(box_iou)
+    model.metadata_props.add(key="team", value="edge")
+    onnx.save(model, tmp_path / "tagged.onnx")
+    session = load(tmp_path / "tagged.onnx", "native")
+    assert session(pred=BOXES[:1], target=BOXES[1:2])["score"] == [0.25]
+    entry = next(entry for entry in model.metadata_props if entry.key == "lossexport.attributes")
+    entry.value = '{"eps": 0.5}'
+    onnx.save(model, tmp_path / "changed.onnx")
+    assert "the graph is not what its metadata say" in refusal(tmp_path / "changed.onnx")
 
 
 def test_attributes_types_and_sizes_come_from_the_file(tmp_path):
