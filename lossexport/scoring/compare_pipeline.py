@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from lossexport.errors import LossexportError
-from lossexport.scoring import matching
 from lossexport.scoring.boxset import Float32
 from lossexport.scoring.compare_boxes import Comparison, compare_boxes
 from lossexport.scoring.compare_inputs import Sides, read_results, run_detectors
@@ -95,8 +94,8 @@ def compare(
         result = compare_boxes(sides, iou_threshold, score_threshold)
         tell("matching", 1.0)
         quality = measure(
-            matching.corners(sides.child.box[result.child]),
-            matching.corners(sides.parent.box[result.parent]),
+            sides.child.box[result.child],
+            sides.parent.box[result.parent],
             watch("box quality"),
         )
         summary = summarize(sides, result, quality, settings, measure.backend, gates)

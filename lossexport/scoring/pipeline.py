@@ -76,8 +76,8 @@ def score(
         tell("matching", 1.0)
         taken, refs = result.pairs()
         quality = measure(
-            matching.corners(data.predictions.box[taken]),
-            matching.corners(data.references.box[refs]),
+            data.predictions.box[taken],
+            data.references.box[refs],
             partial(tell, "box quality"),
         )
         estimate = confidence.predicted_quality(
