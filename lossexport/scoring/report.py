@@ -162,11 +162,9 @@ def _score_cut(data: Dataset, matching: Matching) -> str:
 
 
 def score_range(score: Float64) -> tuple[float, float]:
-    """Return 0 to 1 for scores within it, else their own range."""
+    """Return 0 to 1 for scores within it, else their own range, wide enough to draw."""
     low, high = float(score.min()), float(score.max())
-    if low >= 0 and high <= 1:
-        return UNIT
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    return UNIT if low >= 0 and high <= 1 else charts.span(low, high)
 
 
 def score_density(score: Float64, iou: Float32) -> str:

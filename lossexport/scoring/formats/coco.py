@@ -29,6 +29,7 @@ from lossexport.scoring.boxset import (
     check_boxes,
     check_count,
     check_log_variance,
+    check_scores,
     fail,
     sort_ids,
 )
@@ -286,6 +287,7 @@ def _add_detections(file: _File, rows: Sequence[_Detection]) -> None:
     box = box_array([row.bbox for row in rows])
     check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=True)
     score = np.array([row.score for row in rows], np.float64)
+    check_scores(file.path, score, lambda r: f"{file.where}[{start + r}].score")
     variance = _log_variance(file, rows)
     file.boxes.add(*_add_ids(file, rows), box, score=score, log_variance=variance)
 
