@@ -179,6 +179,14 @@ def test_mot_without_classes_ignores_the_class(tmp_path: Path) -> None:
     assert evaluate_data(mot(tmp_path, "1,-1,10,10,20,40,0.9\n", ref)).values["AR1"] == 0.5
 
 
+def test_mot_without_predictions(tmp_path: Path) -> None:
+    data = mot(tmp_path, "\n", "1,1,10,10,20,40,1,7,0.9\n")
+    assert (len(data.predictions), len(data.references)) == (0, 1)
+    assert [kind.id for kind in data.categories] == [7]
+    assert data.notes == []
+    assert evaluate_data(data).values["AP"] == 0
+
+
 def test_mot_in_small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [f"{i % 7},{i},{i},{2 * i},10,20,{(i % 11) / 10},1" for i in range(300)]
     text = "\n".join(lines)
