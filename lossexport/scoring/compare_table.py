@@ -49,7 +49,8 @@ def write_boxes(
     child = np.concatenate([result.child, result.child_below, result.new])
     matched = len(result.parent)
     status = np.repeat(np.arange(3), [matched, len(result.lost), len(result.new)])
-    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+    # pyarrow's own opening of a path takes names in UTF-8 alone.
+    with path.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for start in range(0, len(status), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
             metrics = {metric: values[rows] for metric, values in quality.items()}

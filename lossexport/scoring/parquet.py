@@ -45,7 +45,8 @@ def write_boxes(
             ("quality", pa.float32()),
         ]
     )
-    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+    # pyarrow's own opening of a path takes names in UTF-8 alone.
+    with path.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for image, category, columns in _blocks(data, matching, quality, estimate):
             values = [images.take(pa.array(image)), categories.take(pa.array(category))]
             for name, (column, mask) in columns.items():

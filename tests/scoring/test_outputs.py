@@ -11,8 +11,8 @@ from pyarrow import parquet
 
 from lossexport.errors import LossexportError
 from lossexport.runtime.native import kernels
+from lossexport.scoring import compare, pipeline, score
 from lossexport.scoring import parquet as parquet_module
-from lossexport.scoring import pipeline, score
 from lossexport.scoring.metrics import METRICS
 from tests.scoring.helpers import coco, found, iou_matrix, truth
 
@@ -240,6 +240,32 @@ def test_scores_beyond_one_and_one_value_charts(tmp_path: Path) -> None:
     summary = score(tmp_path / "pred.json", tmp_path / "ref.json", out=tmp_path / "out")
     assert [summary[metric]["mean"] for metric in METRICS] == [1, 1, 1, 1]
     assert ">8.0</text>" in (tmp_path / "out/report.html").read_text()
+
+
+@pytest.mark.parametrize("scores", [(-5e-324, 0.0), (1e9, -1e9), (1e9, 1e9 - 1e-7), (0.25, 2.0)])
+def test_charts_of_any_scores(tmp_path: Path, scores: tuple[float, float]) -> None:
+    boxes = [(1, 1, 0, 0, 5, 5), (1, 1, 20, 0, 5, 5)]
+    rows = [
+        found(image, kind, s, *box) for s, (image, kind, *box) in zip(scores, boxes, strict=True)
+    ]
+    for name, content in (("pred", rows), ("child", rows[::-1])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    (tmp_path / "ref.json").write_text(json.dumps(coco([truth(*box) for box in boxes])))
+    score(tmp_path / "pred.json", tmp_path / "ref.json", out=tmp_path / "out")
+    least = max(0.0, min(scores))
+    compare(
+        tmp_path / "pred.json", tmp_path / "child.json", out=tmp_path / "two", score_threshold=least
+    )
+    for folder in ("out", "two"):
+        page = (tmp_path / folder / "report.html").read_text()
+        assert "<svg" in page
+        assert "nan" not in page
+
+
+@pytest.mark.parametrize("name", ["o\udcff", "\N{SNOWMAN}"])
+def test_a_folder_of_any_name(small: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+    score(*small, out=tmp_path / name)
+    assert {path.name for path in (tmp_path / name).iterdir()} == FILES
 
 
 def test_progress_is_told(small: tuple[Path, Path], tmp_path: Path) -> None:
