@@ -103,6 +103,8 @@ class Dataset:
     """`pred` and `ref`."""
     notes: list[str] = field(default_factory=list)
     """What the reader did that the user may not expect, one sentence each."""
+    files: list[str | None] = field(default_factory=list)
+    """File name of each image, of formats that state it; empty for the others."""
 
 
 def fail(path: Path, where: str, value: object, why: str) -> NoReturn:

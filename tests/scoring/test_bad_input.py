@@ -328,7 +328,7 @@ def test_voc_references(tmp_path: Path) -> None:
         ({"iou_threshold": float("nan")}, "IoU threshold is nan"),
         ({"iou_threshold": 1.5}, "IoU threshold is 1.5"),
         ({"backend": "abacus"}, "abacus"),
-        ({"fail_below": {"mAP": 0.5}}, "gate 'mAP': no such metric; there are AP, AP50"),
+        ({"fail_below": {"mAP": 0.5}}, "gate 'mAP': no such number; there are AP, AP50"),
         ({"fail_below": {"AP": float("nan")}}, "gate AP: the bound is nan"),
     ],
 )
