@@ -1,7 +1,8 @@
 """Losses, their gradients and box metrics as portable graphs; importing this imports no torch."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lossexport._lazy import lazy
 
 if TYPE_CHECKING:
     from lossexport.exporter import export
@@ -12,19 +13,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["__version__", "attach", "compare", "export", "score", "verify"]
 
-_LAZY = {
-    "attach": "lossexport.exporter.attach",
-    "compare": "lossexport.scoring",
-    "export": "lossexport.exporter",
-    "verify": "lossexport.parity",
-    "score": "lossexport.scoring",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "attach": "lossexport.exporter.attach",
+        "compare": "lossexport.scoring",
+        "export": "lossexport.exporter",
+        "verify": "lossexport.parity",
+        "score": "lossexport.scoring",
+    },
+)
 
 
 def __dir__() -> list[str]:

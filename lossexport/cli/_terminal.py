@@ -1,45 +1,14 @@
-"""What the verbs share: a progress bar that only a terminal sees, tables, KEY=VALUE options."""
+"""What the verbs share: tables, KEY=VALUE options."""
 
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from lossexport.errors import LossexportError
-
-_PATIENCE_S = 2.0
-
-
-@contextmanager
-def progress() -> Iterator[Callable[[int, int, str], None]]:
-    """A callback `(done, total, name)` that draws a bar once the work takes over two seconds."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    task = bar.add_task("", total=None)
-    start = time.monotonic()
-
-    def step(done: int, total: int, name: str) -> None:
-        bar.update(task, completed=done, total=total, description=name)
-        if bar.console.is_terminal and time.monotonic() - start > _PATIENCE_S:
-            bar.start()
-
-    try:
-        yield step
-    finally:
-        if bar.live.is_started:
-            bar.stop()
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0) -> None:

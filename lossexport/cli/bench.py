@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from lossexport import __version__
-from lossexport.cli._terminal import progress, show
+from lossexport.cli._terminal import show
 from lossexport.errors import LossexportError
+from lossexport.progress import progress
 
 MAX_SIZE = 16384
 

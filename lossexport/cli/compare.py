@@ -43,7 +43,7 @@ def command(
     )
     _show(summary)
     if out:
-        click.echo(f"report: {out}/report.html")
+        click.echo(f"report: {click.format_filename(out)}/report.html")
     if summary["gate_failures"]:
         raise CheckFailedError("; ".join(summary["gate_failures"]))
 

@@ -5,8 +5,9 @@ from typing import Any, cast
 import click
 
 from lossexport.catalog.spec import PRECISIONS
-from lossexport.cli._terminal import assignments, json_or_word, progress
+from lossexport.cli._terminal import assignments, json_or_word
 from lossexport.errors import LossexportError
+from lossexport.progress import progress
 
 
 def _split(text: str | None) -> list[Any] | None:

@@ -34,6 +34,7 @@ def bounds(items: tuple[str, ...], option: str) -> dict[str, float]:
 @click.option("--out", help="Folder for summary.json, boxes.parquet and report.html.")
 @click.option("--images", help="Folder of images: the report draws the worst boxes on them.")
 @click.option("--fail-below", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 below it.")
+@click.option("--fail-above", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 above it.")
 def command(
     pred: str,
     ref: str,
@@ -43,6 +44,7 @@ def command(
     out: str | None,
     images: str | None,
     fail_below: tuple[str, ...],
+    fail_above: tuple[str, ...],
 ) -> None:
     """Score detections against references: box quality, COCO AP, per box and in all."""
     from lossexport.scoring import score
@@ -56,11 +58,12 @@ def command(
         out=out,
         images=images,
         fail_below=bounds(fail_below, "--fail-below"),
+        fail_above=bounds(fail_above, "--fail-above"),
         progress=True,
     )
     _show(summary)
     if out:
-        click.echo(f"report: {out}/report.html")
+        click.echo(f"report: {click.format_filename(out)}/report.html")
     if summary["gate_failures"]:
         raise CheckFailedError("; ".join(summary["gate_failures"]))
 
@@ -81,9 +84,17 @@ def show_quality(summary: dict[str, Any]) -> None:
 
 
 def _show(summary: dict[str, Any]) -> None:
-    """Counts, quality of the matched pairs, COCO numbers."""
-    counts = summary["counts"]
-    show("Counts", ("what", "number"), [(k, str(v)) for k, v in counts.items()], right=1)
+    """Counts, rates, quality of the matched pairs, COCO numbers; a dash for what is undefined."""
+    from lossexport.scoring.coco_ap import NAMES
+    from lossexport.scoring.gates import value_of
+
+    counts = [(name, str(value)) for name, value in summary["counts"].items()]
+    rates = ("precision", "recall", "f1")
+    counts += [(f"{name}, any score", number(summary[name])) for name in rates]
+    show("Counts", ("what", "number"), counts, right=1)
+    best = [number(summary["best"][name]) for name in ("score", *rates)]
+    title = f"Best F1 at IoU {summary['settings']['iou_threshold']:g}"
+    show(title, ("from score", *rates), [best], right=4)
     show_quality(summary)
     predicted = summary["quality"]
     if predicted["count"]:
@@ -91,5 +102,6 @@ def _show(summary: dict[str, Any]) -> None:
             str(value) if isinstance(value, int) else number(value) for value in predicted.values()
         ]
         show("Quality that the detector predicts", list(predicted), [values], right=len(values))
-    names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100")
-    show("COCO protocol", names, [[number(summary[name]) for name in names]], right=len(names))
+    for kind, names in (("precision", NAMES[:6]), ("recall", NAMES[6:])):
+        values = [number(value_of(summary, name)) for name in names]
+        show(f"COCO average {kind}", names, [values], right=len(names))

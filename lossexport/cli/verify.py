@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from lossexport.cli._terminal import progress, show
+from lossexport.cli._terminal import show
+from lossexport.progress import progress
 
 
 @click.command("verify")

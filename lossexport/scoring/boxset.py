@@ -25,6 +25,8 @@ MAX_IMAGES = 5_000_000
 MAX_CATEGORIES = 100_000
 MAX_COORDINATE = 1e9
 """Largest size of a coordinate: its square still fits the float32 of the exported metrics."""
+MAX_SCORE = 1e9
+"""Largest size of a score: logits are far below, and differences and charts of such are finite."""
 MAX_LOG_VARIANCE = 200.0
 """Largest size of a log variance: the domain of the exported `localization_confidence`."""
 
@@ -101,6 +103,8 @@ class Dataset:
     """`pred` and `ref`."""
     notes: list[str] = field(default_factory=list)
     """What the reader did that the user may not expect, one sentence each."""
+    files: list[str | None] = field(default_factory=list)
+    """File name of each image, of formats that state it; empty for the others."""
 
 
 def fail(path: Path, where: str, value: object, why: str) -> NoReturn:
@@ -132,19 +136,24 @@ def check_boxes(
         bad[:, 2:] |= box[:, 2:] < 0
     row, column = (int(i) for i in np.argwhere(bad)[0])
     value = float(box[row, column])
-    if not np.isfinite(value):
-        fail(path, where(row, column), value, "must be a finite number")
-    if abs(value) > MAX_COORDINATE:
-        fail(path, where(row, column), value, f"must be at most {MAX_COORDINATE:g} in size")
-    fail(path, where(row, column), value, "a reference must not have a negative size")
+    why = too_large(value, MAX_COORDINATE) or "a reference must not have a negative size"
+    fail(path, where(row, column), value, why)
 
 
 def check_scores(path: Path, score: Float64, where: Callable[[int], str]) -> None:
-    """Refuse scores [n] that are not finite."""
-    if np.all(np.isfinite(score)):
+    """Refuse scores [n] that are not finite or too large in size."""
+    fine = np.abs(score) <= MAX_SCORE
+    if fine.all():
         return
-    row = int(np.argmin(np.isfinite(score)))
-    fail(path, where(row), float(score[row]), "must be a finite number")
+    row = int(np.argmin(fine))
+    fail(path, where(row), float(score[row]), too_large(float(score[row]), MAX_SCORE))
+
+
+def too_large(value: float, limit: float) -> str:
+    """What is wrong with a number that is not finite or beyond `limit` in size; else nothing."""
+    if not np.isfinite(value):
+        return "must be a finite number"
+    return f"must be at most {limit:g} in size" if abs(value) > limit else ""
 
 
 def check_log_variance(path: Path, rows: Float64, where: Callable[[int, int], str]) -> None:

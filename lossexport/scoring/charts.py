@@ -24,7 +24,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """The ranges of a chart and the words at its axes. Both ranges have a length.
+    """The ranges of a chart, of a length as `span` gives, and the words at its axes.
 
     `x_ticks` stand in place of round numbers.
     """
@@ -69,6 +69,13 @@ class Axes:
             parts.append(f'<path class="grid" d="M{_LEFT} {py:.1f}H{WIDTH - _RIGHT}"/>')
             parts.append(_text(_LEFT - 7, py + 4, label, "tick end"))
         return parts
+
+
+def span(low: float, high: float) -> tuple[float, float]:
+    """A range of an axis that holds `low` to `high`, wider where floats could not divide that."""
+    if high - low > 1e-9 * max(abs(low), abs(high), 1.0):
+        return low, high
+    return low - 0.5, high + 0.5
 
 
 def _text(x: float, y: float, text: str, style: str) -> str:

@@ -82,9 +82,9 @@ def evaluate(data: Dataset, order: Order, pairs: Pairs) -> CocoResult:
 
 def _outcomes(
     pairs: Pairs, order: Order, crowd: Bool, ignored: Bool, zero_id: Bool
-) -> tuple[Int64, Int8]:
+) -> tuple[Int32, Int8]:
     """Places [C] of the predictions with a pair, and for each int8 [C,A,T]: true, ignored or 0."""
-    places: list[Int64] = [np.empty(0, np.int64)]
+    places: list[Int32] = [np.empty(0, np.int32)]
     shape = (0, len(AREAS), len(THRESHOLDS))
     outcomes = [np.empty(shape, np.int8)]
     thresholds = np.array([cap(t) for t in THRESHOLDS])

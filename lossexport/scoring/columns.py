@@ -25,10 +25,11 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 def plain_id(value: RawId) -> Id | None:
     """Give the number for a number in quotes or with a zero fraction; None if it cannot be an id.
 
-    Files mix "2299", 2299 and 2299.0; a string with leading zeros or letters stays a string.
+    Files mix "2299", 2299 and 2299.0; a string with leading zeros or letters, or of a number
+    beyond 63 bits, stays a string.
     """
     if isinstance(value, str):
-        if not _NUMBER.fullmatch(value):
+        if not _NUMBER.fullmatch(value) or int(value) >= 2**63:
             return value
         value = int(value)
     if isinstance(value, float):

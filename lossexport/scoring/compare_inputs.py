@@ -43,10 +43,10 @@ def read_results(parent: Path, child: Path, names: Path | None, watch: Watch) ->
     Raises LossexportError on a wrong file, on an id that two files name differently, and where the
     two have no image in common.
     """
-    tables = [] if names is None else [read_tables(names, watch)]
+    tables = [] if names is None else [_read_tables(names, watch)]
     sides = [
-        coco._read_file(
-            path, coco._DETECTIONS, coco._add_detections, watch(f"reading {what}"), bare=True
+        coco.read_file(
+            path, coco.DETECTIONS, coco.add_detections, watch(f"reading {what}"), bare=True
         )
         for what, path in (("parent", parent), ("child", child))
     ]
@@ -83,15 +83,15 @@ def read_results(parent: Path, child: Path, names: Path | None, watch: Watch) ->
     )
 
 
-def read_tables(path: Path, watch: Watch) -> coco._File:
+def _read_tables(path: Path, watch: Watch) -> coco.File:
     """Read the images and the categories of a COCO dictionary; its annotations are passed over."""
-    file = coco._read_file(path, _ANY, lambda *_: None, watch("reading names"), bare=False)
+    file = coco.read_file(path, _ANY, lambda *_: None, watch("reading names"), bare=False)
     if file.images is None:
         raise LossexportError(f"{path}: images is missing: a COCO dictionary is expected")
     return file
 
 
-def _merge(names: Names, path: Path, table: str, entries: Sequence[coco._Entry] | None) -> None:
+def _merge(names: Names, path: Path, table: str, entries: Sequence[coco.Entry] | None) -> None:
     """Take in what a file calls its images or categories."""
     for entry in entries or ():
         known = names.setdefault(entry.id, entry.name)
@@ -101,7 +101,7 @@ def _merge(names: Names, path: Path, table: str, entries: Sequence[coco._Entry] 
             fail(path, f"{table}: the name of id {entry.id!r}", entry.name, f"elsewhere {known!r}")
 
 
-def _predictions(file: coco._File, images: list[Id], categories: list[Id]) -> Predictions:
+def _predictions(file: coco.File, images: list[Id], categories: list[Id]) -> Predictions:
     image, category = file.boxes.codes()
     return file.boxes.predictions(
         _positions(file.image_ids.ids, images)[image],
@@ -123,7 +123,7 @@ def run_detectors(
     detectors = [Detector(*paths) for paths in zip(models, descriptions, strict=True)]
     names: Names = {}
     for detector, path in zip(detectors, descriptions, strict=True):
-        _merge(names, path, "categories", [coco._Entry(k.id, k.name) for k in detector.kinds])
+        _merge(names, path, "categories", [coco.Entry(k.id, k.name) for k in detector.kinds])
     category_ids, _ = sort_ids(list(names))
     columns = [BoxColumns() for _ in detectors]
     digest = FolderDigest()

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lossexport.errors import LossexportError
-from lossexport.scoring import matching
 from lossexport.scoring.boxset import Float32
 from lossexport.scoring.compare_boxes import Comparison, compare_boxes
 from lossexport.scoring.compare_inputs import Sides, read_results, run_detectors
-from lossexport.scoring.compare_summary import Gates, summarize
+from lossexport.scoring.compare_summary import GATE_NAMES, summarize
+from lossexport.scoring.gates import Gates
 from lossexport.scoring.metrics import BoxQuality
 from lossexport.scoring.outputs import appear_together, check_folder
 from lossexport.scoring.pictures import Crop, ImageFolder, crops
@@ -60,8 +60,7 @@ def compare(
 
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
-    gates = Gates(*({k: float(v) for k, v in (g or {}).items()} for g in (fail_below, fail_above)))
-    gates.check_names()
+    gates = Gates(GATE_NAMES, fail_below, fail_above)
     if not 0 < iou_threshold <= 1:
         raise LossexportError(
             f"IoU threshold is {iou_threshold}: above 0 and at most 1 is expected"
@@ -95,11 +94,12 @@ def compare(
         result = compare_boxes(sides, iou_threshold, score_threshold)
         tell("matching", 1.0)
         quality = measure(
-            matching.corners(sides.child.box[result.child]),
-            matching.corners(sides.parent.box[result.parent]),
+            sides.child.box[result.child],
+            sides.parent.box[result.parent],
             watch("box quality"),
         )
-        summary = summarize(sides, result, quality, settings, measure.backend, gates)
+        summary = summarize(sides, result, quality, settings, measure.backend)
+        gates.apply(summary)
         if folder is not None:
             tell("writing", 0.0)
             _write(folder, pictures, summary, sides, result, quality, watch("writing"))

@@ -94,7 +94,7 @@ def render(
 def _range(score: Float64, least: float) -> tuple[float, float]:
     """The range of an axis of scores, from the least that counts."""
     low, high = score_range(score)
-    return (least, high) if low <= least < high else (low, high)
+    return charts.span(least, high) if low <= least <= high else (low, high)
 
 
 def _kept(score: Float64, result: Comparison, least: float) -> str:

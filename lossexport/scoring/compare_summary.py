@@ -1,19 +1,15 @@
-"""The numbers of a comparison, as `summary.json` holds them, and the gates on them."""
+"""The numbers of a comparison, as `summary.json` holds them."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lossexport.errors import LossexportError
 from lossexport.scoring.boxset import Float32, Float64, Int32, Int64
 from lossexport.scoring.compare_boxes import SIZES, Comparison, size_of
 from lossexport.scoring.compare_inputs import Sides
-from lossexport.scoring.gates import STATISTICS, TOLERANCE
 from lossexport.scoring.metrics import METRICS
-from lossexport.scoring.summary import statistics
+from lossexport.scoring.summary import STATISTICS, statistics
 
 Places = Int32 | Int64
 
@@ -32,59 +28,12 @@ GATE_NAMES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Gates:
-    """Least and most of the numbers that are held to something, by name."""
-
-    below: Mapping[str, float]
-    above: Mapping[str, float]
-
-    def check_names(self) -> None:
-        """Raise LossexportError on a number that does not exist or a bound that is NaN."""
-        for name, bound in (*self.below.items(), *self.above.items()):
-            if name not in GATE_NAMES:
-                raise LossexportError(
-                    f"gate {name!r}: no such number; there are {', '.join(GATE_NAMES)}"
-                )
-            if math.isnan(bound):
-                raise LossexportError(f"gate {name}: the bound is {bound}: a number is expected")
-
-    def check(self, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """One row for each gate: name, value, the bound and its kind, and whether it passed.
-
-        A number that nothing defines does not pass.
-        """
-        rows = []
-        for kind, gates, sign in (("at least", self.below, 1), ("at most", self.above, -1)):
-            for name, bound in gates.items():
-                value = value_of(summary, name)
-                passed = value is not None and sign * (value - bound) >= -TOLERANCE
-                rows.append(
-                    {"name": name, "value": value, "kind": kind, "bound": bound, "passed": passed}
-                )
-        return rows
-
-
-def value_of(summary: Mapping[str, Any], name: str) -> float | None:
-    """Look up the number that a gate calls `name`; None where nothing defines it."""
-    value: float | None
-    if name in COUNTS:
-        value = summary["counts"][name]
-    elif name in RATES:
-        value = summary[name]
-    else:
-        part, _, statistic = name.partition("_")
-        value = summary[part][statistic]
-    return value
-
-
 def summarize(
     sides: Sides,
     result: Comparison,
     quality: Mapping[str, Float32],
     settings: Mapping[str, Any],
     backend: str,
-    gates: Gates,
 ) -> dict[str, Any]:
     """Collect counts, statistics, the tables of categories and of sizes, settings and inputs.
 
@@ -148,19 +97,12 @@ def summarize(
         },
         "notes": list(sides.notes),
     }
-    summary["gates"] = gates.check(summary)
-    summary["gate_failures"] = [_sentence(row) for row in summary["gates"] if not row["passed"]]
     return summary
 
 
 def drift_of(sides: Sides, result: Comparison) -> Float64:
     """Score of the child minus score of the parent, of the matched pairs [M]."""
     return sides.child.score[result.child] - sides.parent.score[result.parent]
-
-
-def _sentence(gate: Mapping[str, Any]) -> str:
-    value = "undefined" if gate["value"] is None else f"{gate['value']:.6g}"
-    return f"{gate['name']} is {value}, {gate['kind']} {gate['bound']:g} is required"
 
 
 def _rates(matched: int, lost: int, new: int) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ from lossexport.scoring.boxset import Float32, Int64
 from lossexport.scoring.compare_boxes import SIZES, Comparison, size_of
 from lossexport.scoring.compare_inputs import Sides
 from lossexport.scoring.metrics import METRICS
-from lossexport.scoring.parquet import ROWS_AT_ONCE, _id_values
+from lossexport.scoring.parquet import ROWS_AT_ONCE, id_values
 
 STATUS = ("matched", "lost", "new")
 
@@ -29,8 +29,8 @@ def write_boxes(
     import pyarrow as pa
     from pyarrow import parquet
 
-    images = _id_values(pa, sides.images)
-    categories = _id_values(pa, [kind.id for kind in sides.categories])
+    images = id_values(pa, sides.images)
+    categories = id_values(pa, [kind.id for kind in sides.categories])
     schema = pa.schema(
         [
             ("image_id", images.type),
@@ -49,7 +49,8 @@ def write_boxes(
     child = np.concatenate([result.child, result.child_below, result.new])
     matched = len(result.parent)
     status = np.repeat(np.arange(3), [matched, len(result.lost), len(result.new)])
-    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+    # pyarrow's own opening of a path takes names in UTF-8 alone.
+    with path.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for start in range(0, len(status), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
             metrics = {metric: values[rows] for metric, values in quality.items()}

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from lossexport.scoring.boxset import Float32, Float64, Predictions
-from lossexport.scoring.matching import Matching, corners
-from lossexport.scoring.metrics import open_artifact, rows_at_once
+from lossexport.scoring.matching import Matching
+from lossexport.scoring.metrics import corners, open_artifact, rows_at_once
 from lossexport.scoring.summary import statistics
 
 BINS = 10
@@ -33,8 +33,8 @@ def predicted_quality(
     step = rows_at_once(session)
     for start in range(0, len(found), step):
         rows = slice(start, start + step)
-        box, log_variance = corners(predictions.box[rows]), predictions.log_variance[rows]
-        found[rows] = session(boxes=box, log_variance=log_variance)["quality"]
+        box, log_variance = predictions.box[rows], predictions.log_variance[rows]
+        found[rows] = session(boxes=corners(box, box), log_variance=log_variance)["quality"]
         if advance:
             advance(min(start + step, len(found)) / len(found))
     return found

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta, Struct
 
-from lossexport.scoring.boxset import Float32, Float64, Int64
+from lossexport.scoring.boxset import MAX_SCORE, Float32, Float64, Int64, too_large
 
 Array = npt.NDArray[Any]
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
@@ -86,10 +86,10 @@ class _Layout(Section, frozen=True, kw_only=True):
         return box, score, label
 
     def _rows(self, outputs: Mapping[str, Array], boxes: int) -> Int64:
-        count = int(_plain(outputs, self.count, 0)) if self.count else None
+        count = int(_whole(outputs, self.count, 0)) if self.count else None
         rows = np.arange(boxes)
         if self.indices:
-            rows = _plain(outputs, self.indices, 1).astype(np.int64)
+            rows = _whole(outputs, self.indices, 1)
             rows = rows[: np.argmax(np.append(rows, -1) < 0)]
         rows = rows[: None if count is None else max(count, 0)]
         if rows.max(initial=-1) >= boxes:
@@ -200,7 +200,7 @@ class Boxes(_Layout, frozen=True, tag_field="kind", tag="boxes"):
             _misfit(outputs, self.scores, f"[{','.join(map(str, wanted))}]")
         label = None
         if self.labels:
-            label = _plain(outputs, self.labels, 1, len(box))
+            label = _whole(outputs, self.labels, 1, len(box))
         elif single:
             if classes > 1:
                 raise ValueError(
@@ -239,6 +239,16 @@ def _plain(outputs: Mapping[str, Array], name: str, rank: int, rows: int = 0) ->
     if rows and len(array) < rows:
         _misfit(outputs, name, f"{rows} rows or more")
     return array
+
+
+def _whole(outputs: Mapping[str, Array], name: str, rank: int, rows: int = 0) -> Int64:
+    """An output of whole numbers, whatever its type."""
+    array = _plain(outputs, name, rank, rows)
+    fine = (np.abs(array) < np.float64(2**53)) & (array == np.floor(array))
+    if not fine.all():
+        raise ValueError(f"output {name!r} has {array[~fine][0]}: a whole number is expected")
+    whole: Int64 = array.astype(np.int64)
+    return whole
 
 
 def _matrix(outputs: Mapping[str, Array], name: str, rows: int, columns: int | None) -> Float32:
@@ -280,9 +290,11 @@ def _found(box: Array, score: Array, label: Array | None, least: float, name: st
     """The boxes whose score is at least `least`: [N] of `label`, or [N,C] one for each category."""
     if score.dtype.kind != "f":
         raise ValueError(f"output {name!r} gives scores of {score.dtype}: floats are expected")
-    if not np.isfinite(score).all():
-        value = score[~np.isfinite(score)][0]
-        raise ValueError(f"output {name!r} gives a score of {value}: must be a finite number")
+    fine = np.abs(score) <= np.float64(MAX_SCORE)  # which is beyond float16
+    if not fine.all():
+        value = score[~fine][0]
+        why = too_large(float(value), MAX_SCORE)
+        raise ValueError(f"output {name!r} gives a score of {value}: {why}")
     row, *column = np.nonzero(score >= least)
-    kept = column[0] if label is None else label[row].astype(np.int64)
+    kept = column[0] if label is None else label[row]
     return Found(box[row].astype(np.float64), score[row, *column].astype(np.float64), kept)

@@ -1,70 +1,69 @@
-"""Gates: numbers of a summary that must not fall below a value."""
+"""Gates: numbers of a summary that must not fall below a value, or not rise above one."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lossexport.errors import LossexportError
 from lossexport.scoring.coco_ap import NAMES
-from lossexport.scoring.metrics import METRICS
-
-COUNTS = (
-    *("images", "categories", "predictions", "references", "matched", "unmatched"),
-    *("unmatched_predictions", "unmatched_references"),
-    *("ignored_predictions", "ignored_references", "inverted"),
-)
-RATES = ("precision", "recall", "f1")
-STATISTICS = ("mean", "median", "p5", "p95")
-PREDICTED = ("count", *STATISTICS, "pairs", "spearman")
-GATE_NAMES = (
-    *NAMES,
-    *(f"{metric}_{statistic}" for metric in METRICS for statistic in STATISTICS),
-    *(f"quality_{name}" for name in PREDICTED),
-    *RATES,
-    *COUNTS,
-)
 
 TOLERANCE = 1e-9
-"""How far below its bound a number passes: the COCO arithmetic gives a perfect set 1 - 2e-16."""
+"""How far beyond its bound a number passes: the COCO arithmetic gives a perfect set 1 - 2e-16."""
 
 
-def check_names(gates: Mapping[str, float]) -> None:
-    """Raise LossexportError on a metric that does not exist or a bound that is NaN."""
-    for name, bound in gates.items():
-        if name not in GATE_NAMES:
-            raise LossexportError(
-                f"gate {name!r}: no such metric; there are {', '.join(GATE_NAMES)}"
+class Gates:
+    """The least and the most that pass, by the names of numbers, of which `names` exist."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        below: Mapping[str, float] | None,
+        above: Mapping[str, float] | None,
+    ) -> None:
+        """Raises LossexportError on a number that does not exist or a bound that is NaN."""
+        self._bounds = [
+            (name, kind, sign, float(bound))
+            for kind, sign, bounds in (("at least", 1, below), ("at most", -1, above))
+            for name, bound in (bounds or {}).items()
+        ]
+        for name, _, _, bound in self._bounds:
+            if name not in names:
+                raise LossexportError(
+                    f"gate {name!r}: no such number; there are {', '.join(names)}"
+                )
+            if math.isnan(bound):
+                raise LossexportError(f"gate {name}: the bound is {bound}: a number is expected")
+
+    def apply(self, summary: dict[str, Any]) -> None:
+        """Put `gates` and `gate_failures` into a summary.
+
+        `gates` has a row each: name, value, kind ("at least" or "at most"), bound, passed. A number
+        that nothing defines does not pass. `gate_failures` has a sentence for what did not.
+        """
+        summary["gates"], summary["gate_failures"] = [], []
+        for name, kind, sign, bound in self._bounds:
+            value = value_of(summary, name)
+            passed = value is not None and sign * (value - bound) >= -TOLERANCE
+            summary["gates"].append(
+                {"name": name, "value": value, "kind": kind, "bound": bound, "passed": passed}
             )
-        if math.isnan(bound):
-            raise LossexportError(f"gate {name}: the bound is {bound}: a number is expected")
+            if not passed:
+                text = "undefined" if value is None else f"{value:.6g}"
+                summary["gate_failures"].append(f"{name} is {text}, {kind} {bound:g} is required")
 
 
 def value_of(summary: Mapping[str, Any], name: str) -> float | None:
-    """Look up the number that a gate calls `name`; None where it is undefined."""
-    value: float | None
-    if name in COUNTS:
-        value = summary["counts"][name]
-    elif name in NAMES or name in RATES:
-        value = summary[name]
-        if name in NAMES and value == -1:
-            return None
-    else:
-        metric, _, statistic = name.partition("_")
-        value = summary[metric][statistic]
-    return None if value is None or math.isnan(value) else value
+    """Look up a number as a gate calls it; None where nothing defines it.
 
-
-def check_gates(summary: Mapping[str, Any], gates: Mapping[str, float]) -> list[str]:
-    """One line for each gate that fails: its number is below the bound, or undefined.
-
-    Raises LossexportError on a metric that does not exist.
+    `matched` is among the counts, `AP50` or `kept` stands by itself, `iou_mean` is `mean` of `iou`.
     """
-    check_names(gates)
-    failures = []
-    for name, bound in gates.items():
-        value = value_of(summary, name)
-        if value is None:
-            failures.append(f"{name} is undefined, at least {bound:g} is required")
-        elif value < bound - TOLERANCE:
-            failures.append(f"{name} is {value:.6g}, at least {bound:g} is required")
-    return failures
+    value: float | None
+    if name in summary["counts"]:
+        value = summary["counts"][name]
+    elif name in summary:
+        value = summary[name]
+    else:
+        part, _, statistic = name.partition("_")
+        value = summary[part][statistic]
+    undefined = value is None or math.isnan(value) or (name in NAMES and value == -1)
+    return None if undefined else value

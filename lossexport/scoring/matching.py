@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossexport.scoring.boxset import Bool, Dataset, Float32, Float64, Int8, Int64
+from lossexport.scoring.boxset import Bool, Dataset, Int8, Int64
 from lossexport.scoring.pairs import Order, Pairs, assign, cap
 
 UNMATCHED, MATCHED, IGNORED = 0, 1, 2
@@ -50,8 +50,3 @@ def match(data: Dataset, order: Order, pairs: Pairs, threshold: float) -> Matchi
     free = ~data.references.ignored
     free[taken[taken >= 0]] = False
     return Matching(status, taken, np.flatnonzero(free))
-
-
-def corners(box: Float64) -> Float32:
-    """Turn x, y, width, height [n,4] into x1, y1, x2, y2."""
-    return np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1).astype(np.float32)

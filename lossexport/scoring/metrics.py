@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossexport.errors import LossexportError
-from lossexport.scoring.boxset import Float32
+from lossexport.scoring.boxset import Float32, Float64
 
 if TYPE_CHECKING:
     from lossexport.runtime import Session
@@ -34,6 +34,15 @@ def rows_at_once(session: "Session") -> int:
     return min([ROWS_AT_ONCE, *(most for _, most in session.profile.values())])
 
 
+def corners(box: Float64, origin: Float64) -> Float32:
+    """Turn x, y, width, height [n,4] into x1, y1, x2, y2, counted from the x, y of `origin` [n,4].
+
+    No metric depends on where its boxes are, and float32 has digits for their size only near 0.
+    """
+    low = box[:, :2] - origin[:, :2]
+    return np.concatenate([low, low + box[:, 2:]], axis=1).astype(np.float32)
+
+
 class BoxQuality:
     """The four metrics, loaded once; `backend` is the name of what runs them."""
 
@@ -45,20 +54,19 @@ class BoxQuality:
         self._rows = rows_at_once(first)
 
     def __call__(
-        self, pred: Float32, ref: Float32, advance: Callable[[float], None] | None = None
+        self, pred: Float64, ref: Float64, advance: Callable[[float], None] | None = None
     ) -> dict[str, Float32]:
-        """Score rows of x1, y1, x2, y2 [N,4] against rows [N,4]: each metric [N] by name."""
+        """Score rows of x, y, width, height [N,4] against rows [N,4]: each metric [N] by name."""
         count = len(pred)
         found = {metric: np.empty(count, np.float32) for metric in METRICS}
         for start in range(0, count, self._rows):
             rows = slice(start, start + self._rows)
+            pair = {
+                "pred": corners(pred[rows], ref[rows]),
+                "target": corners(ref[rows], ref[rows]),
+            }
             for metric, session in self._sessions.items():
-                found[metric][rows] = session(pred=pred[rows], target=ref[rows])["score"]
+                found[metric][rows] = session(**pair)["score"]
             if advance:
                 advance(min(start + self._rows, count) / count)
         return found
-
-
-def quality(pred: Float32, ref: Float32, backend: str | None = None) -> dict[str, Float32]:
-    """Score rows of x1, y1, x2, y2 [N,4] against rows [N,4]: IoU, GIoU, DIoU and CIoU [N]."""
-    return BoxQuality(backend)(pred, ref)

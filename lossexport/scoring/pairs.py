@@ -10,12 +10,14 @@ from itertools import pairwise
 import numpy as np
 
 from lossexport.errors import LossexportError
-from lossexport.scoring.boxset import Bool, Dataset, Float64, Int64
+from lossexport.scoring.boxset import Bool, Dataset, Float64, Int32, Int64
 
-MAX_PAIRS = 50_000_000
+MAX_PAIRS = 20_000_000
 """Most overlapping pairs that are held; real sets have a few for each reference."""
 PAIRS_AT_ONCE = 1 << 17
 ASSIGNED_AT_ONCE = 1 << 15
+CELLS_AT_ONCE = 1 << 21
+"""Pairs times assignments that are held; a group of more pairs runs fewer assignments at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,15 @@ def sort_boxes(data: Dataset) -> Order:
 class Pairs:
     """Pairs within one image and category, by prediction then reference, as places in an Order."""
 
-    pred: Int64
-    ref: Int64
+    pred: Int32
+    ref: Int32
     iou: Float64
 
     def at_least(self, threshold: float, kept: Bool) -> "Pairs":
         """Pairs of an overlap of `threshold` or more whose prediction is `kept` [N]."""
         mask = (self.iou >= threshold) & kept[self.pred]
+        if mask.all():
+            return self
         return Pairs(self.pred[mask], self.ref[mask], self.iou[mask])
 
 
@@ -75,7 +79,9 @@ def find_pairs(data: Dataset, order: Order, threshold: float) -> Pairs:
     pred_box, ref_box = data.predictions.box, data.references.box
     places = np.flatnonzero(count)
     total = np.cumsum(count[places])
-    found: list[tuple[Int64, Int64, Float64]] = []
+    found: list[tuple[Int32, Int32, Float64]] = [
+        (np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0))
+    ]
     start = held = 0
     while start < len(places):
         done = int(total[start - 1]) if start else 0
@@ -90,7 +96,7 @@ def find_pairs(data: Dataset, order: Order, threshold: float) -> Pairs:
         crowd = data.references.ignored[files]
         iou = _overlap(pred_box[order.pred[pred]], ref_box[files], crowd)
         mask = iou >= threshold
-        found.append((pred[mask], ref[mask], iou[mask]))
+        found.append((pred[mask].astype(np.int32), ref[mask].astype(np.int32), iou[mask]))
         held += len(found[-1][0])
         if held > MAX_PAIRS:
             raise LossexportError(
@@ -98,10 +104,7 @@ def find_pairs(data: Dataset, order: Order, threshold: float) -> Pairs:
                 "the most that are scored"
             )
         start = stop
-    if not found:
-        return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-    pred, ref, iou = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Pairs(pred, ref, iou)
+    return Pairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def _overlap(pred: Float64, ref: Float64, crowd: Bool) -> Float64:
@@ -119,7 +122,7 @@ def _overlap(pred: Float64, ref: Float64, crowd: Bool) -> Float64:
 
 def assign(
     pairs: Pairs, order: Order, crowd: Bool, ignored: Bool, thresholds: Float64
-) -> Iterator[tuple[Int64, Int64]]:
+) -> Iterator[tuple[Int32, Int64]]:
     """Give each prediction, best score first, the reference of highest overlap that is free.
 
     Runs one assignment for each column of `ignored` [R,A] and each of `thresholds` [T] (the rows
@@ -142,38 +145,47 @@ def assign(
 
 def _assign_block(
     pairs: Pairs, group: Int64, crowd: Bool, ignored: Bool, thresholds: Float64
-) -> tuple[Int64, Int64]:
+) -> tuple[Int32, Int64]:
     count = len(pairs.pred)
-    places, first, pred = np.unique(pairs.pred, return_index=True, return_inverse=True)
+    first = np.flatnonzero(np.diff(pairs.pred, prepend=-1))
+    places = pairs.pred[first]
+    pred = np.repeat(np.arange(len(places), dtype=np.int32), np.diff(first, append=count))
     # A prediction waits only for the better ones of its own group, so that all groups go through
     # their first prediction together, then all through their second, and so on.
     pred_group = group[first]
-    begin = np.searchsorted(pred_group, pred_group, "left")
-    turn = np.arange(len(places)) - begin
-    refs, ref = np.unique(pairs.ref, return_inverse=True)
-    by_turn = np.lexsort((pairs.ref, pairs.iou, pred, turn[pred]))
-    iou, ref, pred = pairs.iou[by_turn], ref[by_turn], pred[by_turn]
-    # Within a prediction the place in this order rises with overlap, then with the reference:
-    # it serves as the key to maximise, with a bonus for references that are not ignored.
-    # Twice MAX_PAIRS fits 32 bits.
-    key = np.arange(count, dtype=np.int32)[:, None] + np.int32(count) * ~ignored[pairs.ref[by_turn]]
-    keys = np.where(iou[:, None, None] >= thresholds, key[:, :, None], -1).reshape(count, -1)
-    reusable = crowd[refs]
-    taken = np.zeros((len(refs), keys.shape[1]), np.bool_)
-    winner = np.full((len(places), keys.shape[1]), -1, np.int64)
+    turn = np.arange(len(places)) - np.searchsorted(pred_group, pred_group, "left")
+    by_turn = np.lexsort((pairs.iou, pred, turn[pred]))  # stable: equal ones by their reference
+    iou, pred = pairs.iou[by_turn], pred[by_turn]
+    # The references of a block lie together, whether or not they have a pair.
+    low = int(pairs.ref.min())
+    ref = (pairs.ref - low)[by_turn]
+    refs = slice(low, low + int(ref.max()) + 1)
     segment = np.flatnonzero(np.diff(pred, prepend=-1))
     turn_of_segment = turn[pred[segment]]
     bounds = np.searchsorted(turn_of_segment, np.arange(turn_of_segment[-1] + 2))
     segment = np.append(segment, count)
-    for low, high in pairwise(bounds):
-        rows = slice(segment[low], segment[high])
-        free = np.where(taken[ref[rows]], -1, keys[rows])
-        best = np.maximum.reduceat(free, segment[low:high] - segment[low], axis=0)
-        hit = best >= 0
-        best[hit] %= count
-        winner[pred[segment[low:high]]] = np.where(hit, by_turn[best], -1)
-        _, lane = np.nonzero(hit)
-        used = ref[best[hit]]
-        once = ~reusable[used]
-        taken[used[once], lane[once]] = True
+
+    lanes = ignored.shape[1] * len(thresholds)
+    winner = np.full((len(places), lanes), -1, np.int64)
+    step = max(CELLS_AT_ONCE // count, 1)
+    for lane in range(0, lanes, step):
+        area, level = np.divmod(np.arange(lane, min(lane + step, lanes)), len(thresholds))
+        # Within a prediction the place in this order rises with overlap, then with the reference:
+        # it serves as the key to maximise, with a bonus for references that are not ignored.
+        # Twice MAX_PAIRS fits 32 bits.
+        bonus = ~ignored[refs][:, area]
+        key = np.arange(count, dtype=np.int32)[:, None] + np.int32(count) * bonus[ref]
+        keys = np.where(iou[:, None] >= thresholds[level], key, -1)
+        taken = np.zeros(bonus.shape, np.bool_)
+        for begin, end in pairwise(bounds):
+            rows = slice(segment[begin], segment[end])
+            free = np.where(taken[ref[rows]], -1, keys[rows])
+            best = np.maximum.reduceat(free, segment[begin:end] - segment[begin], axis=0)
+            hit = best >= 0
+            best[hit] %= count
+            winner[pred[segment[begin:end]], lane : lane + step] = np.where(hit, by_turn[best], -1)
+            _, column = np.nonzero(hit)
+            used = ref[best[hit]]
+            once = ~crowd[refs][used]
+            taken[used[once], column[once]] = True
     return places, winner

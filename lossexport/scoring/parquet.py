@@ -31,8 +31,8 @@ def write_boxes(
     import pyarrow as pa
     from pyarrow import parquet
 
-    images = _id_values(pa, data.images)
-    categories = _id_values(pa, [kind.id for kind in data.categories])
+    images = id_values(pa, data.images)
+    categories = id_values(pa, [kind.id for kind in data.categories])
     schema = pa.schema(
         [
             ("image_id", images.type),
@@ -45,7 +45,8 @@ def write_boxes(
             ("quality", pa.float32()),
         ]
     )
-    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+    # pyarrow's own opening of a path takes names in UTF-8 alone.
+    with path.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for image, category, columns in _blocks(data, matching, quality, estimate):
             values = [images.take(pa.array(image)), categories.take(pa.array(category))]
             for name, (column, mask) in columns.items():
@@ -53,7 +54,8 @@ def write_boxes(
             writer.write_table(pa.Table.from_arrays(values, schema=schema), ROWS_AT_ONCE)
 
 
-def _id_values(pa: Any, ids: list[Id]) -> Any:
+def id_values(pa: Any, ids: list[Id]) -> Any:
+    """A column of ids: int64, or string where any is no number. `pa` is pyarrow."""
     if any(isinstance(value, str) for value in ids):
         return pa.array([str(value) for value in ids], pa.string())
     return pa.array(ids, pa.int64())

@@ -10,12 +10,12 @@ from typing import Any
 from lossexport.errors import LossexportError
 from lossexport.scoring import coco_ap, confidence, formats, matching, pairs
 from lossexport.scoring.boxset import Dataset, Float32
-from lossexport.scoring.gates import check_names
+from lossexport.scoring.gates import Gates
 from lossexport.scoring.metrics import BoxQuality
 from lossexport.scoring.outputs import appear_together, check_folder
 from lossexport.scoring.pictures import Crop, ImageFolder, crops
 from lossexport.scoring.progress import Progress, follow
-from lossexport.scoring.summary import summarize
+from lossexport.scoring.summary import GATE_NAMES, summarize
 
 SUMMARY, BOXES, REPORT = "summary.json", "boxes.parquet", "report.html"
 
@@ -30,6 +30,7 @@ def score(
     out: str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
     fail_below: Mapping[str, float] | None = None,
+    fail_above: Mapping[str, float] | None = None,
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
     """Score predictions against references and return the summary.
@@ -42,15 +43,15 @@ def score(
     `report.html`, all or none of them; the report draws the worst boxes on images of the folder
     `images`, found by file name.
 
-    `fail_below` maps names of numbers (`AP50`, `iou_mean`, `recall`, ...) to the least that passes;
-    what fails stands in the summary's `gate_failures`, one sentence each, and raises nothing.
-    `progress` shows a bar on a terminal when the run takes more than two seconds, or is a function
-    called with the step's name and the part of it that is done.
+    `fail_below` and `fail_above` map names of numbers (`AP50`, `iou_mean`, `best_f1`, `unmatched`,
+    ...) to the least and the most that passes; what fails stands in the summary's `gate_failures`,
+    one sentence each, and raises nothing. `progress` shows a bar on a terminal when the run takes
+    more than two seconds, or is a function called with the step's name and the part of it that is
+    done.
 
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
-    gates = {name: float(bound) for name, bound in (fail_below or {}).items()}
-    check_names(gates)
+    gates = Gates(GATE_NAMES, fail_below, fail_above)
     if not 0 < iou_threshold <= 1:
         raise LossexportError(
             f"IoU threshold is {iou_threshold}: above 0 and at most 1 is expected"
@@ -76,24 +77,23 @@ def score(
         tell("matching", 1.0)
         taken, refs = result.pairs()
         quality = measure(
-            matching.corners(data.predictions.box[taken]),
-            matching.corners(data.references.box[refs]),
+            data.predictions.box[taken],
+            data.references.box[refs],
             partial(tell, "box quality"),
         )
         estimate = confidence.predicted_quality(
             data.predictions, backend, partial(tell, "predicted quality")
         )
         predicted = confidence.block(estimate, result, quality["iou"])
-        summary = summarize(
-            data, result, quality, predicted, coco, settings, measure.backend, gates
-        )
+        summary = summarize(data, result, quality, predicted, coco, settings, measure.backend)
+        gates.apply(summary)
         if folder is not None:
             drawn: list[Crop] = []
             if pictures is not None:
                 from lossexport.scoring.score_cases import worst_cases
 
                 tell("drawing", 0.0)
-                cases = worst_cases(data, result, quality["iou"], Path(ref), format)
+                cases = worst_cases(data, result, quality["iou"], format)
                 drawn, notes = crops(pictures, cases)
                 summary["notes"] += notes
             tell("writing", 0.0)

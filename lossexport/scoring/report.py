@@ -9,10 +9,11 @@ from lossexport.scoring import charts
 from lossexport.scoring.boxset import Dataset, Float32, Float64
 from lossexport.scoring.coco_ap import NAMES, RECALLS, THRESHOLDS, CocoResult
 from lossexport.scoring.confidence import bins, matched_quality
-from lossexport.scoring.gates import STATISTICS, check_gates, value_of
-from lossexport.scoring.matching import IGNORED, MATCHED, Matching
+from lossexport.scoring.cuts import rates
+from lossexport.scoring.matching import IGNORED, Matching
 from lossexport.scoring.metrics import METRICS
 from lossexport.scoring.pictures import Crop
+from lossexport.scoring.summary import STATISTICS
 
 SHOWN_CATEGORIES = 40
 UNIT = (0.0, 1.0)
@@ -33,7 +34,7 @@ def render(
     """Fill the template."""
     drawings = {
         "curves": _precision_recall(coco),
-        "cut": _score_cut(data, matching),
+        "cut": _score_cut(data.predictions.score, matching, summary["best"]),
         "density": score_density(data.predictions.score[matching.pairs()[0]], quality["iou"]),
         "thresholds": _by_threshold(coco),
         "predicted": _predicted(estimate),
@@ -49,10 +50,6 @@ def render(
         curve_names=[(style, f"IoU {THRESHOLDS[t]:.2f}") for t, style in _CURVES],
         categories=rows[:SHOWN_CATEGORIES],
         more_categories=rows[SHOWN_CATEGORIES:],
-        gates=[
-            (name, bound, value_of(summary, name), not check_gates(summary, {name: bound}))
-            for name, bound in summary["gates"].items()
-        ],
         crops=crops,
     )
 
@@ -131,42 +128,30 @@ def _precision_recall(coco: CocoResult) -> str:
     return charts.lines("Precision against recall", axes, curves)
 
 
-def _score_cut(data: Dataset, matching: Matching) -> str:
+def _score_cut(score: Float64, matching: Matching, best: Mapping[str, float | None]) -> str:
     """Precision, recall and F1 of the predictions whose score is at or above a cut."""
-    counted = matching.status != IGNORED
-    score = data.predictions.score[counted]
-    positives = np.count_nonzero(matching.status == MATCHED) + len(matching.unmatched_refs)
-    if not len(score) or not positives:
+    cuts = np.unique(score[matching.status != IGNORED])
+    if best["f1"] is None or best["score"] is None:
         return ""
-    order = np.argsort(-score, kind="stable")
-    score = score[order]
-    hits = np.cumsum(matching.status[counted][order] == MATCHED)
-    # The last of equal scores holds the totals of them all.
-    last = np.flatnonzero(np.diff(score, append=-np.inf))
-    cut, hit, seen = score[last], hits[last], last + 1
-    precision, recall = hit / seen, hit / positives
-    f1 = 2 * hit / (seen + positives)
-    best = int(np.argmax(f1))
-    few = np.unique(np.linspace(0, len(cut) - 1, 240).astype(np.int64))
-    axes = charts.Axes(score_range(score), UNIT, "least score kept", "")
+    axes = charts.Axes(score_range(cuts), UNIT, "least score kept", "")
+    cuts = cuts[np.unique(np.linspace(0, len(cuts) - 1, 240).astype(np.int64))]
+    found = rates(score, matching, cuts)
     curves = [
-        charts.Line(cut[few], values[few], style, name)
+        charts.Line(cuts, values, style, name)
         for name, style, values in (
-            ("precision", "s2", precision),
-            ("recall", "s4", recall),
-            ("F1", "s1", f1),
+            ("precision", "s2", found.precision),
+            ("recall", "s4", found.recall),
+            ("F1", "s1", found.f1),
         )
     ]
-    mark = charts.marker(axes, float(cut[best]), float(f1[best]), f"F1 {f1[best]:.3f}")
+    mark = charts.marker(axes, best["score"], best["f1"], f"F1 {best['f1']:.3f}")
     return charts.lines("Precision, recall and F1 against the least score", axes, curves, [mark])
 
 
 def score_range(score: Float64) -> tuple[float, float]:
-    """Return 0 to 1 for scores within it, else their own range."""
+    """Return 0 to 1 for scores within it, else their own range, wide enough to draw."""
     low, high = float(score.min()), float(score.max())
-    if low >= 0 and high <= 1:
-        return UNIT
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    return UNIT if low >= 0 and high <= 1 else charts.span(low, high)
 
 
 def score_density(score: Float64, iou: Float32) -> str:

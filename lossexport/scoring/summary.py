@@ -6,12 +6,28 @@ from typing import Any
 import numpy as np
 
 from lossexport.scoring.boxset import Dataset, Float32, Float64
-from lossexport.scoring.coco_ap import CocoResult
-from lossexport.scoring.gates import STATISTICS, check_gates
+from lossexport.scoring.coco_ap import NAMES, CocoResult
+from lossexport.scoring.cuts import best
 from lossexport.scoring.matching import IGNORED, MATCHED, UNMATCHED, Matching
 from lossexport.scoring.metrics import METRICS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+COUNTS = (
+    *("images", "categories", "predictions", "references", "matched", "unmatched"),
+    *("unmatched_predictions", "unmatched_references"),
+    *("ignored_predictions", "ignored_references", "inverted"),
+)
+RATES = ("precision", "recall", "f1")
+STATISTICS = ("mean", "median", "p5", "p95")
+PREDICTED = ("count", *STATISTICS, "pairs", "spearman")
+GATE_NAMES = (
+    *NAMES,
+    *(f"{metric}_{statistic}" for metric in METRICS for statistic in STATISTICS),
+    *(f"quality_{name}" for name in PREDICTED),
+    *RATES,
+    *(f"best_{name}" for name in ("score", *RATES)),
+    *COUNTS,
+)
 
 
 def summarize(
@@ -22,19 +38,19 @@ def summarize(
     coco: CocoResult,
     settings: Mapping[str, Any],
     backend: str,
-    gates: Mapping[str, float],
 ) -> dict[str, Any]:
     """Collect counts, statistics, AP and AR, the table of categories, settings and inputs.
 
-    `predicted` is the block of the quality that the detector predicts. Statistics without a matched
-    pair are None; AP and AR without a reference are -1.
+    Precision, recall and F1 are those of all predictions, `best` has those of the score to cut at
+    for the highest F1. `predicted` is the block of the quality that the detector predicts.
+    Statistics without a matched pair are None; AP and AR without a reference are -1.
     """
     status = matching.status
     box = data.predictions.box
     matched = int(np.count_nonzero(status == MATCHED))
     wrong = int(np.count_nonzero(status == UNMATCHED))
     missed = len(matching.unmatched_refs)
-    summary: dict[str, Any] = {
+    return {
         "schema_version": SCHEMA_VERSION,
         "counts": {
             "images": len(data.images),
@@ -50,6 +66,7 @@ def summarize(
             "inverted": int(np.count_nonzero((box[:, 2:] < 0).any(axis=1))),
         },
         **_rates(matched, wrong, missed),
+        "best": best(data.predictions.score, matching),
         **{metric: statistics(quality[metric]) for metric in METRICS},
         "quality": dict(predicted),
         **coco.values,
@@ -62,9 +79,6 @@ def summarize(
         },
         "notes": list(data.notes),
     }
-    summary["gates"] = dict(gates)
-    summary["gate_failures"] = check_gates(summary, gates)
-    return summary
 
 
 def _rates(matched: int, wrong: int, missed: int) -> dict[str, float | None]:

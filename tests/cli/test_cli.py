@@ -101,6 +101,27 @@ def test_bad_usage_is_one_line_and_2(
     assert not list(tmp_path.iterdir())
 
 
+def test_score_prints_what_the_summary_has(run, tmp_path: Path) -> None:
+    pred, ref = tmp_path / "pred.json", tmp_path / "ref.json"
+    box = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9]}
+    pred.write_text(json.dumps([{**box, "score": 0.75}]))
+    tables = {"images": [{"id": 1}], "categories": [{"id": 1}]}
+    ref.write_text(json.dumps({**tables, "annotations": [box | {"id": 1}]}))
+    code, out, _ = run("score", "--pred", pred, "--ref", ref, "--fail-above", "unmatched=0")
+    assert code == 0
+    assert "-1.0000" not in out
+    rows = [re.findall(r"[^│┃\s]+", line) for line in out.splitlines()]
+    for names in (
+        ["AP", "AP50", "AP75", "APs", "APm", "APl"],
+        ["AR1", "AR10", "AR100", "ARs", "ARm", "ARl"],
+    ):
+        values = rows[rows.index(names) + 2]
+        assert values == ["1.0000"] * 4 + ["-", "-"]
+    assert "0.7500" in out
+    code, _, err = run("score", "--pred", pred, "--ref", ref, "--fail-above", "matched=0.5")
+    assert (code, err) == (1, "error: matched is 1, at most 0.5 is required\n")
+
+
 def test_options_take_several_values_after_one_name(run, tmp_path: Path) -> None:
     code, _, err = run(
         *("export", "--set", "beta=0.5", "reduction=sum", "--shape", "N=1:4:8", "D=4"),

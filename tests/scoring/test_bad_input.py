@@ -48,6 +48,7 @@ PREDICTIONS = {
     "beyond floats": (changed(score="?").replace('"?"', "1e999"), "[1].score is inf"),
     "huge box": (changed(bbox=[0, 0, 1e12, 1]), "[1].bbox[2] is 1000000000000.0"),
     "three numbers": (changed(bbox=[1, 2, 3]), "[1].bbox is [1, 2, 3]"),
+    "huge score": (changed(score=1e10), "[1].score is 10000000000.0: must be at most 1e+09"),
     "text number": (changed(bbox=[1, 2, "3", 4]), "[1].bbox[2] is '3'"),
     "text score": (changed(score="0.5"), "[1].score is '0.5'"),
     "no score": (changed(score="gone"), "[1].score is missing"),
@@ -176,6 +177,7 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 YOLO = {
     "nan": ("0 nan 0.5 0.1 0.1 0.9", "line 1, cx is nan"),
     "inf score": ("0 0.5 0.5 0.1 0.1 inf", "line 1, score is inf"),
+    "huge score": ("0 0.5 0.5 0.1 0.1 -1e300", "line 1, score is -1e+300: must be at most 1e+09"),
     "no score": ("0 0.5 0.5 0.1 0.1", "line 1 is '0 0.5 0.5 0.1 0.1'"),
     "word": ("\n0 0.5 half 0.1 0.1 0.9", "line 2, cy is 'half'"),
     "grouped digits": ("0 0.5 0_5 0.1 0.1 0.9", "line 1, cy is '0_5'"),
@@ -210,6 +212,25 @@ def test_yolo_folders(tmp_path: Path) -> None:
     assert "cannot be read" in refused(tmp_path, tmp_path / "pred", tmp_path / "none", "yolo")
 
 
+def test_yolo_folders_that_name_a_class_differently(tmp_path: Path) -> None:
+    for folder, line, names in (
+        ("pred", "0 0.5 0.5 0.1 0.1 0.9", "cat\ndog\n"),
+        ("ref", "0 0.5 0.5 0.1 0.1", "dog\ncat\n\n"),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.txt").write_text(line)
+        (tmp_path / folder / "classes.txt").write_text(names)
+    message = refused(tmp_path, tmp_path / "pred", tmp_path / "ref", "yolo")
+    assert message.endswith("pred/classes.txt: line 1 is 'cat': the references call it 'dog'")
+    (tmp_path / "pred/classes.txt").write_text("dog\n\nbird\n")
+    summary = score(tmp_path / "pred", tmp_path / "ref", format="yolo")
+    assert [row["name"] for row in summary["categories"]] == ["dog"]
+    (tmp_path / "pred/classes.txt").write_text("dog\n" * 100_001)
+    assert "more than 100000 names" in refused(
+        tmp_path, tmp_path / "pred", tmp_path / "ref", "yolo"
+    )
+
+
 MOT = {
     "few fields": ("1,1,2,3,4,5", "line 1 is '1,1,2,3,4,5'"),
     "word": ("1,1,2,3,4,5,0.5,1\n1,1,2,x,4,5,0.5,1", "line 2, y is 'x'"),
@@ -219,7 +240,6 @@ MOT = {
     "negative frame": ("-1,1,2,3,4,5,0.5,1", "line 1, frame is -1.0"),
     "class": ("1,1,2,3,4,5,0.5,1.5", "line 1, class is 1.5"),
     "some classes": ("1,1,2,3,4,5,0.5,1\n1,1,2,3,4,5,0.5,-1", "line 2, class is -1.0"),
-    "empty": ("\n", "the file has no box"),
     "other frames": ("9,1,2,3,4,5,0.5,1", "no image in common"),
     "binary": ("1,1,2,3,4,5,0.5,é", "is not a text file"),
 }
@@ -232,6 +252,13 @@ def test_mot(tmp_path: Path, name: str) -> None:
     (tmp_path / "ref.txt").write_text("1,1,2,3,4,5,1,1,1\n")
     message = refused(tmp_path, tmp_path / "pred.txt", tmp_path / "ref.txt", "mot")
     assert message.startswith(f"{tmp_path}/pred.txt: {wanted}"), message
+
+
+def test_mot_references_without_a_box(tmp_path: Path) -> None:
+    (tmp_path / "pred.txt").write_text("1,1,2,3,4,5,0.5,1")
+    (tmp_path / "ref.txt").write_text("\n")
+    message = refused(tmp_path, tmp_path / "pred.txt", tmp_path / "ref.txt", "mot")
+    assert message.endswith("ref.txt: the file has no box")
 
 
 def voc(body: str) -> str:
@@ -264,6 +291,18 @@ def test_voc(tmp_path: Path, name: str) -> None:
     assert message.startswith(f"{tmp_path}/pred/a.xml: {wanted}"), message
 
 
+def test_a_large_voc_file(tmp_path: Path) -> None:
+    for folder in ("pred", "ref"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.xml").write_text(voc(f"<score>1</score>{CORNERS}"))
+    deep = 80_000
+    (tmp_path / "ref/a.xml").write_text(f"<annotation>{'<a>' * deep}{'</a>' * deep}</annotation>")
+    assert score(tmp_path / "pred", tmp_path / "ref", format="voc")["counts"]["references"] == 0
+    (tmp_path / "ref/a.xml").write_text(f"<annotation>{' ' * (1 << 20)}</annotation>")
+    message = refused(tmp_path, tmp_path / "pred", tmp_path / "ref", "voc")
+    assert "a.xml: 1048601 bytes, more than the limit of 1048576" in message
+
+
 def test_voc_references(tmp_path: Path) -> None:
     for folder in ("pred", "ref"):
         (tmp_path / folder).mkdir()
@@ -289,7 +328,7 @@ def test_voc_references(tmp_path: Path) -> None:
         ({"iou_threshold": float("nan")}, "IoU threshold is nan"),
         ({"iou_threshold": 1.5}, "IoU threshold is 1.5"),
         ({"backend": "abacus"}, "abacus"),
-        ({"fail_below": {"mAP": 0.5}}, "gate 'mAP': no such metric; there are AP, AP50"),
+        ({"fail_below": {"mAP": 0.5}}, "gate 'mAP': no such number; there are AP, AP50"),
         ({"fail_below": {"AP": float("nan")}}, "gate AP: the bound is nan"),
     ],
 )

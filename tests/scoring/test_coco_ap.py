@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lossexport.scoring import formats
+from lossexport.scoring import formats, pairs
 from tests.scoring.helpers import (
     Json,
     coco,
@@ -64,6 +64,17 @@ def test_every_shared_set(shared: Path, pred: str, ref: str) -> None:
     references = load(folder / ref)
     detections = for_pycocotools(load(folder / pred), references)
     same(result.values, pycocotools(references, detections))
+
+
+def test_assignments_in_parts_change_nothing(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shared / "data/coco_val2014_crowd"
+    data = formats.read(folder / "dets_synthetic.json", folder / "gt.json", "coco")
+    whole = evaluate_data(data)
+    monkeypatch.setattr(pairs, "ASSIGNED_AT_ONCE", 5)
+    monkeypatch.setattr(pairs, "CELLS_AT_ONCE", 50)
+    pieces = evaluate_data(data)
+    assert pieces.values == whole.values
+    assert (pieces.category_ap == whole.category_ap).all()
 
 
 def test_published_numbers_of_the_shared_sets(shared: Path) -> None:

@@ -13,7 +13,8 @@ from pyarrow import parquet
 from lossexport.cli import cli
 from lossexport.errors import LossexportError
 from lossexport.scoring import compare
-from lossexport.scoring.compare_summary import GATE_NAMES, value_of
+from lossexport.scoring.compare_summary import GATE_NAMES
+from lossexport.scoring.gates import value_of
 from tests.scoring.helpers import Json, coco, found, iou_matrix
 
 STATISTICS = ("mean", "median", "p5", "p95")

@@ -179,6 +179,14 @@ def test_mot_without_classes_ignores_the_class(tmp_path: Path) -> None:
     assert evaluate_data(mot(tmp_path, "1,-1,10,10,20,40,0.9\n", ref)).values["AR1"] == 0.5
 
 
+def test_mot_without_predictions(tmp_path: Path) -> None:
+    data = mot(tmp_path, "\n", "1,1,10,10,20,40,1,7,0.9\n")
+    assert (len(data.predictions), len(data.references)) == (0, 1)
+    assert [kind.id for kind in data.categories] == [7]
+    assert data.notes == []
+    assert evaluate_data(data).values["AP"] == 0
+
+
 def test_mot_in_small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [f"{i % 7},{i},{i},{2 * i},10,20,{(i % 11) / 10},1" for i in range(300)]
     text = "\n".join(lines)
@@ -245,3 +253,17 @@ def test_missing_area_is_width_times_height(tmp_path: Path) -> None:
     data = read_json(tmp_path, [], references)
     assert data.references.area.tolist() == [35, 3]
     assert not data.references.ignored.any()
+
+
+def test_a_name_of_digits_beyond_63_bits_stays_a_name(tmp_path: Path) -> None:
+    first, second, largest = str(2**63), "9" * 19, str(2**63 - 1)
+    boxes = [(stem, 1, (0, 0, 5, 5), 0) for stem in (first, second, largest)]
+    write_voc(tmp_path / "ref", boxes, {1: second}, scored=False)
+    write_voc(tmp_path / "pred", boxes[:1], {1: "cat"}, scored=True)
+    data = formats.read(tmp_path / "pred", tmp_path / "ref", "voc")
+    assert data.images == [2**63 - 1, first, second]
+    assert data.references.image.tolist() == [0, 1, 2]
+    kinds = [kind.id for kind in data.categories]
+    assert kinds == [second, "cat"]
+    assert data.predictions.category.tolist() == [1]
+    assert read_json(tmp_path, [], coco([], images=(first, 1))).images == [1, first]

@@ -1,4 +1,4 @@
-"""What passes `--fail-below` and what does not."""
+"""What passes `--fail-below` and `--fail-above`, and what does not."""
 
 import json
 from pathlib import Path
@@ -7,36 +7,70 @@ from typing import Any
 import pytest
 
 from lossexport.errors import LossexportError
-from lossexport.scoring import check_gates, score
-from lossexport.scoring.gates import GATE_NAMES, value_of
+from lossexport.scoring import score
+from lossexport.scoring.gates import Gates, value_of
+from lossexport.scoring.summary import GATE_NAMES
 from tests.scoring.helpers import coco, found, truth
 
 
 @pytest.fixture
-def summary(tmp_path: Path) -> dict[str, Any]:
+def files(tmp_path: Path) -> tuple[Path, Path]:
     (tmp_path / "pred.json").write_text(json.dumps([found(1, 1, 0.9, 0, 0, 10, 8)]))
     (tmp_path / "ref.json").write_text(json.dumps(coco([truth(1, 1, 0, 0, 10, 10)])))
-    return score(
-        tmp_path / "pred.json", tmp_path / "ref.json", fail_below={"AP50": 1.0, "iou_mean": 0.9}
-    )
+    return tmp_path / "pred.json", tmp_path / "ref.json"
+
+
+@pytest.fixture
+def summary(files: tuple[Path, Path]) -> dict[str, Any]:
+    return score(*files)
+
+
+def failures(summary: dict[str, Any], below: Any = None, above: Any = None) -> list[str]:
+    copy = dict(summary)
+    Gates(GATE_NAMES, below, above).apply(copy)
+    return copy["gate_failures"]
 
 
 def test_a_number_at_the_bound_passes(summary: dict[str, Any]) -> None:
-    assert check_gates(summary, {"AP50": 1.0, "matched": 1, "recall": 1.0, "AP": 0.7 - 1e-9}) == []
-    assert check_gates(summary, {"AP50": 1.0001}) == ["AP50 is 1, at least 1.0001 is required"]
+    exact = {"AP50": 1.0, "matched": 1, "recall": 1.0, "best_f1": 1.0}
+    assert failures(summary, exact, exact) == []
+    assert failures(summary, {"AP": 0.7 - 1e-9}) == []
+    assert failures(summary, {"AP50": 1.0001}) == ["AP50 is 1, at least 1.0001 is required"]
+    assert failures(summary, None, {"AP50": 0.5}) == ["AP50 is 1, at most 0.5 is required"]
 
 
-def test_the_summary_holds_gates_and_failures(summary: dict[str, Any]) -> None:
-    assert summary["gates"] == {"AP50": 1.0, "iou_mean": 0.9}
+def test_the_summary_and_the_report_hold_them(files: tuple[Path, Path], tmp_path: Path) -> None:
+    summary = score(
+        *files,
+        fail_below={"AP50": 1.0, "iou_mean": 0.9},
+        fail_above={"iou_mean": 0.9},
+        out=tmp_path / "out",
+    )
+    iou = {"name": "iou_mean", "value": summary["iou"]["mean"], "bound": 0.9}
+    assert summary["gates"] == [
+        {
+            "name": "AP50",
+            "value": summary["AP50"],
+            "kind": "at least",
+            "bound": 1.0,
+            "passed": True,
+        },
+        {**iou, "kind": "at least", "passed": False},
+        {**iou, "kind": "at most", "passed": True},
+    ]
     assert summary["gate_failures"] == ["iou_mean is 0.8, at least 0.9 is required"]
+    page = (tmp_path / "out/report.html").read_text()
+    assert page.count('class="badge pass"') == 2
+    assert page.count('class="badge fail"') == 1
 
 
 def test_what_is_undefined_fails(summary: dict[str, Any]) -> None:
     assert summary["APl"] == -1
-    assert check_gates(summary, {"APl": -2}) == ["APl is undefined, at least -2 is required"]
+    assert failures(summary, {"APl": -2}) == ["APl is undefined, at least -2 is required"]
+    assert failures(summary, None, {"APl": 2}) == ["APl is undefined, at most 2 is required"]
     nothing = {**summary, "ciou": dict.fromkeys(summary["ciou"]), "recall": None}
-    assert len(check_gates(nothing, {"ciou_p5": -9, "recall": 0})) == 2
-    assert check_gates({**summary, "AP": float("nan")}, {"AP": 0}) != []
+    assert len(failures(nothing, {"ciou_p5": -9, "recall": 0})) == 2
+    assert failures({**summary, "AP": float("nan")}, {"AP": 0}) != []
 
 
 def test_every_name_has_a_number(summary: dict[str, Any]) -> None:
@@ -46,8 +80,8 @@ def test_every_name_has_a_number(summary: dict[str, Any]) -> None:
     assert {"AP", "APs", "AR1", "iou_mean", "ciou_p5", "giou_median", "f1"} < set(GATE_NAMES)
 
 
-def test_an_unknown_name_lists_those_that_exist(summary: dict[str, Any]) -> None:
+def test_an_unknown_name_lists_those_that_exist() -> None:
     with pytest.raises(
-        LossexportError, match=r"gate 'map': no such metric; there are AP, .*ciou_p95"
+        LossexportError, match=r"gate 'map': no such number; there are AP, .*ciou_p95"
     ):
-        check_gates(summary, {"map": 0.5})
+        Gates(GATE_NAMES, None, {"map": 0.5})

@@ -33,6 +33,7 @@ def rows(stream: JsonStream, field: str = "") -> Json:
 def with_block(size: int, path: Path, take: Json) -> Json:
     with pytest.MonkeyPatch.context() as patch, Source(path) as source:
         patch.setattr(json_stream, "BLOCK", size)
+        patch.setattr(json_stream, "WINDOW", size)
         return take(JsonStream(source))
 
 
@@ -113,3 +114,29 @@ def test_one_huge_value_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path.write_text(json.dumps([{"a": "x" * 5000}]))
     with pytest.raises(LossexportError, match="longer than 1000 bytes"):
         with_block(64, path, rows)
+
+
+@pytest.mark.parametrize("value", ["{}", "[1]", '[{"a":1},{"b":1}]'])
+def test_short_values_are_not_looked_for_in_the_whole_buffer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    document = "{" + ",".join(f'"{key}":{value}' for key in range(5000)) + "}"
+    scanned = []
+    structure = json_stream._structure
+    monkeypatch.setattr(
+        json_stream, "_structure", lambda text: scanned.append(len(text)) or structure(text)
+    )
+
+    def take(stream: JsonStream) -> None:
+        for _ in stream.members():
+            stream.skip()
+        stream.end()
+
+    path = tmp_path / "x.json"
+    path.write_text(document)
+    with Source(path) as source:
+        take(JsonStream(source))
+    assert sum(scanned) <= 2 * 5000 * json_stream.WINDOW
+    monkeypatch.setattr(json_stream, "MAX_KEYS", 4999)
+    with Source(path) as source, pytest.raises(LossexportError, match="more than 4999 keys"):
+        take(JsonStream(source))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lossexport.errors import LossexportError
 from lossexport.scoring import pairs
 from lossexport.scoring.boxset import Dataset
-from lossexport.scoring.matching import IGNORED, MATCHED, UNMATCHED, Matching, corners, match
+from lossexport.scoring.matching import IGNORED, MATCHED, UNMATCHED, Matching, match
 from tests.scoring.helpers import Json, coco, found, iou_matrix, read_json, truth
 
 
@@ -120,8 +120,3 @@ def test_too_many_pairs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     with pytest.raises(LossexportError, match="more than 15 pairs"):
         run(data, 0.5)
-
-
-def test_corners() -> None:
-    assert corners(np.array([[1.0, 2.0, 3.0, 4.0]])).tolist() == [[1, 2, 4, 6]]
-    assert corners(np.empty((0, 4))).shape == (0, 4)

@@ -55,6 +55,21 @@ def test_the_large_set_in_time_and_memory(shared: Path, tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+def test_many_equal_boxes_in_one_image(tmp_path: Path) -> None:
+    pred, ref = tmp_path / "pred.json", tmp_path / "ref.json"
+    pred.write_text(json.dumps([found(1, 1, i / 100, 0, 0, 9, 9) for i in range(100)]))
+    ref.write_text(json.dumps(coco([truth(1, 1, 0, 0, 9, 9)] * 6000)))
+    score(pred, ref)  # the first run imports
+    tracemalloc.start()
+    try:
+        summary = score(pred, ref)
+        # 600,000 pairs of 16 bytes; 40 assignments over all of them at once would be 96 MB.
+        assert tracemalloc.get_traced_memory()[1] / MB < 70
+    finally:
+        tracemalloc.stop()
+    assert summary["counts"]["matched"] == 100
+
+
 def test_inverted_boxes_of_a_real_detector_are_counted(shared: Path) -> None:
     folder = shared / "data/voc2007_half"
     summary = score(folder / "dets_yolo_v3.json.gz", folder / "gt.json")

@@ -9,7 +9,7 @@ from lossexport.errors import LossexportError
 from lossexport.runtime import native
 from lossexport.runtime.native import kernels
 from lossexport.scoring import metrics
-from lossexport.scoring.metrics import METRICS, BoxQuality, open_artifact, quality
+from lossexport.scoring.metrics import METRICS, BoxQuality, corners, open_artifact
 
 pytestmark = pytest.mark.skipif(
     not (files("lossexport") / "artifacts" / "box_iou.onnx").is_file(),
@@ -18,16 +18,16 @@ pytestmark = pytest.mark.skipif(
 
 
 def boxes(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets of x, y, width, height."""
     rng = np.random.default_rng(3)
-    ref = rng.uniform(0, 400, (count, 2)).astype(np.float32)
-    ref = np.hstack([ref, ref + rng.uniform(5, 200, (count, 2)).astype(np.float32)])
-    return ref + rng.uniform(-2, 2, (count, 4)).astype(np.float32), ref
+    ref = np.hstack([rng.uniform(0, 400, (count, 2)), rng.uniform(5, 200, (count, 2))])
+    return ref + rng.uniform(-2, 2, (count, 4)), ref
 
 
 def exact(pred: np.ndarray, ref: np.ndarray) -> dict[str, np.ndarray]:
     """The four metrics in float64."""
-    p, r = pred.astype(np.float64), ref.astype(np.float64)
-    size_p, size_r = p[:, 2:] - p[:, :2], r[:, 2:] - r[:, :2]
+    p, r = (np.hstack([b[:, :2], b[:, :2] + b[:, 2:]]) for b in (pred, ref))
+    size_p, size_r = pred[:, 2:], ref[:, 2:]
     cover = np.clip(np.minimum(p[:, 2:], r[:, 2:]) - np.maximum(p[:, :2], r[:, :2]), 0, None)
     hull = np.maximum(p[:, 2:], r[:, 2:]) - np.minimum(p[:, :2], r[:, :2])
     inside, around = cover.prod(1), hull.prod(1)
@@ -48,14 +48,34 @@ def exact(pred: np.ndarray, ref: np.ndarray) -> dict[str, np.ndarray]:
 def test_equals_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     pred, ref = boxes(1000)
     wanted = exact(pred, ref)
-    whole = quality(pred, ref)
+    whole = BoxQuality()(pred, ref)
     monkeypatch.setattr(metrics, "ROWS_AT_ONCE", 7)
-    pieces = quality(pred, ref)
+    pieces = BoxQuality()(pred, ref)
     for name in METRICS:
         assert whole[name].dtype == np.float32
         np.testing.assert_allclose(whole[name], wanted[name], atol=2e-6)
         # A runtime may round the last bits of a row by where it stands in the batch.
         np.testing.assert_allclose(whole[name], pieces[name], atol=5e-7)
+
+
+def test_where_a_pair_lies_changes_nothing() -> None:
+    measure = BoxQuality()
+    pred, ref = boxes(1000)
+    near = exact(pred, ref)
+    origin = np.array([4_500_000.0, 600_000.0, 0, 0])
+    far = measure(pred + origin, ref + origin)
+    for name in METRICS:
+        np.testing.assert_allclose(far[name], near[name], atol=2e-6)
+    narrow = np.array([[4_500_000.3, 600_000.2, 0.2, 0.2]])
+    assert {name: values.item() for name, values in measure(narrow, narrow).items()} == (
+        dict.fromkeys(METRICS, 1.0)
+    )
+
+
+def test_corners_count_from_the_origin() -> None:
+    box, origin = np.array([[1.0, 2.0, 3.0, 4.0]]), np.array([[0.5, 3.0, 7.0, 7.0]])
+    assert corners(box, origin).tolist() == [[0.5, -1, 3.5, 3]]
+    assert corners(box, box).dtype == np.float32
 
 
 def test_no_pairs_and_equal_boxes() -> None:
@@ -72,7 +92,7 @@ def test_no_pairs_and_equal_boxes() -> None:
 def test_native_is_the_default_and_agrees_with_onnxruntime() -> None:
     pred, ref = boxes(1000)
     assert BoxQuality().backend == BoxQuality("native").backend == "native"
-    ours, theirs = quality(pred, ref), quality(pred, ref, "ort")
+    ours, theirs = BoxQuality("native")(pred, ref), BoxQuality("ort")(pred, ref)
     for name in METRICS:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=5e-6)
 

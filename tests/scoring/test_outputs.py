@@ -11,8 +11,8 @@ from pyarrow import parquet
 
 from lossexport.errors import LossexportError
 from lossexport.runtime.native import kernels
+from lossexport.scoring import compare, pipeline, score
 from lossexport.scoring import parquet as parquet_module
-from lossexport.scoring import pipeline, score
 from lossexport.scoring.metrics import METRICS
 from tests.scoring.helpers import coco, found, iou_matrix, truth
 
@@ -52,7 +52,7 @@ def test_summary_and_boxes(small: tuple[Path, Path], tmp_path: Path) -> None:
     assert names(tmp_path / "a/b/out") == FILES
     assert names(tmp_path / "a/b") == {"out"}
     assert json.loads((tmp_path / "a/b/out/summary.json").read_text()) == summary
-    assert summary["schema_version"] == 1
+    assert summary["schema_version"] == 2
     assert summary["counts"] == {
         "images": 2,
         "categories": 2,
@@ -67,6 +67,7 @@ def test_summary_and_boxes(small: tuple[Path, Path], tmp_path: Path) -> None:
         "inverted": 1,
     }
     assert (summary["precision"], summary["recall"], summary["f1"]) == (1 / 3, 1 / 2, 2 / 5)
+    assert summary["best"] == {"score": 0.9, "precision": 1, "recall": 1 / 2, "f1": 2 / 3}
     assert summary["iou"] == pytest.approx(dict.fromkeys(("mean", "median", "p5", "p95"), 0.8))
     assert summary["backend"] == ("native" if kernels() else "ort")
     assert summary["settings"] == {"format": "coco", "iou_threshold": 0.5}
@@ -242,6 +243,41 @@ def test_scores_beyond_one_and_one_value_charts(tmp_path: Path) -> None:
     assert ">8.0</text>" in (tmp_path / "out/report.html").read_text()
 
 
+@pytest.mark.parametrize("scores", [(-5e-324, 0.0), (1e9, -1e9), (1e9, 1e9 - 1e-7), (0.25, 2.0)])
+def test_charts_of_any_scores(tmp_path: Path, scores: tuple[float, float]) -> None:
+    boxes = [(1, 1, 0, 0, 5, 5), (1, 1, 20, 0, 5, 5)]
+    rows = [
+        found(image, kind, s, *box) for s, (image, kind, *box) in zip(scores, boxes, strict=True)
+    ]
+    for name, content in (("pred", rows), ("child", rows[::-1])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    (tmp_path / "ref.json").write_text(json.dumps(coco([truth(*box) for box in boxes])))
+    score(tmp_path / "pred.json", tmp_path / "ref.json", out=tmp_path / "out")
+    least = max(0.0, min(scores))
+    compare(
+        tmp_path / "pred.json", tmp_path / "child.json", out=tmp_path / "two", score_threshold=least
+    )
+    for folder in ("out", "two"):
+        page = (tmp_path / folder / "report.html").read_text()
+        assert "<svg" in page
+        assert "nan" not in page
+
+
+def test_the_report_leads_with_the_best_cut(small: tuple[Path, Path], tmp_path: Path) -> None:
+    score(*small, out=tmp_path / "out")
+    page = (tmp_path / "out/report.html").read_text()
+    heads = page[page.index('aria-label="Main numbers"') : page.index("</section>")]
+    cards = re.findall('<div class="name">(.*?)</div><div class="big">(.*?)</div>', heads)
+    assert cards[-3:] == [("Best F1", "0.667"), ("Precision", "1.000"), ("Recall", "0.500")]
+    assert "score from 0.9" in heads
+
+
+@pytest.mark.parametrize("name", ["o\udcff", "\N{SNOWMAN}"])
+def test_a_folder_of_any_name(small: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+    score(*small, out=tmp_path / name)
+    assert {path.name for path in (tmp_path / name).iterdir()} == FILES
+
+
 def test_progress_is_told(small: tuple[Path, Path], tmp_path: Path) -> None:
     told: dict[str, list[float]] = {}
     score(*small, out=tmp_path / "out", progress=lambda s, p: told.setdefault(s, []).append(p))
@@ -255,7 +291,7 @@ def test_progress_is_told(small: tuple[Path, Path], tmp_path: Path) -> None:
 def test_a_bar_needs_a_terminal_and_two_seconds(
     small: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from lossexport.scoring import progress
+    from lossexport import progress
 
     score(*small, progress=True)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
@@ -263,7 +299,7 @@ def test_a_bar_needs_a_terminal_and_two_seconds(
     assert capfd.readouterr() == ("", "")
     monkeypatch.setattr(progress, "PATIENCE", 0.0)
     score(*small, progress=True)
-    assert "matching" in capfd.readouterr().err
+    assert "box quality" in capfd.readouterr().err
 
 
 def test_names_are_those_of_the_contract() -> None:

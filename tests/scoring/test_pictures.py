@@ -15,6 +15,7 @@ from PIL import Image
 
 from lossexport.errors import LossexportError
 from lossexport.scoring import compare, score
+from lossexport.scoring.formats import coco as coco_format
 from lossexport.scoring.pictures import (
     MAX_JPEG,
     MAX_PIXELS,
@@ -209,6 +210,17 @@ def test_score_report(tmp_path: Path) -> None:
     with pytest.raises(LossexportError, match="nowhere: is not a folder of images"):
         score(*files, images=tmp_path / "nowhere", out=tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_pictures_read_no_input_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, seen = coco_format.read_file, []
+    monkeypatch.setattr(
+        coco_format,
+        "read_file",
+        lambda path, *a, **k: seen.append(path.name) or read(path, *a, **k),
+    )
+    score(*coco_files(tmp_path), images=tmp_path / "photos", out=tmp_path / "out")
+    assert seen == ["ref.json", "pred.json"]
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from lossexport.scoring.boxset import (
     check_boxes,
     check_count,
     check_log_variance,
+    check_scores,
     fail,
     sort_ids,
 )
@@ -67,14 +68,14 @@ class _Category(msgspec.Struct, gc=False):
     name: str | None = None
 
 
-class _Entry(NamedTuple):
-    """A row of the images or the categories table."""
+class Entry(NamedTuple):
+    """A row of the images or the categories table; an image is named by its file."""
 
     id: Id
     name: str | None
 
 
-_DETECTIONS = msgspec.json.Decoder(list[_Detection])
+DETECTIONS = msgspec.json.Decoder(list[_Detection])
 _ANNOTATIONS = msgspec.json.Decoder(list[_Annotation])
 _IMAGES: msgspec.json.Decoder[list[_Image | _Category]] = msgspec.json.Decoder(list[_Image])
 _CATEGORIES: msgspec.json.Decoder[list[_Image | _Category]] = msgspec.json.Decoder(list[_Category])
@@ -85,8 +86,11 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class _File:
-    """What one file holds; the boxes' ids are codes of the two tables of ids."""
+class File:
+    """What one file holds; the boxes' ids are codes of the two tables of ids.
+
+    `images` and `categories` are None where the file has no such table.
+    """
 
     path: Path
     where: str = "annotations"
@@ -95,8 +99,8 @@ class _File:
     image_ids: IdTable = field(default_factory=IdTable)
     category_ids: IdTable = field(default_factory=IdTable)
     annotation_ids: list[Int64] = field(default_factory=list)
-    images: list[_Entry] | None = None
-    categories: list[_Entry] | None = None
+    images: list[Entry] | None = None
+    categories: list[Entry] | None = None
 
 
 def read(pred: Path, ref: Path, watch: Watch) -> Dataset:
@@ -105,21 +109,19 @@ def read(pred: Path, ref: Path, watch: Watch) -> Dataset:
     A prediction dictionary with tables of its own is joined by file name and by category name in
     lower case where the names meet the references' at all, otherwise by id.
     """
-    references = _read_file(
+    references = read_file(
         ref, _ANNOTATIONS, _add_annotations, watch("reading references"), bare=False
     )
     if references.images is None or references.categories is None:
         missing = "images" if references.images is None else "categories"
         raise LossexportError(f"{ref}: {missing} is missing: references are a COCO dictionary")
-    detections = _read_file(
-        pred, _DETECTIONS, _add_detections, watch("reading predictions"), bare=True
+    detections = read_file(
+        pred, DETECTIONS, add_detections, watch("reading predictions"), bare=True
     )
 
     images, image_position = sort_ids([entry.id for entry in references.images])
     ids, category_position = sort_ids([entry.id for entry in references.categories])
-    names: list[str | None] = [None] * len(ids)
-    for entry, position in zip(references.categories, category_position, strict=True):
-        names[position] = entry.name
+    names = _names(references.categories, category_position)
     categories = [
         Category(i, str(i) if name is None else name) for i, name in zip(ids, names, strict=True)
     ]
@@ -145,7 +147,7 @@ def read(pred: Path, ref: Path, watch: Watch) -> Dataset:
     category_index = _by_id(ids)
     if len(by_name) == len(ids):
         lower = detections.categories and [
-            _Entry(e.id, e.name and e.name.lower()) for e in detections.categories
+            Entry(e.id, e.name and e.name.lower()) for e in detections.categories
         ]
         category_index = _join_by_name(category_index, by_name, lower, "categories by name", notes)
     image = _locate(detections, "image_id", image, detections.image_ids, image_index)
@@ -160,7 +162,16 @@ def read(pred: Path, ref: Path, watch: Watch) -> Dataset:
         notes.append(
             "A reference has annotation id 0; as in pycocotools, AP and AR count no match with it."
         )
-    return Dataset(images, categories, found, truth, inputs, notes)
+    files = _names(references.images, image_position)
+    return Dataset(images, categories, found, truth, inputs, notes, files)
+
+
+def _names(entries: Sequence[Entry], position: Int32) -> list[str | None]:
+    """What a table calls its rows, by their final position."""
+    names: list[str | None] = [None] * len(entries)
+    for entry, place in zip(entries, position, strict=True):
+        names[place] = entry.name
+    return names
 
 
 def _by_id(ids: Sequence[Id]) -> dict[Id, int]:
@@ -170,7 +181,7 @@ def _by_id(ids: Sequence[Id]) -> dict[Id, int]:
 def _join_by_name(
     by_id: dict[Id, int],
     by_name: dict[str, int],
-    table: list[_Entry] | None,
+    table: list[Entry] | None,
     what: str,
     notes: list[str],
 ) -> dict[Id, int]:
@@ -183,7 +194,7 @@ def _join_by_name(
     return joined
 
 
-def _locate(file: _File, name: str, codes: Int32, table: IdTable, index: dict[Id, int]) -> Int32:
+def _locate(file: File, name: str, codes: Int32, table: IdTable, index: dict[Id, int]) -> Int32:
     """Turn the codes of a file into positions of the references' table; refuse unknown ids."""
     lookup = np.array([index.get(value, -1) for value in table.ids], np.int32)
     positions = lookup[codes] if len(codes) else codes
@@ -195,18 +206,22 @@ def _locate(file: _File, name: str, codes: Int32, table: IdTable, index: dict[Id
     return positions
 
 
-def _read_file(
+def read_file(
     path: Path,
     decoder: msgspec.json.Decoder[list[T]],
-    add: Callable[[_File, Sequence[T]], None],
+    add: Callable[[File, Sequence[T]], None],
     advance: Advance,
     *,
     bare: bool,
-) -> _File:
-    """Read a dictionary, or (where `bare` lists are allowed) a list of boxes alone."""
+) -> File:
+    """Read a dictionary, or (where `bare` lists are allowed) a list of boxes alone.
+
+    `add` takes in the boxes, some thousands that `decoder` read at a time. Raises LossexportError
+    on a file that is not of this form.
+    """
     with Source(path, advance) as source:
         stream = JsonStream(source)
-        file = _File(path)
+        file = File(path)
         if stream.peek() == b"[":
             if not bare:
                 raise LossexportError(f"{path}: is a list: references are a COCO dictionary")
@@ -221,10 +236,10 @@ def _read_file(
 
 
 def _read_dictionary(
-    file: _File,
+    file: File,
     stream: JsonStream,
     decoder: msgspec.json.Decoder[list[T]],
-    add: Callable[[_File, Sequence[T]], None],
+    add: Callable[[File, Sequence[T]], None],
 ) -> None:
     found = False
     for key in stream.members():
@@ -244,9 +259,9 @@ def _read_dictionary(
 
 def _table(
     path: Path, key: str, blocks: Iterator[Sequence[_Image | _Category]], limit: int
-) -> list[_Entry]:
+) -> list[Entry]:
     """Read a table of ids and names; ids are distinct."""
-    entries: list[_Entry] = []
+    entries: list[Entry] = []
     seen: set[Id] = set()
     for rows in blocks:
         check_count(path, key, len(entries) + len(rows), limit)
@@ -255,7 +270,7 @@ def _table(
             if value in seen:
                 fail(path, f"{key}[{len(entries)}].id", value, "the id appears twice")
             seen.add(value)
-            entries.append(_Entry(value, row.file_name if isinstance(row, _Image) else row.name))
+            entries.append(Entry(value, row.file_name if isinstance(row, _Image) else row.name))
     return entries
 
 
@@ -266,7 +281,7 @@ def _id(path: Path, where: str, raw: RawId) -> Id:
     return value
 
 
-def _add_ids(file: _File, rows: Sequence[_Detection | _Annotation]) -> tuple[Int32, Int32]:
+def _add_ids(file: File, rows: Sequence[_Detection | _Annotation]) -> tuple[Int32, Int32]:
     """Code the image and category ids of `rows`."""
     image = file.image_ids.codes([row.image_id for row in rows])
     category = file.category_ids.codes([row.category_id for row in rows])
@@ -280,17 +295,19 @@ def _add_ids(file: _File, rows: Sequence[_Detection | _Annotation]) -> tuple[Int
     return image, category
 
 
-def _add_detections(file: _File, rows: Sequence[_Detection]) -> None:
+def add_detections(file: File, rows: Sequence[_Detection]) -> None:
+    """Take in rows of `DETECTIONS`. Raises LossexportError on a value that cannot be."""
     start = file.boxes.count
     check_count(file.path, "predictions", start + len(rows), MAX_PREDICTIONS)
     box = box_array([row.bbox for row in rows])
     check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=True)
     score = np.array([row.score for row in rows], np.float64)
+    check_scores(file.path, score, lambda r: f"{file.where}[{start + r}].score")
     variance = _log_variance(file, rows)
     file.boxes.add(*_add_ids(file, rows), box, score=score, log_variance=variance)
 
 
-def _log_variance(file: _File, rows: Sequence[_Detection]) -> Float32 | None:
+def _log_variance(file: File, rows: Sequence[_Detection]) -> Float32 | None:
     """The column [n,4], NaN where a row has none; None where no row has."""
     given = {i: row.log_variance for i, row in enumerate(rows) if row.log_variance is not None}
     if not given:
@@ -307,7 +324,7 @@ def _log_variance(file: _File, rows: Sequence[_Detection]) -> Float32 | None:
     return column
 
 
-def _add_annotations(file: _File, rows: Sequence[_Annotation]) -> None:
+def _add_annotations(file: File, rows: Sequence[_Annotation]) -> None:
     start = file.boxes.count
     check_count(file.path, "references", start + len(rows), MAX_REFERENCES)
     box = box_array([row.bbox for row in rows])
@@ -330,7 +347,7 @@ def _add_annotations(file: _File, rows: Sequence[_Annotation]) -> None:
     file.boxes.add(*_add_ids(file, rows), box, area=area, ignored=ignored)
 
 
-def _distinct(file: _File) -> Int64:
+def _distinct(file: File) -> Int64:
     """Join the annotation ids of all blocks; refuse an id that appears twice."""
     ids = np.concatenate([np.empty(0, np.int64), *file.annotation_ids])
     order = np.argsort(ids, kind="stable")

@@ -1,8 +1,10 @@
 """JSON read in slices: large arrays decode a piece at a time, in bounded memory.
 
-An array is cut after a complete element. The cheap guess is the last `},{` of the buffer, white
-space between or not: a cut inside a string or a nested value leaves brackets open, so a wrong guess
-never decodes and the structure is scanned instead.
+A cursor walks the buffer. What stands at it is looked for in a window that doubles until it holds
+enough, so the time is linear in the text, whatever that is made of. An array is cut after a
+complete element. The cheap guess is the last `},{` of the window, white space between or not: a cut
+inside a string or a nested value leaves brackets open, so a wrong guess never decodes and the
+structure is scanned instead.
 """
 
 import json
@@ -14,15 +16,20 @@ import msgspec
 import numpy as np
 
 from lossexport.errors import LossexportError
-from lossexport.scoring.boxset import Int32, UInt8, fail
+from lossexport.scoring.boxset import Int32, UInt8, check_count, fail
 from lossexport.scoring.formats.source import Source
 
 BLOCK = 1 << 20
+WINDOW = 1 << 8
+"""Bytes that are looked at first."""
+MAX_KEYS = 10_000
 MAX_VALUE = 64 << 20
 """Largest single element of an array, or other value, in bytes."""
 
 T = TypeVar("T")
-_SPACE = b" \t\r\n"
+_SPACE = re.compile(rb"[ \t\r\n]*+")
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_WORD = re.compile(rb"[^,\]}\s]*+(?=[,\]}\s])")
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _AT = re.compile(r" - at `(\$[^`]*)`$")
 _CUT = re.compile(rb"\}\s*,\s*$")
@@ -38,19 +45,17 @@ class JsonStream:
         self._source = source
         self._path = source.path
         self._buffer = b""
-        self._offset = 0
-        while len(self._buffer) < 3 and self._more():
-            pass
-        if self._buffer.startswith(b"\xef\xbb\xbf"):
+        self._at = 0  # the cursor in the buffer...
+        self._offset = 0  # ...and in the text
+        if self._ahead(3) == b"\xef\xbb\xbf":
             self._drop(3)
 
     def peek(self) -> bytes:
         """Return the next byte that is not white space; empty at the end."""
         while True:
-            rest = self._buffer.lstrip(_SPACE)
-            self._drop(len(self._buffer) - len(rest))
-            if rest or not self._more():
-                return rest[:1]
+            self._drop(_space(self._buffer, self._at) - self._at)
+            if self._at < len(self._buffer) or not self._more():
+                return self._buffer[self._at : self._at + 1]
 
     def rows(self, decoder: msgspec.json.Decoder[list[T]], field: str) -> Iterator[list[T]]:
         """Yield the elements of the array that comes next, some thousands at a time.
@@ -59,16 +64,22 @@ class JsonStream:
         """
         self._expect(b"[", field or "the file", "a list")
         index = 0
+        size = WINDOW
         done = False
         while not done:
-            while len(self._buffer) < BLOCK and self._more():
-                pass
-            rows = self._guess(decoder, field, index)
+            text = self._ahead(size)
+            rows = self._guess(decoder, text, field, index)
             if rows is None:
-                rows, done = self._scan_rows(decoder, field, index)
+                comma, end = _structure(text)
+                if comma < 0 and end < 0:
+                    size = self._doubled(text, size)
+                    continue
+                done = end >= 0
+                rows = self._scanned(decoder, text[: end if done else comma], field, index, done)
             index += len(rows)
             if rows:
                 yield rows
+            size = min(2 * size, BLOCK)
 
     def members(self) -> Iterator[str]:
         """Yield the keys of the object that comes next; take each value before the next key."""
@@ -82,6 +93,7 @@ class JsonStream:
             if key in seen:
                 fail(self._path, "key", key, "appears twice")
             seen.add(key)
+            check_count(self._path, "keys", len(seen), MAX_KEYS)
             self._expect(b":", f"text after key {key}", "a colon")
             yield key
             mark = self.peek()
@@ -107,11 +119,19 @@ class JsonStream:
 
     def _more(self) -> bool:
         block = self._source.read(BLOCK)
-        self._buffer += block
+        if block:
+            self._buffer = self._buffer[self._at :] + block
+            self._at = 0
         return bool(block)
 
+    def _ahead(self, size: int) -> bytes:
+        """The `size` bytes from the cursor on, fewer only where the text ends."""
+        while len(self._buffer) - self._at < size and self._more():
+            pass
+        return self._buffer[self._at : self._at + size]
+
     def _drop(self, count: int) -> None:
-        self._buffer = self._buffer[count:]
+        self._at += count
         self._offset += count
 
     def _expect(self, mark: bytes, what: str, wanted: str) -> None:
@@ -119,90 +139,77 @@ class JsonStream:
         if not found:
             self._truncated()
         if found != mark:
-            start = self._buffer[:40].decode("utf-8", "replace")
+            start = self._ahead(40).decode("utf-8", "replace")
             fail(self._path, what, start, f"{wanted} is expected (byte {self._offset})")
         self._drop(1)
 
     def _value(self, what: str) -> object:
         """Take a string, number, word or object; arrays go through `rows`."""
-        first = self.peek()
-        while True:
-            if first == b"{":
-                end = _structure(self._buffer[1:])[1] + 2
-                found = end > 1
-            elif first == b'"':
-                end = _ESCAPED.sub(b"  ", self._buffer).find(b'"', 1) + 1
-                found = end > 0
-            else:
-                match = re.search(rb"[,\]}\s]", self._buffer)
-                end = match.start() if match else 0
-                found = match is not None
-            if found:
-                break
-            self._grow()
-        text = self._buffer[:end]
+        self.peek()
+        size = WINDOW
+        text = self._ahead(size)
+        while (end := _length(text)) < 0:
+            size = self._doubled(text, size)
+            text = self._ahead(size)
         try:
-            value: object = msgspec.json.decode(text)
+            value: object = msgspec.json.decode(text[:end])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._malformed(f"{what} cannot be read")
         self._drop(end)
         return value
 
-    def _grow(self) -> None:
-        """Double the buffer, so that the work of repeated attempts stays linear."""
-        if len(self._buffer) > MAX_VALUE:
+    def _doubled(self, text: bytes, size: int) -> int:
+        """Size of the next window, where `text`, that of `size`, does not hold a whole value."""
+        if size > MAX_VALUE:
             raise LossexportError(
                 f"{self._path}: one value at byte {self._offset} is longer than {MAX_VALUE} bytes"
             )
-        wanted = 2 * len(self._buffer)
-        if not self._more():
+        if len(text) < size:
             self._truncated()
-        while len(self._buffer) < wanted and self._more():
-            pass
+        return 2 * size
 
     def _guess(
-        self, decoder: msgspec.json.Decoder[list[T]], field: str, index: int
+        self, decoder: msgspec.json.Decoder[list[T]], text: bytes, field: str, index: int
     ) -> list[T] | None:
-        at = len(self._buffer)
-        while (at := self._buffer.rfind(b"{", 0, at)) >= 0:
-            cut = _CUT.search(self._buffer, max(at - _CUT_LENGTH, 0), at)
+        at = len(text)
+        while (at := text.rfind(b"{", 0, at)) >= 0:
+            cut = _CUT.search(text, max(at - _CUT_LENGTH, 0), at)
             if cut is None:
                 continue
             try:
-                rows = decoder.decode(b"[" + self._buffer[: cut.start() + 1] + b"]")
+                rows = decoder.decode(b"[" + text[: cut.start() + 1] + b"]")
             except msgspec.ValidationError as error:
                 # The elements before the first wrong one are complete, whatever the cut.
-                self._invalid(str(error), field, index)
+                self._invalid(str(error), text, field, index)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 return None
             self._drop(at)
             return rows
         return None
 
-    def _scan_rows(
-        self, decoder: msgspec.json.Decoder[list[T]], field: str, index: int
-    ) -> tuple[list[T], bool]:
-        while True:
-            comma, end = _structure(self._buffer)
-            if end >= 0 or comma >= 0:
-                break
-            self._grow()
-        cut = end if end >= 0 else comma
-        text = self._buffer[:cut]
-        if not text.strip(_SPACE) and (index or end < 0):
+    def _scanned(
+        self,
+        decoder: msgspec.json.Decoder[list[T]],
+        text: bytes,
+        field: str,
+        index: int,
+        last: bool,
+    ) -> list[T]:
+        """Take the elements `text`, and the comma or, where they are the `last`, bracket after."""
+        if _space(text) == len(text) and (index or not last):
             self._malformed("an element is missing after a comma")
         try:
             rows = decoder.decode(b"[" + text + b"]")
         except msgspec.ValidationError as error:
-            self._invalid(str(error), field, index)
+            self._invalid(str(error), text, field, index)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._undecodable(text, field, index, error)
-        self._drop(cut + 1)
-        if end < 0 and self.peek() == b"]":
+        self._drop(len(text) + 1)
+        if not last and self.peek() == b"]":
             self._malformed("an element is missing after a comma")
-        return rows, end >= 0
+        return rows
 
-    def _invalid(self, message: str, field: str, index: int) -> NoReturn:
+    def _invalid(self, message: str, text: bytes, field: str, index: int) -> NoReturn:
         """Report a value of the wrong type: find it by the path in msgspec's message."""
         match = _AT.search(message)
         path = match.group(1) if match else "$[0]"
@@ -210,7 +217,7 @@ class JsonStream:
         steps = re.findall(r"\[(\d+)\]|\.([^.\[]+)", path)
         row = int(steps[0][0])
         # Up to the wrong element the text is sound, so a scan finds where each element starts.
-        value: object = _element(self._buffer, row)
+        value: object = _element(text, row)
         name = f"{field}[{index + row}]"
         for number, key in steps[1:]:
             name += f"[{number}]" if number else f".{key}"
@@ -245,8 +252,24 @@ class JsonStream:
 
     def _truncated(self) -> NoReturn:
         raise LossexportError(
-            f"{self._path}: the file ends early, at byte {self._offset + len(self._buffer)}"
+            f"{self._path}: the file ends early, at byte "
+            f"{self._offset + len(self._buffer) - self._at}"
         )
+
+
+def _space(text: bytes, start: int = 0) -> int:
+    """Where the white space that begins at `start` ends."""
+    match = _SPACE.match(text, start)
+    return match.end() if match else start
+
+
+def _length(text: bytes) -> int:
+    """Length of the string, number, word or object that `text` begins with; -1 where it is cut."""
+    if text.startswith(b"{"):
+        end = _structure(text[1:])[1]
+        return end + 2 if end >= 0 else -1
+    match = (_STRING if text.startswith(b'"') else _WORD).match(text)
+    return match.end() if match else -1
 
 
 def _marks(text: bytes) -> tuple[Int32, UInt8]:

@@ -43,7 +43,8 @@ def read(pred: Path, ref: Path, watch: Watch) -> Dataset:
     )
     notes: list[str] = []
     names: dict[Id, str] = {}
-    if not (ref_class and pred_class):
+    # No prediction at all has no class to disagree with.
+    if not ref_class or pred_class is False:
         side = "predictions" if ref_class else "references"
         notes.append(f"The {side} have no class: boxes are matched without regard to class.")
         tables.categories.clear()
@@ -57,8 +58,8 @@ def read(pred: Path, ref: Path, watch: Watch) -> Dataset:
 
 def _read_file(
     path: Path, tables: Tables, scored: bool, advance: Advance
-) -> tuple[BoxColumns, bool, Input]:
-    """Boxes of one file, and whether they have classes."""
+) -> tuple[BoxColumns, bool | None, Input]:
+    """Boxes of one file, and whether they have classes; None of no boxes."""
     columns = BoxColumns()
     limit = MAX_PREDICTIONS if scored else MAX_REFERENCES
     classed: bool | None = None
@@ -81,7 +82,7 @@ def _read_file(
                 ignored=None if scored else values[:, 6] == 0,
             )
         source_input = source.finish()
-    if classed is None:
+    if classed is None and not scored:
         raise LossexportError(f"{path}: the file has no box")
     return columns, classed, source_input
 

@@ -28,7 +28,8 @@ from lossexport.scoring.columns import BoxColumns
 from lossexport.scoring.formats.shared import Tables, Watch, build, number
 from lossexport.scoring.formats.source import Advance, FolderDigest, list_folder
 
-MAX_FILE = 16 << 20
+MAX_FILE = 1 << 20
+"""Thousands of objects; the tree of a file takes up to 55 times its size."""
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 

@@ -26,7 +26,7 @@ from lossexport.scoring.columns import BoxColumns
 from lossexport.scoring.formats.shared import Tables, Watch, build, number
 from lossexport.scoring.formats.source import Advance, FolderDigest, list_folder
 
-MAX_FILE = 64 << 20
+MAX_FILE = 4 << 20
 MAX_CLASS = 99_999
 NAMES_FILE = "classes.txt"
 
@@ -62,12 +62,20 @@ def _read_folder(
         except UnicodeDecodeError as error:
             raise LossexportError(f"{path}: is not a text file: {error}") from error
         if path.name == NAMES_FILE:
-            for index, line in enumerate(lines):
-                names.setdefault(index, line.strip())
+            _add_names(path, lines, names)
         else:
             _read_file(path, lines, tables, columns, scored)
         advance((done + 1) / len(files))
     return columns, digest.finish(folder)
+
+
+def _add_names(path: Path, lines: list[str], names: dict[Id, str]) -> None:
+    """Take in a name a line, of class 0, 1, 2...; refuse one that is not the references'."""
+    check_count(path, "names", len(lines), MAX_CLASS + 1)
+    for index, line in enumerate(lines):
+        name = line.strip()
+        if name and names.setdefault(index, name) != name:
+            fail(path, f"line {index + 1}", name, f"the references call it {names[index]!r}")
 
 
 def _read_file(

@@ -1,0 +1,56 @@
+"""The best point to cut the score at, against trying every cut."""
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lossexport.scoring.cuts import best
+from lossexport.scoring.matching import MATCHED, UNMATCHED
+from tests.scoring.helpers import Json, coco, found, read_json, truth
+from tests.scoring.test_matching import run
+
+side = st.integers(1, 6)
+box = st.tuples(side, side, side, side)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(box, st.booleans()), max_size=6),
+    st.lists(st.tuples(box, st.integers(0, 6)), max_size=12),
+)
+def test_equals_matching_anew_at_every_cut(references: Json, detections: Json) -> None:
+    gt = coco([truth(1, 1, *b, iscrowd=int(crowd)) for b, crowd in references])
+    rows = [found(1, 1, s / 6, *b) for b, s in detections]
+    tried = []
+    with tempfile.TemporaryDirectory() as folder:
+        data = read_json(Path(folder), rows, gt)
+        whole = best(data.predictions.score, run(data, 0.5))
+        for cut in sorted({row["score"] for row in rows}, reverse=True):
+            kept = read_json(Path(folder), [row for row in rows if row["score"] >= cut], gt)
+            result = run(kept, 0.5)
+            hit = int((result.status == MATCHED).sum())
+            wrong, missed = int((result.status == UNMATCHED).sum()), len(result.unmatched_refs)
+            if hit:
+                f1 = 2 * hit / (2 * hit + wrong + missed)
+                tried.append((f1, cut, hit / (hit + wrong), hit / (hit + missed)))
+    if not tried:
+        assert whole == dict.fromkeys(("score", "precision", "recall", "f1"))
+        return
+    f1, cut, precision, recall = max(tried)
+    assert whole == {"score": cut, "precision": precision, "recall": recall, "f1": f1}
+
+
+def test_by_hand(tmp_path: Path) -> None:
+    references = [truth(1, 1, 20 * i, 0, 9, 9) for i in range(4)]
+    detections = [
+        found(1, 1, 0.9, 0, 0, 9, 9),
+        found(1, 1, 0.8, 20, 0, 9, 9),
+        found(1, 1, 0.7, 90, 90, 9, 9),
+        found(1, 1, 0.6, 40, 0, 9, 9),
+        found(1, 1, 0.1, 90, 90, 9, 9),
+    ]
+    data = read_json(tmp_path, detections, coco(references))
+    found_best = best(data.predictions.score, run(data, 0.5))
+    assert found_best == {"score": 0.6, "precision": 0.75, "recall": 0.75, "f1": 0.75}
