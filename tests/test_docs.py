@@ -1,16 +1,26 @@
-"""The pages are as the catalogue generates them, their links resolve, their commands parse."""
+"""The pages are as generated, their links resolve, their commands parse, their examples run."""
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
+import lossexport.exporter.attach
 from lossexport.catalog import CATALOG
-from lossexport.cli import cli
+from lossexport.cli import cli, main
+from lossexport.exporter import onnx_file
+from lossexport.runtime import load
+from lossexport.scoring.detector import describe
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -24,8 +34,9 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """Every `lossexport` command in the shell blocks of a page, split as a shell would."""
-    lines = "\n".join(blocks(page, "sh")).replace("\\\n", " ").replace("&&", "\n").splitlines()
+    """Every `lossexport` command of the shell blocks and CI steps of a page, in words."""
+    shell = blocks(page, "sh") + re.findall(r"^ *- run: (.*)$", page.read_text("utf-8"), re.M)
+    lines = "\n".join(shell).replace("\\\n", " ").replace("&&", "\n").splitlines()
     words = [shlex.split(line, comments=True) for line in lines]
     return [line[1:] for line in words if line[:1] == ["lossexport"]]
 
@@ -73,8 +84,118 @@ def test_commands_parse(page):
         command.make_context(name, rest, parent=context)
 
 
-def test_python_of_the_deployment_page_runs(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs the Python and shell blocks of a text in their order, in the folder of the test.
+
+    Of a shell block the lines that start with `lossexport` or `python`; `extra` arguments go to the
+    end of the commands that have the key in them. One namespace serves all Python blocks.
+    """
+    for folder in ("benchmarks", "examples"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    monkeypatch.chdir(tmp_path)
+    # A variant is traced once a session: conftest.py.
+    monkeypatch.setattr(lossexport.exporter.attach, "onnx_bytes", onnx_file.onnx_bytes)
+
+    def run(text: str, extra: dict[str, tuple[str, ...]] | None = None) -> None:
+        names: dict[str, Any] = {}
+        for language, block in re.findall(r"^```(python|sh)\n(.*?)^```$", text, re.M | re.S):
+            if language == "python":
+                exec(block, names)
+                continue
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                for key, more in (extra or {}).items():
+                    words += more if key in words else ()
+                if words[:1] == ["lossexport"]:
+                    monkeypatch.setattr(sys, "argv", words)
+                    main()
+                elif words[:1] == ["python"]:
+                    done = subprocess.run(
+                        (sys.executable, *words[1:]), capture_output=True, text=True
+                    )
+                    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+    return run
+
+
+def between(page: Path, start: str, end: str) -> str:
+    """The text of a page from one heading or sentence to another, the second left out."""
+    text = page.read_text("utf-8")
+    assert start in text, start
+    assert end in text, end
+    return text[text.index(start) : text.index(end)]
+
+
+def stand_in(path: Path, side: int, **outputs: tuple[int, ...]) -> None:
+    """A detector of images [1,3,side,side]: random outputs that the mean of the image scales."""
+    rng = np.random.default_rng(0)
+    nodes = [helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0)]
+    weights, infos = [], []
+    for name, shape in outputs.items():
+        values = rng.random(shape).astype(np.float32)
+        weights.append(numpy_helper.from_array(values, f"{name}_weights"))
+        nodes.append(helper.make_node("Mul", ["mean", f"{name}_weights"], [name]))
+        infos.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+    image = helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, (1, 3, side, side))
+    graph = helper.make_graph(nodes, "detector", [image], infos, weights)
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+
+
+def test_deployment_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for block in blocks(DOCS / "deploy.md", "python"):
         exec(block, {})
     assert "[1.]" in capsys.readouterr().out
+
+
+def test_migration_page_runs(play, capsys):
+    pytest.importorskip("pycocotools")
+    pytest.importorskip("polygraphy")
+    play((DOCS / "migrating.md").read_text("utf-8"))
+    assert "largest difference: " in capsys.readouterr().out
+
+
+def test_attach_page_runs(play, tmp_path):
+    stand_in(tmp_path / "detector.onnx", 64, output=(1, 200, 5))
+    stand_in(tmp_path / "yolox_nano.onnx", 416, output=(1, 3549, 85))
+    strides = {8: 1600, 16: 400, 32: 100}
+    heads = {f"dis_pred_stride_{s}": (1, n, 32) for s, n in strides.items()}
+    heads |= {f"cls_pred_stride_{s}": (1, n, 80) for s, n in strides.items()}
+    stand_in(tmp_path / "nanodet_m_320.onnx", 320, **heads)
+    play((DOCS / "attach.md").read_text("utf-8"))
+
+    image = np.full((1, 3, 416, 416), 0.5, np.float32)
+    found = load(tmp_path / "yolox.onnx")(images=image)
+    assert found["boxes"].shape == (3549, 4)
+    assert found["kept_score"].shape == (100, 100)
+    assert found["count"] > 0
+    image = np.full((1, 3, 320, 320), 0.5, np.float32)
+    assert load(tmp_path / "nanodet.onnx")(images=image)["count"] > 0
+
+
+def test_scoring_page_runs(play, tmp_path):
+    page, data = DOCS / "scoring.md", "```sh\npython benchmarks/synthetic.py --out .\n```\n"
+    play(data + between(page, "# Scoring", "## Quality without references"))
+    assert (tmp_path / "score" / "report.html").is_file()
+
+
+def test_comparison_page_runs(play, tmp_path):
+    page, data = DOCS / "compare.md", "```sh\npython benchmarks/synthetic.py --out .\n```\n"
+    # Fewer steps than a reader takes: that it runs, not how well it trains.
+    few = {"examples/small_detector.py": ("--steps", "20")}
+    play(data)
+    for name in ("parent.json", "child.json"):
+        shutil.copy(tmp_path / "dets.json", tmp_path / name)
+    play(between(page, "# Comparing", "## What counts"), few)
+    assert (tmp_path / "compare" / "report.html").is_file()
+    assert (tmp_path / "small" / "compare" / "report.html").is_file()
+    play(between(page, "## Gates", "## Pictures"))
+
+    whole, output = blocks(page, "toml")
+    (tmp_path / "whole.toml").write_text(whole)
+    assert describe(tmp_path / "whole.toml")[0].input.width == 416
+    merged = re.sub(r"\[output\]\n.*?\n\n", output + "\n", whole, flags=re.S)
+    (tmp_path / "merged.toml").write_text(merged)
+    assert describe(tmp_path / "merged.toml")[0].output.indices == "indices"
