@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from importlib import resources
@@ -87,3 +88,64 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` all or nothing."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def check_folder(out: Path) -> Path:
+    """The folder that `out` is or is to be made in; better known early than late.
+
+    Raises LossexportError where `out`, or what it would lie in, exists and is no folder.
+    """
+    nearest = next(path for path in (out, *out.absolute().parents) if os.path.lexists(path))
+    if not nearest.is_dir():
+        raise LossexportError(f"{nearest}: is not a folder")
+    return nearest
+
+
+@contextlib.contextmanager
+def appear_together(out: Path) -> Iterator[Path]:
+    """Yield an empty folder to write to; when the block succeeds its files move into `out`.
+
+    On any error `out` stays as it was, missing parents included. Raises LossexportError when it
+    cannot be written.
+    """
+    home = check_folder(out)
+    stage: Path | None = None
+    try:
+        # Beside the target, so that the moves are renames within one file system.
+        stage = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=home))
+        fresh = stage / "new"
+        fresh.mkdir()
+        yield fresh
+        if home == out:
+            _replace_all(fresh, out, stage)
+        else:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            fresh.replace(out)
+    except OSError as error:
+        raise LossexportError(f"{out}: cannot be written: {reason(error)}") from error
+    finally:
+        if stage is not None:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def _replace_all(fresh: Path, out: Path, stage: Path) -> None:
+    """Move the files of `fresh` into `out`; if one cannot be moved, put back what stood there."""
+    old = stage / "old"
+    old.mkdir()
+    undo: list[tuple[Path, Path]] = []
+    try:
+        for path in sorted(fresh.iterdir()):
+            target = out / path.name
+            if target.is_dir():
+                raise LossexportError(f"{target}: is a folder")
+            stood = os.path.lexists(target)
+            if stood:
+                target.replace(old / path.name)
+                undo.append((old / path.name, target))
+            path.replace(target)
+            if not stood:
+                undo.append((target, path))
+    except BaseException:
+        for source, target in reversed(undo):
+            source.replace(target)
+        raise
