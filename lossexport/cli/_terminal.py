@@ -1,6 +1,7 @@
 """What the verbs share: a progress bar that only a terminal sees, tables, KEY=VALUE options."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, printable
 
 _PATIENCE_S = 2.0
 
@@ -49,8 +50,8 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], righ
         number = index >= len(columns) - right
         table.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    console = Console()
+        table.add_row(*(escape(printable(cell)) for cell in row))
+    console = Console(force_terminal=os.isatty(1))  # sys.stdout is held back, see cli.main
     if not console.is_terminal:
         console.width = 200  # a log has no edge to wrap at
     console.print(table)
@@ -69,9 +70,14 @@ def assignments(items: Sequence[str], option: str) -> dict[str, str]:
     return found
 
 
-def json_or_word(text: str) -> Any:
-    """A value as JSON; what is not JSON is a bare word."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+def attributes(items: Sequence[str]) -> dict[str, Any]:
+    """Values of `--set NAME=VALUE` as JSON; what is not JSON is a bare word."""
+    found: dict[str, Any] = assignments(items, "--set")
+    for name, text in found.items():
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            continue
+        except RecursionError as error:
+            raise LossexportError(f"--set {name}={text!r}: nested too deeply") from error
+    return found

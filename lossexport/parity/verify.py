@@ -35,9 +35,10 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `verify` found."""
+    """What `verify` found; `notes` are sentences on what it could not do besides."""
 
     files: tuple[FileReport, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -50,14 +51,16 @@ def verify(
     *,
     backends: Sequence[str] | None = None,
     replay: str | None = None,
+    store: bool = True,
     progress: Progress | None = None,
 ) -> Report:
     """Verify `.onnx` and `.engine` files, or all files that the manifest of a folder lists.
 
     Each runs on every backend that this machine has, or on those of `backends` alone; what cannot
     run is reported "not run here". With `replay` only that case ("FAMILY:N=SIZE:SEED") runs.
-    Otherwise the results are stored in the manifest beside the file. Raises LossexportError on a
-    file that cannot be used, and where none is for `backends`.
+    Otherwise, and with `store`, the results are written into the manifest beside the file; where
+    that cannot be, as in a folder that is read-only, the report has a note. Raises LossexportError
+    on a file that cannot be used, and where none is for `backends`.
     """
     for name in backends or ():
         if name not in NAMES:
@@ -76,9 +79,8 @@ def verify(
     if not reports:
         names = ", ".join(backends or ())
         raise LossexportError(f"{', '.join(map(str, given))}: no file that is for {names}")
-    if replay is None:
-        _store(reports, keep=backends is not None)
-    return Report(tuple(reports))
+    notes = _store(reports, keep=backends is not None) if store and replay is None else ()
+    return Report(tuple(reports), tuple(notes))
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -206,8 +208,11 @@ def identify(path: Path) -> tuple[Variant, artifact.Artifact | None]:
     return from_metadata(model, str(path)), None
 
 
-def _store(reports: Iterable[FileReport], keep: bool) -> None:
-    """Put the results into the manifests that list the files, to `keep` those of others there."""
+def _store(reports: Iterable[FileReport], keep: bool) -> Iterator[str]:
+    """Put the results into the manifests that list the files, to `keep` those of others there.
+
+    Gives a note for each manifest where that cannot be.
+    """
     by_folder: dict[Path, dict[str, FileReport]] = {}
     for report in reports:
         by_folder.setdefault(report.path.parent, {})[report.path.name] = report
@@ -221,8 +226,12 @@ def _store(reports: Iterable[FileReport], keep: bool) -> None:
             else entry
             for entry in manifest.artifacts
         ]
-        if entries != manifest.artifacts:
+        if entries == manifest.artifacts:
+            continue
+        try:
             artifact.save_manifest(folder, msgspec.structs.replace(manifest, artifacts=entries))
+        except LossexportError as error:
+            yield f"{error}: the results are not stored in the manifest"
 
 
 def _parity(entry: artifact.Artifact, report: FileReport, keep: bool) -> list[BackendParity]:

@@ -108,6 +108,19 @@ def test_replay_runs_one_case(folder: Path) -> None:
     assert entry.parity is None
 
 
+def test_a_folder_that_is_read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (folder / "manifest.json").read_bytes()
+    path = folder / "diou_loss.onnx"
+    report = lossexport.verify(path, store=False)
+    assert (report.passed, report.notes) == (True, ())
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
+    report = lossexport.verify(path)
+    assert report.passed
+    message = f"{folder}: folder cannot be written: the results are not stored in the manifest"
+    assert report.notes == (message,)
+    assert (folder / "manifest.json").read_bytes() == before
+
+
 def test_chosen_backends_alone_run_and_the_others_stay_in_the_manifest(folder: Path) -> None:
     lossexport.verify(folder)
     report = lossexport.verify(folder, backends=["native", "ort"])
