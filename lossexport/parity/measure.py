@@ -7,7 +7,7 @@ import numpy as np
 
 from lossexport.catalog.spec import Arrays
 from lossexport.catalog.variant import Variant
-from lossexport.errors import CheckFailedError
+from lossexport.errors import CheckFailedError, LossexportError
 from lossexport.parity.cases import Case, oracle
 from lossexport.parity.compare import Errors
 from lossexport.runtime import Session
@@ -45,7 +45,10 @@ def check_interface(variant: Variant, session: Session) -> None:
 
 
 def measure(variant: Variant, session: Session, cases: Iterable[Case]) -> dict[str, Errors]:
-    """Errors of every output over the cases."""
+    """Errors of every output over the cases.
+
+    Raises LossexportError where an output had no element to compare: that would prove nothing.
+    """
     errors = {
         tensor.name: Errors(
             variant.op.output_tolerance(tensor.name, variant.precision),
@@ -60,6 +63,9 @@ def measure(variant: Variant, session: Session, cases: Iterable[Case]) -> dict[s
         for name, error in errors.items():
             scale = _scale(variant, case, name, inputs)
             error.add(str(case), actual[name], expected[name], scale)
+    for name, error in errors.items():
+        if not error.elements:
+            raise LossexportError(f"{session.path}: {name}: no case has an element of it")
     return errors
 
 

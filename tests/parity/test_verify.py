@@ -12,7 +12,7 @@ import pytest
 import lossexport
 from lossexport.artifact import find, load_manifest
 from lossexport.catalog import CATALOG
-from lossexport.catalog.variant import Variant
+from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError
 from lossexport.exporter.onnx_file import onnx_bytes
 from lossexport.files import sha256
@@ -253,7 +253,38 @@ def test_cases_cover_sizes_and_give_finite_oracles(name: str) -> None:
                 assert np.isfinite(output).all(), case
 
 
-@pytest.mark.parametrize("text", ["ordinary", "x:N=3:0", "ordinary:M=3:0", "ordinary:N=-1:0"])
+def test_a_large_fixed_size_is_a_case_too() -> None:
+    variant = Variant.make(CATALOG["pairwise_iou"], ranges={"N": Range(99999, 99999, 99999)})
+    chosen = list(cases(variant, seeds=1, elements=2**14))
+    assert {case.sizes for case in chosen} == {(("N", 99999), ("M", 1)), (("N", 99999), ("M", 3))}
+    assert Case.parse(str(chosen[0]), variant) == chosen[0]
+    side = Range(20_000, 20_000, 20_000)
+    too_large = Variant.make(CATALOG["pairwise_iou"], ranges={"N": side, "M": side})
+    with pytest.raises(LossexportError, match="400000000 elements in one tensor at the least"):
+        list(cases(too_large))
+
+
+def test_nothing_compared_is_no_pass(tmp_path: Path) -> None:
+    lossexport.export("box_iou", tmp_path, shapes={"N": "0:4:8"})
+    assert lossexport.verify(tmp_path).passed
+    with pytest.raises(LossexportError, match="score: no case has an element of it"):
+        lossexport.verify(tmp_path / "box_iou.onnx", replay="ordinary:N=0:0")
+
+
+SIZES = ["ordinary:N=0:0", "ordinary:N=65537:0", "ordinary:N=999999999:0"]
+
+
+@pytest.mark.parametrize(
+    "text", ["ordinary", "x:N=3:0", "ordinary:M=3:0", "ordinary:N=-1:0", *SIZES]
+)
 def test_bad_case_names(text: str) -> None:
     with pytest.raises(LossexportError, match="case "):
         Case.parse(text, Variant.make(CATALOG["box_iou"]))
+
+
+def test_a_case_is_bounded_by_its_elements_too() -> None:
+    with pytest.raises(LossexportError, match="67108864 elements in one tensor are too many"):
+        Case.parse(
+            "ordinary:N=8192,M=8192:0",
+            Variant.make(CATALOG["pairwise_iou"], ranges={n: Range(1, 1, 8192) for n in "NM"}),
+        )
