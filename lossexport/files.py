@@ -4,10 +4,12 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from typing import BinaryIO
 
 from lossexport.errors import LossexportError
 
@@ -17,19 +19,35 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to read.
+
+    Raises LossexportError when it is missing, unreadable or anything else, as a pipe or a folder.
+    """
+    try:
+        # Otherwise opening a pipe waits for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise LossexportError(f"{path}: cannot be read: {reason(error)}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise LossexportError(f"{path}: is not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
 def read_bytes(path: Path, limit: int) -> bytes:
     """Read a regular file of at most `limit` bytes.
 
     Raises LossexportError when the file is missing, unreadable, not a regular file or too large.
     """
-    try:
-        with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            if size > limit:
-                raise LossexportError(f"{path}: {size} bytes, more than the limit of {limit}")
+    with open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > limit:
+            raise LossexportError(f"{path}: {size} bytes, more than the limit of {limit}")
+        try:
             data = stream.read(limit + 1)
-    except OSError as error:
-        raise LossexportError(f"{path}: cannot be read: {reason(error)}") from error
+        except OSError as error:
+            raise LossexportError(f"{path}: cannot be read: {reason(error)}") from error
     if len(data) > limit:
         raise LossexportError(f"{path}: more than the limit of {limit} bytes")
     return data
@@ -40,6 +58,16 @@ def shipped(name: str) -> Path:
     package = Path(str(resources.files("lossexport")))
     inside = package / name
     return inside if inside.is_dir() else package.parent / name
+
+
+def shipped_files(folder: str) -> dict[str, Path]:
+    """The TOML files of a shipped folder by name, without the suffix."""
+    return {path.stem: path for path in sorted(shipped(folder).glob("*.toml"))}
+
+
+def file_or_shipped(path: Path, folder: str) -> Path:
+    """`path`, or where no file is there and it is the name of one in a shipped folder, that one."""
+    return path if path.is_file() else shipped_files(folder).get(str(path), path)
 
 
 def sha256(data: bytes) -> str:

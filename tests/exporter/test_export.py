@@ -131,10 +131,11 @@ def test_recipe(tmp_path: Path) -> None:
 
 def test_shipped_recipes_name_known_ops() -> None:
     from lossexport.exporter.recipe import load as load_recipe
-    from lossexport.exporter.recipe import shipped
+    from lossexport.files import shipped_files
 
-    assert {"box-quality", "box-regression"} <= set(shipped())
-    for path in shipped().values():
+    recipes = shipped_files("models")
+    assert {"box-quality", "box-regression"} <= set(recipes)
+    for path in recipes.values():
         assert {op for op, _ in load_recipe(path).settings()} <= set(CATALOG)
 
 
