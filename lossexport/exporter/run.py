@@ -38,7 +38,7 @@ def export(
     precision: Precision | None = None,
     attributes: Mapping[str, Any] | None = None,
     shapes: Mapping[str, str | int] | None = None,
-    backend: engine.Builder = "rtx",
+    backend: artifact.Builder = "rtx",
     compute_capabilities: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> artifact.Manifest:
@@ -145,7 +145,7 @@ def _jobs(
 
 
 def _make(
-    job: _Job, stage: Path, backend: engine.Builder, compute_capabilities: tuple[str, ...]
+    job: _Job, stage: Path, backend: artifact.Builder, compute_capabilities: tuple[str, ...]
 ) -> list[artifact.Artifact]:
     # torch is imported with the first trace, not with the module.
     from lossexport.exporter.onnx_file import onnx_bytes

@@ -1,7 +1,8 @@
 """Run a session against the float64 oracle and measure every output."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -30,18 +31,34 @@ def _numpy(name: str) -> np.dtype:
     return dtype
 
 
-def check_interface(variant: Variant, session: Session) -> None:
-    """Raise CheckFailedError where names, types or shapes are not those of the catalogue."""
+class _Info(Protocol):
+    """A tensor as a file or a manifest has it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> Sequence[str | int]: ...
+
+
+def difference(variant: Variant, inputs: Iterable[_Info], outputs: Iterable[_Info]) -> str:
+    """How names, types or shapes differ from the catalogue's, in words; nothing where equal."""
     for kind, tensors, found in (
-        ("input", variant.op.inputs, session.inputs),
-        ("output", variant.outputs, session.outputs),
+        ("input", variant.op.inputs, inputs),
+        ("output", variant.outputs, outputs),
     ):
         wanted = [(t.name, variant.numpy_dtype(t), list(variant.shape(t))) for t in tensors]
         actual = [(info.name, info.dtype, list(info.shape)) for info in found]
         if wanted != actual:
-            raise CheckFailedError(
-                f"{session.path}: {kind}s are {actual}, the catalogue's are {wanted}"
-            )
+            return f"{kind}s are {actual}, the catalogue's are {wanted}"
+    return ""
+
+
+def check_interface(variant: Variant, session: Session) -> None:
+    """Raise CheckFailedError where names, types or shapes are not those of the catalogue."""
+    if found := difference(variant, session.inputs, session.outputs):
+        raise CheckFailedError(f"{session.path}: {found}")
 
 
 def measure(variant: Variant, session: Session, cases: Iterable[Case]) -> dict[str, Errors]:

@@ -11,17 +11,18 @@ from lossexport import artifact
 from lossexport.artifact import BackendParity
 from lossexport.catalog import find
 from lossexport.catalog.variant import Range, Variant
-from lossexport.errors import CheckFailedError, LossexportError
+from lossexport.errors import CheckFailedError, LossexportError, within
 from lossexport.exporter.run import Progress
 from lossexport.files import read_bytes
 from lossexport.parity.cases import Case, cases
 from lossexport.parity.compare import Errors
-from lossexport.parity.measure import check_interface, measure
+from lossexport.parity.measure import check_interface, difference, measure
 from lossexport.runtime import NAMES, available, load
-from lossexport.runtime.backends import MAX_BYTES, listed
+from lossexport.runtime.backends import MAX_BYTES, Source, listed
 from lossexport.runtime.identity import identify as from_metadata
 from lossexport.runtime.native import kernel, kernels
 from lossexport.runtime.onnx_guard import check_model
+from lossexport.runtime.trt import check_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +100,11 @@ def _files(path: Path) -> Iterator[Path]:
 def _verify_file(path: Path, backends: Sequence[str] | None, replay: str | None) -> FileReport:
     variant, entry = identify(path)
     wanted = [Case.parse(replay, variant)] if replay else None
-    if entry is not None and path.suffix == ".engine":
-        runs = [(entry.builder or "", "cpu")]
-    else:
-        runs = [("ort", "cpu"), ("ort", "cuda")]
-        if backends or kernel(variant) in kernels():
-            runs.append(("native", "cpu"))
+    runs = [("ort", "cpu"), ("ort", "cuda")]
+    if entry is not None and entry.builder is not None:
+        runs = [(entry.builder, "cpu")]
+    elif backends or kernel(variant) in kernels():
+        runs.append(("native", "cpu"))
     return FileReport(
         path,
         variant,
@@ -185,27 +185,38 @@ def _finite(value: float) -> float | None:
 
 def identify(path: Path) -> tuple[Variant, artifact.Artifact | None]:
     """What a file is: from the manifest beside it, or from an `.onnx` file's own metadata."""
-    entry = listed(path, read_bytes(path, MAX_BYTES))
+    data = read_bytes(path, MAX_BYTES)
+    entry = listed(path, data)
     if entry is not None:
-        fixed = {
-            dim: size
-            for tensor, info in zip(find(entry.op).inputs, entry.inputs, strict=False)
-            for dim, size in zip(tensor.shape, info.shape, strict=False)
-            if isinstance(dim, str) and isinstance(size, int) and dim in find(entry.op).dims
-        }
-        ranges = {n: Range(s, s, s) for n, s in fixed.items()} | {
-            name: Range(size.min, size.opt, size.max) for name, size in entry.profile.items()
-        }
-        gradient = entry.kind == "gradient"
-        return Variant.make(
-            find(entry.op), entry.attributes, entry.precision, gradient, ranges
-        ), entry
+        if entry.builder is not None:
+            check_header(Source(path, data, entry), entry)
+        with within(f"{path}: manifest.json"):
+            return _listed_variant(entry), entry
     if path.suffix == ".engine":
         raise LossexportError(f"{path}: no manifest.json beside it lists it, so it is not trusted")
     if path.suffix != ".onnx":
         raise LossexportError(f"{path}: suffix {path.suffix!r}, expected .onnx or .engine")
-    model = check_model(read_bytes(path, MAX_BYTES), str(path))
-    return from_metadata(model, str(path)), None
+    return from_metadata(check_model(data, str(path)), str(path)), None
+
+
+def _listed_variant(entry: artifact.Artifact) -> Variant:
+    """The variant of an entry, whose tensors and profile must be that variant's."""
+    op = find(entry.op)
+    fixed = {
+        dim: Range(size, size, size)
+        for tensor, info in zip(op.inputs, entry.inputs, strict=False)
+        for dim, size in zip(tensor.shape, info.shape, strict=False)
+        if isinstance(dim, str) and isinstance(size, int) and dim in op.dims
+    }
+    profile = {name: Range(size.min, size.opt, size.max) for name, size in entry.profile.items()}
+    variant = Variant.make(
+        op, entry.attributes, entry.precision, entry.kind == "gradient", fixed | profile
+    )
+    if found := difference(variant, entry.inputs, entry.outputs):
+        raise LossexportError(found)
+    if set(profile) != set(variant.dynamic):
+        raise LossexportError(f"profile of {list(profile)}, not of {list(variant.dynamic)}")
+    return variant
 
 
 def _store(reports: Iterable[FileReport], keep: bool) -> Iterator[str]:

@@ -223,6 +223,29 @@ def test_a_tampered_artifact_is_refused(folder: Path) -> None:
         lossexport.verify(engine)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"op": "nope"}, "manifest.json: unknown op 'nope'"),
+        ({"attributes": {"eps": "x"}}, "manifest.json: diou_loss: eps='x': must be a number"),
+        ({"profile": {}}, r"manifest.json: profile of \[\], not of \['N'\]"),
+        (
+            {"profile": {"K": {"min": 1, "opt": 1, "max": 2}}},
+            "manifest.json: diou_loss: unknown dimension 'K'",
+        ),
+        ({"precision": "fp16"}, "manifest.json: inputs are .* the catalogue's are"),
+        ({"builder_version": "0.0.0.0"}, "built by rtx .*, manifest.json says 0.0.0.0"),
+    ],
+)
+def test_an_engine_that_its_manifest_denies(folder: Path, changes: Any, message: str) -> None:
+    document = json.loads((folder / "manifest.json").read_text())
+    (entry,) = (e for e in document["artifacts"] if e["file"] == "diou_loss.engine")
+    entry.update(changes)
+    (folder / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(LossexportError, match=rf"^{folder}/diou_loss\.engine: {message}"):
+        lossexport.verify(folder)
+
+
 def test_a_foreign_model_is_refused(tmp_path: Path) -> None:
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("Identity", ["x"], ["y"])],
