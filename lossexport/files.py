@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -137,11 +138,12 @@ def appear_together(out: Path) -> Iterator[Path]:
     cannot be written.
     """
     home = check_folder(out)
-    stage: Path | None = None
+    # Beside the target, so that the moves are renames within one file system. Named before it is
+    # made: a signal in between leaves nothing.
+    stage = home / f".{out.name}.{secrets.token_hex(8)}.tmp"
+    fresh = stage / "new"
     try:
-        # Beside the target, so that the moves are renames within one file system.
-        stage = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=home))
-        fresh = stage / "new"
+        stage.mkdir(mode=0o700)
         fresh.mkdir()
         yield fresh
         if home == out:
@@ -152,8 +154,7 @@ def appear_together(out: Path) -> Iterator[Path]:
     except OSError as error:
         raise LossexportError(f"{out}: cannot be written: {reason(error)}") from error
     finally:
-        if stage is not None:
-            shutil.rmtree(stage, ignore_errors=True)
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 def _replace_all(fresh: Path, out: Path, stage: Path) -> None:

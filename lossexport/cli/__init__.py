@@ -64,7 +64,8 @@ def main() -> None:
     if refused:
         code, error = code or 2, error or error_line(f"standard output: {refused}")
     _emit(sys.stderr, printable(error))
-    sys.exit(code)
+    if code:
+        sys.exit(code)
 
 
 def _run() -> tuple[int, str]:
