@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from lossexport.catalog.variant import MAX_ELEMENTS
 from lossexport.errors import LossexportError
 from lossexport.files import read_bytes, write_bytes
 
@@ -15,10 +16,11 @@ MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION: Literal[1] = 1
 MAX_MANIFEST_BYTES = 8 * 2**20
 
+Builder = Literal["rtx", "tensorrt"]
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 Text = Annotated[str, Meta(max_length=4096)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Size = Annotated[int, Meta(ge=0)]
+Size = Annotated[int, Meta(ge=0, le=MAX_ELEMENTS)]
 Scalar = bool | int | float | str | None
 Attributes = dict[Name, Scalar | Annotated[list[Scalar], Meta(max_length=4096)]]
 Shape = Annotated[list[Name | Size], Meta(max_length=32)]
@@ -46,6 +48,11 @@ class Range(_Record, frozen=True):
     min: Size
     opt: Size
     max: Size
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that are out of order."""
+        if not self.min <= self.opt <= self.max:
+            raise ValueError(f"Range {self.min}:{self.opt}:{self.max} is out of order")
 
 
 class Tolerance(_Record, frozen=True):
@@ -95,7 +102,7 @@ class Artifact(_Record, frozen=True):
     outputs: Annotated[list[TensorInfo], Meta(max_length=256)]
     tolerance: dict[Name, Tolerance]
     opset: int | None = None
-    builder: Name | None = None
+    builder: Builder | None = None
     builder_version: Name | None = None
     compute_capabilities: Annotated[list[Name], Meta(max_length=64)] = []
     profile: dict[Name, Range] = {}
@@ -170,6 +177,8 @@ def _decode(data: bytes, path: Path) -> Manifest:
             raise LossexportError(f"{where} is not a bare file name")
         if artifact.file in seen:
             raise LossexportError(f"{where} is listed twice")
+        if artifact.file.endswith(".engine") != (artifact.builder is not None):
+            raise LossexportError(f"{where} and builder {artifact.builder!r} do not go together")
         seen.add(artifact.file)
     return manifest
 
@@ -181,13 +190,10 @@ def _value(data: bytes, message: str) -> str:
         return ""
     try:
         value: Any = msgspec.json.decode(data)
-    except (
-        msgspec.DecodeError,
-        UnicodeDecodeError,
-        RecursionError,
-    ):  # broken behind the field that was refused first
+        for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", pointer):
+            value = value[key] if key else value[int(index)]
+    # Broken behind the field that was refused first, or a key that stands there twice.
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
         return ""
-    for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", pointer):
-        value = value[key] if key else value[int(index)]
     text = msgspec.json.encode(value).decode()
     return f", which is {text if len(text) <= 60 else text[:57] + '...'}"

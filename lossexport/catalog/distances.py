@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from lossexport.catalog import samples
 from lossexport.catalog.boxes import BOX_DOMAIN
 from lossexport.catalog.spec import Arrays, Attribute, Dims, Op, Reference, Tensor, Tolerance
 
@@ -45,8 +46,7 @@ def _extreme(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]
 def _nonfinite(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:
     inputs = _ordinary(rng, dims, attributes)
     for array in inputs.values():
-        mask = rng.random(array.shape) < 0.3 / max(1, array[0].size)
-        array[mask] = rng.choice([np.nan, np.inf, -np.inf], int(mask.sum()))
+        samples.spoil(rng, array, 0.3 / max(1, array[0].size))
     return inputs
 
 

@@ -34,8 +34,7 @@ def _extreme(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]
 def _nonfinite(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:
     inputs = _ordinary(rng, dims, attributes)
     for array in inputs.values():
-        mask = rng.random(array.shape) < 0.05
-        array[mask] = rng.choice([np.nan, np.inf, -np.inf], int(mask.sum()))
+        samples.spoil(rng, array, 0.05)
     return inputs
 
 

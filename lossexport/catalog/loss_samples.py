@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lossexport.catalog.samples import spoil
 from lossexport.catalog.spec import Arrays, Dims, Sampler
 
 Shape = tuple[int, ...]
@@ -35,8 +36,7 @@ def _special(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 def _nonfinite(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """Ordinary logits with a NaN or an infinity in one out of ten."""
     logits = _ordinary(rng, shape)
-    spoilt = rng.random(shape) < 0.1
-    logits[spoilt] = rng.choice([np.nan, np.inf, -np.inf], int(spoilt.sum()))
+    spoil(rng, logits, 0.1)
     return logits
 
 
@@ -179,7 +179,7 @@ def _differences(
     target = np.round(rng.normal(0.0, 1.0, shape) / _STEP) * _STEP
     sizes = spread * 10.0 ** rng.uniform(-3, 0, shape)
     pred = target + np.round(rng.normal(0.0, 1.0, shape) * sizes / _STEP) * _STEP
-    pred[rng.random(shape) < spoilt] = rng.choice([np.nan, np.inf, -np.inf])
+    spoil(rng, pred, spoilt)
     return {
         "pred": pred,
         "target": target,
@@ -211,8 +211,7 @@ def _uncertain(
     shift = rng.choice([0.0, 1e-6, 0.1, 1.0, 1.0, 5.0, 50.0], shape) * rng.choice([-1, 1], shape)
     log_variance = rng.uniform(-extent, extent, shape)
     for values in (shift, log_variance):
-        where = rng.random(shape) < spoilt
-        values[where] = rng.choice([np.nan, np.inf, -np.inf], int(where.sum()))
+        spoil(rng, values, spoilt)
     return {"pred": target + shift, "log_variance": log_variance, "target": target}
 
 

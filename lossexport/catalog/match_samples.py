@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lossexport.catalog.samples import jittered
+from lossexport.catalog.samples import jittered, spoil_boxes
 from lossexport.catalog.spec import Arrays, Dims, Sampler
 
 # Scores closer than this are made equal: ten times what they err.
@@ -58,9 +58,7 @@ def _nonfinite(rng: np.random.Generator, n: int, m: int) -> _Drawn:
     """Ordinary boxes, a coordinate in a sixth of the rows NaN or infinite."""
     drawn = _ordinary(rng, n, m)
     for boxes in drawn:
-        rows = np.flatnonzero(rng.random(len(boxes)) < 1 / 6)
-        values = rng.choice([np.nan, np.inf, -np.inf], len(rows))
-        boxes[rows, rng.integers(0, 4, len(rows))] = values
+        spoil_boxes(rng, boxes)
     return drawn
 
 

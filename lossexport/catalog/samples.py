@@ -34,6 +34,8 @@ _RELATIONS = np.array(
 # Boxes without area, by which sides of a unit box are taken to 0.
 _DEGENERATE = np.array([(0.5, 0.5, 0.5, 0.5), (0, 0.5, 1, 0.5), (0.5, 0, 0.5, 1), (0, 0, 0, 0)])
 
+_NONFINITE = [np.nan, np.inf, -np.inf]
+
 
 def random_boxes(rng: np.random.Generator, n: int, extent: float = 640.0) -> np.ndarray:
     """`n` boxes of log-uniform sides from 1 unit up to the extent, as detectors see them."""
@@ -50,6 +52,19 @@ def jittered(rng: np.random.Generator, boxes: np.ndarray, amount: float) -> np.n
         (np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])),
         axis=1,
     )
+
+
+def spoil(rng: np.random.Generator, values: np.ndarray, share: float) -> None:
+    """Put NaN or an infinity, in place, into about `share` of the elements."""
+    where = rng.random(values.shape) < share
+    values[where] = rng.choice(_NONFINITE, int(where.sum()))
+
+
+def spoil_boxes(rng: np.random.Generator, boxes: np.ndarray) -> None:
+    """Put NaN or an infinity, in place, into one coordinate in about a sixth of the rows."""
+    rows = np.flatnonzero(rng.random(len(boxes)) < 1 / 6)
+    values = rng.choice(_NONFINITE, len(rows))
+    boxes[rows, rng.integers(0, 4, len(rows))] = values
 
 
 def _pairs(pred: str, target: str, sample: Any) -> Any:
@@ -106,9 +121,7 @@ def _nonfinite(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray
     """Ordinary pairs, one coordinate in a third of the rows NaN or infinite."""
     pred, target = _ordinary(rng, n)
     for boxes in (pred, target):
-        rows = np.flatnonzero(rng.random(n) < 1 / 6)
-        values = rng.choice([np.nan, np.inf, -np.inf], len(rows))
-        boxes[rows, rng.integers(0, 4, len(rows))] = values
+        spoil_boxes(rng, boxes)
     return pred, target
 
 
@@ -179,8 +192,7 @@ def _nonfinite_differences(
     rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]
 ) -> Arrays:
     inputs = _differences(rng, dims, attributes)
-    mask = rng.random(inputs["pred"].shape) < 0.1
-    inputs["pred"][mask] = rng.choice([np.nan, np.inf, -np.inf], int(mask.sum()))
+    spoil(rng, inputs["pred"], 0.1)
     return inputs
 
 

@@ -1,6 +1,7 @@
 """What a catalogue entry says about an op. Everything else in the package derives from it."""
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -101,7 +102,7 @@ class Attribute:
     def _number(self, where: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise LossexportError(f"{where}: must be a number")
-        if not math.isfinite(value):
+        if not abs(value) <= sys.float_info.max:  # isfinite raises on a larger int
             raise LossexportError(f"{where}: must be finite")
         if not self.minimum <= value <= self.maximum or value >= self.below:
             raise LossexportError(f"{where}: must be {self.bounds}")

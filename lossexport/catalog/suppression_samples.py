@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lossexport.catalog.samples import spoil, spoil_boxes
 from lossexport.catalog.spec import Arrays, Dims, Sampler
 
 # Scores and metrics closer to a decision than this are moved: far more than they err.
@@ -88,11 +89,8 @@ def _below(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> _
 def _nonfinite(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> _Drawn:
     """Ordinary boxes, a sixth of the corners' rows and of the scores NaN or infinite."""
     boxes, scores = _ordinary(rng, n, attributes)
-    values = [np.nan, np.inf, -np.inf]
-    rows = np.flatnonzero(rng.random(n) < 1 / 6)
-    boxes[rows, rng.integers(0, 4, len(rows))] = rng.choice(values, len(rows))
-    rows = np.flatnonzero(rng.random(n) < 1 / 6)
-    scores[rows] = rng.choice(values, len(rows))
+    spoil_boxes(rng, boxes)
+    spoil(rng, scores, 1 / 6)
     return boxes, scores
 
 

@@ -1,5 +1,6 @@
 """What is to be exported: an op with everything that decides the bytes of its graph."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +23,11 @@ class Range:
     @classmethod
     def parse(cls, name: str, text: str) -> "Range":
         """Read "MIN:OPT:MAX" or one fixed size. Raises LossexportError on anything else."""
-        parts = text.split(":")
-        if len(parts) not in (1, 3) or not all(p.isascii() and p.isdigit() for p in parts):
+        # 20 digits are too many already, and int() refuses thousands.
+        if re.fullmatch(r"\d{1,20}(:\d{1,20}:\d{1,20})?", text, re.ASCII) is None:
             raise LossexportError(f"shape {name}={text!r}: expected SIZE or MIN:OPT:MAX")
-        sizes = [int(part) for part in parts] * (3 if len(parts) == 1 else 1)
+        parts = [int(part) for part in text.split(":")]
+        sizes = parts if len(parts) == 3 else parts * 3
         if not 0 <= sizes[0] <= sizes[1] <= sizes[2] or sizes[2] < 1:
             raise LossexportError(f"shape {name}={text!r}: needs 0 <= MIN <= OPT <= MAX, MAX >= 1")
         if sizes[2] > MAX_ELEMENTS:

@@ -1,14 +1,19 @@
 """The command line. One file a verb; a verb's module is imported when it is called."""
 
+import io
+import os
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from importlib import import_module
+from typing import TextIO
 
 import click
 
-from lossexport import __version__
-from lossexport.errors import CheckFailedError, LossexportError
+from lossexport import __version__, files
+from lossexport.errors import CheckFailedError, LossexportError, error_line, printable
 
 # Options that take several values after one name (`--set a=1 b=2`), and what such a value is like.
 _SEVERAL = {
@@ -44,29 +49,64 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: 0 done, 1 a check failed, 2 bad usage or bad input."""
+    """Entry point: 0 done, 1 a check failed, 2 bad usage, bad input or output that was not taken.
+
+    What a verb prints is held back until its files are written and its exit code is known, so that
+    a reader who goes away (`| head`) changes neither. A device that is full turns a 0 into a 2.
+    """
+    # Python's own handler ends the process without the clean-up of what is half done.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    encoding = (sys.stdout and sys.stdout.encoding) or "utf-8"
+    with redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding, "backslashreplace")) as held:
+        code, error = _run()
+    held.seek(0)
+    refused = _emit(sys.stdout, held.read())
+    if refused:
+        code, error = code or 2, error or error_line(f"standard output: {refused}")
+    _emit(sys.stderr, printable(error))
+    if code:
+        sys.exit(code)
+
+
+def _run() -> tuple[int, str]:
+    """Exit code of the verb that the command line calls, and what to print for it on stderr."""
     try:
         cli.main(list(_repeated(sys.argv[1:])), standalone_mode=False)
     except LossexportError as error:
-        _stop(str(error), 2)
+        return 2, error_line(str(error))
     except CheckFailedError as error:
-        _stop(str(error), 1)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        return 1, error_line(str(error))
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        usage = io.StringIO()
+        error.show(usage)
+        return 2, usage.getvalue()
     except ModuleNotFoundError as error:
         package = str(error.name).split(".")[0]
         extra = _EXTRAS.get(package)
         if extra is None:
             raise
-        _stop(f"{package} is not installed: pip install 'lossexport[{extra}]'", 2)
+        return 2, error_line(f"{package} is not installed: pip install 'lossexport[{extra}]'")
     except (click.Abort, KeyboardInterrupt):
-        _stop("interrupted", 130)
-    except BrokenPipeError:  # the reader of our output went away
-        sys.stderr.close()
-        sys.exit(0)
+        return 130, error_line("interrupted")
+    return 0, ""
+
+
+def _emit(stream: TextIO | None, text: str) -> str:
+    """Write `text`; the answer is why the device took no more of it, nothing where nobody reads.
+
+    After either the stream leads nowhere, so that nothing is left to fail at the end.
+    """
+    if stream is None:  # closed by who called us
+        return ""
+    reason = ""
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if not isinstance(error, BrokenPipeError):
+            reason = files.reason(error)
+    return reason
 
 
 def _repeated(arguments: Sequence[str]) -> Iterator[str]:
@@ -82,8 +122,3 @@ def _repeated(arguments: Sequence[str]) -> Iterator[str]:
         else:
             option = None
         yield argument
-
-
-def _stop(message: str, code: int) -> None:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
-    sys.exit(code)

@@ -1,6 +1,7 @@
 """What the verbs share: tables, KEY=VALUE options."""
 
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, printable
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0) -> None:
@@ -18,8 +19,8 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], righ
         number = index >= len(columns) - right
         table.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    console = Console()
+        table.add_row(*(escape(printable(cell)) for cell in row))
+    console = Console(force_terminal=os.isatty(1))  # sys.stdout is held back, see cli.main
     if not console.is_terminal:
         console.width = 200  # a log has no edge to wrap at
     console.print(table)
@@ -38,9 +39,14 @@ def assignments(items: Sequence[str], option: str) -> dict[str, str]:
     return found
 
 
-def json_or_word(text: str) -> Any:
-    """A value as JSON; what is not JSON is a bare word."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+def attributes(items: Sequence[str]) -> dict[str, Any]:
+    """Values of `--set NAME=VALUE` as JSON; what is not JSON is a bare word."""
+    found: dict[str, Any] = assignments(items, "--set")
+    for name, text in found.items():
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            continue
+        except RecursionError as error:
+            raise LossexportError(f"--set {name}={text!r}: nested too deeply") from error
+    return found

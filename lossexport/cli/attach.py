@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import click
 
-from lossexport.cli._terminal import assignments, json_or_word
+from lossexport.cli._terminal import assignments, attributes
 from lossexport.errors import LossexportError
 
 
@@ -49,7 +49,6 @@ def command(
     `output[0,:,4] * max(output[0,:,5:])`; docs/attach.md has the language and worked examples.
     """
     mapping = assignments(inputs, "--map")
-    attributes = {k: json_or_word(v) for k, v in assignments(settings, "--set").items()}
     size = _size(image_size)
     from lossexport.exporter.attach import attach
 
@@ -58,7 +57,7 @@ def command(
         op,
         mapping,
         out,
-        attributes=attributes,
+        attributes=attributes(settings),
         box_format=cast(Any, box_format),
         image_size=size,
         prefix=prefix,

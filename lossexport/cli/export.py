@@ -5,7 +5,7 @@ from typing import Any, cast
 import click
 
 from lossexport.catalog.spec import PRECISIONS
-from lossexport.cli._terminal import assignments, json_or_word
+from lossexport.cli._terminal import assignments, attributes
 from lossexport.errors import LossexportError
 from lossexport.progress import progress
 
@@ -54,7 +54,6 @@ def command(
         raise LossexportError(f"--format {formats!r}: must be onnx, engine or onnx,engine")
     from lossexport.exporter import export
 
-    attributes = {k: json_or_word(v) for k, v in assignments(settings, "--set").items()}
     with progress() as step:
         manifest = export(
             list(ops) or None,
@@ -63,7 +62,7 @@ def command(
             formats=_split(formats),
             gradient=gradient,
             precision=cast(Any, precision),
-            attributes=attributes,
+            attributes=attributes(settings),
             shapes=assignments(shapes, "--shape"),
             backend=cast(Any, backend),
             compute_capabilities=[c for text in compute_capabilities for c in text.split(",")],

@@ -1,11 +1,11 @@
 """`lossexport verify`."""
 
-import sys
 from pathlib import Path
 
 import click
 
 from lossexport.cli._terminal import show
+from lossexport.errors import CheckFailedError, printable
 from lossexport.progress import progress
 
 
@@ -18,17 +18,20 @@ from lossexport.progress import progress
 @click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON.")
 @click.option("--html", "html_file", metavar="FILE", help="Write the report as one HTML page.")
 @click.option("--replay", metavar="CASE", help="Run one case only, as the report names it.")
+@click.option("--no-store", is_flag=True, help="Leave the manifest as it is.")
 def command(
     paths: tuple[str, ...],
     backends: tuple[str, ...],
     json_file: str | None,
     html_file: str | None,
     replay: str | None,
+    no_store: bool,
 ) -> None:
     """Compare artifacts with float64 PyTorch on every backend of this machine.
 
     PATH is an .onnx, an .engine or an export folder. Exits with 1 where an output is beyond its
-    tolerance. What cannot run here is said to be so and does not count as passed.
+    tolerance. What cannot run here is said to be so and does not count as passed. The results are
+    stored in the manifest beside the files.
     """
     from lossexport.files import write_bytes
     from lossexport.parity import verify
@@ -36,11 +39,14 @@ def command(
 
     chosen = [name for text in backends for name in text.split(",")] or None
     with progress() as step:
-        report = verify(paths, backends=chosen, replay=replay, progress=step)
-    show("Parity with eager PyTorch in float64", COLUMNS, rows(report), right=NUMBERS)
-    click.echo(verdict(report))
+        report = verify(paths, backends=chosen, replay=replay, store=not no_store, progress=step)
     if json_file:
         write_bytes(Path(json_file), json_text(report).encode())
     if html_file:
         write_bytes(Path(html_file), html_page(report).encode())
-    sys.exit(0 if report.passed else 1)
+    show("Parity with eager PyTorch in float64", COLUMNS, rows(report), right=NUMBERS)
+    click.echo(printable(verdict(report)))
+    for note in report.notes:
+        click.echo(printable(f"note: {note}"))
+    if not report.passed:
+        raise CheckFailedError(verdict(report).splitlines()[0])

@@ -4,13 +4,15 @@ TensorRT-RTX builds without one too."""
 import importlib
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
+from lossexport.artifact import Builder
 from lossexport.catalog.variant import Range
 from lossexport.errors import LossexportError
 from lossexport.kernels import plugins
+from lossexport.runtime.backends import one_line
+from lossexport.runtime.trt import logger
 
-Builder = Literal["rtx", "tensorrt"]
 BUILDERS: dict[Builder, tuple[str, str]] = {
     "rtx": ("tensorrt_rtx", "pip install 'lossexport[rtx]'"),
     "tensorrt": ("tensorrt", "pip install 'lossexport[tensorrt]'"),
@@ -47,7 +49,7 @@ def build(
     trt = module(builder)
     if builder == "tensorrt":  # TensorRT-RTX has no plugins, and would end the process
         plugins.register(trt, importlib.import_module("tensorrt.plugin"))
-    log = _logger(trt)
+    log = logger(trt)
     factory = trt.Builder(log)
     network = factory.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
@@ -68,7 +70,7 @@ def build(
     _target(trt, config, compute_capabilities)
     engine = factory.build_serialized_network(network, config)
     if engine is None:
-        raise LossexportError(f"{builder} builder: {log.last or 'no engine and no reason given'}")
+        raise LossexportError(f"{builder} builder: {one_line(log.last)}")
     return bytes(engine)
 
 
@@ -89,18 +91,3 @@ def _target(trt: ModuleType, config: Any, compute_capabilities: tuple[str, ...])
             choices = ", ".join(f"{n[:-1]}.{n[-1]}" for n in sorted(names, key=int))
             raise LossexportError(f"compute capability {text!r}: must be one of {choices}")
         config.set_compute_capability(value, index)
-
-
-def _logger(trt: ModuleType) -> Any:
-    class Logger(trt.ILogger):  # type: ignore[misc,name-defined]
-        """Keeps the last error; the builder itself only answers None."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.last = ""
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.Severity.ERROR:
-                self.last = " ".join(message.split())
-
-    return Logger()

@@ -17,6 +17,7 @@ import numpy as np
 from lossexport.errors import LossexportError
 from lossexport.exporter.wiring import FUNCTIONS, MAX_RANK, Term, Wiring, WiringError
 from lossexport.files import read_bytes
+from lossexport.runtime.backends import one_line
 
 MAX_CONSTANT_BYTES = 64 * 2**20
 _MAX_LENGTH = 1000
@@ -118,8 +119,8 @@ class Compiler:
             array = _array(read_bytes(Path(path), MAX_CONSTANT_BYTES))
         except LossexportError as error:
             raise WiringError(str(error)) from error
-        except ValueError as error:
-            raise WiringError(f"{path}: not an array in .npy format: {error}") from error
+        except Exception as error:  # what tokenize and ast raise on the text of the header
+            raise WiringError(f"{path}: not an array in .npy format: {one_line(error)}") from error
         if array.dtype.kind not in "fiu" or array.ndim > MAX_RANK:
             raise WiringError(f"{path}: {array.dtype}{list(array.shape)} is no array of numbers")
         self.files.append(path)

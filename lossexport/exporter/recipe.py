@@ -55,15 +55,9 @@ class Recipe(Settings, forbid_unknown_fields=True, kw_only=True):
                 yield op, group.over(self)
 
 
-def shipped() -> dict[str, Path]:
-    """The recipes that come with the package, by name."""
-    return {path.stem: path for path in sorted(files.shipped("models").glob("*.toml"))}
-
-
 def load(path: Path) -> Recipe:
     """Read a recipe; a bare name means a shipped one. Raises LossexportError naming the field."""
-    if not path.exists() and path.name == str(path) and path.stem in shipped():
-        path = shipped()[path.stem]
+    path = files.file_or_shipped(path, "models")
     data = files.read_bytes(path, MAX_RECIPE_BYTES)
     try:
         return msgspec.toml.decode(data, type=Recipe)

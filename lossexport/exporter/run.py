@@ -1,7 +1,7 @@
 """`export`: trace, build, check, and write everything or nothing."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,10 +13,10 @@ from lossexport import __version__, artifact
 from lossexport.catalog import CATALOG, find
 from lossexport.catalog.spec import PRECISIONS, Precision, Tensor
 from lossexport.catalog.variant import Range, Variant
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, within
 from lossexport.exporter import engine, recipe
 from lossexport.exporter.recipe import Format, Settings
-from lossexport.files import make_folder, reason, sha256, write_bytes
+from lossexport.files import appear_together, check_folder, sha256
 
 FORMATS: tuple[Format, ...] = ("onnx", "engine")
 Progress = Callable[[int, int, str], None]
@@ -38,7 +38,7 @@ def export(
     precision: Precision | None = None,
     attributes: Mapping[str, Any] | None = None,
     shapes: Mapping[str, str | int] | None = None,
-    backend: engine.Builder = "rtx",
+    backend: artifact.Builder = "rtx",
     compute_capabilities: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> artifact.Manifest:
@@ -62,26 +62,22 @@ def export(
     )
     _check_settings(given)
     names = [op] if isinstance(op, str) else list(op) if op is not None else None
-    jobs = list(_jobs(names, recipe_file, given))
+    plan = _plan(names, recipe_file, given)
+    with nullcontext() if recipe_file is None else within(recipe_file):
+        jobs = list(_jobs(plan, names, given))
     if any("engine" in job.formats for job in jobs):
         engine.module(backend)  # before any work
     folder = Path(out)
-    make_folder(folder)
+    check_folder(folder)
     existing = artifact.load_manifest(folder)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".lossexport.", dir=folder) as staged:
-            stage = Path(staged)
-            made: list[artifact.Artifact] = []
-            for index, job in enumerate(jobs):
-                if progress:
-                    progress(index, len(jobs), job.variant.stem)
-                made += _make(job, stage, backend, tuple(compute_capabilities))
-            manifest = artifact.merge(existing, made, _generator())
-            for entry in made:
-                (stage / entry.file).replace(folder / entry.file)
-            artifact.save_manifest(folder, manifest)
-    except OSError as error:
-        raise LossexportError(f"{folder}: cannot be written: {reason(error)}") from error
+    made: list[artifact.Artifact] = []
+    with appear_together(folder) as stage:
+        for index, job in enumerate(jobs):
+            if progress:
+                progress(index, len(jobs), job.variant.stem)
+            made += _make(job, stage, backend, tuple(compute_capabilities))
+        manifest = artifact.merge(existing, made, _generator())
+        artifact.save_manifest(stage, manifest)
     if progress:
         progress(len(jobs), len(jobs), "done")
     return manifest
@@ -97,19 +93,24 @@ def _check_settings(given: Settings) -> None:
                 raise LossexportError(f"{field} {value!r}: must be one of {', '.join(known)}")
 
 
-def _jobs(
+def _plan(
     names: list[str] | None, recipe_file: str | Path | None, given: Settings
+) -> list[tuple[str, Settings]]:
+    """The ops that are asked for, each with its settings."""
+    if recipe_file is None:
+        return [(name, given) for name in (CATALOG if names is None else names)]
+    loaded = list(recipe.load(Path(recipe_file)).settings())
+    known = [name for name, _ in loaded]
+    for name in names or []:
+        if name not in known:
+            raise LossexportError(f"{recipe_file}: has no op {name!r}; it has: {known}")
+    return [(name, given.over(own)) for name, own in loaded if not names or name in names]
+
+
+def _jobs(
+    plan: list[tuple[str, Settings]], names: list[str] | None, given: Settings
 ) -> Iterator[_Job]:
     """Every graph to make, the whole request checked before the first is traced."""
-    if recipe_file is not None:
-        loaded = list(recipe.load(Path(recipe_file)).settings())
-        known = [name for name, _ in loaded]
-        for name in names or []:
-            if name not in known:
-                raise LossexportError(f"{recipe_file}: has no op {name!r}; it has: {known}")
-        plan = [(name, given.over(own)) for name, own in loaded if not names or name in names]
-    else:
-        plan = [(name, given) for name in (CATALOG if names is None else names)]
     # An attribute or dimension that some ops lack is fine, one that all lack is a mistake.
     ops = [find(name) for name, _ in plan]
     for kind, wanted, has in (
@@ -124,6 +125,7 @@ def _jobs(
                 raise LossexportError(f"{subject}: unknown {kind} {name!r}; {verb}: {names_text}")
     if names is not None and given.gradient and not any(op.gradient for op in ops):
         raise LossexportError(f"{ops[0].name}: has no gradient graph; it is a {ops[0].kind}")
+    stems: set[str] = set()
     for op, (_, settings) in zip(ops, plan, strict=True):
         known_attributes = {attribute.name for attribute in op.attributes}
         attributes = {k: v for k, v in settings.attributes.items() if k in known_attributes}
@@ -135,14 +137,15 @@ def _jobs(
         kinds = (False, True) if settings.gradient and op.gradient else (False,)
         for precision in settings.precisions or ["fp32"]:
             for with_gradient in kinds:
-                yield _Job(
-                    Variant.make(op, attributes, precision, with_gradient, ranges),
-                    tuple(settings.formats or ["onnx"]),
-                )
+                variant = Variant.make(op, attributes, precision, with_gradient, ranges)
+                if variant.stem in stems:
+                    raise LossexportError(f"{variant.stem}: is asked for twice")
+                stems.add(variant.stem)
+                yield _Job(variant, tuple(settings.formats or ["onnx"]))
 
 
 def _make(
-    job: _Job, stage: Path, backend: engine.Builder, compute_capabilities: tuple[str, ...]
+    job: _Job, stage: Path, backend: artifact.Builder, compute_capabilities: tuple[str, ...]
 ) -> list[artifact.Artifact]:
     # torch is imported with the first trace, not with the module.
     from lossexport.exporter.onnx_file import onnx_bytes
@@ -155,16 +158,14 @@ def _make(
     check(variant, model, stage)
     entries = []
     if "onnx" in job.formats:
-        write_bytes(stage / base.file, model)
+        (stage / base.file).write_bytes(model)
         entries.append(msgspec.structs.replace(base, opset=OPSET))
     if "engine" in job.formats:
         shapes = {tensor.name: variant.shape(tensor) for tensor in variant.op.inputs}
-        try:
+        with within(variant.stem):
             data = engine.build(model, shapes, variant.ranges, backend, compute_capabilities)
-        except LossexportError as error:
-            raise LossexportError(f"{variant.stem}: {error}") from error
         name = f"{variant.stem}.engine"
-        write_bytes(stage / name, data)
+        (stage / name).write_bytes(data)
         entries.append(
             msgspec.structs.replace(
                 _describe(variant, data, name),

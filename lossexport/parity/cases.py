@@ -18,6 +18,8 @@ from lossexport.parity.compare import round_to
 # split behind, small enough for a float64 oracle in well under a second.
 _ELEMENTS = 2**18
 _SEEDS = 2
+# The most that an oracle is computed for where the shape leaves no smaller one: some GB of float64.
+_MOST_ELEMENTS = 10**8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,14 @@ class Case:
         )
         if [name for name, _ in pairs] != list(variant.ranges):
             raise LossexportError(f"case {text!r}: dimensions must be {', '.join(variant.ranges)}")
+        for name, count in pairs:
+            allowed = variant.ranges[name]
+            if not allowed.min <= count <= allowed.max:
+                raise LossexportError(
+                    f"case {text!r}: {name} must be {allowed.min} to {allowed.max}"
+                )
+        if (count := _largest(variant, dict(pairs))) > _limit(variant, _ELEMENTS):
+            raise LossexportError(f"case {text!r}: {count} elements in one tensor are too many")
         return cls(family, pairs, int(seed))
 
     def inputs(self, variant: Variant) -> Arrays:
@@ -70,7 +80,11 @@ class Case:
 
 
 def cases(variant: Variant, seeds: int = _SEEDS, elements: int = _ELEMENTS) -> Iterator[Case]:
-    """Every family at every size: least, small, odd, large and as large as `elements` allows."""
+    """Every family at every size: least, small, odd, large and as large as `elements` allows.
+
+    The least sizes may be beyond `elements`, as fixed ones are. Raises LossexportError where they
+    are beyond what an oracle is computed for.
+    """
     for sizes in _sizes(variant, elements):
         for family in variant.op.samplers:
             for seed in range(seeds):
@@ -79,11 +93,12 @@ def cases(variant: Variant, seeds: int = _SEEDS, elements: int = _ELEMENTS) -> I
 
 def _sizes(variant: Variant, elements: int) -> Iterator[dict[str, int]]:
     names = list(variant.ranges)
+    limit = _limit(variant, elements)
     ladder = (1, 3, 33, 256)
     seen = []
     # Rotated, so that every dimension takes every size and no two march in step.
     plans = [[ladder[(i + k) % len(ladder)] for k in range(len(names))] for i in range(len(ladder))]
-    plans.append([variant.ranges[name].min for name in names])
+    plans.append(list(_least(variant).values()))
     side = int(elements ** (1 / len(names)))
     while side > 1 and _largest(variant, dict.fromkeys(names, side)) > elements:
         side //= 2
@@ -93,9 +108,24 @@ def _sizes(variant: Variant, elements: int) -> Iterator[dict[str, int]]:
             name: min(max(size, variant.ranges[name].min), variant.ranges[name].max)
             for name, size in zip(names, plan, strict=True)
         }
-        if sizes not in seen and _largest(variant, sizes) <= elements:
+        if sizes not in seen and _largest(variant, sizes) <= limit:
             seen.append(sizes)
             yield sizes
+
+
+def _least(variant: Variant) -> dict[str, int]:
+    return {name: size.min for name, size in variant.ranges.items()}
+
+
+def _limit(variant: Variant, elements: int) -> int:
+    """Elements that a case may have: `elements`, or as many as the least sizes give."""
+    least = _largest(variant, _least(variant))
+    if least > _MOST_ELEMENTS:
+        raise LossexportError(
+            f"{variant.stem}: {least} elements in one tensor at the least shape, more than the "
+            f"{_MOST_ELEMENTS} that can be compared with float64 PyTorch"
+        )
+    return max(elements, least)
 
 
 def _largest(variant: Variant, sizes: dict[str, int]) -> int:

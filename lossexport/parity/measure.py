@@ -1,13 +1,14 @@
 """Run a session against the float64 oracle and measure every output."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from lossexport.catalog.spec import Arrays
 from lossexport.catalog.variant import Variant
-from lossexport.errors import CheckFailedError
+from lossexport.errors import CheckFailedError, LossexportError
 from lossexport.parity.cases import Case, oracle
 from lossexport.parity.compare import Errors
 from lossexport.runtime import Session
@@ -30,22 +31,41 @@ def _numpy(name: str) -> np.dtype:
     return dtype
 
 
-def check_interface(variant: Variant, session: Session) -> None:
-    """Raise CheckFailedError where names, types or shapes are not those of the catalogue."""
+class _Info(Protocol):
+    """A tensor as a file or a manifest has it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> Sequence[str | int]: ...
+
+
+def difference(variant: Variant, inputs: Iterable[_Info], outputs: Iterable[_Info]) -> str:
+    """How names, types or shapes differ from the catalogue's, in words; nothing where equal."""
     for kind, tensors, found in (
-        ("input", variant.op.inputs, session.inputs),
-        ("output", variant.outputs, session.outputs),
+        ("input", variant.op.inputs, inputs),
+        ("output", variant.outputs, outputs),
     ):
         wanted = [(t.name, variant.numpy_dtype(t), list(variant.shape(t))) for t in tensors]
         actual = [(info.name, info.dtype, list(info.shape)) for info in found]
         if wanted != actual:
-            raise CheckFailedError(
-                f"{session.path}: {kind}s are {actual}, the catalogue's are {wanted}"
-            )
+            return f"{kind}s are {actual}, the catalogue's are {wanted}"
+    return ""
+
+
+def check_interface(variant: Variant, session: Session) -> None:
+    """Raise CheckFailedError where names, types or shapes are not those of the catalogue."""
+    if found := difference(variant, session.inputs, session.outputs):
+        raise CheckFailedError(f"{session.path}: {found}")
 
 
 def measure(variant: Variant, session: Session, cases: Iterable[Case]) -> dict[str, Errors]:
-    """Errors of every output over the cases."""
+    """Errors of every output over the cases.
+
+    Raises LossexportError where an output had no element to compare: that would prove nothing.
+    """
     errors = {
         tensor.name: Errors(
             variant.op.output_tolerance(tensor.name, variant.precision),
@@ -60,6 +80,9 @@ def measure(variant: Variant, session: Session, cases: Iterable[Case]) -> dict[s
         for name, error in errors.items():
             scale = _scale(variant, case, name, inputs)
             error.add(str(case), actual[name], expected[name], scale)
+    for name, error in errors.items():
+        if not error.elements:
+            raise LossexportError(f"{session.path}: {name}: no case has an element of it")
     return errors
 
 

@@ -17,6 +17,7 @@ COLUMNS = (
 )
 NUMBERS = 6
 _NOT_RUN = "not run here"
+_MOST_ULP = 2**23
 
 
 def status(file: FileReport, result: BackendParity) -> str:
@@ -40,7 +41,7 @@ def rows(report: Report) -> list[tuple[str, ...]]:
                     (
                         *(*head, name, str(result.cases)),
                         *(_number(errors[key]) for key in ("max_abs", "max_rel")),
-                        *(_number(errors[key]) for key in ("p999_ulp", "max_ulp")),
+                        *(_ulp(errors[key]) for key in ("p999_ulp", "max_ulp")),
                         "beyond" if used is None else f"{100 * used:.0f} %",
                     )
                 )
@@ -49,6 +50,22 @@ def rows(report: Report) -> list[tuple[str, ...]]:
 
 def _number(value: float | None) -> str:
     return "inf" if value is None else f"{value:.3g}"
+
+
+def _ulp(value: float | None) -> str:
+    """A number of ULP; beyond the cap the error is of the size of the value itself."""
+    return "inf" if value is None else f"{value:.3g}" if value <= _MOST_ULP else "> 2^23"
+
+
+def _not_run(report: Report) -> dict[tuple[str, str, str], list[str]]:
+    """The files that did not run, by backend, status and reason."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for file in report.files:
+        for result in file.results:
+            if result.status == _NOT_RUN:
+                key = (result.backend, status(file, result), result.reason or "")
+                found.setdefault(key, []).append(file.path.name)
+    return found
 
 
 def verdict(report: Report) -> str:
@@ -112,5 +129,7 @@ def html_page(report: Report) -> str:
 
     template = files("lossexport.parity").joinpath("report.html.j2").read_text("utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["number"] = _number
-    return environment.from_string(template).render(data(report), verdict=verdict(report))
+    environment.filters |= {"number": _number, "ulp": _ulp}
+    return environment.from_string(template).render(
+        data(report), verdict=verdict(report), not_run=_not_run(report)
+    )

@@ -11,17 +11,18 @@ from lossexport import artifact
 from lossexport.artifact import BackendParity
 from lossexport.catalog import find
 from lossexport.catalog.variant import Range, Variant
-from lossexport.errors import CheckFailedError, LossexportError
+from lossexport.errors import CheckFailedError, LossexportError, within
 from lossexport.exporter.run import Progress
 from lossexport.files import read_bytes
 from lossexport.parity.cases import Case, cases
 from lossexport.parity.compare import Errors
-from lossexport.parity.measure import check_interface, measure
+from lossexport.parity.measure import check_interface, difference, measure
 from lossexport.runtime import NAMES, available, load
-from lossexport.runtime.backends import MAX_BYTES, listed
+from lossexport.runtime.backends import MAX_BYTES, Source, listed
 from lossexport.runtime.identity import identify as from_metadata
 from lossexport.runtime.native import kernel, kernels
 from lossexport.runtime.onnx_guard import check_model
+from lossexport.runtime.trt import check_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,10 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `verify` found."""
+    """What `verify` found; `notes` are sentences on what it could not do besides."""
 
     files: tuple[FileReport, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -50,14 +52,16 @@ def verify(
     *,
     backends: Sequence[str] | None = None,
     replay: str | None = None,
+    store: bool = True,
     progress: Progress | None = None,
 ) -> Report:
     """Verify `.onnx` and `.engine` files, or all files that the manifest of a folder lists.
 
     Each runs on every backend that this machine has, or on those of `backends` alone; what cannot
     run is reported "not run here". With `replay` only that case ("FAMILY:N=SIZE:SEED") runs.
-    Otherwise the results are stored in the manifest beside the file. Raises LossexportError on a
-    file that cannot be used, and where none is for `backends`.
+    Otherwise, and with `store`, the results are written into the manifest beside the file; where
+    that cannot be, as in a folder that is read-only, the report has a note. Raises LossexportError
+    on a file that cannot be used, and where none is for `backends`.
     """
     for name in backends or ():
         if name not in NAMES:
@@ -76,9 +80,8 @@ def verify(
     if not reports:
         names = ", ".join(backends or ())
         raise LossexportError(f"{', '.join(map(str, given))}: no file that is for {names}")
-    if replay is None:
-        _store(reports, keep=backends is not None)
-    return Report(tuple(reports))
+    notes = _store(reports, keep=backends is not None) if store and replay is None else ()
+    return Report(tuple(reports), tuple(notes))
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -97,12 +100,11 @@ def _files(path: Path) -> Iterator[Path]:
 def _verify_file(path: Path, backends: Sequence[str] | None, replay: str | None) -> FileReport:
     variant, entry = identify(path)
     wanted = [Case.parse(replay, variant)] if replay else None
-    if entry is not None and path.suffix == ".engine":
-        runs = [(entry.builder or "", "cpu")]
-    else:
-        runs = [("ort", "cpu"), ("ort", "cuda")]
-        if backends or kernel(variant) in kernels():
-            runs.append(("native", "cpu"))
+    runs = [("ort", "cpu"), ("ort", "cuda")]
+    if entry is not None and entry.builder is not None:
+        runs = [(entry.builder, "cpu")]
+    elif backends or kernel(variant) in kernels():
+        runs.append(("native", "cpu"))
     return FileReport(
         path,
         variant,
@@ -183,31 +185,45 @@ def _finite(value: float) -> float | None:
 
 def identify(path: Path) -> tuple[Variant, artifact.Artifact | None]:
     """What a file is: from the manifest beside it, or from an `.onnx` file's own metadata."""
-    entry = listed(path, read_bytes(path, MAX_BYTES))
+    data = read_bytes(path, MAX_BYTES)
+    entry = listed(path, data)
     if entry is not None:
-        fixed = {
-            dim: size
-            for tensor, info in zip(find(entry.op).inputs, entry.inputs, strict=False)
-            for dim, size in zip(tensor.shape, info.shape, strict=False)
-            if isinstance(dim, str) and isinstance(size, int) and dim in find(entry.op).dims
-        }
-        ranges = {n: Range(s, s, s) for n, s in fixed.items()} | {
-            name: Range(size.min, size.opt, size.max) for name, size in entry.profile.items()
-        }
-        gradient = entry.kind == "gradient"
-        return Variant.make(
-            find(entry.op), entry.attributes, entry.precision, gradient, ranges
-        ), entry
+        if entry.builder is not None:
+            check_header(Source(path, data, entry), entry)
+        with within(f"{path}: manifest.json"):
+            return _listed_variant(entry), entry
     if path.suffix == ".engine":
         raise LossexportError(f"{path}: no manifest.json beside it lists it, so it is not trusted")
     if path.suffix != ".onnx":
         raise LossexportError(f"{path}: suffix {path.suffix!r}, expected .onnx or .engine")
-    model = check_model(read_bytes(path, MAX_BYTES), str(path))
-    return from_metadata(model, str(path)), None
+    return from_metadata(check_model(data, str(path)), str(path)), None
 
 
-def _store(reports: Iterable[FileReport], keep: bool) -> None:
-    """Put the results into the manifests that list the files, to `keep` those of others there."""
+def _listed_variant(entry: artifact.Artifact) -> Variant:
+    """The variant of an entry, whose tensors and profile must be that variant's."""
+    op = find(entry.op)
+    fixed = {
+        dim: Range(size, size, size)
+        for tensor, info in zip(op.inputs, entry.inputs, strict=False)
+        for dim, size in zip(tensor.shape, info.shape, strict=False)
+        if isinstance(dim, str) and isinstance(size, int) and dim in op.dims
+    }
+    profile = {name: Range(size.min, size.opt, size.max) for name, size in entry.profile.items()}
+    variant = Variant.make(
+        op, entry.attributes, entry.precision, entry.kind == "gradient", fixed | profile
+    )
+    if found := difference(variant, entry.inputs, entry.outputs):
+        raise LossexportError(found)
+    if set(profile) != set(variant.dynamic):
+        raise LossexportError(f"profile of {list(profile)}, not of {list(variant.dynamic)}")
+    return variant
+
+
+def _store(reports: Iterable[FileReport], keep: bool) -> Iterator[str]:
+    """Put the results into the manifests that list the files, to `keep` those of others there.
+
+    Gives a note for each manifest where that cannot be.
+    """
     by_folder: dict[Path, dict[str, FileReport]] = {}
     for report in reports:
         by_folder.setdefault(report.path.parent, {})[report.path.name] = report
@@ -221,8 +237,12 @@ def _store(reports: Iterable[FileReport], keep: bool) -> None:
             else entry
             for entry in manifest.artifacts
         ]
-        if entries != manifest.artifacts:
+        if entries == manifest.artifacts:
+            continue
+        try:
             artifact.save_manifest(folder, msgspec.structs.replace(manifest, artifacts=entries))
+        except LossexportError as error:
+            yield f"{error}: the results are not stored in the manifest"
 
 
 def _parity(entry: artifact.Artifact, report: FileReport, keep: bool) -> list[BackendParity]:

@@ -135,8 +135,11 @@ def listed(path: Path, data: bytes) -> "Artifact | None":
 
     manifest = load_manifest(path.parent)
     artifact = find(manifest, path.name) if manifest else None
-    if artifact is not None and artifact.sha256 != (actual := sha256(data)):
-        raise LossexportError(f"{path}: sha256 {actual}, manifest.json says {artifact.sha256}")
+    if artifact is None:
+        return None
+    for field, actual in (("sha256", sha256(data)), ("size_bytes", len(data))):
+        if actual != (stated := getattr(artifact, field)):
+            raise LossexportError(f"{path}: {field} {actual}, manifest.json says {stated}")
     return artifact
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from lossexport.catalog import find
 from lossexport.catalog.spec import PRECISIONS
 from lossexport.catalog.variant import Range, Variant
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, within
 from lossexport.runtime.onnx_guard import ModelSummary
 
 
@@ -30,7 +30,7 @@ def identify(model: ModelSummary, source: str) -> Variant:
         raise LossexportError(f"{source}: metadata lossexport.precision={precision!r} is unknown")
     if not isinstance(attributes, dict):
         raise LossexportError(f"{source}: metadata lossexport.attributes: not an object")
-    try:
+    with within(f"{source}: metadata"):
         op = find(name)
         fixed = {
             dim: Range(size, size, size)
@@ -39,5 +39,3 @@ def identify(model: ModelSummary, source: str) -> Variant:
             if isinstance(dim, str) and size is not None and dim in op.dims
         }
         return Variant.make(op, attributes, precision, kind == "gradient", fixed)
-    except LossexportError as error:
-        raise LossexportError(f"{source}: metadata: {error}") from error

@@ -48,7 +48,7 @@ _FLAVOURS = {
         'pip install "lossexport[rtx]"',
     ),
 }
-_RTX_MAGIC, _RTX_VERSION = b"vtrt", slice(24, 28)
+_RTX_MAGIC, _RTX_SIZE, _RTX_VERSION = b"vtrt", slice(16, 24), slice(24, 28)
 _DTYPES = {
     "FLOAT": "float32",
     "HALF": "float16",
@@ -103,18 +103,32 @@ def open_session(source: Source, backend: str, provider: str) -> Session:
 
 def check_version(source: Source, artifact: "Artifact", backend: str, installed: str) -> None:
     """Refuse an engine of another release than `installed`, before it is deserialised."""
-    built = {artifact.builder_version}
-    if backend == "rtx":
-        if not source.data.startswith(_RTX_MAGIC) or len(source.data) < _RTX_VERSION.stop:
-            raise LossexportError(
-                f"{source.path}: header {source.data[:4]!r}, not {_RTX_MAGIC!r} of TensorRT-RTX"
-            )
-        built.add(".".join(map(str, source.data[_RTX_VERSION])))
-    if built != {installed}:
-        found = " and ".join(sorted(str(version) for version in built))
+    check_header(source, artifact)
+    if artifact.builder_version != installed:
         raise LossexportError(
-            f"{source.path}: built by {backend} {found}, installed is {installed}; "
-            f"rebuild it: {rebuild_command(artifact, str(source.path.parent))}"
+            f"{source.path}: built by {backend} {artifact.builder_version}, installed is "
+            f"{installed}; rebuild it: {rebuild_command(artifact, str(source.path.parent))}"
+        )
+
+
+def check_header(source: Source, artifact: "Artifact") -> None:
+    """Refuse an engine whose first bytes deny what the manifest says; needs no runtime.
+
+    That of TensorRT-RTX states its own size and release, that of TensorRT nothing we can read.
+    """
+    header, size = source.data[: _RTX_VERSION.stop], len(source.data)
+    if artifact.builder != "rtx":
+        return
+    if not header.startswith(_RTX_MAGIC) or len(header) < _RTX_VERSION.stop:
+        raise LossexportError(
+            f"{source.path}: header {header[:4]!r}, not {_RTX_MAGIC!r} of TensorRT-RTX"
+        )
+    if (stated := int.from_bytes(header[_RTX_SIZE], "little")) != size:
+        raise LossexportError(f"{source.path}: has {size} bytes, its header says {stated}")
+    version = ".".join(map(str, header[_RTX_VERSION]))
+    if version != artifact.builder_version:
+        raise LossexportError(
+            f"{source.path}: built by rtx {version}, manifest.json says {artifact.builder_version}"
         )
 
 
@@ -158,7 +172,7 @@ class EngineSession(Session):
             tuple(TensorInfo(t.name, t.dtype, tuple(t.shape)) for t in artifact.outputs),
             {name: (size.min, size.max) for name, size in artifact.profile.items()},
         )
-        self._log = _log(trt)
+        self._log = logger(trt)
         self._runtime = trt.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(source.data)
         if self._engine is None:
@@ -264,7 +278,7 @@ def _free(cuda: Any, stream: Any, buffers: dict[str, tuple[int, int]]) -> None:
     cuda.cudaStreamDestroy(stream)
 
 
-def _log(trt: Any) -> Any:
+def logger(trt: Any) -> Any:
     """A logger that keeps the last error in place of writing to stderr."""
 
     class Log(trt.ILogger):  # type: ignore[misc]

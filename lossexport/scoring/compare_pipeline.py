@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lossexport.errors import LossexportError
+from lossexport.files import appear_together, check_folder
 from lossexport.scoring.boxset import Float32
 from lossexport.scoring.compare_boxes import Comparison, compare_boxes
 from lossexport.scoring.compare_inputs import Sides, read_results, run_detectors
 from lossexport.scoring.compare_summary import GATE_NAMES, summarize
 from lossexport.scoring.gates import Gates
 from lossexport.scoring.metrics import BoxQuality
-from lossexport.scoring.outputs import appear_together, check_folder
 from lossexport.scoring.pictures import Crop, ImageFolder, crops
 from lossexport.scoring.pipeline import BOXES, REPORT, SUMMARY
 from lossexport.scoring.progress import Progress, follow

@@ -1,7 +1,6 @@
 """An .onnx detector on images, as its description file says; resizing and NMS in numpy."""
 
 import math
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -10,8 +9,9 @@ import numpy as np
 from msgspec import Meta
 
 from lossexport.errors import LossexportError
-from lossexport.files import read_bytes, sha256
-from lossexport.runtime import load
+from lossexport.files import file_or_shipped, read_bytes, sha256
+from lossexport.runtime.backends import Source, listed
+from lossexport.runtime.ort import open_session
 from lossexport.scoring.boxset import (
     Category,
     Float32,
@@ -114,19 +114,9 @@ class Description(Section, frozen=True):
         return [Category(value, name) for value, name in zip(ids, names, strict=True)]
 
 
-def shipped() -> dict[str, Path]:
-    """The descriptions that come with the package, by name."""
-    package = Path(str(files("lossexport")))
-    folder = package / "models" / "detectors"
-    if not folder.is_dir():  # an editable install: beside the package
-        folder = package.parent / "models" / "detectors"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
 def describe(path: Path) -> tuple[Description, Input]:
     """Read a description; a bare name means a shipped one. LossexportError names the field."""
-    if not path.exists() and path.name == str(path) and path.stem in shipped():
-        path = shipped()[path.stem]
+    path = file_or_shipped(path, "models/detectors")
     data = read_bytes(path, MAX_DESCRIPTION_BYTES)
     try:
         description = msgspec.toml.decode(data, type=Description)
@@ -146,9 +136,10 @@ class Detector:
         """Raises LossexportError where the tensors of `path` are not those of the description."""
         self.path = path
         self.description, self.description_input = describe(description)
-        self._session = load(path, "ort", max_bytes=MAX_MODEL_BYTES)
+        data = read_bytes(path, MAX_MODEL_BYTES)
+        self._session = open_session(Source(path, data, listed(path, data)), "ort", "cpu")
         self.kinds = self.description.kinds()
-        self.input = Input(path.name, sha256(read_bytes(path, MAX_MODEL_BYTES)))
+        self.input = Input(path.name, sha256(data))
         self._dtype = self._check_input()
         self.free_batch = not isinstance(self._session.inputs[0].shape[0], int)
         outputs = [info.name for info in self._session.outputs]

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lossexport.errors import LossexportError
+from lossexport.files import appear_together, check_folder
 from lossexport.scoring import coco_ap, confidence, formats, matching, pairs
 from lossexport.scoring.boxset import Dataset, Float32
 from lossexport.scoring.gates import Gates
 from lossexport.scoring.metrics import BoxQuality
-from lossexport.scoring.outputs import appear_together, check_folder
 from lossexport.scoring.pictures import Crop, ImageFolder, crops
 from lossexport.scoring.progress import Progress, follow
 from lossexport.scoring.summary import GATE_NAMES, summarize

@@ -1,9 +1,12 @@
 """Exit codes and one-line errors of the command line."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -63,9 +66,10 @@ def test_a_failed_parity_exits_with_1(run, tmp_path: Path) -> None:
     model = onnx.load(tmp_path / "giou_loss.onnx")
     next(n for n in model.functions[0].node if n.op_type == "Min").op_type = "Max"
     onnx.save(model, tmp_path / "mutant.onnx")
-    code, out, _ = run("verify", tmp_path / "mutant.onnx")
+    code, out, err = run("verify", tmp_path / "mutant.onnx")
     assert code == 1
     assert "FAILED" in out
+    assert err == "error: 0 passed, 1 failed, 1 not run here\n"
 
 
 @pytest.mark.parametrize(
@@ -76,9 +80,15 @@ def test_a_failed_parity_exits_with_1(run, tmp_path: Path) -> None:
         (["export", "box_iou"], "--out"),
         (["export", "box_iou", "--out", "OUT", "--set", "eps"], "--set 'eps': expected NAME=VALUE"),
         (["export", "box_iou", "--out", "OUT", "--set", "eps=two"], "eps='two': must be a number"),
+        (
+            ["export", "box_iou", "--out", "OUT", "--set", f"eps={'[' * 60_000}"],
+            "nested too deeply",
+        ),
+        (["export", "box_iou", "--out", "OUT", "--set", f"eps={'9' * 400}"], "must be finite"),
+        (["export", "box_iou", "--out", "OUT", "--shape", f"N={'9' * 5000}"], "expected SIZE or"),
         (["export", "box_iou", "--out", "OUT", "--shape", "N=0:0:0"], "MAX >= 1"),
         (["export", "box_iou", "--out", "OUT", "--format", "tflite"], "format 'tflite'"),
-        (["export", "box_iou", "--out", "/proc/nope"], "/proc/nope: folder cannot be made"),
+        (["export", "box_iou", "--out", "/proc/nope"], "/proc/nope: cannot be written"),
         (["export", "box_iou", "--all", "--out", "OUT"], "give ops or --all, not both"),
         (["verify", "OUT/none.onnx"], "none.onnx: cannot be read: No such file or directory"),
         (["verify", "OUT"], "has no manifest.json"),
@@ -145,7 +155,7 @@ def test_without_torch_the_remedy_is_one_line(tmp_path: Path) -> None:
     )
     assert result.returncode == 2
     assert result.stderr == "error: torch is not installed: pip install 'lossexport[toolchain]'\n"
-    assert not list((tmp_path / "out").iterdir())
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -170,7 +180,7 @@ def test_a_folder_that_cannot_be_written(run, tmp_path: Path) -> None:
     blocker.write_text("in the way")
     code, _, err = run("export", "box_iou", "--out", blocker / "sub")
     assert code == 2
-    assert "folder cannot be made" in err
+    assert f"{blocker}: is not a folder" in err
 
 
 def test_doctor(run) -> None:
@@ -178,3 +188,83 @@ def test_doctor(run) -> None:
     assert code == 0
     assert "onnxruntime" in out
     assert "tensorrt_rtx" in out
+
+
+def test_an_error_is_short_and_moves_no_terminal(run, tmp_path: Path) -> None:
+    code, _, err = run("export", "\x1b[2J" + 3_000_000 * "a", "--out", tmp_path / "out")
+    assert code == 2
+    assert err.startswith("error: unknown op '\\x1b[2Jaaa")
+    assert "[...2999" in err
+    assert err.endswith("aaa'; see `lossexport list`\n")
+    assert len(err) < 400
+    code, _, err = run("export", 1_000_000 * "a ", "--out", tmp_path / "out")
+    assert code == 2
+    assert len(err) < 1600
+
+
+GATED = ("score", "--pred", "dets.json", "--ref", "gt.json", "--out", "scored", "--fail-below")
+
+
+@pytest.fixture(scope="module")
+def detections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("detections")
+    box = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9]}
+    truth = {
+        "images": [{"id": 1, "width": 9, "height": 9}],
+        "categories": [{"id": 1, "name": "a"}],
+        "annotations": [box | {"id": 1, "area": 81, "iscrowd": 0}],
+    }
+    (folder / "gt.json").write_text(json.dumps(truth))
+    (folder / "dets.json").write_text(json.dumps([box | {"score": 0.5}]))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ((*GATED, "AP=0.9"), 0),
+        ((*GATED, "unmatched=1"), 1),
+        (("list", "--json"), 0),
+        (("--help",), 0),
+        (("nothing",), 2),
+    ],
+)
+def test_a_reader_who_goes_away_changes_no_exit_code(
+    arguments: tuple[str, ...], code: int, detections: Path
+) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "wb") as gone:  # noqa: PTH123  a descriptor
+        result = subprocess.run(
+            [sys.executable, "-c", "from lossexport.cli import main; main()", *arguments],
+            **{"cwd": detections, "stdout": gone, "stderr": gone if code == 2 else None},
+            check=False,
+        )
+    assert result.returncode == code
+    if "--out" in arguments:
+        assert (detections / "scored" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(("bound", "code"), [("AP=0.9", 2), ("unmatched=1", 1)])
+def test_a_full_device_is_an_error(bound: str, code: int, detections: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            [sys.executable, "-c", "from lossexport.cli import main; main()", *GATED, bound],
+            **{"cwd": detections, "stdout": full, "stderr": subprocess.PIPE, "text": True},
+            check=False,
+        )
+    assert result.returncode == code
+    reason = "standard output: No space left on device" if code == 2 else "unmatched is 0"
+    assert result.stderr.startswith(f"error: {reason}")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_terminated_export_cleans_up(tmp_path: Path) -> None:
+    script = "from lossexport.cli import main; main()"
+    arguments = ["export", "--all", "--gradient", "--out", "out"]
+    process = subprocess.Popen([sys.executable, "-c", script, *arguments], cwd=tmp_path)
+    while process.poll() is None and not list(tmp_path.glob(".out.*")):
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())

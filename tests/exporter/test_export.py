@@ -155,10 +155,11 @@ def test_recipe(tmp_path: Path) -> None:
 
 def test_shipped_recipes_name_known_ops() -> None:
     from lossexport.exporter.recipe import load as load_recipe
-    from lossexport.exporter.recipe import shipped
+    from lossexport.files import shipped_files
 
-    assert {"box-quality", "box-regression"} <= set(shipped())
-    for path in shipped().values():
+    recipes = shipped_files("models")
+    assert {"box-quality", "box-regression"} <= set(recipes)
+    for path in recipes.values():
         assert {op for op, _ in load_recipe(path).settings()} <= set(CATALOG)
 
 
@@ -177,6 +178,7 @@ BAD = [
     ({"op": "box_iou", "gradient": True}, "box_iou: has no gradient graph"),
     ({"formats": ["engine"], "compute_capabilities": ["9.0"]}, "capability '9.0': must be one of"),
     ({"formats": ["engine"], "backend": "tensorrt"}, "tensorrt is not installed: pip install"),
+    ({"op": ["box_iou", "box_iou"]}, "^box_iou: is asked for twice$"),
     ({"recipe_file": "nowhere.toml"}, "nowhere.toml: cannot be read"),
 ]
 
@@ -186,10 +188,10 @@ def test_bad_requests_write_nothing(
     arguments: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    call = {"op": "ciou_loss", "out": out, **arguments}
+    call = {"op": "ciou_loss", "out": out / "deep", **arguments}
     with pytest.raises(LossexportError, match=message):
         lossexport.export(**call)  # type: ignore[arg-type]
-    assert not out.exists() or not list(out.iterdir())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,12 @@ def test_bad_requests_write_nothing(
         ("name = 3", r"Expected `str`, got `int` - at `\$.name`"),
         ('name = "x"\n[[group]]\nops = []', "length >= 1"),
         ('name = "x"\nspeed = 1\n[[group]]\nops = ["box_iou"]', "unknown field `speed`"),
-        ('name = "x"\n[[group]]\nops = ["nope"]', "unknown op 'nope'"),
+        ('name = "x"\n[[group]]\nops = ["nope"]', r"bad\.toml: unknown op 'nope'"),
+        ('name = "x"\n[[group]]\nops = ["nms", "nms"]', r"bad\.toml: nms: is asked for twice"),
+        (
+            'name = "x"\n[[group]]\nops = ["box_iou"]\nattributes = { eps = "x" }',
+            r"bad\.toml: box_iou: eps='x': must be a number",
+        ),
         ("name = ", "Invalid value"),
     ],
 )
@@ -240,7 +247,17 @@ def test_a_later_failure_takes_earlier_files_along(
     monkeypatch.setattr(run.engine, "build", fail)
     with pytest.raises(LossexportError, match="box_iou: no engine"):
         lossexport.export("box_iou", tmp_path / "out", formats=["onnx", "engine"])
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_the_way_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    lossexport.export("box_iou", tmp_path)
+    (tmp_path / "box_giou.onnx").mkdir()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with pytest.raises(LossexportError, match=r"box_giou\.onnx: is a folder"):
+        lossexport.export(["box_giou", "box_iou"], tmp_path, shapes={"N": 8})
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert after == before
 
 
 def test_exporting_again_keeps_the_other_entries(tmp_path: Path) -> None:

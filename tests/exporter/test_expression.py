@@ -221,7 +221,11 @@ def test_products_that_would_not_end() -> None:
         evaluate(text)
 
 
-@pytest.mark.parametrize("kind", ["pickle", "text", "short", "liar", "strings", "structured", "v3"])
+HEADERS = {"open": 9000 * b"(", "minus": 9000 * b"-" + b"1"}
+KINDS = ["pickle", "text", "short", "liar", "strings", "structured", "v3", *HEADERS]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_files_that_are_no_arrays_of_numbers(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "c.npy"
     good = np.arange(4.0)
@@ -233,6 +237,9 @@ def test_files_that_are_no_arrays_of_numbers(kind: str, tmp_path: Path) -> None:
         np.save(path, np.array(["a"]))
     elif kind == "structured":
         np.save(path, np.zeros(2, [("a", "f4")]))
+    elif kind in HEADERS:
+        size = len(HEADERS[kind]).to_bytes(2, "little")
+        path.write_bytes(b"\x93NUMPY\x01\x00" + size + HEADERS[kind])
     else:
         path.write_bytes(
             {

@@ -12,7 +12,7 @@ import pytest
 import lossexport
 from lossexport.artifact import find, load_manifest
 from lossexport.catalog import CATALOG
-from lossexport.catalog.variant import Variant
+from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError
 from lossexport.exporter.onnx_file import onnx_bytes
 from lossexport.files import sha256
@@ -108,6 +108,19 @@ def test_replay_runs_one_case(folder: Path) -> None:
     assert entry.parity is None
 
 
+def test_a_folder_that_is_read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (folder / "manifest.json").read_bytes()
+    path = folder / "diou_loss.onnx"
+    report = lossexport.verify(path, store=False)
+    assert (report.passed, report.notes) == (True, ())
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
+    report = lossexport.verify(path)
+    assert report.passed
+    message = f"{folder}: folder cannot be written: the results are not stored in the manifest"
+    assert report.notes == (message,)
+    assert (folder / "manifest.json").read_bytes() == before
+
+
 def test_chosen_backends_alone_run_and_the_others_stay_in_the_manifest(folder: Path) -> None:
     lossexport.verify(folder)
     report = lossexport.verify(folder, backends=["native", "ort"])
@@ -178,7 +191,14 @@ def test_report_forms(folder: Path) -> None:
     assert "diou_loss.grad.onnx" in page
     assert "src=" not in page
     assert "href=" not in page
-    assert len(rows(report)) >= 5
+    assert page.count("<td>ort-cuda</td>") <= 1  # two files that did not run, one line
+    table = rows(report)
+    assert len(table) >= 5
+    gradient = next(
+        r for r in table if r[:2] == ("diou_loss.grad.onnx", "ort-cpu") and "grad" in r[3]
+    )
+    assert gradient[8] == "> 2^23"  # of an expected 0
+    assert "which is 0, subnormal" in page
 
 
 BAD_FILES = [
@@ -208,6 +228,29 @@ def test_a_tampered_artifact_is_refused(folder: Path) -> None:
     engine.write_bytes(engine.read_bytes()[:-1])
     with pytest.raises(LossexportError, match=f"sha256 {sha256(engine.read_bytes())}"):
         lossexport.verify(engine)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"op": "nope"}, "manifest.json: unknown op 'nope'"),
+        ({"attributes": {"eps": "x"}}, "manifest.json: diou_loss: eps='x': must be a number"),
+        ({"profile": {}}, r"manifest.json: profile of \[\], not of \['N'\]"),
+        (
+            {"profile": {"K": {"min": 1, "opt": 1, "max": 2}}},
+            "manifest.json: diou_loss: unknown dimension 'K'",
+        ),
+        ({"precision": "fp16"}, "manifest.json: inputs are .* the catalogue's are"),
+        ({"builder_version": "0.0.0.0"}, "built by rtx .*, manifest.json says 0.0.0.0"),
+    ],
+)
+def test_an_engine_that_its_manifest_denies(folder: Path, changes: Any, message: str) -> None:
+    document = json.loads((folder / "manifest.json").read_text())
+    (entry,) = (e for e in document["artifacts"] if e["file"] == "diou_loss.engine")
+    entry.update(changes)
+    (folder / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(LossexportError, match=rf"^{folder}/diou_loss\.engine: {message}"):
+        lossexport.verify(folder)
 
 
 def test_a_foreign_model_is_refused(tmp_path: Path) -> None:
@@ -240,7 +283,38 @@ def test_cases_cover_sizes_and_give_finite_oracles(name: str) -> None:
                 assert np.isfinite(output).all(), case
 
 
-@pytest.mark.parametrize("text", ["ordinary", "x:N=3:0", "ordinary:M=3:0", "ordinary:N=-1:0"])
+def test_a_large_fixed_size_is_a_case_too() -> None:
+    variant = Variant.make(CATALOG["pairwise_iou"], ranges={"N": Range(99999, 99999, 99999)})
+    chosen = list(cases(variant, seeds=1, elements=2**14))
+    assert {case.sizes for case in chosen} == {(("N", 99999), ("M", 1)), (("N", 99999), ("M", 3))}
+    assert Case.parse(str(chosen[0]), variant) == chosen[0]
+    side = Range(20_000, 20_000, 20_000)
+    too_large = Variant.make(CATALOG["pairwise_iou"], ranges={"N": side, "M": side})
+    with pytest.raises(LossexportError, match="400000000 elements in one tensor at the least"):
+        list(cases(too_large))
+
+
+def test_nothing_compared_is_no_pass(tmp_path: Path) -> None:
+    lossexport.export("box_iou", tmp_path, shapes={"N": "0:4:8"})
+    assert lossexport.verify(tmp_path).passed
+    with pytest.raises(LossexportError, match="score: no case has an element of it"):
+        lossexport.verify(tmp_path / "box_iou.onnx", replay="ordinary:N=0:0")
+
+
+SIZES = ["ordinary:N=0:0", "ordinary:N=65537:0", "ordinary:N=999999999:0"]
+
+
+@pytest.mark.parametrize(
+    "text", ["ordinary", "x:N=3:0", "ordinary:M=3:0", "ordinary:N=-1:0", *SIZES]
+)
 def test_bad_case_names(text: str) -> None:
     with pytest.raises(LossexportError, match="case "):
         Case.parse(text, Variant.make(CATALOG["box_iou"]))
+
+
+def test_a_case_is_bounded_by_its_elements_too() -> None:
+    with pytest.raises(LossexportError, match="67108864 elements in one tensor are too many"):
+        Case.parse(
+            "ordinary:N=8192,M=8192:0",
+            Variant.make(CATALOG["pairwise_iou"], ranges={n: Range(1, 1, 8192) for n in "NM"}),
+        )

@@ -124,6 +124,18 @@ def test_merge_replaces_by_file_and_keeps_the_rest():
         ({"file": "a\\b.onnx"}, r"$.artifacts[0].file: 'a\\b.onnx' is not a bare file name"),
         ({"file": "C:a.onnx"}, "$.artifacts[0].file: 'C:a.onnx' is not a bare file name"),
         ({"file": ".."}, "$.artifacts[0].file: '..' is not a bare file name"),
+        (
+            {"builder": "../x"},
+            "Invalid enum value '../x' - at `$.artifacts[0].builder`, which is \"../x\"",
+        ),
+        (
+            {"file": "a.engine"},
+            "$.artifacts[0].file: 'a.engine' and builder None do not go together",
+        ),
+        (
+            {"profile": {"N": {"min": 10, "opt": 5, "max": 1}}},
+            "Range 10:5:1 is out of order - at `$.artifacts[0].profile[...]`",
+        ),
         ({"file": "a\nb"}, r"$.artifacts[0].file: 'a\nb' is not a bare file name"),
     ],
 )
@@ -139,6 +151,18 @@ def test_bad_hashes_nested_attributes_and_missing_fields(tmp_path):
     document = written(tmp_path)
     del document["artifacts"][0]["op"]
     assert "missing required field `op`" in refusal(tmp_path, json.dumps(document))
+
+
+def test_a_key_that_stands_there_twice(tmp_path):
+    text = '{"artifacts": [{"file": 5}], "artifacts": []}'
+    message = "Expected `str`, got `int` - at `$.artifacts[0].file`"
+    assert refusal(tmp_path, text) == message
+
+
+def test_a_size_beyond_what_a_tensor_holds(tmp_path):
+    document = written(tmp_path)
+    document["artifacts"][0]["inputs"][0]["shape"] = [2**62, 4]
+    assert "$.artifacts[0].inputs[0].shape[0]" in refusal(tmp_path, json.dumps(document))
 
 
 def test_another_schema_and_twice_the_same_file(tmp_path):

@@ -10,8 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from lossexport.errors import LossexportError
+from lossexport.files import sha256, shipped_files
+from lossexport.runtime.ort import open_session
 from lossexport.scoring import compare
-from lossexport.scoring.detector import Detector, describe, resized, shipped
+from lossexport.scoring.detector import Detector, describe, resized
 from tests.scoring.test_compare import rows_of, run
 
 PICTURE = """
@@ -310,6 +312,20 @@ def test_a_free_batch_runs_with_one_and_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_the_hash_is_of_what_was_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = network(tmp_path / "a.onnx", ONE_SCORE)
+    loaded = path.read_bytes()
+    description = tmp_path / "a.toml"
+    description.write_text(PICTURE + NEAR + 'labels = "labels"')
+
+    def exchanged(*arguments: Any) -> Any:
+        path.write_bytes(b"another")
+        return open_session(*arguments)
+
+    monkeypatch.setattr("lossexport.scoring.detector.open_session", exchanged)
+    assert Detector(path, description).input.sha256 == sha256(loaded)
+
+
 def test_resizing() -> None:
     image = np.random.default_rng(3).integers(0, 256, (7, 5, 3)).astype(np.uint8)
     assert (resized(image, 5, 7) == image).all()
@@ -322,7 +338,7 @@ def test_resizing() -> None:
 
 
 def test_shipped_descriptions() -> None:
-    assert set(shipped()) == {"nanodet_m", "yolox_nano"}
-    for path in shipped().values():
+    assert set(shipped_files("models/detectors")) == {"nanodet_m", "yolox_nano"}
+    for path in shipped_files("models/detectors").values():
         kinds = describe(path)[0].kinds()
         assert (len(kinds), kinds[0].name, kinds[79].id) == (80, "person", 90)

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import io
 import os
-import stat
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from lossexport.errors import LossexportError
-from lossexport.files import reason
+from lossexport.files import open_regular, reason
 from lossexport.scoring.boxset import Input
 
 MAX_BYTES = 64 << 30
@@ -56,16 +55,8 @@ class Source:
         self.path = path
         self._advance = advance
         self._count = 0
-        try:
-            # Opening a pipe would wait for a writer, so look before.
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise LossexportError(f"{path}: is not a regular file")
-            raw = path.open("rb")
-        except OSError as error:
-            raise LossexportError(f"{path}: cannot be read: {reason(error)}") from error
-        self._raw = raw
-        self._size = max(status.st_size, 1)
+        self._raw = raw = open_regular(path)
+        self._size = max(os.fstat(raw.fileno()).st_size, 1)
         gzipped = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         self._hashed = _Hashed(raw)
