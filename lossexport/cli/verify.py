@@ -48,5 +48,5 @@ def command(
     click.echo(printable(verdict(report)))
     for note in report.notes:
         click.echo(printable(f"note: {note}"))
-    if not report.passed:
+    if report.failed:
         raise CheckFailedError(verdict(report).splitlines()[0])

@@ -154,23 +154,25 @@ def _make(
 
     variant = job.variant
     model = onnx_bytes(variant)
-    base = _describe(variant, model, f"{variant.stem}.onnx")
-    check(variant, model, stage)
+    measured = check(variant, model, stage)
     entries = []
     if "onnx" in job.formats:
-        (stage / base.file).write_bytes(model)
-        entries.append(msgspec.structs.replace(base, opset=OPSET))
+        name = f"{variant.stem}.onnx"
+        (stage / name).write_bytes(model)
+        entries.append(_describe(variant, model, name, OPSET, measured))
     if "engine" in job.formats:
         shapes = {tensor.name: variant.shape(tensor) for tensor in variant.op.inputs}
         with within(variant.stem):
             data = engine.build(model, shapes, variant.ranges, backend, compute_capabilities)
         name = f"{variant.stem}.engine"
         (stage / name).write_bytes(data)
+        built = str(engine.module(backend).__version__)
+        unseen = artifact.BackendParity(backend, built, "not run here", "not yet run")
         entries.append(
             msgspec.structs.replace(
-                _describe(variant, data, name),
+                _describe(variant, data, name, OPSET, unseen),
                 builder=backend,
-                builder_version=str(engine.module(backend).__version__),
+                builder_version=built,
                 compute_capabilities=list(compute_capabilities),
                 source=sha256(model),
             )
@@ -178,15 +180,21 @@ def _make(
     return entries
 
 
-def _describe(variant: Variant, data: bytes, file: str) -> artifact.Artifact:
+def tolerances(variant: Variant) -> dict[str, artifact.Tolerance]:
+    """By output, as a manifest states them."""
+    found = {
+        t.name: variant.op.output_tolerance(t.name, variant.precision) for t in variant.outputs
+    }
+    return {name: artifact.Tolerance(t.ulp, t.abs, t.why) for name, t in found.items()}
+
+
+def _describe(
+    variant: Variant, data: bytes, file: str, opset: int, measured: artifact.BackendParity
+) -> artifact.Artifact:
     def info(tensor: Tensor) -> artifact.TensorInfo:
         shape = list(variant.shape(tensor))
         return artifact.TensorInfo(tensor.name, variant.numpy_dtype(tensor), shape, tensor.domain)
 
-    tolerances = {
-        tensor.name: variant.op.output_tolerance(tensor.name, variant.precision)
-        for tensor in variant.outputs
-    }
     return artifact.Artifact(
         file=file,
         sha256=sha256(data),
@@ -200,11 +208,13 @@ def _describe(variant: Variant, data: bytes, file: str) -> artifact.Artifact:
         },
         inputs=[info(tensor) for tensor in variant.op.inputs],
         outputs=[info(tensor) for tensor in variant.outputs],
-        tolerance={name: artifact.Tolerance(t.ulp, t.abs, t.why) for name, t in tolerances.items()},
+        tolerance=tolerances(variant),
+        opset=opset,
         profile={
             name: artifact.Range(size.min, size.opt, size.max)
             for name, size in variant.dynamic.items()
         },
+        parity=[measured],
     )
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from lossexport.artifact import BackendParity, Worst
 from lossexport.catalog.spec import Arrays
 from lossexport.catalog.variant import Variant
 from lossexport.errors import CheckFailedError, LossexportError
@@ -84,6 +85,46 @@ def measure(variant: Variant, session: Session, cases: Iterable[Case]) -> dict[s
         if not error.elements:
             raise LossexportError(f"{session.path}: {name}: no case has an element of it")
     return errors
+
+
+def outcome(backend: str, version: str, cases: int, errors: dict[str, Errors]) -> BackendParity:
+    """What a manifest says of the errors that `measure` found over so many cases."""
+    name, worst = max(
+        ((name, error.worst) for name, error in errors.items() if error.worst is not None),
+        key=lambda item: item[1].used,
+    )
+    failed = sorted(name for name, error in errors.items() if error.breaches)
+    return BackendParity(
+        backend=backend,
+        backend_version=version,
+        status="failed" if failed else "passed",
+        reason=f"{', '.join(failed)} beyond tolerance" if failed else None,
+        cases=cases,
+        outputs={
+            name: {
+                "elements": error.elements,
+                "breaches": error.breaches,
+                "max_abs": _finite(error.max_abs),
+                "max_rel": _finite(error.max_rel),
+                "max_ulp": _finite(error.max_ulp),
+                "p999_ulp": _finite(error.p999_ulp),
+                "tolerance_used": _finite(error.worst.used) if error.worst else 0.0,
+                "worst_expected": _finite(error.worst.expected) if error.worst else None,
+                "worst_actual": _finite(error.worst.actual) if error.worst else None,
+            }
+            for name, error in errors.items()
+        },
+        worst=Worst(
+            seed=int(worst.case.rsplit(":", 1)[1]),
+            case=worst.case,
+            output=name,
+            index=list(worst.index),
+        ),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 def _scale(variant: Variant, case: Case, output: str, inputs: Arrays) -> np.ndarray | float:

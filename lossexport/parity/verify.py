@@ -1,6 +1,5 @@
 """`verify`: every artifact against eager PyTorch in float64, on every backend of this machine."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,10 @@ from lossexport.artifact import BackendParity
 from lossexport.catalog import find
 from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import CheckFailedError, LossexportError, within
-from lossexport.exporter.run import Progress
+from lossexport.exporter.run import Progress, tolerances
 from lossexport.files import read_bytes
 from lossexport.parity.cases import Case, cases
-from lossexport.parity.compare import Errors
-from lossexport.parity.measure import check_interface, difference, measure
+from lossexport.parity.measure import check_interface, difference, measure, outcome
 from lossexport.runtime import NAMES, available, load
 from lossexport.runtime.backends import MAX_BYTES, Source, listed
 from lossexport.runtime.identity import identify as from_metadata
@@ -42,9 +40,17 @@ class Report:
     notes: tuple[str, ...] = ()
 
     @property
+    def failed(self) -> bool:
+        """Whether a backend breached a tolerance."""
+        return self._has("failed")
+
+    @property
     def passed(self) -> bool:
-        """Whether no backend breached a tolerance. What could not run here did not pass."""
-        return all(result.status != "failed" for file in self.files for result in file.results)
+        """Whether something ran and nothing failed. What could not run here did not pass."""
+        return self._has("passed") and not self.failed
+
+    def _has(self, status: str) -> bool:
+        return any(result.status == status for file in self.files for result in file.results)
 
 
 def verify(
@@ -141,46 +147,7 @@ def _run(
         if backend == "ort" and provider == "cpu":
             raise
         return BackendParity(label, version, "failed", str(error))
-    return _summary(label, version, len(chosen), errors)
-
-
-def _summary(label: str, version: str, count: int, errors: dict[str, Errors]) -> BackendParity:
-    name, worst = max(
-        ((name, error.worst) for name, error in errors.items() if error.worst is not None),
-        key=lambda item: item[1].used,
-    )
-    failed = sorted(name for name, error in errors.items() if error.breaches)
-    return BackendParity(
-        backend=label,
-        backend_version=version,
-        status="failed" if failed else "passed",
-        reason=f"{', '.join(failed)} beyond tolerance" if failed else None,
-        cases=count,
-        outputs={
-            name: {
-                "elements": error.elements,
-                "breaches": error.breaches,
-                "max_abs": _finite(error.max_abs),
-                "max_rel": _finite(error.max_rel),
-                "max_ulp": _finite(error.max_ulp),
-                "p999_ulp": _finite(error.p999_ulp),
-                "tolerance_used": _finite(error.worst.used) if error.worst else 0.0,
-                "worst_expected": _finite(error.worst.expected) if error.worst else None,
-                "worst_actual": _finite(error.worst.actual) if error.worst else None,
-            }
-            for name, error in errors.items()
-        },
-        worst=artifact.Worst(
-            seed=int(worst.case.rsplit(":", 1)[1]),
-            case=worst.case,
-            output=name,
-            index=list(worst.index),
-        ),
-    )
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return outcome(label, version, len(chosen), errors)
 
 
 def identify(path: Path) -> tuple[Variant, artifact.Artifact | None]:
@@ -214,6 +181,13 @@ def _listed_variant(entry: artifact.Artifact) -> Variant:
     )
     if found := difference(variant, entry.inputs, entry.outputs):
         raise LossexportError(found)
+    tolerance = tolerances(variant)
+    if entry.tolerance != tolerance:
+        name = next(n for n in tolerance if entry.tolerance.get(n) != tolerance[n])
+        raise LossexportError(
+            f"tolerance of {name} is {entry.tolerance.get(name)}, the catalogue's is "
+            f"{tolerance[name]}; export again"
+        )
     if set(profile) != set(variant.dynamic):
         raise LossexportError(f"profile of {list(profile)}, not of {list(variant.dynamic)}")
     return variant

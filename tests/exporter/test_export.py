@@ -112,7 +112,12 @@ def test_engine_entry_of_the_manifest(folder: Path) -> None:
     assert engine["size_bytes"] == len(data)
     assert engine["source"] == entries["ciou_loss.onnx"]["sha256"]
     assert engine["profile"] == {"N": {"min": 1, "opt": 256, "max": 65536}}
-    assert engine["parity"] is None
+    assert (engine["opset"], entries["ciou_loss.onnx"]["opset"]) == (20, 20)
+    assert [(p["backend"], p["status"]) for p in engine["parity"]] == [("rtx", "not run here")]
+    (checked,) = entries["ciou_loss.grad.onnx"]["parity"]
+    assert (checked["backend"], checked["status"]) == ("ort-cpu", "passed")
+    assert checked["cases"] > 3
+    assert set(checked["outputs"]) == {"loss", "grad_pred"}
     assert entries["ciou_loss.grad.onnx"]["tolerance"]["grad_pred"]["why"]
 
 

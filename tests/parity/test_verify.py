@@ -99,13 +99,27 @@ def test_a_file_whose_names_are_not_the_contracts_fails(folder: Path) -> None:
 
 def test_replay_runs_one_case(folder: Path) -> None:
     path = folder / "diou_loss.onnx"
+    before = (folder / "manifest.json").read_bytes()
     report = lossexport.verify(path, replay="adversarial:N=33:1")
     assert report.files[0].results[0].cases == 1
-    manifest = load_manifest(folder)
-    assert manifest is not None
-    entry = find(manifest, path.name)
-    assert entry is not None
-    assert entry.parity is None
+    assert (folder / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.skipif(available()["rtx"].runs, reason="engines run here")
+def test_what_nothing_ran_on_has_neither_passed_nor_failed(folder: Path) -> None:
+    report = lossexport.verify(folder / "diou_loss.engine")
+    assert (report.passed, report.failed) == (False, False)
+    assert data(report)["passed"] is False
+    assert verdict(report) == "0 passed, 0 failed, 1 not run here"
+
+
+def test_a_manifest_with_another_tolerance_is_refused(folder: Path) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["artifacts"][-1]["tolerance"]["loss"]["ulp"] = 1e9
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(LossexportError, match=r"tolerance of loss is .*ulp=1000000000.0.*again$"):
+        lossexport.verify(folder)
 
 
 def test_a_folder_that_is_read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
