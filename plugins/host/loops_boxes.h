@@ -2,7 +2,7 @@
 
 constexpr int64_t LINE = 16;      // floats that the caches move together
 constexpr int64_t COLUMNS = 512;  // boxes whose planes stay in the first cache
-constexpr int64_t ROWS = 64;
+constexpr int64_t ROWS = 16;
 constexpr int64_t CACHED = 1 << 20;  // elements of a matrix that the last cache may hold
 
 // Floats from `to` to the next line.
@@ -21,11 +21,12 @@ class Planes {
   }
   template <Metric M>
   void fill(const float *corners) {
-    for (int64_t i = 0; i < count_; ++i) set(i, load_box<M>(corners + 4 * i));
+    LX_SIMD for (int64_t i = 0; i < count_; ++i) set(i, load_box<M>(corners + 4 * i));
   }
   LX_INLINE void set(int64_t i, const Box &box) {
-    const float values[8] = {box.x1, box.y1, box.x2, box.y2, box.w, box.h, box.area, box.angle};
-    for (int k = 0; k < 8; ++k) data_[k * step_ + i] = values[k];
+    float *p = data_.data() + i;
+    p[0] = box.x1, p[step_] = box.y1, p[2 * step_] = box.x2, p[3 * step_] = box.y2;
+    p[4 * step_] = box.w, p[5 * step_] = box.h, p[6 * step_] = box.area, p[7 * step_] = box.angle;
   }
   LX_INLINE Box operator[](int64_t i) const {
     const float *p = data_.data() + i;
