@@ -71,15 +71,19 @@ def main() -> None:
 def _run() -> tuple[int, str]:
     """Exit code of the verb that the command line calls, and what to print for it on stderr."""
     try:
-        cli.main(list(_repeated(sys.argv[1:])), standalone_mode=False)
+        arguments = list(_repeated(sys.argv[1:]))
+        cli.main(arguments, prog_name="lossexport", standalone_mode=False)
     except LossexportError as error:
         return 2, error_line(str(error))
     except CheckFailedError as error:
         return 1, error_line(str(error))
     except click.ClickException as error:
-        usage = io.StringIO()
-        error.show(usage)
-        return 2, usage.getvalue()
+        message = error.format_message()
+        if "\n" in message:  # the help, where there was no argument at all
+            return 2, f"{message}\n"
+        context = getattr(error, "ctx", None)
+        hint = f" ({context.command_path} --help)" if context else ""
+        return 2, error_line(f"{message}{hint}")
     except ModuleNotFoundError as error:
         package = str(error.name).split(".")[0]
         extra = _EXTRAS.get(package)

@@ -59,6 +59,17 @@ def test_export_and_verify(run, tmp_path: Path) -> None:
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "box_iou"], "Missing option '--out'. (lossexport export --help)"),
+        (["exprot"], "No such command 'exprot'. (lossexport --help)"),
+    ],
+)
+def test_bad_usage_is_one_line(run, arguments: list[str], message: str) -> None:
+    assert run(*arguments) == (2, "", f"error: {message}\n")
+
+
 def test_a_failed_parity_exits_with_1(run, tmp_path: Path) -> None:
     import onnx
 
