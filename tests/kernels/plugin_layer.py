@@ -131,19 +131,11 @@ class Built:
     ptx: str
 
 
-def fields(attributes: Mapping[str, Any]) -> Any:
-    """Attributes of a node as the ONNX parser hands them over: float32, int32, characters."""
-    tensorrt, _ = modules()
-    kinds = tensorrt.PluginFieldType
-    made = []
-    for name, value in attributes.items():
-        if isinstance(value, str):
-            made.append(tensorrt.PluginField(name, value.encode() + b"\0", kinds.CHAR))
-        elif isinstance(value, int):
-            made.append(tensorrt.PluginField(name, np.array([value], np.int32), kinds.INT32))
-        else:
-            made.append(tensorrt.PluginField(name, np.array([value], np.float32), kinds.FLOAT32))
-    return tensorrt.PluginFieldCollection(made)
+def buffer(value: Any) -> Any:
+    """The value of an attribute as the ONNX parser hands it over: float32, int32, characters."""
+    if isinstance(value, str):
+        return value.encode() + b"\0"
+    return np.array([value], np.int32 if isinstance(value, int) else np.float32)
 
 
 def plugin_of(kernel: Kernel, attributes: Mapping[str, Any]) -> Any:
@@ -151,10 +143,23 @@ def plugin_of(kernel: Kernel, attributes: Mapping[str, Any]) -> Any:
     tensorrt, _ = modules()
     creator = tensorrt.get_plugin_registry().get_creator(kernel.name, "1", "lossexport")
     assert creator is not None
+    kinds = tensorrt.PluginFieldType
+    # A field points to its buffer and does not keep it.
+    buffers = {name: buffer(value) for name, value in attributes.items()}
+    fields = [
+        tensorrt.PluginField(
+            name,
+            value,
+            kinds.CHAR
+            if isinstance(value, bytes)
+            else {"i": kinds.INT32, "f": kinds.FLOAT32}[value.dtype.kind],
+        )
+        for name, value in buffers.items()
+    ]
     return creator.create_plugin(
         kernel.name,
         "lossexport",
-        fields(attributes),
+        tensorrt.PluginFieldCollection(fields),
         tensorrt.TensorRTPhase.BUILD,
         tensorrt.QuickPluginCreationRequest.STRICT_AOT,
     )
