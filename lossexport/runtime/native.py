@@ -28,7 +28,7 @@ from lossexport.runtime.onnx_guard import CLAIM, check_model, claim
 from lossexport.runtime.session import Array, Session, TensorInfo
 
 SUFFIX = ".onnx"
-ABI = 1
+ABI = 2
 ENVIRONMENT = "LOSSEXPORT_NATIVE"
 """Variable that names a library to load in place of the package's own."""
 THREADS = "LOSSEXPORT_THREADS"

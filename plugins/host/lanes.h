@@ -15,22 +15,19 @@ namespace {
 // aligned place, so that memory is not read before it is written.
 #if defined(__AVX512F__)
 using Lanes = __m512;
-LX_INLINE Lanes all(float x) { return _mm512_set1_ps(x); }
-LX_INLINE Lanes at_least(Lanes a, Lanes b) { return _mm512_max_ps(b, a); }
-LX_INLINE Lanes at_most(Lanes a, Lanes b) { return _mm512_min_ps(b, a); }
-LX_INLINE Lanes plus(Lanes a, Lanes b, float scale = 1.0f) {
-  return _mm512_fmadd_ps(b, all(scale), a);
-}
-LX_INLINE void stream(float *to, Lanes x) { _mm512_stream_ps(to, x); }
+#define LX_LANES(name) _mm512_##name
 #elif defined(__AVX2__)
 using Lanes = __m256;
-LX_INLINE Lanes all(float x) { return _mm256_set1_ps(x); }
-LX_INLINE Lanes at_least(Lanes a, Lanes b) { return _mm256_max_ps(b, a); }
-LX_INLINE Lanes at_most(Lanes a, Lanes b) { return _mm256_min_ps(b, a); }
+#define LX_LANES(name) _mm256_##name
+#endif
+#if defined(LX_LANES)
+LX_INLINE Lanes all(float x) { return LX_LANES(set1_ps)(x); }
+LX_INLINE Lanes at_least(Lanes a, Lanes b) { return LX_LANES(max_ps)(b, a); }
+LX_INLINE Lanes at_most(Lanes a, Lanes b) { return LX_LANES(min_ps)(b, a); }
 LX_INLINE Lanes plus(Lanes a, Lanes b, float scale = 1.0f) {
-  return _mm256_fmadd_ps(b, all(scale), a);
+  return LX_LANES(fmadd_ps)(b, all(scale), a);
 }
-LX_INLINE void stream(float *to, Lanes x) { _mm256_stream_ps(to, x); }
+LX_INLINE void stream(float *to, Lanes x) { LX_LANES(stream_ps)(to, x); }
 #else
 typedef float Lanes __attribute__((vector_size(16)));
 LX_INLINE Lanes all(float x) { return Lanes{} + x; }

@@ -17,7 +17,8 @@ class Planes {
  public:
   explicit Planes(int64_t count)
       : count_(count), step_((count / LINE + 63) / 64 * 64 * LINE + 8 * LINE), data_(8 * step_) {
-    for (int64_t i = 0; i < data_.size(); ++i) data_[i] = 0;
+    for (int k = 0; k < 8; ++k)
+      for (int64_t i = count_; i < step_; ++i) data_[k * step_ + i] = 0;
   }
   template <Metric M>
   void fill(const float *corners) {
@@ -157,7 +158,7 @@ void best_match_by(const Call &call) {
     float *best = scores.data() + stripe * m;
     int32_t *place = places.data() + stripe * m;
     for (int64_t j = 0; j < m; ++j) best[j] = -LARGEST, place[j] = -1;
-    alignas(64) float tile[COLUMNS];
+    float tile[COLUMNS];
     const int64_t last = smaller(n, (stripe + 1) * height);
     for (int64_t i = stripe * height; i < last; ++i) {
       const Box row = load_box<M>(pred.data() + 4 * i);

@@ -26,7 +26,7 @@ extern "C" {
 #endif
 
 /* Rises with every change that a caller would notice. */
-#define LOSSEXPORT_ABI 1
+#define LOSSEXPORT_ABI 2
 
 enum lossexport_type {
   LOSSEXPORT_FLOAT32 = 1,

@@ -224,7 +224,7 @@ def test_a_library_of_another_interface(monkeypatch):
     finally:
         monkeypatch.undo()
         native.library.cache_clear()
-    assert found.reason == f"{native.path()}: ABI 1, this release needs 2"
+    assert found.reason == f"{native.path()}: ABI 2, this release needs 3"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """YOLOX-nano and NanoDet-m as they are, in fp16 and in int8."""
 
+import itertools
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,13 @@ from onnx import version_converter
 from PIL import Image
 
 from lossexport.scoring import compare
-from lossexport.scoring.detector import Detector, describe, resized
+from lossexport.scoring.detector import Detector, resized
+from tests.conftest import ROOT
 from tests.scoring.test_compare import STATISTICS
+
+sys.path.insert(0, str(ROOT / "examples"))
+
+import quantize_detector
 
 
 @pytest.fixture(scope="session")
@@ -126,65 +133,27 @@ def test_a_child_in_fp16(data: Path, tmp_path: Path) -> None:
     assert 0 < summary["drift"]["max_abs"] < 0.05
 
 
-def quantised(data: Path, folder: Path, *, careful: bool) -> Path:
-    """YOLOX-nano in int8 by onnxruntime's quantiser, calibrated on the photos.
-
-    A careful one has a scale a channel, and leaves in float what is not a convolution, the last
-    convolutions, whose outputs share a tensor, and the first two, which see the pixels.
-    """
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-
-    given = describe(Path("yolox_nano"))[0].input
-    photos = sorted((data / "images").glob("*.jpg"))[: None if careful else 2]
-
-    class Photos(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.left = iter(photos)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            path = next(self.left, None)
-            return path and {given.tensor: given.prepare(photo(path))[0]}  # type: ignore[return-value]
-
+def careless_child(data: Path, folder: Path) -> Path:
+    """YOLOX-nano in int8 as onnxruntime's quantiser makes it when told nothing, from two photos."""
+    images = quantize_detector.Images(data / "images", Path("yolox_nano"))
+    images.left = itertools.islice(images.left, 2)
     model = onnx.load(data / "models/yolox_nano.onnx")
     model.ir_version = 8
-    model = version_converter.convert_version(model, 13)  # before it, no scale a channel
-    onnx.save(model, folder / "float.onnx")
-    options: dict[str, Any] = {}
-    if careful:
-        convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
-        options = {
-            "per_channel": True,
-            "reduce_range": True,  # else a CPU without VNNI overflows, and gives other numbers
-            "op_types_to_quantize": ["Conv"],
-            "nodes_to_exclude": [*convolutions[:2], *last_convolutions(model)],
-        }
-    quantize_static(
+    onnx.save(version_converter.convert_version(model, 13), folder / "float.onnx")
+    quantize_detector.quantize_static(
         folder / "float.onnx",
         folder / "int8.onnx",
-        Photos(),
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        **options,
+        images,
+        activation_type=quantize_detector.QuantType.QUInt8,
+        weight_type=quantize_detector.QuantType.QInt8,
     )
     return folder / "int8.onnx"
 
 
-def last_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Names of those between which and the outputs there is no other."""
-    makers = {name: node for node in model.graph.node for name in node.output}
-    waiting = [info.name for info in model.graph.output]
-    found = set()
-    while waiting:
-        node = makers.get(waiting.pop())
-        if node is not None and node.op_type == "Conv":
-            found.add(node.name)
-        elif node is not None:
-            waiting += node.input
-    return sorted(found)
-
-
 def test_a_child_in_int8(data: Path, tmp_path: Path) -> None:
-    child = quantised(data, tmp_path, careful=True)
+    child = tmp_path / "int8.onnx"
+    images = quantize_detector.Images(data / "images", Path("yolox_nano"))
+    quantize_detector.quantize(data / "models/yolox_nano.onnx", child, images, first=2, last=True)
     summary = against_yolox(data, child, fail_below={"kept": 0.95}, out=tmp_path / "out")
     assert 0.7 < summary["kept"] < 0.95
     assert 0.85 < summary["iou"]["mean"] < 0.97
@@ -200,5 +169,5 @@ def test_a_child_in_int8(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_child_in_careless_int8(data: Path, tmp_path: Path) -> None:
-    summary = against_yolox(data, quantised(data, tmp_path, careful=False))
+    summary = against_yolox(data, careless_child(data, tmp_path))
     assert summary["kept"] < 0.1
