@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from lossexport.cli._terminal import show
-from lossexport.cli.score import bounds, number, show_quality
+from lossexport.cli.score import bounds, match_by, number, show_notes, show_quality
 from lossexport.errors import CheckFailedError
 
 
@@ -16,6 +16,7 @@ from lossexport.errors import CheckFailedError
 @click.option("--detector", help="Description of .onnx detectors: a TOML file or a shipped name.")
 @click.option("--child-detector", help="Description of the child, where its tensors differ.")
 @click.option("--names", help="COCO dictionary that names images and categories of result lists.")
+@match_by
 @click.option("--iou-threshold", default=0.5, show_default=True, help="Least IoU of a match.")
 @click.option("--score-threshold", default=0.25, show_default=True, help="Least score that counts.")
 @click.option(
@@ -42,6 +43,7 @@ def command(
         progress=True,
     )
     _show(summary)
+    show_notes(summary)
     if out:
         click.echo(f"report: {click.format_filename(out)}/report.html")
     if summary["gate_failures"]:

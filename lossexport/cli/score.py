@@ -1,11 +1,18 @@
 """`lossexport score`."""
 
-from typing import Any, cast
+from typing import Any
 
 import click
 
 from lossexport.cli._terminal import assignments, show
-from lossexport.errors import CheckFailedError, LossexportError
+from lossexport.errors import CheckFailedError, LossexportError, printable
+
+FORMATS = ("coco", "yolo", "mot", "voc")
+
+match_by = click.option(
+    "--match-by", type=click.Choice(["id", "name"]),
+    help="Which decides where ids and names of images or categories contradict each other.",
+)  # fmt: skip
 
 
 def bounds(items: tuple[str, ...], option: str) -> dict[str, float]:
@@ -23,8 +30,15 @@ def bounds(items: tuple[str, ...], option: str) -> dict[str, float]:
 @click.option("--pred", required=True, help="Detections: a file, or a folder of YOLO or VOC files.")
 @click.option("--ref", required=True, help="References of the same format.")
 @click.option(
-    "--format", "form", type=click.Choice(["coco", "yolo", "mot", "voc"]), default="coco",
-    show_default=True, help="Format of both.",
+    "--format", "form", type=click.Choice(FORMATS), default="coco", show_default=True,
+    help="Format of both.",
+)  # fmt: skip
+@click.option("--pred-format", type=click.Choice(FORMATS), help="Format of --pred.")
+@click.option("--ref-format", type=click.Choice(FORMATS), help="Format of --ref.")
+@match_by
+@click.option(
+    "--extra-categories", type=click.Choice(["count", "ignore"]), default="count",
+    show_default=True, help="Predictions of categories that --ref lacks: wrong, or left out.",
 )  # fmt: skip
 @click.option("--iou-threshold", default=0.5, show_default=True, help="Least IoU of a match.")
 @click.option(
@@ -39,6 +53,10 @@ def command(
     pred: str,
     ref: str,
     form: str,
+    pred_format: str | None,
+    ref_format: str | None,
+    match_by: Any,
+    extra_categories: Any,
     iou_threshold: float,
     backend: str | None,
     out: str | None,
@@ -52,7 +70,11 @@ def command(
     summary = score(
         pred,
         ref,
-        format=cast(Any, form),
+        format=form,
+        pred_format=pred_format,
+        ref_format=ref_format,
+        match_by=match_by,
+        extra_categories=extra_categories,
         iou_threshold=iou_threshold,
         backend=backend,
         out=out,
@@ -62,6 +84,7 @@ def command(
         progress=True,
     )
     _show(summary)
+    show_notes(summary)
     if out:
         click.echo(f"report: {click.format_filename(out)}/report.html")
     if summary["gate_failures"]:
@@ -81,6 +104,12 @@ def show_quality(summary: dict[str, Any]) -> None:
         for metric in ("iou", "giou", "diou", "ciou")
     ]
     show("Quality of matched boxes", ("metric", *places), rows, right=4)
+
+
+def show_notes(summary: dict[str, Any]) -> None:
+    """Print the notes of a summary, a line each."""
+    for note in summary["notes"]:
+        click.echo(f"note: {printable(note)}")
 
 
 def _show(summary: dict[str, Any]) -> None:

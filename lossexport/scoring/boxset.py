@@ -55,6 +55,8 @@ class References:
     """[R] crowd, difficult or don't-care: never missed, and what falls on it is not counted."""
     zero_id: Bool
     """[R] annotation id 0, which pycocotools cannot tell from "no match"."""
+    any_class: Bool | None = None
+    """[R] an ignored region that acts on predictions of every category; None where none does."""
 
     def __len__(self) -> int:
         """Count of the boxes."""
@@ -81,6 +83,13 @@ class Predictions:
         """Count of the boxes."""
         return len(self.image)
 
+    def take(self, rows: Int64) -> "Predictions":
+        """The boxes at positions `rows`."""
+        variance = None if self.log_variance is None else self.log_variance[rows]
+        return Predictions(
+            self.image[rows], self.category[rows], self.box[rows], self.score[rows], variance
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Input:
@@ -95,7 +104,8 @@ class Dataset:
     """Predictions and references over one table of images and one of categories."""
 
     images: list[Id]
-    """Sorted, numbers before strings: the order decides ties of scores, as in pycocotools."""
+    """Sorted: the order decides ties of scores. Numbers come before strings; where the references
+    write every id as text, all are ordered as texts, as in pycocotools."""
     categories: list[Category]
     predictions: Predictions
     references: References
@@ -103,8 +113,12 @@ class Dataset:
     """`pred` and `ref`."""
     notes: list[str] = field(default_factory=list)
     """What the reader did that the user may not expect, one sentence each."""
-    files: list[str | None] = field(default_factory=list)
-    """File name of each image, of formats that state it; empty for the others."""
+    files: list[tuple[str, ...]] = field(default_factory=list)
+    """Names that the file of each image may have; empty where nothing tells."""
+    sizes: Float64 | None = None
+    """[I,2] width and height of each image in pixels, NaN where no input states them."""
+    parts: bool = False
+    """Boxes are in parts of their image, whose size is not known."""
 
 
 def fail(path: Path, where: str, value: object, why: str) -> NoReturn:

@@ -16,6 +16,8 @@ NAMES = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
+OF_SIZE = tuple(name for name in NAMES if name[-1] in "sml")
+"""Those of one range of areas in pixels."""
 
 _TRUE, _IGNORED = 1, 2
 
@@ -77,7 +79,10 @@ def evaluate(data: Dataset, order: Order, pairs: Pairs) -> CocoResult:
                 curve += curves
     present = int(np.count_nonzero(positives[0]))
     curve = curve / present if present else np.full_like(curve, -1.0)
-    return CocoResult(_summary(precision, recall), curve, precision[:, 0])
+    values = _summary(precision, recall)
+    if data.parts:  # no size in pixels is known
+        values |= dict.fromkeys(OF_SIZE, -1.0)
+    return CocoResult(values, curve, precision[:, 0])
 
 
 def _outcomes(

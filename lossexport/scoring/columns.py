@@ -19,7 +19,8 @@ from lossexport.scoring.boxset import (
 
 RawId = int | str | float
 
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
+_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+LEAST_ID, MOST_ID = -(2**63), 2**63 - 1
 
 
 def plain_id(value: RawId) -> Id | None:
@@ -29,14 +30,14 @@ def plain_id(value: RawId) -> Id | None:
     beyond 63 bits, stays a string.
     """
     if isinstance(value, str):
-        if not _NUMBER.fullmatch(value) or int(value) >= 2**63:
+        if not _NUMBER.fullmatch(value) or not LEAST_ID <= int(value) <= MOST_ID:
             return value
         value = int(value)
     if isinstance(value, float):
         if not value.is_integer():
             return None
         value = int(value)
-    return value if 0 <= value < 2**63 else None
+    return value if LEAST_ID <= value <= MOST_ID else None
 
 
 class IdTable(dict[RawId, int]):
@@ -90,6 +91,7 @@ class BoxColumns:
         self._log_variance: list[Float32] = []
         self._area: list[Float64] = []
         self._ignored: list[Bool] = []
+        self._any_class: list[Bool] = []
         self.count = 0
 
     def add(
@@ -102,8 +104,11 @@ class BoxColumns:
         log_variance: Float32 | None = None,
         area: Float64 | None = None,
         ignored: Bool | None = None,
+        any_class: bool = False,
     ) -> None:
         """Append n rows; predictions have a `score`, references may have `area` and `ignored`.
+
+        With `any_class` ignored references act on predictions of every category.
 
         `log_variance` [n,4] is NaN in rows without; blocks before the first that has any take no
         memory for it.
@@ -120,11 +125,19 @@ class BoxColumns:
         else:
             self._area.append(box[:, 2] * box[:, 3] if area is None else area)
             self._ignored.append(np.zeros(len(box), np.bool_) if ignored is None else ignored)
+            self._any_class.append(self._ignored[-1] & any_class)
         self.count += len(box)
 
     def codes(self) -> tuple[Int32, Int32]:
         """Image and category codes of all rows so far."""
         return _join(self._image, np.int32), _join(self._category, np.int32)
+
+    def scale(self, factors: Float64) -> None:
+        """Multiply the boxes x, y, width, height of all rows by `factors` [n,4]."""
+        box = _join(self._box, np.float64).reshape(-1, 4) * factors
+        self._box.append(box)
+        if self._area:
+            self._area[:] = [box[:, 2] * box[:, 3]]
 
     def one_category(self) -> None:
         """Forget the categories: all rows get code 0."""
@@ -138,6 +151,7 @@ class BoxColumns:
 
     def references(self, image: Int32, category: Int32, ids: Int64 | None = None) -> References:
         """All rows as references, with the final image and category positions."""
+        any_class = _join(self._any_class, np.bool_) if self._any_class else None
         return References(
             image,
             category,
@@ -145,6 +159,7 @@ class BoxColumns:
             _join(self._area, np.float64),
             _join(self._ignored, np.bool_),
             np.zeros(self.count, np.bool_) if ids is None else ids == 0,
+            any_class if any_class is not None and any_class.any() else None,
         )
 
 

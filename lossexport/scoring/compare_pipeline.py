@@ -15,6 +15,7 @@ from lossexport.scoring.compare_boxes import Comparison, compare_boxes
 from lossexport.scoring.compare_inputs import Sides, read_results, run_detectors
 from lossexport.scoring.compare_summary import GATE_NAMES, summarize
 from lossexport.scoring.gates import Gates
+from lossexport.scoring.join import MatchBy, check_match_by
 from lossexport.scoring.metrics import BoxQuality
 from lossexport.scoring.pictures import Crop, ImageFolder, crops
 from lossexport.scoring.pipeline import BOXES, REPORT, SUMMARY
@@ -31,6 +32,7 @@ def compare(
     detector: PathLike | None = None,
     child_detector: PathLike | None = None,
     names: PathLike | None = None,
+    match_by: MatchBy | None = None,
     iou_threshold: float = 0.5,
     score_threshold: float = 0.25,
     backend: str | None = None,
@@ -46,6 +48,7 @@ def compare(
     `images`, as the description `detector` says (a TOML file, or the name of a shipped one) and
     `child_detector` where the child's tensors differ. For results, `images` is where the report
     finds the images that it draws, and `names` a COCO dictionary that names images and categories.
+    `match_by` is as in `score`.
 
     Boxes whose score is `score_threshold` or more count. Per image and category, child boxes by
     falling score each take the free parent box of highest IoU that is at least `iou_threshold`, in
@@ -61,6 +64,7 @@ def compare(
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
     gates = Gates(GATE_NAMES, fail_below, fail_above)
+    check_match_by(match_by)
     if not 0 < iou_threshold <= 1:
         raise LossexportError(
             f"IoU threshold is {iou_threshold}: above 0 and at most 1 is expected"
@@ -87,9 +91,10 @@ def compare(
             return partial(tell, step)
 
         if detectors and pictures:
-            sides = run_detectors(pair, detectors, pictures, watch)
+            sides = run_detectors(pair, detectors, pictures, match_by, watch)
         else:
-            sides = read_results(*pair, None if names is None else Path(names), watch)
+            table = None if names is None else Path(names)
+            sides = read_results(*pair, table, match_by, watch)
         tell("matching", 0.0)
         result = compare_boxes(sides, iou_threshold, score_threshold)
         tell("matching", 1.0)

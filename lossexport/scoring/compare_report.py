@@ -22,10 +22,9 @@ def worst_cases(sides: Sides, result: Comparison, iou: Float32) -> list[Case]:
 
     def case(kind: str, facts: str, first: int, second: int) -> Case:
         boxes, row = (parent, first) if first >= 0 else (child, second)
-        file = sides.files[boxes.image[row]]
         return Case(
             kind,
-            () if file is None else (file,),
+            sides.files[boxes.image[row]],
             sides.categories[boxes.category[row]].name,
             facts,
             parent.box[first] if first >= 0 else None,

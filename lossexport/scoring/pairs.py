@@ -31,7 +31,8 @@ class Order:
     rank: Int64
     """[N] place of each prediction within its group, from 0."""
     ref: Int64
-    """[R] file position of each reference in this order; a group keeps the file's order."""
+    """[R] file position of each reference in this order; a group keeps the file's order. One that
+    acts on predictions of every category is in the group of each."""
     ref_group: Int64
     """[R] rising."""
 
@@ -46,9 +47,29 @@ def sort_boxes(data: Dataset) -> Order:
     start = np.flatnonzero(np.diff(group, prepend=-1))
     size = np.diff(start, append=len(group))
     rank = np.arange(len(group)) - np.repeat(start, size)
-    ref_group = references.category * images + references.image
+    files, category = _everywhere(data)
+    ref_group = category * images + references.image[files]
     ref = np.argsort(ref_group, kind="stable")
-    return Order(pred, group, rank, ref, ref_group[ref])
+    return Order(pred, group, rank, files[ref], ref_group[ref])
+
+
+def _everywhere(data: Dataset) -> tuple[Int64, Int64]:
+    """File position and category of each reference; one that acts on every class has several."""
+    references, predictions = data.references, data.predictions
+    files = np.arange(len(references))
+    category = references.category.astype(np.int64)
+    if references.any_class is None:
+        return files, category
+    kinds = np.int64(max(len(data.categories), 1))
+    present = np.unique(predictions.image * kinds + predictions.category)
+    first = np.searchsorted(present, references.image * kinds)
+    count = np.searchsorted(present, (references.image + np.int64(1)) * kinds) - first
+    count[~references.any_class] = 0
+    copies = np.repeat(files, count)
+    offset = np.arange(len(copies)) - np.repeat(np.cumsum(count) - count, count)
+    others = present[first[copies] + offset] % kinds
+    new = others != category[copies]
+    return np.append(files, copies[new]), np.append(category, others[new])
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ from typing import Any
 from lossexport.errors import LossexportError
 from lossexport.files import appear_together, check_folder
 from lossexport.scoring import coco_ap, confidence, formats, matching, pairs
+from lossexport.scoring.assemble import Extra
 from lossexport.scoring.boxset import Dataset, Float32
 from lossexport.scoring.gates import Gates
+from lossexport.scoring.join import MatchBy
 from lossexport.scoring.metrics import BoxQuality
 from lossexport.scoring.pictures import Crop, ImageFolder, crops
 from lossexport.scoring.progress import Progress, follow
@@ -25,6 +27,10 @@ def score(
     ref: str | os.PathLike[str],
     *,
     format: str = "coco",
+    pred_format: str | None = None,
+    ref_format: str | None = None,
+    match_by: MatchBy | None = None,
+    extra_categories: Extra = "count",
     iou_threshold: float = 0.5,
     backend: str | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -35,7 +41,11 @@ def score(
 ) -> dict[str, Any]:
     """Score predictions against references and return the summary.
 
-    `pred` and `ref` are files (`coco`, `mot`) or folders (`yolo`, `voc`). Boxes are matched at
+    `pred` and `ref` are files (`coco`, `mot`) or folders (`yolo`, `voc`) in `format`, or each in
+    its own (`pred_format`, `ref_format`). `match_by` ("id", "name") decides where ids and names of
+    images or categories contradict each other, which is refused otherwise; predictions of
+    categories that the references do not have are wrong ("count") or left out ("ignore"), as
+    `extra_categories` says, with a note. Boxes are matched at
     `iou_threshold`, in (0, 1]; AP and AR follow the COCO protocol whatever the threshold. IoU,
     GIoU, DIoU and CIoU of the matched pairs are computed by the exported artifacts on `backend`
     (None: the best one here), and so is the quality that predicted log variances promise, for the
@@ -63,10 +73,22 @@ def score(
         raise LossexportError(f"images {images}: are drawn in the report: out is missing")
     pictures = None if images is None else ImageFolder(Path(images))
     measure = BoxQuality(backend)
-    settings = {"format": format, "iou_threshold": float(iou_threshold)}
+    pred_format, ref_format = pred_format or format, ref_format or format
+    settings = {
+        "format": pred_format if pred_format == ref_format else f"{pred_format}, {ref_format}",
+        "iou_threshold": float(iou_threshold),
+    }
 
     with follow(progress) as tell:
-        data = formats.read(Path(pred), Path(ref), format, lambda step: partial(tell, step))
+        data = formats.read(
+            Path(pred),
+            Path(ref),
+            pred_format,
+            lambda step: partial(tell, step),
+            ref_format=ref_format,
+            match_by=match_by,
+            extra_categories=extra_categories,
+        )
         tell("matching", 0.0)
         order = pairs.sort_boxes(data)
         least = min(pairs.cap(iou_threshold), float(coco_ap.THRESHOLDS[0]))
@@ -93,7 +115,7 @@ def score(
                 from lossexport.scoring.score_cases import worst_cases
 
                 tell("drawing", 0.0)
-                cases = worst_cases(data, result, quality["iou"], format)
+                cases = worst_cases(data, result, quality["iou"])
                 drawn, notes = crops(pictures, cases)
                 summary["notes"] += notes
             tell("writing", 0.0)

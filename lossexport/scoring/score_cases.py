@@ -4,27 +4,23 @@ import numpy as np
 
 from lossexport.scoring.boxset import Dataset, Float32
 from lossexport.scoring.matching import UNMATCHED, Matching
-from lossexport.scoring.pictures import CANDIDATES, SUFFIXES, Case, in_turn
+from lossexport.scoring.pictures import CANDIDATES, Case, in_turn
 
 
-def worst_cases(data: Dataset, matching: Matching, iou: Float32, format: str) -> list[Case]:
-    """Loosest matches, wrong boxes by falling score, missed ones by falling area, in turn.
-
-    File names are those that a COCO file states; in the other formats the name of the label file,
-    or a MOT frame's number in six digits, with the suffix of an image.
-    """
+def worst_cases(data: Dataset, matching: Matching, iou: Float32) -> list[Case]:
+    """Loosest matches, wrong boxes by falling score, missed ones by falling area, in turn."""
     predictions, references = data.predictions, data.references
 
     def case(kind: str, facts: str, first: int, second: int) -> Case:
         boxes, row = (references, first) if first >= 0 else (predictions, second)
         return Case(
             kind,
-            _files(data, boxes.image[row], format),
+            data.files[boxes.image[row]] if data.files else (),
             data.categories[boxes.category[row]].name,
             facts,
             references.box[first] if first >= 0 else None,
             predictions.box[second] if second >= 0 else None,
-            parts=format == "yolo",
+            parts=data.parts,
         )
 
     pred, refs = matching.pairs()
@@ -44,12 +40,3 @@ def worst_cases(data: Dataset, matching: Matching, iou: Float32, format: str) ->
         [case("wrong", f"score {predictions.score[i]:.3f}", -1, i) for i in wrong.tolist()],
         [case("missed", "no prediction matched", i, -1) for i in missed.tolist()],
     )
-
-
-def _files(data: Dataset, image: int, format: str) -> tuple[str, ...]:
-    """The names that the file of an image may have."""
-    if format == "coco":
-        name = data.files[image]
-        return () if name is None else (name,)
-    digits = "06d" if format == "mot" else ""
-    return tuple(f"{data.images[image]:{digits}}{suffix}" for suffix in SUFFIXES)

@@ -213,7 +213,7 @@ def test_score_report(tmp_path: Path) -> None:
 
 
 def test_pictures_read_no_input_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, seen = coco_format.read_file, []
+    read, seen = coco_format._read_file, []
     monkeypatch.setattr(
         coco_format,
         "read_file",

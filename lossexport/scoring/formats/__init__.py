@@ -1,4 +1,4 @@
-"""Readers of detections and references, one module a format."""
+"""Readers of detections and references, one module for each format."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -6,17 +6,49 @@ from pathlib import Path
 from typing import cast
 
 from lossexport.errors import LossexportError
+from lossexport.scoring.assemble import EXTRA, Extra, dataset
 from lossexport.scoring.boxset import Dataset
-from lossexport.scoring.formats.shared import Watch
-from lossexport.scoring.formats.source import ignore_progress
+from lossexport.scoring.formats.source import Advance, ignore_progress
+from lossexport.scoring.join import MatchBy, check_match_by
+from lossexport.scoring.side import Side
 
 FORMATS = ("coco", "yolo", "mot", "voc")
 
+Watch = Callable[[str], Advance]
+"""Given the name of a step, returns what is to be told of its progress."""
 
-def read(pred: Path, ref: Path, format: str, watch: Watch | None = None) -> Dataset:
-    """Read predictions and references. Raises LossexportError on anything that is wrong in them."""
+
+def read_side(path: Path, format: str, scored: bool, advance: Advance = ignore_progress) -> Side:
+    """Read predictions (`scored`) or references.
+
+    Raises LossexportError on an unknown format and on anything that is wrong in the input.
+    """
     if format not in FORMATS:
         raise LossexportError(f"format {format!r} is not one of {', '.join(FORMATS)}")
     module = import_module(f"lossexport.scoring.formats.{format}")
-    reader = cast(Callable[[Path, Path, Watch], Dataset], module.read)
-    return reader(pred, ref, watch or (lambda _: ignore_progress))
+    reader = cast(Callable[[Path, bool, Advance], Side], module.read)
+    return reader(path, scored, advance)
+
+
+def read(
+    pred: Path,
+    ref: Path,
+    format: str,
+    watch: Watch | None = None,
+    *,
+    ref_format: str | None = None,
+    match_by: MatchBy | None = None,
+    extra_categories: Extra = "count",
+) -> Dataset:
+    """Read predictions in `format` and references in `ref_format` (None: the same).
+
+    Raises LossexportError on anything that is wrong in them.
+    """
+    check_match_by(match_by)
+    if extra_categories not in EXTRA:
+        known = ", ".join(EXTRA)
+        raise LossexportError(f"extra_categories {extra_categories!r} is not one of {known}")
+    watch = watch or (lambda _: ignore_progress)
+    references = read_side(ref, ref_format or format, False, watch("reading references"))
+    predictions = read_side(pred, format, True, watch("reading predictions"))
+    return dataset(predictions, references, match_by, extra_categories)

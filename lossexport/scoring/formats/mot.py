@@ -14,18 +14,16 @@ from lossexport.scoring.boxset import (
     MAX_PREDICTIONS,
     MAX_REFERENCES,
     Bool,
-    Dataset,
     Float64,
-    Id,
     Input,
     check_boxes,
     check_count,
     check_scores,
     fail,
 )
-from lossexport.scoring.columns import BoxColumns
-from lossexport.scoring.formats.shared import Tables, Watch, build, number
+from lossexport.scoring.formats.shared import number
 from lossexport.scoring.formats.source import Advance, Source
+from lossexport.scoring.side import Entry, Side
 
 BLOCK = 1 << 20
 MAX_CLASS = 99_999
@@ -33,58 +31,36 @@ MAX_CLASS = 99_999
 _FIELDS = ("frame", "id", "x", "y", "w", "h", "conf", "class", "visibility")
 
 
-def read(pred: Path, ref: Path, watch: Watch) -> Dataset:
-    """Read a file of predictions, whose `conf` is the score, and a file of references."""
-    tables = Tables()
-    references, ref_class, ref_input = _read_file(ref, tables, False, watch("reading references"))
-    known = len(tables.images.ids)
-    predictions, pred_class, pred_input = _read_file(
-        pred, tables, True, watch("reading predictions")
-    )
-    notes: list[str] = []
-    names: dict[Id, str] = {}
-    # No prediction at all has no class to disagree with.
-    if not ref_class or pred_class is False:
-        side = "predictions" if ref_class else "references"
-        notes.append(f"The {side} have no class: boxes are matched without regard to class.")
-        tables.categories.clear()
-        tables.categories.ids[:] = [1]
-        names = {1: "any"}
-        references.one_category()
-        predictions.one_category()
-    inputs = {"pred": pred_input, "ref": ref_input}
-    return build(pred, tables, predictions, references, known, inputs, names, notes)
-
-
-def _read_file(
-    path: Path, tables: Tables, scored: bool, advance: Advance
-) -> tuple[BoxColumns, bool | None, Input]:
-    """Boxes of one file, and whether they have classes; None of no boxes."""
-    columns = BoxColumns()
+def read(path: Path, scored: bool, advance: Advance) -> Side:
+    """Read a file of predictions (`scored`), whose `conf` is the score, or of references."""
+    side = Side(path, Input("", ""), classes=None)
     limit = MAX_PREDICTIONS if scored else MAX_REFERENCES
-    classed: bool | None = None
     with Source(path, advance) as source:
         for first, lines in _blocks(source):
-            check_count(path, "boxes", columns.count + len(lines), limit)
+            check_count(path, "boxes", side.boxes.count + len(lines), limit)
             values, line_of = _parse(path, lines, first)
             if not len(values):
                 continue
             known = _check(path, values, line_of, scored)
-            for row in np.flatnonzero(known != (known[0] if classed is None else classed))[:1]:
+            told = side.classes
+            for row in np.flatnonzero(known != (known[0] if told is None else told))[:1]:
                 where = f"line {line_of[row]}, class"
                 fail(path, where, float(values[row, 7]), "some lines have a class and some do not")
-            classed = bool(known[0])
-            columns.add(
-                tables.images.codes(values[:, 0].tolist()),
-                tables.categories.codes(np.maximum(values[:, 7], 0).tolist()),
+            side.classes = bool(known[0])
+            side.boxes.add(
+                side.images.ids.codes(values[:, 0].tolist()),
+                side.categories.ids.codes(np.maximum(values[:, 7], 0).tolist()),
                 values[:, 2:6].copy(),
                 score=values[:, 6].copy() if scored else None,
                 ignored=None if scored else values[:, 6] == 0,
+                any_class=True,
             )
-        source_input = source.finish()
-    if classed is None and not scored:
+        side.input = source.finish()
+    if side.classes is None and not scored:
         raise LossexportError(f"{path}: the file has no box")
-    return columns, classed, source_input
+    side.images.rows = {v: Entry(f"{v:06d}") for v in side.images.ids.ids if isinstance(v, int)}
+    side.images.stems = True
+    return side
 
 
 def _blocks(source: Source) -> Iterator[tuple[int, list[str]]]:

@@ -14,19 +14,18 @@ from lossexport.errors import LossexportError
 from lossexport.files import read_bytes
 from lossexport.scoring.boxset import (
     MAX_CATEGORIES,
+    MAX_COORDINATE,
     MAX_PREDICTIONS,
     MAX_REFERENCES,
-    Dataset,
-    Id,
     Input,
     check_boxes,
     check_count,
     check_scores,
     fail,
 )
-from lossexport.scoring.columns import BoxColumns
-from lossexport.scoring.formats.shared import Tables, Watch, build, number
+from lossexport.scoring.formats.shared import number
 from lossexport.scoring.formats.source import Advance, FolderDigest, list_folder
+from lossexport.scoring.side import Entry, Side, Size
 
 MAX_FILE = 1 << 20
 """Thousands of objects; the tree of a file takes up to 55 times its size."""
@@ -34,46 +33,45 @@ MAX_FILE = 1 << 20
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def read(pred: Path, ref: Path, watch: Watch) -> Dataset:
-    """Read two folders of annotation files. Objects marked difficult are not counted."""
-    tables = Tables()
-    references, ref_input = _read_folder(ref, tables, False, watch("reading references"))
-    known = len(tables.images.ids)
-    predictions, pred_input = _read_folder(pred, tables, True, watch("reading predictions"))
-    if len(tables.images.ids) > known:
-        stem = tables.images.ids[known]
-        raise LossexportError(f"{pred}: {stem}.xml: the references have no such image")
-    inputs = {"pred": pred_input, "ref": ref_input}
-    names: dict[Id, str] = {}
-    return build(pred, tables, predictions, references, known, inputs, names, [])
-
-
-def _read_folder(
-    folder: Path, tables: Tables, scored: bool, advance: Advance
-) -> tuple[BoxColumns, Input]:
-    columns = BoxColumns()
+def read(path: Path, scored: bool, advance: Advance) -> Side:
+    """Read a folder of annotation files. Objects marked difficult are not counted."""
     digest = FolderDigest()
-    files = list_folder(folder, ".xml")
+    side = Side(path, Input("", ""))
+    side.images.rows, side.images.stems = {}, True
+    side.categories.rows = {}
+    files = list_folder(path, ".xml")
     limit = MAX_PREDICTIONS if scored else MAX_REFERENCES
-    for done, path in enumerate(files):
-        data = read_bytes(path, MAX_FILE)
-        digest.add(path, data)
-        objects = _parse(path, data).findall("object")
-        check_count(path, "boxes", columns.count + len(objects), limit)
-        image = tables.images[path.stem]
+    for done, file in enumerate(files):
+        data = read_bytes(file, MAX_FILE)
+        digest.add(file, data)
+        root = _parse(file, data)
+        objects = root.findall("object")
+        check_count(file, "boxes", side.boxes.count + len(objects), limit)
+        image = side.images.ids[file.stem]
+        side.images.rows[side.images.ids.ids[image]] = Entry(file.stem, _size(root))
         if objects:
-            _add(path, objects, image, tables, columns, scored)
-        check_count(path, "kinds of object", len(tables.categories.ids), MAX_CATEGORIES)
+            _add(file, objects, image, side, scored)
+        check_count(file, "kinds of object", len(side.categories.ids.ids), MAX_CATEGORIES)
         advance((done + 1) / len(files))
-    return columns, digest.finish(folder)
+    side.categories.rows = {value: Entry(str(value)) for value in side.categories.ids.ids}
+    side.input = digest.finish(path)
+    return side
+
+
+def _size(root: ElementTree.Element) -> Size | None:
+    """Width and height, where the file states them."""
+    try:
+        wide, high = (number(root.findtext(f"size/{name}") or "") for name in ("width", "height"))
+    except ValueError:
+        return None
+    return (wide, high) if 0 < wide < MAX_COORDINATE and 0 < high < MAX_COORDINATE else None
 
 
 def _add(
     path: Path,
     objects: list[ElementTree.Element],
     image: int,
-    tables: Tables,
-    columns: BoxColumns,
+    side: Side,
     scored: bool,
 ) -> None:
     kinds = [_text(path, item, i, "name") for i, item in enumerate(objects)]
@@ -95,9 +93,9 @@ def _add(
         check_scores(path, score, lambda r: f"object[{r}]/score")
     else:
         ignored = np.array([_difficult(path, item, i) for i, item in enumerate(objects)], np.bool_)
-    columns.add(
+    side.boxes.add(
         np.full(len(objects), image, np.int32),
-        tables.categories.codes(kinds),
+        side.categories.ids.codes(kinds),
         box,
         score=score,
         ignored=ignored,

@@ -6,6 +6,7 @@ distance and aspect terms of DIoU and CIoU are those of a square image, and by a
 """
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from lossexport.files import read_bytes
 from lossexport.scoring.boxset import (
     MAX_PREDICTIONS,
     MAX_REFERENCES,
-    Dataset,
     Id,
     Input,
     check_boxes,
@@ -22,65 +22,49 @@ from lossexport.scoring.boxset import (
     check_scores,
     fail,
 )
-from lossexport.scoring.columns import BoxColumns
-from lossexport.scoring.formats.shared import Tables, Watch, build, number
+from lossexport.scoring.formats.shared import number
 from lossexport.scoring.formats.source import Advance, FolderDigest, list_folder
+from lossexport.scoring.side import Entry, Side
 
 MAX_FILE = 4 << 20
 MAX_CLASS = 99_999
 NAMES_FILE = "classes.txt"
 
 _FIELDS = ("class", "cx", "cy", "w", "h", "score")
-_NOTE = (
-    "YOLO boxes are in parts of the image: DIoU and CIoU are those of a square image, "
-    "and APs, APm and APl do not tell the sizes in pixels."
-)
 
 
-def read(pred: Path, ref: Path, watch: Watch) -> Dataset:
-    """Read two folders of label files; prediction lines have a score, reference lines have none."""
-    tables = Tables()
-    names: dict[Id, str] = {}
-    references, ref_input = _read_folder(ref, tables, names, False, watch("reading references"))
-    known = len(tables.images.ids)
-    predictions, pred_input = _read_folder(pred, tables, names, True, watch("reading predictions"))
-    inputs = {"pred": pred_input, "ref": ref_input}
-    return build(pred, tables, predictions, references, known, inputs, names, [_NOTE])
-
-
-def _read_folder(
-    folder: Path, tables: Tables, names: dict[Id, str], scored: bool, advance: Advance
-) -> tuple[BoxColumns, Input]:
-    columns = BoxColumns()
+def read(path: Path, scored: bool, advance: Advance) -> Side:
+    """Read a folder of label files; lines of predictions (`scored`) end in a score."""
     digest = FolderDigest()
-    files = list_folder(folder, ".txt")
-    for done, path in enumerate(files):
-        data = read_bytes(path, MAX_FILE)
-        digest.add(path, data)
+    side = Side(path, Input("", ""), parts=True)
+    side.images.rows, side.images.stems = {}, True
+    files = list_folder(path, ".txt")
+    for done, file in enumerate(files):
+        data = read_bytes(file, MAX_FILE)
+        digest.add(file, data)
         try:
             lines = data.decode("utf-8").splitlines()
         except UnicodeDecodeError as error:
-            raise LossexportError(f"{path}: is not a text file: {error}") from error
-        if path.name == NAMES_FILE:
-            _add_names(path, lines, names)
+            raise LossexportError(f"{file}: is not a text file: {error}") from error
+        if file.name == NAMES_FILE:
+            _add_names(file, lines, side)
         else:
-            _read_file(path, lines, tables, columns, scored)
+            _read_file(file, lines, side, scored)
         advance((done + 1) / len(files))
-    return columns, digest.finish(folder)
+    side.input = digest.finish(path)
+    return side
 
 
-def _add_names(path: Path, lines: list[str], names: dict[Id, str]) -> None:
-    """Take in a name a line, of class 0, 1, 2...; refuse one that is not the references'."""
+def _add_names(path: Path, lines: list[str], side: Side) -> None:
+    """Take in a name a line, of class 0, 1, 2..."""
     check_count(path, "names", len(lines), MAX_CLASS + 1)
-    for index, line in enumerate(lines):
-        name = line.strip()
-        if name and names.setdefault(index, name) != name:
-            fail(path, f"line {index + 1}", name, f"the references call it {names[index]!r}")
+    names = {index: line.strip() for index, line in enumerate(lines) if line.strip()}
+    side.categories.rows = {index: Entry(name) for index, name in names.items()}
+    side.categories.ids.codes(list(names))
 
 
-def _read_file(
-    path: Path, lines: list[str], tables: Tables, columns: BoxColumns, scored: bool
-) -> None:
+def _read_file(path: Path, lines: list[str], side: Side, scored: bool) -> None:
+    columns = side.boxes
     wanted = len(_FIELDS) if scored else len(_FIELDS) - 1
     limit = MAX_PREDICTIONS if scored else MAX_REFERENCES
     check_count(path, "boxes", columns.count + len(lines), limit)
@@ -97,7 +81,8 @@ def _read_file(
         )
         numbers.append(index)
     # A file without a line is an image without a box: it still counts as an image.
-    image = tables.images[path.stem]
+    image = side.images.ids[path.stem]
+    cast(dict[Id, Entry], side.images.rows)[side.images.ids.ids[image]] = Entry(path.stem)
     if not rows:
         return
     values = np.array(rows, np.float64)
@@ -119,7 +104,7 @@ def _read_file(
     box = np.column_stack([values[:, 1:3] - values[:, 3:5] / 2, values[:, 3:5]])
     columns.add(
         np.full(len(rows), image, np.int32),
-        tables.categories.codes([row[0] for row in rows]),
+        side.categories.ids.codes([row[0] for row in rows]),
         box,
         score=values[:, 5] if scored else None,
     )
