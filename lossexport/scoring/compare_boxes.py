@@ -10,7 +10,6 @@ from lossexport.scoring.boxset import (
     Dataset,
     Float64,
     Int64,
-    Predictions,
     References,
 )
 from lossexport.scoring.compare_inputs import Sides
@@ -73,30 +72,26 @@ def _match(sides: Sides, parent: Bool, child: Bool, iou_threshold: float) -> tup
     # The matching takes the later of two boxes that overlap equally: let it have the higher score.
     refs = np.flatnonzero(parent)
     refs = refs[np.argsort(sides.parent.score[refs], kind="stable")]
-    no = np.zeros(len(refs), np.bool_)
-    box = sides.parent.box[refs]
-    data = Dataset(
-        sides.images,
-        sides.categories,
-        _take(sides.child, rows),
-        References(
-            sides.parent.image[refs],
-            sides.parent.category[refs],
-            box,
-            box[:, 2] * box[:, 3],
-            ignored=no,
-            zero_id=no,
-        ),
-        {},
-    )
+    data = as_dataset(sides, refs, rows)
     order = pairs.sort_boxes(data)
     found = pairs.find_pairs(data, order, pairs.cap(iou_threshold))
     taken, matched = matching.match(data, order, found, iou_threshold).pairs()
     return refs[matched], rows[taken]
 
 
-def _take(boxes: Predictions, rows: Int64) -> Predictions:
-    return Predictions(boxes.image[rows], boxes.category[rows], boxes.box[rows], boxes.score[rows])
+def as_dataset(sides: Sides, parent: Int64, child: Int64) -> Dataset:
+    """Boxes `child` [n] of the child as predictions, boxes `parent` [r] as their references."""
+    boxes = sides.parent.take(parent)
+    no = np.zeros(len(parent), np.bool_)
+    area = boxes.box[:, 2] * boxes.box[:, 3]
+    return Dataset(
+        sides.images,
+        sides.categories,
+        sides.child.take(child),
+        References(boxes.image, boxes.category, boxes.box, area, ignored=no, zero_id=no),
+        {},
+        sizes=sides.sizes,
+    )
 
 
 def size_of(box: Float64) -> Int64:

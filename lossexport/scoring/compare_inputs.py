@@ -8,7 +8,7 @@ import numpy as np
 
 from lossexport.errors import LossexportError
 from lossexport.scoring.assemble import join
-from lossexport.scoring.boxset import Category, Id, Input, Predictions
+from lossexport.scoring.boxset import Category, Float64, Id, Input, Predictions
 from lossexport.scoring.detector import Detector
 from lossexport.scoring.formats import Watch, coco
 from lossexport.scoring.formats.source import FolderDigest
@@ -30,6 +30,8 @@ class Sides:
     inputs: dict[str, Input]
     """`parent`, `child` and whatever else was read."""
     notes: list[str]
+    sizes: Float64
+    """[I,2] width and height of each image in pixels, NaN where no input states them."""
 
 
 def read_results(
@@ -67,6 +69,7 @@ def _sides(
         child.boxes.predictions(*joined.other),
         inputs,
         [*joined.notes, *notes],
+        joined.sizes,
     )
 
 

@@ -8,12 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lossexport.errors import LossexportError
 from lossexport.files import appear_together, check_folder
 from lossexport.scoring.boxset import Float32
-from lossexport.scoring.compare_boxes import Comparison, compare_boxes
+from lossexport.scoring.compare_boxes import Comparison, as_dataset, compare_boxes
 from lossexport.scoring.compare_inputs import Sides, read_results, run_detectors
 from lossexport.scoring.compare_summary import GATE_NAMES, summarize
+from lossexport.scoring.explain import COMPARED, explain, scores_differ
 from lossexport.scoring.gates import Gates
 from lossexport.scoring.join import MatchBy, check_match_by
 from lossexport.scoring.metrics import BoxQuality
@@ -104,11 +107,22 @@ def compare(
             watch("box quality"),
         )
         summary = summarize(sides, result, quality, settings, measure.backend)
+        summary["notes"] += _explanations(sides, result, iou_threshold, score_threshold)
         gates.apply(summary)
         if folder is not None:
             tell("writing", 0.0)
             _write(folder, pictures, summary, sides, result, quality, watch("writing"))
     return summary
+
+
+def _explanations(
+    sides: Sides, result: Comparison, iou_threshold: float, score_threshold: float
+) -> list[str]:
+    scores = sides.parent.score, sides.child.score
+    counted = [np.flatnonzero(score >= score_threshold) for score in scores]
+    notes = scores_differ(sides.child.score, sides.parent.score, COMPARED)
+    data = as_dataset(sides, *counted)
+    return notes + explain(data, len(result.child), iou_threshold, COMPARED)
 
 
 def _descriptions(

@@ -12,6 +12,7 @@ from lossexport.files import appear_together, check_folder
 from lossexport.scoring import coco_ap, confidence, formats, matching, pairs
 from lossexport.scoring.assemble import Extra
 from lossexport.scoring.boxset import Dataset, Float32
+from lossexport.scoring.explain import SCORED, explain
 from lossexport.scoring.gates import Gates
 from lossexport.scoring.join import MatchBy
 from lossexport.scoring.metrics import BoxQuality
@@ -108,6 +109,7 @@ def score(
         )
         predicted = confidence.block(estimate, result, quality["iou"])
         summary = summarize(data, result, quality, predicted, coco, settings, measure.backend)
+        summary["notes"] += explain(data, len(taken), iou_threshold, SCORED)
         gates.apply(summary)
         if folder is not None:
             drawn: list[Crop] = []
