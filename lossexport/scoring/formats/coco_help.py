@@ -72,9 +72,9 @@ def refuse_dictionary(
             f"{path}: one object a line (JSON Lines) is not read: write the rows as one list, "
             f"[{_ROW}, ...]"
         )
-    wanted = (
-        "a list, or a dictionary with 'annotations'," if scored else f"a dictionary of {_all()}"
-    )
+    wanted = f"a dictionary with {', '.join(map(repr, TABLES))}"
+    if scored:
+        wanted = "a list, or a dictionary with 'annotations',"
     shown = ", ".join(repr(key) for key in keys[:SHOWN]) or "nothing"
     more = ", ..." if len(keys) > SHOWN else ""
     rows = f" (rows are {_ROW})" if scored else ""
