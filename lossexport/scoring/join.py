@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 from unicodedata import normalize
 
+from lossexport import arguments
 from lossexport.errors import LossexportError
 from lossexport.scoring.boxset import Id, sort_ids
 from lossexport.scoring.side import Entry, Table
@@ -24,10 +25,10 @@ SHOWN = 3
 """Names that a message shows."""
 
 
-def check_match_by(value: str | None) -> None:
+def check_match_by(value: object) -> None:
     """Raise LossexportError where `value` is no way to match."""
-    if value not in (None, *MATCH_BY):
-        raise LossexportError(f"match_by {value!r} is not one of {', '.join(MATCH_BY)}")
+    if value is not None:
+        arguments.choice("match_by", value, MATCH_BY)
 
 
 Key = Callable[[str], Id]
