@@ -32,8 +32,10 @@ class Gates:
         ]
         for name, _, _, bound in self._bounds:
             if name not in names:
-                near = arguments.did_you_mean(name, names) or f"; there are {', '.join(names)}"
-                raise LossexportError(f"gate {name!r}: no such number{near}")
+                raise LossexportError(
+                    f"gate {name!r}: no such number; there are {', '.join(names)}"
+                    f"{arguments.did_you_mean(name, names)}"
+                )
             if math.isnan(bound):
                 raise LossexportError(f"gate {name}: the bound is {bound}: a number is expected")
 

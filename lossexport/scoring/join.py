@@ -6,12 +6,11 @@ with both sides of the first contradiction. An input without names, as a result 
 ids, or where those are unknown by the names of the other input: the stems of its file names.
 """
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 from unicodedata import normalize
 
 from lossexport import arguments
@@ -93,7 +92,9 @@ def match_ids(base: Part, other: Part, kind: Kind, by: MatchBy | None) -> tuple[
         strange = [v for v in other.used if v not in agree and (v in joined or v in same)]
         if not strange:
             return {value: value for value in agree} | joined, ""
-        _refuse_contradictions(base, other, kind, joined, same)
+        wrong = [value for value in other.used if value not in joined and value in same]
+        if wrong:
+            _refuse(base, other, kind, [v for v in wrong if v not in agree] or wrong)
     if all(value == target for value, target in joined.items()):
         return joined, ""
     exact = all(other.table.name(v) == base.table.name(target) for v, target in joined.items())
@@ -162,8 +163,11 @@ def _last(name: str) -> str:
 def stem(name: str) -> Id:
     """Last part of a path without its suffix and without regard to case; digits are a number."""
     last = _last(name)
-    short = last.rpartition(".")[0] or last
-    return int(short) if short.isascii() and short.isdigit() and len(short) < 19 else short
+    return _number(last.rpartition(".")[0] or last)
+
+
+def _number(text: str) -> Id:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else text
 
 
 def _without_names(
@@ -172,11 +176,8 @@ def _without_names(
     """Join by ids, or where some of those are unknown by the names that one of the inputs gives."""
     bare, listed = (other, base) if not other.named else (base, other)
     names = _plain_names(listed, kind)
-    called = {
-        value: names[key]
-        for value in bare.used
-        if (key := stem(str(value)) if kind.paths else _folded(str(value))) in names
-    }
+    plain = _last if kind.paths else _folded
+    called = {v: names[key] for v in bare.used if (key := _number(plain(str(v)))) in names}
     if by == "name" and kind.paths and bare.used and not called:
         raise LossexportError(
             f"{bare.path}: has no {kind.by_name}s to match by, and its ids of {kind.many} are not "
@@ -204,19 +205,17 @@ def _without_names(
 
 def _plain_names(part: Part, kind: Kind) -> dict[Id, Id]:
     """Ids by what an input without names may call them, where that is unique."""
-    key: Key = stem if kind.paths else _folded
-    named = [(key(row.name), value) for value, row in part.rows.items() if row.name is not None]
-    count = Counter(name for name, _ in named)
-    return {name: value for name, value in named if count[name] == 1}
+    found: dict[Id, set[Id]] = {}
+    for value, row in part.rows.items():
+        if row.name is not None:
+            keys = {_last(row.name), stem(row.name)} if kind.paths else {_number(_folded(row.name))}
+            for key in keys:
+                found.setdefault(key, set()).add(value)
+    return {key: next(iter(values)) for key, values in found.items() if len(values) == 1}
 
 
-def _refuse_contradictions(
-    base: Part, other: Part, kind: Kind, joined: Mapping[Id, Id], same: Mapping[Id, Id]
-) -> None:
-    """Raise LossexportError where an id means one thing by its name and another by itself."""
-    wrong = [value for value in other.used if value not in joined and value in same]
-    if not wrong:
-        return
+def _refuse(base: Part, other: Part, kind: Kind, wrong: Sequence[Id]) -> NoReturn:
+    """Raise LossexportError on ids that are one thing by their name and another by themselves."""
     value = sort_ids(wrong)[0][0]
     mine, theirs = other.table.name(value), base.table.name(value)
     rest = f" ({len(wrong)} such {kind.many})" if len(wrong) > 1 else ""
