@@ -64,6 +64,10 @@ def score(
     """
     gates = Gates(GATE_NAMES, fail_below, fail_above)
     files = arguments.path("pred", pred), arguments.path("ref", ref)
+    pred_format = format if pred_format is None else pred_format
+    ref_format = format if ref_format is None else ref_format
+    for form in (pred_format, ref_format):
+        arguments.choice("format", form, formats.FORMATS)
     iou_threshold = check_iou_threshold(iou_threshold)
     folder = arguments.optional_path("out", out)
     drawn_from = arguments.optional_path("images", images)
@@ -73,8 +77,6 @@ def score(
         raise LossexportError(f"images {drawn_from}: are drawn in the report: out is missing")
     pictures = None if drawn_from is None else ImageFolder(drawn_from)
     measure = BoxQuality(backend)
-    pred_format = format if pred_format is None else pred_format
-    ref_format = format if ref_format is None else ref_format
     settings = {
         "format": pred_format if pred_format == ref_format else f"{pred_format}, {ref_format}",
         "iou_threshold": iou_threshold,
