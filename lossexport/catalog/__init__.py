@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from lossexport.arguments import refuse
 from lossexport.catalog import (
     boxes,
     distances,
@@ -26,6 +27,8 @@ CATALOG: Mapping[str, Op] = MappingProxyType(
 
 def find(name: str) -> Op:
     """The op of that name. Raises LossexportError, naming the nearest ones, where there is none."""
+    if not isinstance(name, str):
+        raise refuse("op", name, "the name of an op")
     if name in CATALOG:
         return CATALOG[name]
     import difflib

@@ -5,11 +5,25 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lossexport.arguments import did_you_mean
 from lossexport.errors import LossexportError, printable
+
+
+class Choice(click.Choice[str]):
+    """A choice of words that asks whether a near one was meant."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As click does. Raises BadParameter on another word."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            near = did_you_mean(value, list(self.choices))
+            raise click.BadParameter(error.message.rstrip(".") + near, ctx, param) from None
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0) -> None:

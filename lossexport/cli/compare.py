@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from lossexport.cli._terminal import show
+from lossexport.cli._terminal import Choice, show
 from lossexport.cli.score import bounds, match_by, number, show_notes, show_quality
 from lossexport.errors import CheckFailedError
 
@@ -20,7 +20,7 @@ from lossexport.errors import CheckFailedError
 @click.option("--iou-threshold", default=0.5, show_default=True, help="Least IoU of a match.")
 @click.option("--score-threshold", default=0.25, show_default=True, help="Least score that counts.")
 @click.option(
-    "--backend", type=click.Choice(["native", "ort", "tensorrt", "rtx"]),
+    "--backend", type=Choice(["native", "ort", "tensorrt", "rtx"]),
     help="What runs the metrics.  [default: the best that can run]",
 )  # fmt: skip
 @click.option("--out", help="Folder for summary.json, boxes.parquet and report.html.")

@@ -4,13 +4,13 @@ from typing import Any
 
 import click
 
-from lossexport.cli._terminal import assignments, show
+from lossexport.cli._terminal import Choice, assignments, show
 from lossexport.errors import CheckFailedError, LossexportError, printable
 
 FORMATS = ("coco", "yolo", "mot", "voc")
 
 match_by = click.option(
-    "--match-by", type=click.Choice(["id", "name"]),
+    "--match-by", type=Choice(["id", "name"]),
     help="Which decides where ids and names of images or categories contradict each other.",
 )  # fmt: skip
 
@@ -30,19 +30,19 @@ def bounds(items: tuple[str, ...], option: str) -> dict[str, float]:
 @click.option("--pred", required=True, help="Detections: a file, or a folder of YOLO or VOC files.")
 @click.option("--ref", required=True, help="References of the same format.")
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS), default="coco", show_default=True,
+    "--format", "form", type=Choice(FORMATS), default="coco", show_default=True,
     help="Format of both.",
 )  # fmt: skip
-@click.option("--pred-format", type=click.Choice(FORMATS), help="Format of --pred.")
-@click.option("--ref-format", type=click.Choice(FORMATS), help="Format of --ref.")
+@click.option("--pred-format", type=Choice(FORMATS), help="Format of --pred.")
+@click.option("--ref-format", type=Choice(FORMATS), help="Format of --ref.")
 @match_by
 @click.option(
-    "--extra-categories", type=click.Choice(["count", "ignore"]), default="count",
+    "--extra-categories", type=Choice(["count", "ignore"]), default="count",
     show_default=True, help="Predictions of categories that --ref lacks: wrong, or left out.",
 )  # fmt: skip
 @click.option("--iou-threshold", default=0.5, show_default=True, help="Least IoU of a match.")
 @click.option(
-    "--backend", type=click.Choice(["native", "ort", "tensorrt", "rtx"]),
+    "--backend", type=Choice(["native", "ort", "tensorrt", "rtx"]),
     help="What runs the metrics.  [default: the best that can run]",
 )  # fmt: skip
 @click.option("--out", help="Folder for summary.json, boxes.parquet and report.html.")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import onnx
 import onnx_ir as ir
 
-from lossexport import __version__
+from lossexport import __version__, arguments
 from lossexport.catalog import find
 from lossexport.catalog.spec import Dim, Op, Precision, Tensor
 from lossexport.catalog.variant import Range, Variant
@@ -67,7 +67,10 @@ def attach(
     The op is compared with float64 PyTorch, and the file checked, loaded in onnxruntime and
     compared with the detector before it is written. Raises LossexportError on bad usage or input.
     """
-    path, spec = Path(model), find(op)
+    path, target, spec = arguments.path("model", model), arguments.path("out", out), find(op)
+    inputs = arguments.mapping("inputs", inputs)
+    attributes = arguments.mapping("attributes", attributes)
+    prefix = arguments.text("prefix", prefix)
     base = Variant.make(spec, attributes)
     _check_usage(spec, inputs, box_format, image_size)
     data, graph_model = detector.load(path)
@@ -114,7 +117,7 @@ def attach(
         },
         sort_keys=True,
     )
-    _write(path, data, Path(out), graph_model)
+    _write(path, data, target, graph_model)
     shown = (Term.of(value) for value in outputs)
     return Attached(
         precision, tuple(f"{v.name} {term}" for v, term in zip(outputs, shown, strict=True))
@@ -141,7 +144,10 @@ def _check_usage(
             raise LossexportError(f"{op.name}: input {_shown(tensor)} is not mapped to a tensor")
     if box_format not in BOX_FORMATS:
         raise LossexportError(f"box format {box_format!r}: must be one of {', '.join(BOX_FORMATS)}")
-    if image_size is not None and not all(0 < side < math.inf for side in image_size):
+    sides = (1, 1) if image_size is None else arguments.several("image_size", image_size)
+    if len(sides) != 2:
+        raise arguments.refuse("image_size", image_size, "a width and a height")
+    if not all(0 < arguments.number("image_size", side) < math.inf for side in sides):
         raise LossexportError(f"image size {image_size}: must be above 0")
     if not any(map(is_box, op.inputs)) and (box_format != "xyxy" or image_size is not None):
         raise LossexportError(f"{op.name}: has no box input for a box format or an image size")

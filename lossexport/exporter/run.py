@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from lossexport import __version__, artifact
+from lossexport import __version__, arguments, artifact
 from lossexport.catalog import CATALOG, find
 from lossexport.catalog.spec import PRECISIONS, Precision, Tensor
 from lossexport.catalog.variant import Range, Variant
@@ -53,21 +53,24 @@ def export(
     Every graph is compared with float64 PyTorch before anything is written. Raises LossexportError
     on bad usage and CheckFailedError where a graph is wrong; in both cases `out` stays as it was.
     """
+    folder = arguments.path("out", out)
+    arguments.check_function("progress", progress)
+    compute_capabilities = arguments.several("compute_capabilities", compute_capabilities)
     given = Settings(
-        formats=None if formats is None else list(formats),
+        formats=None if formats is None else arguments.several("formats", formats),
         precisions=None if precision is None else [precision],
         gradient=gradient,
-        attributes=dict(attributes or {}),
-        shapes=dict(shapes or {}),
+        attributes=dict(arguments.mapping("attributes", attributes)),
+        shapes=dict(arguments.mapping("shapes", shapes)),
     )
     _check_settings(given)
-    names = [op] if isinstance(op, str) else list(op) if op is not None else None
+    names = None if op is None else arguments.several("op", op)
+    recipe_file = arguments.optional_path("recipe_file", recipe_file)
     plan = _plan(names, recipe_file, given)
     with nullcontext() if recipe_file is None else within(recipe_file):
         jobs = list(_jobs(plan, names, given))
     if any("engine" in job.formats for job in jobs):
         engine.module(backend)  # before any work
-    folder = Path(out)
     check_folder(folder)
     existing = artifact.load_manifest(folder)
     made: list[artifact.Artifact] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from lossexport import artifact
+from lossexport import arguments, artifact
 from lossexport.artifact import BackendParity
 from lossexport.catalog import find
 from lossexport.catalog.variant import Range, Variant
@@ -69,11 +69,14 @@ def verify(
     that cannot be, as in a folder that is read-only, the report has a note. Raises LossexportError
     on a file that cannot be used, and where none is for `backends`.
     """
+    replay = None if replay is None else arguments.text("replay", replay)
+    arguments.check_function("progress", progress)
+    backends = None if backends is None else arguments.several("backends", backends)
     for name in backends or ():
         if name not in NAMES:
             raise LossexportError(f"backend {name!r}: not one of {', '.join(NAMES)}")
-    given = [paths] if isinstance(paths, str | Path) else list(paths)
-    files = [file for path in given for file in _files(Path(path))]
+    given = [arguments.path("path", path) for path in arguments.several("paths", paths)]
+    files = [file for path in given for file in _files(path)]
     reports = []
     for index, path in enumerate(files):
         if progress:

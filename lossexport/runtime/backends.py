@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
+from lossexport import arguments
 from lossexport.errors import LossexportError
 from lossexport.files import read_bytes, sha256
 from lossexport.runtime.session import Session
@@ -71,8 +72,11 @@ def load(
     file lists it, its hash must be right; an engine, which is native code, must be listed.
     Raises LossexportError on a file or backend that cannot be used, saying why.
     """
-    path = Path(path)
-    if backend is not None and backend not in NAMES:
+    path = arguments.path("path", path)
+    provider = arguments.text("provider", provider)
+    if arguments.number("max_bytes", max_bytes) < 0:
+        raise arguments.refuse("max_bytes", max_bytes, "a number of bytes")
+    if backend is not None and (not isinstance(backend, str) or backend not in NAMES):
         raise LossexportError(f"backend {backend!r}: not one of {', '.join(NAMES)}")
     usable = [name for name in BACKENDS if path.suffix == _module(name).SUFFIX]
     if not usable:

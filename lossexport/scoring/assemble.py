@@ -29,9 +29,9 @@ class Shared:
 
     ids: list[Id]
     base: Int32
-    """[n] position of each code of the base."""
+    """[n] position of each code of the base; -1 for ids without boxes that were left out."""
     other: Int32
-    """[n] position of each code of the other input; 0 of ids without boxes."""
+    """[n] the same of the other input."""
     known: Bool
     """[I] whether the base has the id."""
     named: list[tuple[Table, Id]]
@@ -122,14 +122,16 @@ def _shared(
         for side, code in zip((base, other), codes, strict=True)
     )
     mapping, note = match_ids(first, second, kind, by)
-    ids = first.table.all_ids()
+    ids = first.ids
     known = len(ids)
     named: list[tuple[Table, Id]] = [(first.table, value) for value in ids]
     place = {value: i for i, value in enumerate(ids)}
     position: dict[Id, int] = {}
-    for value in second.used:
+    for value in second.ids:
         target = mapping.get(value)
         if target is None:
+            if value not in second.used:
+                continue
             target = distinct_id(value, second.table.name(value), second.path, place)
             place[target] = len(ids)
             ids.append(target)
@@ -165,8 +167,8 @@ def _order(ids: Sequence[Id], *, text: bool) -> list[int]:
 
 
 def _codes_to(table: Table, place: Mapping[Id, int], rank: Int32) -> Int32:
-    """Final position of each code of a table; 0 for ids without boxes that were left out."""
-    return np.array([rank[place[v]] if v in place else 0 for v in table.ids.ids], np.int32)
+    """Final position of each code of a table; -1 for ids without boxes that were left out."""
+    return np.array([rank[place[v]] if v in place else -1 for v in table.ids.ids], np.int32)
 
 
 def _place(position: Int32, codes: Int32) -> Int32:
@@ -178,12 +180,12 @@ def _refuse_strangers(base: Side, other: Side, images: Shared, codes: Int32) -> 
     if not len(codes) or images.known[images.other[codes]].any():
         return
     here = _shown(other.images, other.images.ids.ids[codes[0]])
-    theirs = base.images.all_ids()
-    if not theirs and base.images.rows is None:  # an empty result list names no image
+    if not images.known.any() and base.images.rows is None:  # an empty result list has no image
         return
-    there = f"{_shown(base.images, theirs[0])} there" if theirs else "none there"
+    theirs = next(iter(base.images.rows or base.images.ids.ids), None)
+    there = "none" if theirs is None else _shown(base.images, theirs)
     raise LossexportError(
-        f"{other.path}: no image in common with {base.path}: image {here} here, {there}"
+        f"{other.path}: no image in common with {base.path}: image {here} here, {there} there"
     )
 
 
@@ -198,7 +200,7 @@ def _sizes(images: Shared, base: Side, other: Side) -> Float64:
     for side, position in ((other, images.other), (base, images.base)):
         for value, row in (side.images.rows or {}).items():
             code = side.images.ids.get(value)
-            if row.size is not None and code is not None:
+            if row.size is not None and code is not None and position[code] >= 0:
                 sizes[position[code]] = row.size
     return sizes
 

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lossexport.scoring.boxset import (
     Bool,
@@ -128,9 +130,29 @@ class BoxColumns:
             self._any_class.append(self._ignored[-1] & any_class)
         self.count += len(box)
 
-    def codes(self) -> tuple[Int32, Int32]:
+    def peek_codes(self) -> tuple[Int32, Int32]:
         """Image and category codes of all rows so far."""
+        return _column(self._image), _column(self._category)
+
+    def codes(self) -> tuple[Int32, Int32]:
+        """The same, and let go of them."""
         return _join(self._image, np.int32), _join(self._category, np.int32)
+
+    def equal(self, first: Int64, second: Int64) -> Bool:
+        """Whether rows `first` [n] of references say the same as rows `second` [n]."""
+        same = np.ones(len(first), np.bool_)
+        for blocks in (self._image, self._category, self._box, self._area, self._ignored):
+            column = _column(blocks)
+            differs = column[first] != column[second]
+            same &= ~(differs.any(axis=1) if differs.ndim > 1 else differs)
+        return same
+
+    def keep(self, rows: Int64) -> None:
+        """Forget all rows of references but `rows`."""
+        columns = (self._image, self._category, self._box, self._area, self._ignored)
+        for blocks in (*columns, self._any_class):
+            blocks[:] = [_column(blocks)[rows]]
+        self.count = len(rows)
 
     def scale(self, factors: Float64) -> None:
         """Multiply the boxes x, y, width, height of all rows by `factors` [n,4]."""
@@ -161,6 +183,14 @@ class BoxColumns:
             np.zeros(self.count, np.bool_) if ids is None else ids == 0,
             any_class if any_class is not None and any_class.any() else None,
         )
+
+
+def _column(blocks: list[Any]) -> npt.NDArray[Any]:
+    """Join the blocks of a column into one, which stays."""
+    if len(blocks) != 1:
+        blocks[:] = [_join(blocks, np.int32)]
+    column: npt.NDArray[Any] = blocks[0]
+    return column
 
 
 def _nothing(count: int) -> Float32:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lossexport import arguments
 from lossexport.errors import LossexportError
 from lossexport.files import appear_together, check_folder
 from lossexport.scoring.boxset import Float32
@@ -21,7 +22,7 @@ from lossexport.scoring.gates import Gates
 from lossexport.scoring.join import MatchBy, check_match_by
 from lossexport.scoring.metrics import BoxQuality
 from lossexport.scoring.pictures import Crop, ImageFolder, crops
-from lossexport.scoring.pipeline import BOXES, REPORT, SUMMARY
+from lossexport.scoring.pipeline import BOXES, REPORT, SUMMARY, check_iou_threshold
 from lossexport.scoring.progress import Progress, follow
 
 PathLike = str | os.PathLike[str]
@@ -68,26 +69,28 @@ def compare(
     """
     gates = Gates(GATE_NAMES, fail_below, fail_above)
     check_match_by(match_by)
-    if not 0 < iou_threshold <= 1:
-        raise LossexportError(
-            f"IoU threshold is {iou_threshold}: above 0 and at most 1 is expected"
-        )
+    iou_threshold = check_iou_threshold(iou_threshold)
+    score_threshold = arguments.number("score_threshold", score_threshold)
     if not 0 <= score_threshold < math.inf:
         raise LossexportError(
             f"score threshold is {score_threshold}: a finite number from 0 up is expected"
         )
-    pair = Path(parent), Path(child)
-    detectors = _descriptions(pair, images, detector, child_detector, names)
-    if images and not detectors and not out:
+    pair = arguments.path("parent", parent), arguments.path("child", child)
+    folder = arguments.optional_path("out", out)
+    drawn_from = arguments.optional_path("images", images)
+    table = arguments.optional_path("names", names)
+    described = arguments.optional_path("detector", detector)
+    child_described = arguments.optional_path("child_detector", child_detector)
+    detectors = _descriptions(pair, drawn_from, described, child_described, table)
+    if drawn_from and not detectors and not folder:
         raise LossexportError(
             "images are drawn in the report, which needs a folder: out is missing"
         )
-    folder = None if out is None else Path(out)
     if folder is not None:
         check_folder(folder)
-    pictures = None if images is None else ImageFolder(Path(images))
+    pictures = None if drawn_from is None else ImageFolder(drawn_from)
     measure = BoxQuality(backend)
-    settings = {"iou_threshold": float(iou_threshold), "score_threshold": float(score_threshold)}
+    settings = {"iou_threshold": iou_threshold, "score_threshold": score_threshold}
     with follow(progress) as tell:
 
         def watch(step: str) -> Callable[[float], None]:
@@ -96,7 +99,6 @@ def compare(
         if detectors and pictures:
             sides = run_detectors(pair, detectors, pictures, match_by, watch)
         else:
-            table = None if names is None else Path(names)
             sides = read_results(*pair, table, match_by, watch)
         tell("matching", 0.0)
         result = compare_boxes(sides, iou_threshold, score_threshold)
@@ -127,10 +129,10 @@ def _explanations(
 
 def _descriptions(
     pair: tuple[Path, Path],
-    images: PathLike | None,
-    detector: PathLike | None,
-    child_detector: PathLike | None,
-    names: PathLike | None,
+    images: Path | None,
+    detector: Path | None,
+    child_detector: Path | None,
+    names: Path | None,
 ) -> tuple[Path, Path] | None:
     """Description files of parent and child; None for results, which have none.
 
@@ -151,7 +153,7 @@ def _descriptions(
         raise LossexportError(f"{parent}: running a detector needs {missing}")
     if names:
         raise LossexportError(f"{names}: names are for results: a description names categories")
-    return Path(detector), Path(child_detector or detector)
+    return detector, child_detector or detector
 
 
 def _write(

@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lossexport import arguments
 from lossexport.errors import LossexportError
-from lossexport.scoring.coco_ap import NAMES
+from lossexport.scoring.coco_ap import NAMES, OF_SIZE
 
 TOLERANCE = 1e-9
 """How far beyond its bound a number passes: the COCO arithmetic gives a perfect set 1 - 2e-16."""
@@ -22,14 +23,18 @@ class Gates:
     ) -> None:
         """Raises LossexportError on a number that does not exist or a bound that is NaN."""
         self._bounds = [
-            (name, kind, sign, float(bound))
-            for kind, sign, bounds in (("at least", 1, below), ("at most", -1, above))
-            for name, bound in (bounds or {}).items()
+            (name, kind, sign, arguments.number(f"gate {name}", bound))
+            for option, kind, sign, bounds in (
+                ("fail_below", "at least", 1, below),
+                ("fail_above", "at most", -1, above),
+            )
+            for name, bound in arguments.mapping(option, bounds).items()
         ]
         for name, _, _, bound in self._bounds:
             if name not in names:
                 raise LossexportError(
                     f"gate {name!r}: no such number; there are {', '.join(names)}"
+                    f"{arguments.did_you_mean(name, names)}"
                 )
             if math.isnan(bound):
                 raise LossexportError(f"gate {name}: the bound is {bound}: a number is expected")
@@ -48,8 +53,15 @@ class Gates:
                 {"name": name, "value": value, "kind": kind, "bound": bound, "passed": passed}
             )
             if not passed:
-                text = "undefined" if value is None else f"{value:.6g}"
-                summary["gate_failures"].append(f"{name} is {text}, {kind} {bound:g} is required")
+                text = f"undefined: {_why(name)};" if value is None else f"{value:.6g},"
+                summary["gate_failures"].append(f"{name} is {text} {kind} {bound:g} is required")
+
+
+def _why(name: str) -> str:
+    """Why nothing defines a number."""
+    if name in OF_SIZE:
+        return "no reference counts in its range of areas, or areas in pixels are not known"
+    return "no reference counts" if name in NAMES else "there is nothing to measure"
 
 
 def value_of(summary: Mapping[str, Any], name: str) -> float | None:

@@ -21,7 +21,7 @@ def open_artifact(name: str, backend: str | None) -> "Session":
     """Load an artifact that the package ships; LossexportError where `backend` cannot run it."""
     from lossexport.runtime import load
 
-    suffix = ".engine" if backend in ENGINE_BACKENDS else ".onnx"
+    suffix = ".engine" if isinstance(backend, str) and backend in ENGINE_BACKENDS else ".onnx"
     file = files("lossexport") / "artifacts" / f"{name}{suffix}"
     if not file.is_file():
         raise LossexportError(f"{file}: is missing: {backend or 'score'} needs it")

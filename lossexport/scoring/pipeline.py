@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lossexport import arguments
 from lossexport.errors import LossexportError
 from lossexport.files import appear_together, check_folder
 from lossexport.scoring import coco_ap, confidence, formats, matching, pairs
@@ -63,27 +64,28 @@ def score(
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
     gates = Gates(GATE_NAMES, fail_below, fail_above)
-    if not 0 < iou_threshold <= 1:
-        raise LossexportError(
-            f"IoU threshold is {iou_threshold}: above 0 and at most 1 is expected"
-        )
-    folder = None if out is None else Path(out)
+    files = arguments.path("pred", pred), arguments.path("ref", ref)
+    pred_format = format if pred_format is None else pred_format
+    ref_format = format if ref_format is None else ref_format
+    for form in (pred_format, ref_format):
+        arguments.choice("format", form, formats.FORMATS)
+    iou_threshold = check_iou_threshold(iou_threshold)
+    folder = arguments.optional_path("out", out)
+    drawn_from = arguments.optional_path("images", images)
     if folder is not None:
         check_folder(folder)
-    elif images is not None:
-        raise LossexportError(f"images {images}: are drawn in the report: out is missing")
-    pictures = None if images is None else ImageFolder(Path(images))
+    elif drawn_from is not None:
+        raise LossexportError(f"images {drawn_from}: are drawn in the report: out is missing")
+    pictures = None if drawn_from is None else ImageFolder(drawn_from)
     measure = BoxQuality(backend)
-    pred_format, ref_format = pred_format or format, ref_format or format
     settings = {
         "format": pred_format if pred_format == ref_format else f"{pred_format}, {ref_format}",
-        "iou_threshold": float(iou_threshold),
+        "iou_threshold": iou_threshold,
     }
 
     with follow(progress) as tell:
         data = formats.read(
-            Path(pred),
-            Path(ref),
+            *files,
             pred_format,
             lambda step: partial(tell, step),
             ref_format=ref_format,
@@ -124,6 +126,14 @@ def score(
             advance = partial(tell, "writing")
             _write(folder, summary, data, result, quality, estimate, coco, drawn, advance)
     return summary
+
+
+def check_iou_threshold(value: object) -> float:
+    """`value` as a float. Raises LossexportError where it is no number in (0, 1]."""
+    threshold = arguments.number("iou_threshold", value)
+    if not 0 < threshold <= 1:
+        raise LossexportError(f"IoU threshold is {threshold}: above 0 and at most 1 is expected")
+    return threshold
 
 
 def _write(

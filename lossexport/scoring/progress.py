@@ -3,6 +3,8 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
+from lossexport import arguments
+
 Progress = Callable[[str, float], None]
 """Called with the name of the step and the part of it that is done, 0 to 1."""
 
@@ -12,6 +14,8 @@ def follow(progress: bool | Progress) -> Iterator[Progress]:
     """Yield what to call: the caller's function, a bar on a terminal, or nothing at all."""
     if callable(progress):
         yield progress
+    elif not isinstance(progress, bool):
+        raise arguments.refuse("progress", progress, "a bool or a function")
     elif progress:
         import lossexport.progress
 

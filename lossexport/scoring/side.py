@@ -39,10 +39,6 @@ class Table:
         row = (self.rows or {}).get(value)
         return None if row is None else row.name
 
-    def all_ids(self) -> list[Id]:
-        """The listed ids, then those that only boxes have."""
-        return list(dict.fromkeys([*(self.rows or ()), *self.ids.ids]))
-
     def name_rows(self, rows: Mapping[Id, Entry] | None) -> None:
         """Take the rows of another table, where this input has none of its own."""
         if self.rows is None and rows:

@@ -223,7 +223,9 @@ def test_gates(small: tuple[Path, Path], tmp_path: Path) -> None:
     assert page.count('class="badge pass"') == 3
     assert page.count('class="badge fail"') == 2
     undefined = compare(*small, score_threshold=2.0, fail_above={"drift_max_abs": 1})
-    assert undefined["gate_failures"] == ["drift_max_abs is undefined, at most 1 is required"]
+    assert undefined["gate_failures"] == [
+        "drift_max_abs is undefined: there is nothing to measure; at most 1 is required"
+    ]
     assert all(value_of(summary, name) is not None for name in GATE_NAMES)
 
 
@@ -274,9 +276,10 @@ BAD = found(1, 1, 0.5, 0, 0, 5, 5)
         ([{**BAD, "image_id": 77}], r"child\.json: no image in common with .*: image 77"),
         (
             {"annotations": [BAD], "images": [{"id": 1, "file_name": "x.jpg"}]},
-            r"child\.json: images: the name of id 1 is 'x\.jpg': elsewhere '1\.jpg'",
+            r"child\.json: image 1 is 'x\.jpg' here and '1\.jpg' in .*, and 'x\.jpg' is not the "
+            r"name of an image there \(2\.jpg, 1\.jpg\); --match-by id",
         ),
-        ({"images": []}, r"child\.json: annotations is missing"),
+        ({"images": []}, r"child\.json: a list, or a dictionary .*; this one has 'images'"),
         (7, r"child\.json: the file is '7': an object or a list is expected"),
     ],
 )  # fmt: skip

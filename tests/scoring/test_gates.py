@@ -66,8 +66,15 @@ def test_the_summary_and_the_report_hold_them(files: tuple[Path, Path], tmp_path
 
 def test_what_is_undefined_fails(summary: dict[str, Any]) -> None:
     assert summary["APl"] == -1
-    assert failures(summary, {"APl": -2}) == ["APl is undefined, at least -2 is required"]
-    assert failures(summary, None, {"APl": 2}) == ["APl is undefined, at most 2 is required"]
+    why = "no reference counts in its range of areas, or areas in pixels are not known"
+    for below, above, bound in ((-2, None, "at least -2"), (None, 2, "at most 2")):
+        gates = [None if value is None else {"APl": value} for value in (below, above)]
+        assert failures(summary, *gates) == [f"APl is undefined: {why}; {bound} is required"]
+    empty = {**summary, "AP": -1, "iou": dict.fromkeys(summary["iou"])}
+    assert failures(empty, {"AP": 0, "iou_p5": 0}) == [
+        "AP is undefined: no reference counts; at least 0 is required",
+        "iou_p5 is undefined: there is nothing to measure; at least 0 is required",
+    ]
     nothing = {**summary, "ciou": dict.fromkeys(summary["ciou"]), "recall": None}
     assert len(failures(nothing, {"ciou_p5": -9, "recall": 0})) == 2
     assert failures({**summary, "AP": float("nan")}, {"AP": 0}) != []
@@ -85,3 +92,12 @@ def test_an_unknown_name_lists_those_that_exist() -> None:
         LossexportError, match=r"gate 'map': no such number; there are AP, .*ciou_p95"
     ):
         Gates(GATE_NAMES, None, {"map": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("ap50", "AP50"), ("AP_50", "AP50"), ("iou-mean", "iou_mean"), ("Recall", "recall")],
+)
+def test_the_name_that_was_meant(name: str, meant: str) -> None:
+    with pytest.raises(LossexportError, match=rf"gate '{name}': .*; did you mean {meant}\?$"):
+        Gates(GATE_NAMES, {name: 0.5}, None)

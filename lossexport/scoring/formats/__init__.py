@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from lossexport.errors import LossexportError
+from lossexport import arguments
 from lossexport.scoring.assemble import EXTRA, Extra, dataset
 from lossexport.scoring.boxset import Dataset
 from lossexport.scoring.formats.source import Advance, ignore_progress
@@ -23,8 +23,7 @@ def read_side(path: Path, format: str, scored: bool, advance: Advance = ignore_p
 
     Raises LossexportError on an unknown format and on anything that is wrong in the input.
     """
-    if format not in FORMATS:
-        raise LossexportError(f"format {format!r} is not one of {', '.join(FORMATS)}")
+    arguments.choice("format", format, FORMATS)
     module = import_module(f"lossexport.scoring.formats.{format}")
     reader = cast(Callable[[Path, bool, Advance], Side], module.read)
     return reader(path, scored, advance)
@@ -45,10 +44,10 @@ def read(
     Raises LossexportError on anything that is wrong in them.
     """
     check_match_by(match_by)
-    if extra_categories not in EXTRA:
-        known = ", ".join(EXTRA)
-        raise LossexportError(f"extra_categories {extra_categories!r} is not one of {known}")
+    arguments.choice("extra_categories", extra_categories, EXTRA)
     watch = watch or (lambda _: ignore_progress)
-    references = read_side(ref, ref_format or format, False, watch("reading references"))
+    references = read_side(
+        ref, format if ref_format is None else ref_format, False, watch("reading references")
+    )
     predictions = read_side(pred, format, True, watch("reading predictions"))
     return dataset(predictions, references, match_by, extra_categories)

@@ -8,12 +8,14 @@ may have a `log_variance`: log sigma^2 of x1, y1, x2, y2 in the unit of its box.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 
 from lossexport.errors import LossexportError
+from lossexport.scoring.assemble import plural
 from lossexport.scoring.boxset import (
     MAX_CATEGORIES,
     MAX_COORDINATE,
@@ -32,28 +34,32 @@ from lossexport.scoring.boxset import (
     fail,
 )
 from lossexport.scoring.columns import RawId, box_array, plain_id
+from lossexport.scoring.formats import coco_help
 from lossexport.scoring.formats.json_stream import JsonStream
 from lossexport.scoring.formats.source import Advance, Source
 from lossexport.scoring.side import Entry, Side, Size, Table
 
 Box = tuple[float, float, float, float]
+_MISSING: Any = UNSET
+"""Stands where a row lacks a field, so that the message can count such rows."""
 
 
 class _Detection(msgspec.Struct, gc=False):
-    image_id: RawId
-    category_id: RawId
-    bbox: Box
-    score: float
+    image_id: RawId = _MISSING
+    category_id: RawId = _MISSING
+    bbox: Box = _MISSING
+    score: float = _MISSING
     log_variance: Box | None = None
 
 
 class _Annotation(msgspec.Struct, gc=False):
-    id: RawId
-    image_id: RawId
-    category_id: RawId
-    bbox: Box
+    id: RawId = _MISSING
+    image_id: RawId = _MISSING
+    category_id: RawId = _MISSING
+    bbox: Box = _MISSING
     area: float | None = None
     iscrowd: bool | int | float | None = 0
+    ignore: object = None
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -62,11 +68,14 @@ class _Image(msgspec.Struct, gc=False):
     # Of any type: only a pair of positive numbers is a size.
     width: object = None
     height: object = None
+    # Of LVIS, where a category is judged on some of the images alone.
+    neg_category_ids: object = None
+    not_exhaustive_category_ids: object = None
 
 
 class _Category(msgspec.Struct, gc=False):
     id: RawId
-    name: str | None = None
+    name: str | int | float | None = None
 
 
 DETECTIONS = msgspec.json.Decoder(list[_Detection])
@@ -75,7 +84,8 @@ _ANNOTATIONS = msgspec.json.Decoder(list[_Annotation])
 _IMAGES: msgspec.json.Decoder[list[_Image | _Category]] = msgspec.json.Decoder(list[_Image])
 _CATEGORIES: msgspec.json.Decoder[list[_Image | _Category]] = msgspec.json.Decoder(list[_Category])
 
-_BAD_ID = "an id is a whole number from -2^63 to 2^63 - 1, or a string"
+_BAD_ID = "an id is a string or a whole number, at least -2^63 and at most 2^63 - 1"
+_REQUIRED = ("id", "image_id", "category_id", "bbox", "score")
 
 T = TypeVar("T")
 
@@ -87,6 +97,10 @@ class File:
     side: Side
     where: str = "annotations"
     annotation_ids: list[Int64] = field(default_factory=list)
+    ignore_flags: int = 0
+    """References whose field `ignore` is set, which is not read."""
+    federated: bool = False
+    """Images list categories as LVIS does."""
 
     @property
     def path(self) -> Path:
@@ -103,8 +117,44 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
     for name, table in (("images", side.images), ("categories", side.categories)):
         if table.rows is None:
             raise LossexportError(f"{path}: {name} is missing: references are a COCO dictionary")
-    side.annotation_ids = _distinct(file)
+    ids = _annotation_ids(file)
+    kept = _of_tables(side)
+    side.annotation_ids = ids if kept is None else ids[kept]
+    if file.ignore_flags:
+        side.notes.append(
+            f"{path.name}: `ignore` is not read, as in pycocotools; "
+            f"{plural(file.ignore_flags, 'reference')} with it set "
+            f"{'counts' if file.ignore_flags == 1 else 'count'}."
+        )
+    if file.federated:
+        side.notes.append(
+            f"{path.name}: neg_category_ids and not_exhaustive_category_ids are not applied: AP is "
+            "that of COCO, not of LVIS."
+        )
     return side
+
+
+def _of_tables(side: Side) -> Int64 | None:
+    """Leave out references outside of the tables, as pycocotools does; the rows that stay."""
+    codes = side.boxes.peek_codes()
+    listed = [
+        np.array([value in (table.rows or ()) for value in table.ids.ids], np.bool_)[code]
+        for table, code in zip((side.images, side.categories), codes, strict=True)
+    ]
+    if all(known.all() for known in listed):
+        return None
+    for name, table, code, known in zip(
+        ("images", "categories"), (side.images, side.categories), codes, listed, strict=True
+    ):
+        if not known.all():
+            first = table.ids.ids[int(code[np.argmin(known)])]
+            side.notes.append(
+                f"{side.path.name}: {plural(int(np.count_nonzero(~known)), 'annotation')} left "
+                f"out, as in pycocotools: {name} has no row of the id (the first: {first!r})."
+            )
+    kept = np.flatnonzero(listed[0] & listed[1])
+    side.boxes.keep(kept)
+    return kept
 
 
 def read_tables(path: Path, advance: Advance) -> Side:
@@ -128,20 +178,47 @@ def _read_file(
     `add` takes in the boxes, some thousands that `decoder` read at a time. Raises LossexportError
     on a file that is not of this form.
     """
-    with Source(path, advance) as source:
-        stream = JsonStream(source)
-        file = File(Side(path, Input("", "")))
-        if stream.peek() == b"[":
-            if not bare:
-                raise LossexportError(f"{path}: is a list: references are a COCO dictionary")
-            file.where = ""
-            for rows in stream.rows(decoder, ""):
-                add(file, rows)
-        else:
-            _read_dictionary(file, stream, decoder, add)
-        stream.end()
-        file.side.input = source.finish()
+    if path.is_dir():
+        raise LossexportError(
+            f"{path}: is a folder, is not a regular file: coco is one file; --format yolo and "
+            "--format voc read folders"
+        )
+    file = File(Side(path, Input("", "")))
+    try:
+        with Source(path, advance) as source:
+            stream = JsonStream(source)
+            if stream.peek() == b"[":
+                if not bare:
+                    raise LossexportError(
+                        f"{path}: is a list: references are a COCO dictionary of images, "
+                        "categories and annotations; is this a file of predictions?"
+                    )
+                file.where = ""
+                for rows in stream.rows(decoder, ""):
+                    _add(file, rows, add)
+            else:
+                _read_dictionary(file, stream, decoder, add, bare=bare)
+            stream.end()
+            file.side.input = source.finish()
+    except LossexportError as error:
+        form = coco_help.form(path)
+        if form:
+            raise LossexportError(f"{path}: {form}") from error
+        raise
     return file
+
+
+def _add(file: File, rows: Sequence[T], add: Callable[[File, Sequence[T]], None]) -> None:
+    """Take in a block of rows; no number can be made of the UNSET of a missing field."""
+    start = file.side.boxes.count
+    try:
+        add(file, rows)
+    except TypeError:
+        for i, row in enumerate(rows):
+            for name in _REQUIRED:
+                if getattr(row, name, None) is UNSET:
+                    coco_help.refuse_missing(file.path, file.where, start + i, name)
+        raise
 
 
 def _read_dictionary(
@@ -149,33 +226,37 @@ def _read_dictionary(
     stream: JsonStream,
     decoder: msgspec.json.Decoder[list[T]],
     add: Callable[[File, Sequence[T]], None],
+    *,
+    bare: bool,
 ) -> None:
-    found = False
+    keys: list[str] = []
     for key in stream.members():
+        keys.append(key)
         if key == file.where:
-            found = True
             for rows in stream.rows(decoder, key):
-                add(file, rows)
+                _add(file, rows, add)
         elif key == "images":
-            _add_rows(file.path, key, file.side.images, stream.rows(_IMAGES, key), MAX_IMAGES)
+            _add_rows(file, key, file.side.images, stream.rows(_IMAGES, key), MAX_IMAGES)
         elif key == "categories":
             blocks = stream.rows(_CATEGORIES, key)
-            _add_rows(file.path, key, file.side.categories, blocks, MAX_CATEGORIES)
+            _add_rows(file, key, file.side.categories, blocks, MAX_CATEGORIES)
+        elif len(keys) == coco_help.MOST_KEYS and not set(coco_help.TABLES) & set(keys):
+            break
         else:
             stream.skip()
-    if not found:
-        raise LossexportError(f"{file.path}: {file.where} is missing")
+    if file.where not in keys:
+        coco_help.refuse_dictionary(file.path, keys, stream, scored=bare)
 
 
 def _add_rows(
-    path: Path,
+    file: File,
     key: str,
     table: Table,
     blocks: Iterator[Sequence[_Image | _Category]],
     limit: int,
 ) -> None:
     """Read a table of ids and names; a row that is there twice has to say the same."""
-    rows: dict[Id, Entry] = {}
+    path, rows = file.path, dict[Id, Entry]()
     table.rows, table.text = rows, True
     count = 0
     for block in blocks:
@@ -184,7 +265,12 @@ def _add_rows(
             value = _id(path, f"{key}[{count}].id", row.id)
             table.text &= isinstance(row.id, str)
             _ = table.ids[row.id]
-            entry = _image(row) if isinstance(row, _Image) else Entry(row.name)
+            if isinstance(row, _Image):
+                entry = _image(row)
+                lists = (row.neg_category_ids, row.not_exhaustive_category_ids)
+                file.federated |= lists != (None, None)
+            else:
+                entry = Entry(None if row.name is None else str(row.name))
             if rows.setdefault(value, entry) != entry:
                 fail(path, f"{key}[{count}].id", value, "the id appears twice with other values")
             count += 1
@@ -268,16 +354,26 @@ def _add_annotations(file: File, rows: Sequence[_Annotation]) -> None:
         fail(file.path, where, float(area[i]), "must not be negative")
     area = np.where(np.isnan(area), box[:, 2] * box[:, 3], area)
     file.annotation_ids.append(np.array(ids, np.int64))
+    file.ignore_flags += sum(map(bool, [row.ignore for row in rows]))
     ignored = np.array([bool(row.iscrowd) for row in rows], np.bool_)
     file.side.boxes.add(*_add_ids(file, rows), box, area=area, ignored=ignored)
 
 
-def _distinct(file: File) -> Int64:
-    """Join the annotation ids of all blocks; refuse an id that appears twice."""
+def _annotation_ids(file: File) -> Int64:
+    """Join the annotation ids of all blocks; refuse an id that appears twice with other values."""
     ids = np.concatenate([np.empty(0, np.int64), *file.annotation_ids])
     order = np.argsort(ids, kind="stable")
-    again = order[1:][ids[order[1:]] == ids[order[:-1]]]
+    twice = np.flatnonzero(ids[order[1:]] == ids[order[:-1]])
+    first, again = order[twice], order[twice + 1]
+    differ = again[~file.side.boxes.equal(first, again)] if again.size else again
+    if differ.size:
+        row = int(differ.min())
+        more = f" (and {len(differ) - 1} more such)" if len(differ) > 1 else ""
+        why = f"the id appears twice with other values{more}"
+        fail(file.path, f"{file.where}[{row}].id", int(ids[row]), why)
     if again.size:
-        row = int(again.min())
-        fail(file.path, f"{file.where}[{row}].id", int(ids[row]), "the id appears twice")
+        file.side.notes.append(
+            f"{file.path.name}: annotations are repeated in {plural(len(again), 'row')}, which "
+            "count again, as in pycocotools."
+        )
     return ids

@@ -1,0 +1,89 @@
+"""Arguments from Python of the wrong kind: one line each, as for what is wrong in a file."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, SupportsFloat, cast
+
+import numpy as np
+
+from lossexport.errors import LossexportError
+
+
+def refuse(name: str, value: object, wanted: str) -> LossexportError:
+    """The error for argument `name` of `value`, where `wanted` is expected."""
+    text = repr(value)
+    if len(text) > 80:
+        text = text[:77] + "..."
+    return LossexportError(f"{name} is {text}: {wanted} is expected")
+
+
+def path(name: str, value: object) -> Path:
+    """`value` as a path. Raises LossexportError on anything but a str or a path of text."""
+    given = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(given, str) or not given or "\0" in given:
+        raise refuse(name, value, "the path of a file or folder, a str or pathlib.Path,")
+    return Path(given)
+
+
+def optional_path(name: str, value: object) -> Path | None:
+    """The same, or None."""
+    return None if value is None else path(name, value)
+
+
+def number(name: str, value: object) -> float:
+    """`value` as a float. Raises LossexportError on text, bools and whatever is no number."""
+    plain = not isinstance(value, bool | np.bool_ | str | bytes) and hasattr(value, "__float__")
+    # Arrays and tensors of several numbers have the method too.
+    with suppress(TypeError, ValueError, OverflowError, RuntimeError):
+        if plain:
+            return float(cast(SupportsFloat, value))
+    raise refuse(name, value, "a number")
+
+
+def mapping(name: str, value: object) -> Mapping[str, Any]:
+    """`value`, or {} for None. Raises LossexportError on anything but a mapping of names."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise refuse(name, value, "a mapping of names, as a dict,")
+    return value
+
+
+def text(name: str, value: object) -> str:
+    """`value`. Raises LossexportError on anything but a str."""
+    if not isinstance(value, str):
+        raise refuse(name, value, "a str")
+    return value
+
+
+def check_function(name: str, value: object) -> None:
+    """Raise LossexportError where `value` is neither None nor a function."""
+    if value is not None and not callable(value):
+        raise refuse(name, value, "a function")
+
+
+def several(name: str, value: object) -> list[Any]:
+    """A single str or path, or a sequence, as a list. Raises LossexportError on anything else."""
+    if isinstance(value, str | os.PathLike):
+        return [value]
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        raise refuse(name, value, "one or a list of them")
+    return list(value)
+
+
+def choice(name: str, value: object, known: Sequence[str]) -> None:
+    """Raise LossexportError where `value` is none of `known`."""
+    if not isinstance(value, str) or value not in known:
+        raise LossexportError(
+            f"{name} {value!r} is not one of {', '.join(known)}{did_you_mean(value, known)}"
+        )
+
+
+def did_you_mean(word: object, known: Sequence[str]) -> str:
+    """A question that ends a message where a word of `known` is near, else nothing."""
+    folded = {other.casefold(): other for other in reversed(known)}
+    near = get_close_matches(str(word).casefold(), folded, 1, 0.6)
+    return f"; did you mean {folded[near[0]]}?" if near else ""
