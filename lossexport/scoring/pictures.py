@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossexport.errors import LossexportError
-from lossexport.files import read_bytes, reason
+from lossexport.files import reason
 from lossexport.scoring.boxset import Float64, UInt8
+from lossexport.scoring.folder import Folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -89,7 +90,9 @@ class ImageFolder:
 
     def read(self, name: str) -> bytes:
         """The bytes of `name`, see `find`."""
-        return read_bytes(self.find(name), MAX_FILE)
+        self.find(name)
+        with Folder(self.path) as folder:
+            return folder.read(name, MAX_FILE)
 
     def decode(self, name: str, data: bytes) -> "Image":
         """The RGB image of `data`, as it is stored: an orientation in EXIF does not turn it.
