@@ -15,6 +15,7 @@ from typing import Literal
 
 from lossexport.errors import LossexportError
 from lossexport.scoring.boxset import Id
+from lossexport.scoring.pictures import IMAGE_FILES
 from lossexport.scoring.side import Table
 
 MatchBy = Literal["id", "name"]
@@ -123,7 +124,7 @@ def _keys(base: Table, other: Table, kind: Kind) -> list[Key]:
     if not kind.paths:
         return [str, lambda name: name.strip().casefold()]
     if base.stems or other.stems:
-        return [stem]
+        return [_without_suffix, stem]
     return [str, _last]
 
 
@@ -131,10 +132,15 @@ def _last(name: str) -> str:
     return name.replace("\\", "/").rpartition("/")[2].casefold()
 
 
+def _without_suffix(name: str) -> str:
+    """`name` without the suffix of an image; a name such as a.b may have none."""
+    short, _, suffix = name.replace("\\", "/").rpartition(".")
+    return short if short and suffix.lower() in IMAGE_FILES else name
+
+
 def stem(name: str) -> Id:
     """Last part of a path without its suffix and without regard to case; digits are a number."""
-    last = _last(name)
-    short = last.rpartition(".")[0] or last
+    short = _without_suffix(_last(name))
     return int(short) if short.isascii() and short.isdigit() and len(short) < 19 else short
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_FILES = ("jpg", "jpeg", "png", "bmp", "gif", "tif", "tiff", "webp", "jp2", "pgm", "ppm")
+"""Suffixes of images in general, also of such as cannot be drawn."""
 MAX_FILE = 128 << 20
 MAX_PIXELS = 64_000_000
 """Largest image that is decoded: 192 MB as RGB."""

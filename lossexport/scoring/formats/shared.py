@@ -11,8 +11,6 @@ from lossexport.scoring.side import Entry, Side, Size
 
 MARK = b"\xef\xbb\xbf"
 """The byte order mark in UTF-8, which is no content."""
-IMAGES = ("jpg", "jpeg", "jpe", "png", "bmp", "gif", "tif", "tiff", "webp", "jp2", "pgm", "ppm")
-"""Suffixes of images, which lie among labels and are no concern of the readers."""
 SHOWN = 3
 
 _WIDE = (b"\xff\xfe", b"\xfe\xff")

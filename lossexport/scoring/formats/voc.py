@@ -25,7 +25,6 @@ from lossexport.scoring.boxset import (
 from lossexport.scoring.folder import Folder
 from lossexport.scoring.formats import voc_results
 from lossexport.scoring.formats.shared import (
-    IMAGES,
     add_image,
     check_found,
     image_name,
@@ -35,6 +34,7 @@ from lossexport.scoring.formats.shared import (
 )
 from lossexport.scoring.formats.source import Advance, FolderDigest
 from lossexport.scoring.formats.voc_pixels import CORNERS, box_of
+from lossexport.scoring.pictures import IMAGE_FILES
 from lossexport.scoring.side import Entry, Side, Size
 
 MAX_FILE = 1 << 20
@@ -61,7 +61,7 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
         files = [name for name in names if suffix(name) == "xml"]
         results = [name for name in names if scored and voc_results.class_of(name)]
         read_ = {*files, *results}
-        others = [name for name in names if name not in read_ and suffix(name) not in IMAGES]
+        others = [name for name in names if name not in read_ and suffix(name) not in IMAGE_FILES]
         if files and results:
             raise LossexportError(
                 f"{path}: {files[0]} and {results[0]} are two kinds of predictions: keep one"
@@ -141,7 +141,7 @@ def _add(path: Path, rows: list[tuple[str, Element]], image: int, side: Side, sc
         for number_, box in enumerate(boxes):
             place = f"{where}/bndbox" + (f"[{number_}]" if len(boxes) > 1 else "")
             corners.append([_number(path, box, place, corner) for corner in CORNERS])
-            names.append(place)
+            names.append(f"{place}/")
             kinds.append(kind)
             extra.append(value)
     values = np.array(extra, np.float64)

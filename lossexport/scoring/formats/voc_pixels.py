@@ -13,11 +13,11 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 def box_of(path: Path, corners: Float64, names: Sequence[str], *, inverted: bool) -> Float64:
     """Turn corners [n,4] in pixels from 1, both ends included, into x, y, width, height.
 
-    `names` say where the corners were read. Raises LossexportError as `check_boxes`.
+    `names` [n] are put before the name of a corner in messages. Raises LossexportError as `check_boxes`.
     """
-    check_boxes(path, corners, lambda r, c: f"{names[r]}/{CORNERS[c]}", inverted=True)
+    check_boxes(path, corners, lambda r, c: f"{names[r]}{CORNERS[c]}", inverted=True)
     low, high = corners[:, :2], corners[:, 2:]
     box = np.column_stack([low - 1, high - low + 1])
     sides = ("x", "y", "width (xmax - xmin + 1)", "height (ymax - ymin + 1)")
-    check_boxes(path, box, lambda r, c: f"{names[r]} {sides[c]}", inverted=inverted)
+    check_boxes(path, box, lambda r, c: f"{names[r]}{sides[c]}", inverted=inverted)
     return box

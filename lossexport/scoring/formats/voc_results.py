@@ -85,19 +85,19 @@ def _add(path: Path, data: bytes, kind: str, side: Side) -> None:
         texts = line.rsplit(None, len(_FIELDS))  # names of images may have spaces
         if not texts:
             continue
-        where = f"line {index}"
+        where = f"line {index}, "
         if len(texts) <= len(_FIELDS):
-            fail(path, where, line, f"image {' '.join(_FIELDS)} is expected")
+            fail(path, f"line {index}", line, f"image {' '.join(_FIELDS)} is expected")
         images.append(texts[0].strip())
         row = zip(_FIELDS, texts[1:], strict=True)
-        values.append([_number(path, f"{where}, {name}", text) for name, text in row])
+        values.append([_number(path, f"{where}{name}", text) for name, text in row])
         lines.append(where)
     check_count(path, "boxes", side.boxes.count + len(images), MAX_PREDICTIONS)
     category = side.categories.ids[kind]
     if not images:
         return
     rows = np.array(values)
-    check_scores(path, rows[:, 0], lambda r: f"{lines[r]}, score")
+    check_scores(path, rows[:, 0], lambda r: f"{lines[r]}score")
     side.boxes.add(
         side.images.ids.codes(images),
         np.full(len(images), category, np.int32),

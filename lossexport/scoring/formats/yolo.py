@@ -15,7 +15,6 @@ from lossexport.scoring.boxset import MAX_PREDICTIONS, MAX_REFERENCES, Id, Input
 from lossexport.scoring.folder import Folder
 from lossexport.scoring.formats import names as class_names
 from lossexport.scoring.formats.shared import (
-    IMAGES,
     add_image,
     check_found,
     image_name,
@@ -25,6 +24,7 @@ from lossexport.scoring.formats.shared import (
 )
 from lossexport.scoring.formats.source import Advance, FolderDigest
 from lossexport.scoring.formats.yolo_lines import Labels, parse
+from lossexport.scoring.pictures import IMAGE_FILES
 from lossexport.scoring.side import Entry, Side
 
 MAX_FILE = 4 << 20
@@ -43,7 +43,7 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
             kind = suffix(file)
             if kind == "txt" or kind in _TABLES:
                 reader.take(file, folder.read(file, MAX_FILE))
-            elif kind not in IMAGES:
+            elif kind not in IMAGE_FILES:
                 reader.passed.append(file)
             advance((done + 1) / len(files))
         reader.passed += folder.passed
