@@ -25,6 +25,14 @@ def _kind(entry: os.DirEntry[str]) -> Kind:
     return "folder" if entry.is_dir() else "file"
 
 
+def _is_folder(path: Path) -> bool:
+    """Whether `path` is a folder, or a link that leads to one."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 class Folder:
     """A folder that is listed with its sub-folders and read file by file; a context manager.
 
@@ -63,7 +71,7 @@ class Folder:
                     self.passed.append(name)
                 elif kind == "folder":
                     folders.append(name)
-                elif kind == "link" and (self.path / name).is_dir():
+                elif kind == "link" and _is_folder(self.path / name):
                     if last != images.lower():
                         self._resolve(name)
                     self.passed.append(name)
@@ -85,9 +93,6 @@ class Folder:
                 os.close(descriptor)
         except OSError as error:
             raise LossexportError(f"{where}: folder cannot be read: {reason(error)}") from error
-        for name, _ in entries:
-            if not name.isprintable():
-                raise LossexportError(f"{where}: file name {name!a} is not plain text")
         return [(f"{folder}/{name}" if folder else name, kind) for name, kind in entries]
 
     def read(self, name: str, limit: int) -> bytes:
@@ -96,6 +101,8 @@ class Folder:
         Raises LossexportError where it is missing, unreadable, too large, no regular file, or by
         its name or a link outside of the folder.
         """
+        if not name.isprintable():
+            raise LossexportError(f"{self.path}: file name {name!a} is not plain text")
         path = self.path / name
         try:
             with os.fdopen(self._open(name), "rb") as stream:

@@ -134,7 +134,8 @@ def _last(name: str) -> str:
 
 def _without_suffix(name: str) -> str:
     """`name` without the suffix of an image; a name such as a.b may have none."""
-    short, _, suffix = name.replace("\\", "/").rpartition(".")
+    name = name.replace("\\", "/")
+    short, _, suffix = name.rpartition(".")
     return short if short and suffix.lower() in IMAGE_FILES else name
 
 

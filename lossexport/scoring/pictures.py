@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 import stat
 import warnings
 from collections.abc import Iterable, Sequence
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossexport.errors import LossexportError
-from lossexport.files import reason
 from lossexport.scoring.boxset import Float64, UInt8
 from lossexport.scoring.folder import Folder
 
@@ -57,17 +55,14 @@ class ImageFolder:
         self._root = path.resolve()
 
     def names(self) -> list[str]:
-        """Sorted names of the JPEG and PNG files. Raises LossexportError where there is none."""
-        try:
-            with os.scandir(self.path) as entries:
-                names = sorted(e.name for e in entries if e.name.lower().endswith(SUFFIXES))
-        except OSError as error:
-            raise LossexportError(f"{self.path}: cannot be read: {reason(error)}") from error
+        """Sorted names of the JPEG and PNG files, those of sub-folders with their path.
+
+        Names that begin with a dot are left out. Raises LossexportError where there is none.
+        """
+        with Folder(self.path) as folder:
+            names = [name for name in folder.names() if name.lower().endswith(SUFFIXES)]
         if not names:
             raise LossexportError(f"{self.path}: the folder has no {', '.join(SUFFIXES)} file")
-        for name in names:
-            if not name.isprintable():
-                raise LossexportError(f"{self.path}: file name {name!a} is not plain text")
         return names
 
     def find(self, name: str) -> Path:

@@ -168,6 +168,17 @@ def test_an_image_that_is_swapped_for_a_link_is_not_read(
         pictures.read("a.png")
 
 
+def test_images_of_sub_folders_are_listed(tmp_path: Path, outside: Path) -> None:
+    base = write(tmp_path / "images", {"b.PNG": "", "a/c.jpg": "", "a/._c.jpg": "", "a/d.txt": ""})
+    assert ImageFolder(base).names() == ["a/c.jpg", "b.PNG"]
+    (base / "more").symlink_to(outside)
+    with pytest.raises(LossexportError, match="more: is a link that leaves the folder"):
+        ImageFolder(base).names()
+    write(tmp_path / "none", {"a.txt": ""})
+    with pytest.raises(LossexportError, match=r"the folder has no \.jpg, \.jpeg, \.png file"):
+        ImageFolder(tmp_path / "none").names()
+
+
 def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = write(tmp_path / "pred", {"a/b/c/d.txt": "12345", "e.txt": ""})
     with Folder(base) as folder:
@@ -182,6 +193,16 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             folder.names()
     with pytest.raises(LossexportError, match="none: folder cannot be read: No such file"):
         Folder(tmp_path / "none")
-    write(tmp_path / "odd", {"a\n.txt": ""})
-    with Folder(tmp_path / "odd") as folder, pytest.raises(LossexportError, match="not plain text"):
-        folder.names()
+
+
+@pytest.mark.parametrize("name", ["a\n.txt", "a\x1b[2J.txt", "caf\udce9.txt", "sub\r/a.txt"])
+def test_names_that_are_not_plain_text(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path / "pred", {name: KINDS["yolo"][1]})
+    with pytest.raises(LossexportError, match=r"pred: file name '.*\\.* is not plain text"):
+        formats.read_side(folder, "yolo", True)
+    # Where they are of no concern, as Icon\r of macOS, they are passed over like others.
+    folder = write(tmp_path / "other", {f"{name}.cache": "", "a.txt": KINDS["yolo"][1]})
+    side = formats.read_side(folder, "yolo", True)
+    assert side.boxes.count == 1
+    assert side.notes[0].startswith("other: 1 file passed over that hold no labels: ")
+    assert side.notes[0].isprintable()

@@ -344,6 +344,6 @@ def test_classes_in_another_order_are_joined_by_name(tmp_path: Path) -> None:
     pred = write(tmp_path / "pred", {"a.txt": PRED, "classes.txt": "cat\nDog\n"})
     data = formats.read(pred, ref, "yolo")
     assert evaluate_data(data).values["AP"] == pytest.approx(1)
-    assert "Ids of categories differ between the inputs: joined by name." in data.notes
+    assert any(note.startswith("Ids of categories differ between") for note in data.notes)
     write(pred, {"classes.txt": "dog\n" * 100_001})
     assert "classes.txt: more than 100000 names" in refusal(pred, ref, "yolo")

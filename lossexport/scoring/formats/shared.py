@@ -85,11 +85,12 @@ def add_image(side: Side, name: str, file: str, files: dict[Id, str], size: Size
 def note_passed(side: Side, what: str, names: list[str]) -> None:
     """Say how many files were passed over, and the first of them."""
     if names:
+        shown = [name if name.isprintable() else ascii(name) for name in sorted(names)[:SHOWN]]
         word = "file" if len(names) == 1 else "files"
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         side.notes.append(
             f"{side.path.name}: {len(names)} {word} passed over that {what}: "
-            f"{', '.join(sorted(names)[:SHOWN])}{more}."
+            f"{', '.join(shown)}{more}."
         )
 
 

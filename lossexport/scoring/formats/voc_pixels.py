@@ -13,7 +13,8 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 def box_of(path: Path, corners: Float64, names: Sequence[str], *, inverted: bool) -> Float64:
     """Turn corners [n,4] in pixels from 1, both ends included, into x, y, width, height.
 
-    `names` [n] are put before the name of a corner in messages. Raises LossexportError as `check_boxes`.
+    `names` [n] are put before the name of a corner in messages. Raises LossexportError
+    as `check_boxes` does.
     """
     check_boxes(path, corners, lambda r, c: f"{names[r]}{CORNERS[c]}", inverted=True)
     low, high = corners[:, :2], corners[:, 2:]
