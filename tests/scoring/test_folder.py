@@ -204,5 +204,5 @@ def test_names_that_are_not_plain_text(tmp_path: Path, name: str) -> None:
     folder = write(tmp_path / "other", {f"{name}.cache": "", "a.txt": KINDS["yolo"][1]})
     side = formats.read_side(folder, "yolo", True)
     assert side.boxes.count == 1
-    assert side.notes[0].startswith("other: 1 file passed over that hold no labels: ")
+    assert side.notes[0].startswith("other: 1 file that holds no labels passed over: ")
     assert side.notes[0].isprintable()

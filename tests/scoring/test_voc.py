@@ -107,7 +107,7 @@ def test_sub_folders_suffixes_and_what_is_passed_over(tmp_path: Path) -> None:
     assert list(side.images.rows or ()) == ["a", "cam1/a", "cam2/a"]
     assert side.boxes.count == 2
     assert side.notes == [
-        "ref: 2 files passed over that hold no annotations: ._a.xml, ImageSets/Main/train.txt."
+        "ref: 2 files that hold no annotations passed over: ._a.xml, ImageSets/Main/train.txt."
     ]
     with pytest.raises(LossexportError, match=r"a\.xml: is of the same image as .*: keep one"):
         read(tmp_path / "ref", {"a.xml": REF})

@@ -140,7 +140,7 @@ def test_the_tree_of_ultralytics(tmp_path: Path) -> None:
     side = read(tmp_path / "ref", tree, scored=False)
     assert list(side.images.rows or ()) == ["train/a", "val/b", "train/c"]
     assert [side.categories.name(kind) for kind in (0, 1)] == ["car", "bus"]
-    assert side.notes == ["ref: 1 file passed over that hold no labels: labels/train.cache."]
+    assert side.notes == ["ref: 1 file that holds no labels passed over: labels/train.cache."]
     run: dict[str, str | bytes] = {"labels/a.txt": PRED, "a.jpg": b"\xff\xd8", "args.yaml": "x: 1"}
     predictions = write(tmp_path / "run", run)
     data = formats.read(predictions, tmp_path / "ref", "yolo")
@@ -167,12 +167,12 @@ def test_a_helper_file_is_passed_over_with_a_note(tmp_path: Path, name: str) -> 
     side = read(tmp_path / "pred", {"a.txt": PRED, name: HELPERS[name]})
     assert list(side.images.rows or ()) == ["a"]
     shown = ".git" if name.startswith(".git") else name
-    assert side.notes == [f"pred: 1 file passed over that hold no labels: {shown}."]
+    assert side.notes == [f"pred: 1 file that holds no labels passed over: {shown}."]
 
 
 def test_the_note_counts(tmp_path: Path) -> None:
     side = read(tmp_path / "pred", {"a.txt": PRED, **HELPERS})
-    assert side.notes[0].startswith(f"pred: {len(HELPERS)} files passed over")
+    assert side.notes[0].startswith(f"pred: {len(HELPERS)} files that hold no labels passed over")
     assert side.notes[0].endswith(f" and {len(HELPERS) - 3} more.")
 
 
@@ -266,7 +266,9 @@ def test_no_text_breaks_the_reader_of_names(text: str) -> None:
     assert all(0 <= kind <= names.MAX_CLASS for kind in found)
 
 
-@pytest.mark.parametrize("files", [{}, {"classes.txt": "car\n"}, {"notes.txt": "none found\n"}])
+@pytest.mark.parametrize(
+    "files", [{}, {"classes.txt": "car\n"}, {"notes.txt": "none found\n"}, {"._a.xml": ""}]
+)
 def test_no_predictions(tmp_path: Path, files: dict[str, str | bytes]) -> None:
     ref = write(tmp_path / "ref", {"a.txt": REF})
     data = formats.read(write(tmp_path / "pred", files), ref, "yolo")

@@ -82,14 +82,19 @@ def add_image(side: Side, name: str, file: str, files: dict[Id, str], size: Size
     return code
 
 
+def called(path: Path) -> str:
+    """Name of an input in a note."""
+    return path.name or str(path)
+
+
 def note_passed(side: Side, what: str, names: list[str]) -> None:
-    """Say how many files were passed over, and the first of them."""
+    """Say how many files were passed over since they hold no `what`, and name the first."""
     if names:
         shown = [name if name.isprintable() else ascii(name) for name in sorted(names)[:SHOWN]]
-        word = "file" if len(names) == 1 else "files"
+        files = "file that holds" if len(names) == 1 else "files that hold"
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         side.notes.append(
-            f"{side.path.name}: {len(names)} {word} passed over that {what}: "
+            f"{called(side.path)}: {len(names)} {files} no {what} passed over: "
             f"{', '.join(shown)}{more}."
         )
 

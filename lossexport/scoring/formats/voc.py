@@ -26,6 +26,7 @@ from lossexport.scoring.folder import Folder
 from lossexport.scoring.formats import voc_results
 from lossexport.scoring.formats.shared import (
     add_image,
+    called,
     check_found,
     image_name,
     note_passed,
@@ -74,7 +75,7 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
         wanted = ".xml file" + (" and no comp3_ or comp4_det_SET_CLASS.txt" if scored else "")
         check_found(side, wanted, others, _FOREIGN, scored)
     side.categories.rows = {value: Entry(str(value)) for value in side.categories.ids.ids}
-    note_passed(side, "hold no annotations", [*others, *folder.passed])
+    note_passed(side, "annotations", [*others, *folder.passed])
     return side
 
 
@@ -100,7 +101,7 @@ def _read_folder(
         advance((done + 1) / len(files))
     if empty:
         word = "object was" if empty == 1 else "objects were"
-        side.notes.append(f"{folder.path.name}: {empty} empty {word} passed over.")
+        side.notes.append(f"{called(folder.path)}: {empty} empty {word} passed over.")
     return digest.finish(folder.path)
 
 

@@ -16,6 +16,7 @@ from lossexport.scoring.folder import Folder
 from lossexport.scoring.formats import names as class_names
 from lossexport.scoring.formats.shared import (
     add_image,
+    called,
     check_found,
     image_name,
     note_passed,
@@ -46,8 +47,7 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
             elif kind not in IMAGE_FILES:
                 reader.passed.append(file)
             advance((done + 1) / len(files))
-        reader.passed += folder.passed
-    return reader.finish()
+    return reader.finish(folder.passed)
 
 
 class _Reader:
@@ -107,13 +107,13 @@ class _Reader:
             self._highest = max(self._highest, float(score.max()))
             self._whole &= bool((score == np.floor(score)).all())
 
-    def finish(self) -> Side:
-        """The side, with notes on all that is not a plain box."""
+    def finish(self, hidden: list[str]) -> Side:
+        """The side, with notes on all that is not a plain box, `hidden` files among it."""
         side = self._side
         if not self._images:
             check_found(side, ".txt file of labels", self.passed, _FOREIGN, self.scored)
         self._add_names()
-        name = side.path.name
+        name = called(side.path)
         if self._polygons:
             lines = "line is a polygon" if self._polygons == 1 else "lines are polygons"
             side.notes.append(f"{name}: {self._polygons} {lines}, read as the box around it.")
@@ -125,7 +125,7 @@ class _Reader:
                 f"{name}: every score is a whole number, up to {self._highest:g}: track ids are "
                 "read as scores where a line has no score (Ultralytics: save_conf=True)."
             )
-        note_passed(side, "hold no labels", self.passed)
+        note_passed(side, "labels", [*self.passed, *hidden])
         side.input = self._digest.finish(side.path)
         return side
 
