@@ -16,6 +16,7 @@ from unicodedata import normalize
 from lossexport import arguments
 from lossexport.errors import LossexportError
 from lossexport.scoring.boxset import Id, sort_ids
+from lossexport.scoring.pictures import IMAGE_FILES
 from lossexport.scoring.side import Entry, Table
 
 MatchBy = Literal["id", "name"]
@@ -147,7 +148,7 @@ def _keys(base: Table, other: Table, kind: Kind) -> list[Key]:
     if not kind.paths:
         return [str, _folded]
     if base.stems or other.stems:
-        return [stem]
+        return [_without_suffix, stem]
     return [str, _last]
 
 
@@ -160,10 +161,16 @@ def _last(name: str) -> str:
     return _folded(name.replace("\\", "/").rstrip().rpartition("/")[2])
 
 
+def _without_suffix(name: str) -> str:
+    """`name` without the suffix of an image; a name such as a.b may have none."""
+    name = name.replace("\\", "/")
+    short, _, suffix = name.rpartition(".")
+    return short if short and suffix.lower() in IMAGE_FILES else name
+
+
 def stem(name: str) -> Id:
     """Last part of a path without its suffix and without regard to case; digits are a number."""
-    last = _last(name)
-    return _number(last.rpartition(".")[0] or last)
+    return _number(_without_suffix(_last(name)))
 
 
 def _number(text: str) -> Id:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 import stat
 import warnings
 from collections.abc import Iterable, Sequence
@@ -13,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossexport.errors import LossexportError
-from lossexport.files import read_bytes, reason
 from lossexport.scoring.boxset import Float64, UInt8
+from lossexport.scoring.folder import Folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_FILES = ("jpg", "jpeg", "png", "bmp", "gif", "tif", "tiff", "webp", "jp2", "pgm", "ppm")
+"""Suffixes of images in general, also of such as cannot be drawn."""
 MAX_FILE = 128 << 20
 MAX_PIXELS = 64_000_000
 """Largest image that is decoded: 192 MB as RGB."""
@@ -54,17 +55,14 @@ class ImageFolder:
         self._root = path.resolve()
 
     def names(self) -> list[str]:
-        """Sorted names of the JPEG and PNG files. Raises LossexportError where there is none."""
-        try:
-            with os.scandir(self.path) as entries:
-                names = sorted(e.name for e in entries if e.name.lower().endswith(SUFFIXES))
-        except OSError as error:
-            raise LossexportError(f"{self.path}: cannot be read: {reason(error)}") from error
+        """Sorted names of the JPEG and PNG files, those of sub-folders with their path.
+
+        Names that begin with a dot are left out. Raises LossexportError where there is none.
+        """
+        with Folder(self.path) as folder:
+            names = [name for name in folder.names() if name.lower().endswith(SUFFIXES)]
         if not names:
             raise LossexportError(f"{self.path}: the folder has no {', '.join(SUFFIXES)} file")
-        for name in names:
-            if not name.isprintable():
-                raise LossexportError(f"{self.path}: file name {name!a} is not plain text")
         return names
 
     def find(self, name: str) -> Path:
@@ -89,7 +87,9 @@ class ImageFolder:
 
     def read(self, name: str) -> bytes:
         """The bytes of `name`, see `find`."""
-        return read_bytes(self.find(name), MAX_FILE)
+        self.find(name)
+        with Folder(self.path) as folder:
+            return folder.read(name, MAX_FILE)
 
     def decode(self, name: str, data: bytes) -> "Image":
         """The RGB image of `data`, as it is stored: an orientation in EXIF does not turn it.

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from lossexport.errors import LossexportError
 from lossexport.scoring import formats
 from lossexport.scoring.boxset import Dataset
 from lossexport.scoring.coco_ap import NAMES, CocoResult, evaluate
@@ -67,6 +69,26 @@ def truth(image: Json, category: Json, *bbox: float, **more: Json) -> Json:
 
 def found(image: Json, category: Json, score: float, *bbox: float) -> Json:
     return {"image_id": image, "category_id": category, "bbox": list(bbox), "score": score}
+
+
+def write(folder: Path, files: dict[str, str | bytes]) -> Path:
+    """Write `files` by their names below `folder`, whose parents are made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
+
+
+def refusal(pred: Path, ref: Path, form: str, **options: Json) -> str:
+    """The message with which an input is refused: one line, of bounded length."""
+    with pytest.raises(LossexportError) as caught:
+        formats.read(pred, ref, form, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 500
+    return message
 
 
 def iou_matrix(pred: np.ndarray, ref: np.ndarray) -> np.ndarray:

@@ -213,10 +213,10 @@ def test_score_report(tmp_path: Path) -> None:
 
 
 def test_pictures_read_no_input_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, seen = coco_format._read_file, []
+    read, seen = coco_format.read, []
     monkeypatch.setattr(
         coco_format,
-        "read_file",
+        "read",
         lambda path, *a, **k: seen.append(path.name) or read(path, *a, **k),
     )
     score(*coco_files(tmp_path), images=tmp_path / "photos", out=tmp_path / "out")

@@ -97,21 +97,6 @@ class Source:
         self._raw.close()
 
 
-def list_folder(path: Path, suffix: str) -> list[Path]:
-    """Sorted regular files of a folder whose names end in `suffix`; LossexportError if none."""
-    try:
-        with os.scandir(path) as entries:
-            names = sorted(e.name for e in entries if e.name.endswith(suffix) and e.is_file())
-    except OSError as error:
-        raise LossexportError(f"{path}: folder cannot be read: {reason(error)}") from error
-    if not names:
-        raise LossexportError(f"{path}: the folder has no {suffix} file")
-    for name in names:
-        if not name.isprintable():
-            raise LossexportError(f"{path}: file name {name!a} is not plain text")
-    return [path / name for name in names]
-
-
 class FolderDigest:
     """One hash for the files of a folder: sha256 over the lines `sha256  name`."""
 
@@ -120,8 +105,8 @@ class FolderDigest:
         self._digest = hashlib.sha256()
 
     def add(self, path: Path, data: bytes) -> None:
-        """Take in one file, in sorted order."""
-        line = f"{hashlib.sha256(data).hexdigest()}  {path.name}\n"
+        """Take in one file, in sorted order; `path` is relative to the folder."""
+        line = f"{hashlib.sha256(data).hexdigest()}  {path.as_posix()}\n"
         self._digest.update(line.encode("utf-8", "surrogateescape"))
 
     def finish(self, folder: Path) -> Input:

@@ -1,64 +1,124 @@
 """Pascal VOC: a folder of `IMAGE.xml`; corners count pixels from 1 with both ends included.
 
-Predictions are such files too, with a `score` in each object.
+Sub-folders are read too. Predictions are such files with a `score` in each object, or the results
+of the development kit (`comp4_det_test_CLASS.txt`).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 from xml.etree import ElementTree
-from xml.parsers import expat
 
 import numpy as np
 
 from lossexport.errors import LossexportError
-from lossexport.files import read_bytes
 from lossexport.scoring.boxset import (
     MAX_CATEGORIES,
     MAX_COORDINATE,
     MAX_PREDICTIONS,
     MAX_REFERENCES,
+    Id,
     Input,
-    check_boxes,
     check_count,
     check_scores,
     fail,
 )
-from lossexport.scoring.formats.shared import number
-from lossexport.scoring.formats.source import Advance, FolderDigest, list_folder
+from lossexport.scoring.folder import Folder
+from lossexport.scoring.formats import voc_results
+from lossexport.scoring.formats.shared import (
+    add_image,
+    called,
+    check_found,
+    image_name,
+    note_passed,
+    number,
+    suffix,
+)
+from lossexport.scoring.formats.source import Advance, FolderDigest
+from lossexport.scoring.formats.voc_pixels import CORNERS, box_of
+from lossexport.scoring.pictures import IMAGE_FILES
 from lossexport.scoring.side import Entry, Side, Size
 
 MAX_FILE = 1 << 20
 """Thousands of objects; the tree of a file takes up to 55 times its size."""
 
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_FOREIGN = ("txt", "json", "csv")
+_YES = ("1", "true", "yes")
+_NO = ("0", "false", "no", "unspecified", "")
+
+Element = ElementTree.Element
 
 
 def read(path: Path, scored: bool, advance: Advance) -> Side:
-    """Read a folder of annotation files. Objects marked difficult are not counted."""
-    digest = FolderDigest()
+    """Read a folder of annotation files, or of results of the development kit (`scored`).
+
+    One file of such results is read too. Objects marked difficult are not counted.
+    """
+    if scored and path.is_file():
+        return voc_results.read_file(path, advance)
     side = Side(path, Input("", ""))
     side.images.rows, side.images.stems = {}, True
-    side.categories.rows = {}
-    files = list_folder(path, ".xml")
-    limit = MAX_PREDICTIONS if scored else MAX_REFERENCES
-    for done, file in enumerate(files):
-        data = read_bytes(file, MAX_FILE)
-        digest.add(file, data)
-        root = _parse(file, data)
-        objects = root.findall("object")
-        check_count(file, "boxes", side.boxes.count + len(objects), limit)
-        image = side.images.ids[file.stem]
-        side.images.rows[side.images.ids.ids[image]] = Entry(file.stem, _size(root))
-        if objects:
-            _add(file, objects, image, side, scored)
-        check_count(file, "kinds of object", len(side.categories.ids.ids), MAX_CATEGORIES)
-        advance((done + 1) / len(files))
+    with Folder(path) as folder:
+        names = folder.names("JPEGImages")
+        files = [name for name in names if suffix(name) == "xml"]
+        results = [name for name in names if scored and voc_results.class_of(name)]
+        read_ = {*files, *results}
+        others = [name for name in names if name not in read_ and suffix(name) not in IMAGE_FILES]
+        if files and results:
+            raise LossexportError(
+                f"{path}: {files[0]} and {results[0]} are two kinds of predictions: keep one"
+            )
+        if results:
+            side.input = voc_results.read_folder(folder, results, side, advance)
+        else:
+            side.input = _read_folder(folder, files, side, scored, advance)
+    if not files and not results:
+        wanted = ".xml file" + (" and no comp3_ or comp4_det_SET_CLASS.txt" if scored else "")
+        check_found(side, wanted, others, _FOREIGN, scored)
     side.categories.rows = {value: Entry(str(value)) for value in side.categories.ids.ids}
-    side.input = digest.finish(path)
+    note_passed(side, "annotations", [*others, *folder.passed])
     return side
 
 
-def _size(root: ElementTree.Element) -> Size | None:
+def _read_folder(
+    folder: Folder, files: Sequence[str], side: Side, scored: bool, advance: Advance
+) -> Input:
+    digest = FolderDigest()
+    images: dict[Id, str] = {}
+    limit = MAX_PREDICTIONS if scored else MAX_REFERENCES
+    empty = 0
+    for done, name in enumerate(files):
+        file, data = folder.path / name, folder.read(name, MAX_FILE)
+        digest.add(Path(name), data)
+        root = _parse(file, data)
+        objects = _objects(file, root)
+        empty += sum(not _filled(item) for item in objects)
+        image = add_image(side, image_name(name, "annotations"), name, images, _size(root))
+        rows = [(f"object[{i}]", item) for i, item in enumerate(objects) if _filled(item)]
+        if rows:
+            _add(file, rows, image, side, scored)
+        check_count(file, "boxes", side.boxes.count, limit)
+        check_count(file, "kinds of object", len(side.categories.ids.ids), MAX_CATEGORIES)
+        advance((done + 1) / len(files))
+    if empty:
+        word = "object was" if empty == 1 else "objects were"
+        side.notes.append(f"{called(folder.path)}: {empty} empty {word} passed over.")
+    return digest.finish(folder.path)
+
+
+def _objects(path: Path, root: Element) -> list[Element]:
+    """The objects. Raises LossexportError where one is not directly in the root."""
+    objects = root.findall("object")
+    if len(objects) < sum(1 for _ in root.iter("object")):
+        raise LossexportError(f"{path}: an object lies within another element than annotation")
+    return objects
+
+
+def _filled(item: Element) -> bool:
+    """Whether an object says anything: <object/> is no object."""
+    return len(item) > 0 or bool((item.text or "").strip())
+
+
+def _size(root: Element) -> Size | None:
     """Width and height, where the file states them."""
     try:
         wide, high = (number(root.findtext(f"size/{name}") or "") for name in ("width", "height"))
@@ -67,77 +127,87 @@ def _size(root: ElementTree.Element) -> Size | None:
     return (wide, high) if 0 < wide < MAX_COORDINATE and 0 < high < MAX_COORDINATE else None
 
 
-def _add(
-    path: Path,
-    objects: list[ElementTree.Element],
-    image: int,
-    side: Side,
-    scored: bool,
-) -> None:
-    kinds = [_text(path, item, i, "name") for i, item in enumerate(objects)]
-    corners = np.array(
-        [
-            [_number(path, item, i, f"bndbox/{c}") for c in _CORNERS]
-            for i, item in enumerate(objects)
-        ]
-    )
-    low, high = corners[:, :2], corners[:, 2:]
-    check_boxes(path, corners, lambda r, c: f"object[{r}]/bndbox/{_CORNERS[c]}", inverted=True)
-    box = np.column_stack([low - 1, high - low + 1])
-    check_boxes(
-        path, box, lambda r, c: f"object[{r}] {('x', 'y', 'width', 'height')[c]}", inverted=scored
-    )
-    score = ignored = None
+def _add(path: Path, rows: list[tuple[str, Element]], image: int, side: Side, scored: bool) -> None:
+    """Take in the boxes of the objects; each `bndbox` of an object is a box."""
+    kinds: list[str] = []
+    corners: list[list[float]] = []
+    extra: list[float] = []
+    names: list[str] = []
+    for where, item in rows:
+        boxes = item.findall("bndbox")
+        if not boxes:
+            raise _missing(path, f"{where}/bndbox", item)
+        kind = _text(path, item, where, "name")
+        value = _number(path, item, where, "score") if scored else _difficult(path, item, where)
+        for number_, box in enumerate(boxes):
+            place = f"{where}/bndbox" + (f"[{number_}]" if len(boxes) > 1 else "")
+            corners.append([_number(path, box, place, corner) for corner in CORNERS])
+            names.append(f"{place}/")
+            kinds.append(kind)
+            extra.append(value)
+    values = np.array(extra, np.float64)
     if scored:
-        score = np.array([_number(path, item, i, "score") for i, item in enumerate(objects)])
-        check_scores(path, score, lambda r: f"object[{r}]/score")
-    else:
-        ignored = np.array([_difficult(path, item, i) for i, item in enumerate(objects)], np.bool_)
+        check_scores(path, values, lambda r: f"{names[r].partition('/')[0]}/score")
     side.boxes.add(
-        np.full(len(objects), image, np.int32),
+        np.full(len(kinds), image, np.int32),
         side.categories.ids.codes(kinds),
-        box,
-        score=score,
-        ignored=ignored,
+        box_of(path, np.array(corners), names, inverted=scored),
+        score=values if scored else None,
+        ignored=None if scored else values > 0,
     )
 
 
-def _parse(path: Path, data: bytes) -> ElementTree.Element:
-    """Parse one file; a document type, the door to entity expansion, is refused unread."""
+class _Builder(ElementTree.TreeBuilder):
+    """Builds the tree; a document type, the door to entity expansion, is refused unread."""
 
-    def refuse(*_: object) -> NoReturn:
-        raise LossexportError(f"{path}: DOCTYPE is refused: it could declare entities")
+    def doctype(self, *_: object) -> None:
+        raise LossexportError("DOCTYPE is refused: it could declare entities")
 
-    guard = expat.ParserCreate()
-    guard.StartDoctypeDeclHandler = refuse
-    guard.EntityDeclHandler = refuse
+
+def _parse(path: Path, data: bytes) -> Element:
+    """Root of one file; names of elements without namespace and in lower case."""
     try:
-        guard.Parse(data, True)
-        root = ElementTree.fromstring(data)
-    except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as error:
+        root = ElementTree.fromstring(data, ElementTree.XMLParser(target=_Builder()))
+    except LossexportError as error:
+        raise LossexportError(f"{path}: {error}") from None
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise LossexportError(f"{path}: not XML: {error}") from error
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2].lower()
     if root.tag != "annotation":
         fail(path, "root element", root.tag, "annotation is expected")
     return root
 
 
-def _text(path: Path, item: ElementTree.Element, index: int, name: str) -> str:
-    text = (item.findtext(name) or "").strip()
+def _missing(path: Path, where: str, item: Element) -> LossexportError:
+    there = ", ".join(dict.fromkeys(str(child.tag) for child in item)) or "nothing"
+    return LossexportError(f"{path}: {where} is missing; there is {there}")
+
+
+def _text(path: Path, item: Element, where: str, name: str) -> str:
+    """Text of the only child `name`."""
+    found = item.findall(name)
+    text = (found[0].text or "").strip() if found else ""
     if not text:
-        raise LossexportError(f"{path}: object[{index}]/{name} is missing")
+        raise _missing(path, f"{where}/{name}", item)
+    if len(found) > 1:
+        raise LossexportError(f"{path}: {where} has {len(found)} {name}: one is expected")
     return text
 
 
-def _number(path: Path, item: ElementTree.Element, index: int, name: str) -> float:
-    text = _text(path, item, index, name)
+def _number(path: Path, item: Element, where: str, name: str) -> float:
+    text = _text(path, item, where, name)
     try:
         return number(text)
     except ValueError:
-        fail(path, f"object[{index}]/{name}", text, "a number is expected")
+        fail(path, f"{where}/{name}", text, "a number is expected")
 
 
-def _difficult(path: Path, item: ElementTree.Element, index: int) -> bool:
-    text = (item.findtext("difficult") or "0").strip()
-    if text not in ("0", "1"):
-        fail(path, f"object[{index}]/difficult", text, "0 or 1 is expected")
-    return text == "1"
+def _difficult(path: Path, item: Element, where: str) -> bool:
+    if item.find("difficult") is None or not (item.findtext("difficult") or "").strip():
+        return False
+    text = _text(path, item, where, "difficult").lower()
+    if text not in (*_YES, *_NO):
+        words = ", ".join((*_YES, *_NO[:-1]))
+        fail(path, f"{where}/difficult", text, f"one of {words} is expected")
+    return text in _YES
