@@ -6,7 +6,8 @@ from typing import Any, cast
 import click
 
 from lossexport.cli._terminal import assignments, attributes
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, printable
+from lossexport.progress import progress
 
 
 def _size(text: str | None) -> tuple[float, float] | None:
@@ -52,14 +53,18 @@ def command(
     size = _size(image_size)
     from lossexport.exporter.attach import attach
 
-    done = attach(
-        detector,
-        op,
-        mapping,
-        out,
-        attributes=attributes(settings),
-        box_format=cast(Any, box_format),
-        image_size=size,
-        prefix=prefix,
-    )
+    with progress() as step:
+        done = attach(
+            detector,
+            op,
+            mapping,
+            out,
+            attributes=attributes(settings),
+            box_format=cast(Any, box_format),
+            image_size=size,
+            prefix=prefix,
+            progress=step,
+        )
     click.echo(f"{out}: {op} ({done.precision}) gives {', '.join(done.outputs)}")
+    for note in done.rtx.notes:
+        click.echo(printable(f"note: {note}"))

@@ -42,8 +42,11 @@ def availability(backend: str = "ort") -> Availability:
     )
 
 
-def open_session(source: Source, backend: str, provider: str) -> Session:
-    """Guard the model, then hand the same bytes to onnxruntime."""
+def open_session(source: Source, backend: str, provider: str, *, optimise: bool = True) -> Session:
+    """Guard the model, then hand the same bytes to onnxruntime.
+
+    Without `optimise` its nodes run as they are, none fused, folded or laid out anew.
+    """
     if provider not in PROVIDERS:
         raise LossexportError(f"provider {provider!r}: not one of {', '.join(PROVIDERS)}")
     here = availability(backend)
@@ -55,18 +58,20 @@ def open_session(source: Source, backend: str, provider: str) -> Session:
             f"{driver().reason or 'it was built without'}; lossexport doctor says more"
         )
     check_model(source.data, str(source.path))
-    return OrtSession(source, backend, PROVIDERS[provider])
+    return OrtSession(source, backend, PROVIDERS[provider], optimise)
 
 
 class OrtSession(Session):
     """An onnxruntime session on one execution provider, which runs every node or none."""
 
-    def __init__(self, source: Source, backend: str, provider: str) -> None:
+    def __init__(self, source: Source, backend: str, provider: str, optimise: bool = True) -> None:
         """Raises LossexportError where onnxruntime refuses the model or the provider."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions
+        if not optimise:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         # Otherwise bytes made to look like onnxruntime's own format pass by the ONNX guard.
         options.add_session_config_entry("session.load_model_format", "ONNX")
         if provider == _CUDA:
