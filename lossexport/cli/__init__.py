@@ -14,6 +14,7 @@ import click
 
 from lossexport import __version__, files
 from lossexport.errors import CheckFailedError, LossexportError, error_line, printable
+from lossexport.origin import install_command
 
 # Options that take several values after one name (`--set a=1 b=2`), and what such a value is like.
 _SEVERAL = {
@@ -89,7 +90,7 @@ def _run() -> tuple[int, str]:
         extra = _EXTRAS.get(package)
         if extra is None:
             raise
-        return 2, error_line(f"{package} is not installed: pip install 'lossexport[{extra}]'")
+        return 2, error_line(f"{package} is not installed: {install_command(extra)}")
     except (click.Abort, KeyboardInterrupt):
         return 130, error_line("interrupted")
     return 0, ""

@@ -36,7 +36,7 @@ def command(sizes: str, json_file: str | None) -> None:
     for row in rows:
         base = row.milliseconds[ours] or float("nan")
         cells = [
-            "cannot run" if value is None else f"{value:.3g} ({value / base:.2g}x)"
+            "not run here" if value is None else f"{value:.3g} ({value / base:.2g}x)"
             for value in row.milliseconds.values()
         ]
         table.append((str(row.size), *cells))

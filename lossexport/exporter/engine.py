@@ -10,13 +10,12 @@ from lossexport.artifact import Builder
 from lossexport.catalog.variant import Range
 from lossexport.errors import LossexportError
 from lossexport.kernels import plugins
+from lossexport.origin import install_command
 from lossexport.runtime.backends import one_line
 from lossexport.runtime.trt import logger
 
-BUILDERS: dict[Builder, tuple[str, str]] = {
-    "rtx": ("tensorrt_rtx", "pip install 'lossexport[rtx]'"),
-    "tensorrt": ("tensorrt", "pip install 'lossexport[tensorrt]'"),
-}
+# Builder, and extra that brings it -> its module.
+BUILDERS: dict[Builder, str] = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
 # Loss graphs propagate NaN on purpose: nothing may fold 0 * x to 0 or x / x to 1.
 _FLAGS = ("STRICT_NANS",)
 
@@ -25,11 +24,11 @@ def module(builder: str) -> ModuleType:
     """The Python module of a builder. Raises LossexportError, with the remedy, if absent."""
     if builder not in BUILDERS:
         raise LossexportError(f"backend {builder!r} builds no engine; choose rtx or tensorrt")
-    name, remedy = BUILDERS[builder]
+    name = BUILDERS[builder]
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise LossexportError(f"{name} is not installed: {remedy}") from error
+        raise LossexportError(f"{name} is not installed: {install_command(builder)}") from error
 
 
 def build(

@@ -13,6 +13,7 @@ import pytest
 
 from lossexport.catalog import CATALOG
 from lossexport.cli import main
+from lossexport.origin import install_command
 
 
 def call(
@@ -165,7 +166,8 @@ def test_without_torch_the_remedy_is_one_line(tmp_path: Path) -> None:
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
     )
     assert result.returncode == 2
-    assert result.stderr == "error: torch is not installed: pip install 'lossexport[toolchain]'\n"
+    remedy = install_command("toolchain")
+    assert result.stderr == f"error: torch is not installed: {remedy}\n"
     assert not list(tmp_path.iterdir())
 
 
