@@ -167,7 +167,7 @@ def _make(
         name = f"{variant.stem}.engine"
         (stage / name).write_bytes(data)
         built = str(engine.module(backend).__version__)
-        unseen = artifact.BackendParity(backend, built, "not run here", "not yet run")
+        unseen = artifact.BackendParity(backend, built, "not run here", "export runs no engine")
         entries.append(
             msgspec.structs.replace(
                 _describe(variant, data, name, OPSET, unseen),
