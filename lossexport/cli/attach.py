@@ -7,6 +7,7 @@ import click
 
 from lossexport.cli._terminal import assignments, attributes
 from lossexport.errors import LossexportError
+from lossexport.progress import progress
 
 
 def _size(text: str | None) -> tuple[float, float] | None:
@@ -52,14 +53,16 @@ def command(
     size = _size(image_size)
     from lossexport.exporter.attach import attach
 
-    done = attach(
-        detector,
-        op,
-        mapping,
-        out,
-        attributes=attributes(settings),
-        box_format=cast(Any, box_format),
-        image_size=size,
-        prefix=prefix,
-    )
+    with progress("attaching") as step:
+        step(0, 1, op)
+        done = attach(
+            detector,
+            op,
+            mapping,
+            out,
+            attributes=attributes(settings),
+            box_format=cast(Any, box_format),
+            image_size=size,
+            prefix=prefix,
+        )
     click.echo(f"{out}: {op} ({done.precision}) gives {', '.join(done.outputs)}")

@@ -28,7 +28,7 @@ def command(sizes: str, json_file: str | None) -> None:
     from lossexport import bench
     from lossexport.files import write_bytes
 
-    with progress() as step:
+    with progress("timing") as step:
         rows = bench.run(parsed, step)
     names = list(rows[0].milliseconds)
     ours = names[-1]

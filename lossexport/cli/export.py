@@ -54,7 +54,7 @@ def command(
         raise LossexportError(f"--format {formats!r}: must be onnx, engine or onnx,engine")
     from lossexport.exporter import export
 
-    with progress() as step:
+    with progress("exporting") as step:
         manifest = export(
             list(ops) or None,
             out,

@@ -38,7 +38,7 @@ def command(
     from lossexport.parity.report import COLUMNS, NUMBERS, html_page, json_text, rows, verdict
 
     chosen = [name for text in backends for name in text.split(",")] or None
-    with progress() as step:
+    with progress("verifying") as step:
         report = verify(paths, backends=chosen, replay=replay, store=not no_store, progress=step)
     if json_file:
         write_bytes(Path(json_file), json_text(report).encode())
