@@ -18,20 +18,23 @@ from lossexport.progress import progress
 @click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON.")
 @click.option("--html", "html_file", metavar="FILE", help="Write the report as one HTML page.")
 @click.option("--replay", metavar="CASE", help="Run one case only, as the report names it.")
-@click.option("--no-store", is_flag=True, help="Leave the manifest as it is.")
+@click.option(
+    "--store/--no-store", default=False,
+    help="Write the results into the manifest.  [default: leave it as it is]",
+)  # fmt: skip
 def command(
     paths: tuple[str, ...],
     backends: tuple[str, ...],
     json_file: str | None,
     html_file: str | None,
     replay: str | None,
-    no_store: bool,
+    store: bool,
 ) -> None:
     """Compare artifacts with float64 PyTorch on every backend of this machine.
 
     PATH is an .onnx, an .engine or an export folder. Exits with 1 where an output is beyond its
-    tolerance. What cannot run here is said to be so and does not count as passed. The results are
-    stored in the manifest beside the files.
+    tolerance. Backends that are missing are reported as "not run here", engines without a GPU as
+    "built, not run here"; neither counts as passed.
     """
     from lossexport.files import write_bytes
     from lossexport.parity import verify
@@ -39,7 +42,7 @@ def command(
 
     chosen = [name for text in backends for name in text.split(",")] or None
     with progress("verifying") as step:
-        report = verify(paths, backends=chosen, replay=replay, store=not no_store, progress=step)
+        report = verify(paths, backends=chosen, replay=replay, store=store, progress=step)
     if json_file:
         write_bytes(Path(json_file), json_text(report).encode())
     if html_file:

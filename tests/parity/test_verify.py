@@ -38,7 +38,7 @@ def folder(exported: Path, tmp_path: Path) -> Path:
 
 
 def test_right_artifacts_pass_and_the_manifest_says_so(folder: Path) -> None:
-    report = lossexport.verify(folder)
+    report = lossexport.verify(folder, store=True)
     assert report.passed
     by_file = {file.path.name: {r.backend: r for r in file.results} for file in report.files}
     onnx_result = by_file["diou_loss.grad.onnx"]["ort-cpu"]
@@ -125,10 +125,10 @@ def test_a_manifest_with_another_tolerance_is_refused(folder: Path) -> None:
 def test_a_folder_that_is_read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (folder / "manifest.json").read_bytes()
     path = folder / "diou_loss.onnx"
-    report = lossexport.verify(path, store=False)
+    report = lossexport.verify(path)
     assert (report.passed, report.notes) == (True, ())
     monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
-    report = lossexport.verify(path)
+    report = lossexport.verify(path, store=True)
     assert report.passed
     message = f"{folder}: folder cannot be written: the results are not stored in the manifest"
     assert report.notes == (message,)
@@ -136,8 +136,8 @@ def test_a_folder_that_is_read_only(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_chosen_backends_alone_run_and_the_others_stay_in_the_manifest(folder: Path) -> None:
-    lossexport.verify(folder)
-    report = lossexport.verify(folder, backends=["native", "ort"])
+    lossexport.verify(folder, store=True)
+    report = lossexport.verify(folder, backends=["native", "ort"], store=True)
     labels = {f.path.name: [r.backend for r in f.results] for f in report.files}
     ran = ["ort-cpu", "ort-cuda", "native"]
     assert labels == {"diou_loss.grad.onnx": ran, "diou_loss.onnx": ran}
