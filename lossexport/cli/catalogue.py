@@ -53,7 +53,7 @@ def describe(op: Op) -> dict[str, Any]:
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, with everything.")
 def command(as_json: bool) -> None:
-    """Every op: signature, attributes, references, backends."""
+    """Show every op: signature, attributes, references, backends."""
     if as_json:
         click.echo(json.dumps([describe(op) for op in CATALOG.values()], indent=2))
         return

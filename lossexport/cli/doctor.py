@@ -8,7 +8,7 @@ from lossexport.errors import printable
 
 @click.command("doctor")
 def command() -> None:
-    """Show what is installed, what can run here, and the commands that mend the rest.
+    """Show what is installed, and the commands that mend the rest.
 
     A command names the place where lossexport was installed from.
     """

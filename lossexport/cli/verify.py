@@ -5,18 +5,19 @@ from pathlib import Path
 import click
 
 from lossexport.cli._terminal import show
+from lossexport.cli._types import FILE, FILE_OR_DIR
 from lossexport.errors import CheckFailedError, printable
 from lossexport.progress import progress
 
 
 @click.command("verify")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=FILE_OR_DIR)
 @click.option(
     "--backend", "backends", multiple=True, metavar="NAME",
     help="native, ort, rtx or tensorrt; several with commas or repeated.  [default: all]",
 )  # fmt: skip
-@click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON.")
-@click.option("--html", "html_file", metavar="FILE", help="Write the report as one HTML page.")
+@click.option("--json", "json_file", type=FILE, help="Write the report as JSON.")
+@click.option("--html", "html_file", type=FILE, help="Write the report as one HTML page.")
 @click.option("--replay", metavar="CASE", help="Run one case only, as the report names it.")
 @click.option(
     "--store/--no-store", default=False,
@@ -30,11 +31,11 @@ def command(
     replay: str | None,
     store: bool,
 ) -> None:
-    """Compare artifacts with float64 PyTorch on every backend of this machine.
+    """Compare exported files with PyTorch in float64.
 
-    PATH is an .onnx, an .engine or an export folder. Exits with 1 where an output is beyond its
-    tolerance. Backends that are missing are reported as "not run here", engines without a GPU as
-    "built, not run here"; neither counts as passed.
+    Runs every backend of this machine. PATH is an .onnx, an .engine or an export folder. Exits with
+    1 where an output is beyond its tolerance. Backends that are missing are reported as "not run
+    here", engines without a GPU as "built, not run here"; neither counts as passed.
     """
     from lossexport.files import write_bytes
     from lossexport.parity import verify
