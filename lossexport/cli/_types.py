@@ -3,9 +3,10 @@ completes them. The value is passed on as it is: whoever opens it knows best wha
 
 import click
 from click.shell_completion import CompletionItem
+from click.types import StringParamType
 
 
-class _Place(click.ParamType):
+class _Place(StringParamType):
     """A path; its kind for the shell is `file`, which takes folders too, or `dir`."""
 
     def __init__(self, name: str, kind: str) -> None:
@@ -17,7 +18,7 @@ class _Place(click.ParamType):
         return [CompletionItem(incomplete, type=self._kind)]
 
 
-class _OpName(click.ParamType):
+class _OpName(StringParamType):
     name = "op"
 
     def shell_complete(

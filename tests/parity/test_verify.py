@@ -1,6 +1,7 @@
 """`verify` passes what is right, fails what is wrong, and never passes what did not run."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -304,8 +305,37 @@ def test_a_large_fixed_size_is_a_case_too() -> None:
     assert Case.parse(str(chosen[0]), variant) == chosen[0]
     side = Range(20_000, 20_000, 20_000)
     too_large = Variant.make(CATALOG["pairwise_iou"], ranges={"N": side, "M": side})
-    with pytest.raises(LossexportError, match="400000000 elements in one tensor at the least"):
+    message = "400000000 elements in one tensor at the least shape.* as N=1:20000:20000$"
+    with pytest.raises(LossexportError, match=message):
         list(cases(too_large))
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        {"N": Range(1, 256, 65536), "C": Range(1, 80, 9605)},
+        {"N": Range(65536, 65536, 65536), "C": Range(1, 80, 9605)},
+        {"N": Range(8400, 8400, 8400), "C": Range(80, 80, 80)},
+        {"N": Range(1, 1, 2**17), "C": Range(9605, 9605, 9605)},
+        {"N": Range(4096, 4096, 4096), "C": Range(4096, 4096, 4096)},
+        {"N": Range(1, 1, 2**31 - 1), "C": Range(1, 1, 1)},
+    ],
+)
+@pytest.mark.parametrize(("seeds", "elements"), [(1, 2**14), (2, 2**18)])
+def test_work_is_bounded_and_meets_the_ends(
+    ranges: dict[str, Range], seeds: int, elements: int
+) -> None:
+    variant = Variant.make(CATALOG["sigmoid_focal_loss"], gradient=True, ranges=ranges)
+    chosen = list(cases(variant, seeds=seeds, elements=elements))
+    counts = [math.prod(dict(case.sizes).values()) for case in chosen]
+    least = math.prod(size.min for size in ranges.values())
+    assert max(counts) <= max(least, 2**18)
+    assert sum(counts) <= max(least, 2**26)
+    for name, size in ranges.items():
+        others = math.prod(other.min for key, other in ranges.items() if key != name)
+        if size.max * others <= 2**18:
+            assert size.max in {dict(case.sizes)[name] for case in chosen}
+    assert all(Case.parse(str(case), variant) == case for case in chosen)
 
 
 def test_nothing_compared_is_no_pass(tmp_path: Path) -> None:
