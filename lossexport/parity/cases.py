@@ -18,10 +18,10 @@ from lossexport.parity.compare import round_to
 # split behind, small enough for a float64 oracle in well under a second.
 _ELEMENTS = 2**18
 _SEEDS = 2
-# The same where the shape leaves no smaller one, some 3 GB of float64 at a time, and of all such
-# cases together, some minutes.
+# The same where the shape leaves no smaller one, some 5 GB at a time, and of all such
+# cases together, a minute or two.
 _MOST_ELEMENTS = 2**24
-_MOST_IN_ALL = 2**26
+_MOST_IN_ALL = 2**25
 
 
 @dataclass(frozen=True, slots=True)

@@ -330,7 +330,7 @@ def test_work_is_bounded_and_meets_the_ends(
     counts = [math.prod(dict(case.sizes).values()) for case in chosen]
     least = math.prod(size.min for size in ranges.values())
     assert max(counts) <= max(least, 2**18)
-    assert sum(counts) <= max(least, 2**26)
+    assert sum(counts) <= max(least, 2**25)
     for name, size in ranges.items():
         others = math.prod(other.min for key, other in ranges.items() if key != name)
         if size.max * others <= 2**18:
