@@ -14,6 +14,7 @@ import pytest
 from lossexport.catalog import CATALOG
 from lossexport.cli import main
 from lossexport.origin import install_command
+from lossexport.runtime import available
 
 
 def call(
@@ -46,6 +47,9 @@ def test_list(run) -> None:
     code, out, _ = run("list")
     assert code == 0
     assert all(name in out for name in CATALOG)
+    for name, here in available().items():
+        lines = [line for line in out.splitlines() if re.match(f"{name}: .*not run here: ", line)]
+        assert len(lines) == (not here.runs)
 
 
 def test_export_and_verify(run, tmp_path: Path) -> None:
