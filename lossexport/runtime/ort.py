@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lossexport.errors import LossexportError
+from lossexport.origin import install_command
 from lossexport.runtime.backends import Availability, Source, one_line
 from lossexport.runtime.cuda import driver
 from lossexport.runtime.onnx_guard import check_model
@@ -31,7 +32,7 @@ def availability(backend: str = "ort") -> Availability:
             backend,
             runs=False,
             reason="onnxruntime is not installed" if missing else one_line(error),
-            fix='pip install "lossexport[cpu]"',
+            fix=install_command("cpu"),
         )
     built = onnxruntime.get_available_providers()
     providers = [name for name in (_CUDA, _CPU) if name in built]
@@ -51,7 +52,7 @@ def open_session(source: Source, backend: str, provider: str, *, optimise: bool 
         raise LossexportError(f"provider {provider!r}: not one of {', '.join(PROVIDERS)}")
     here = availability(backend)
     if not here.runs:
-        raise LossexportError(f"{source.path}: cannot run here: {here.reason}; {here.fix}")
+        raise LossexportError(f"{source.path}: not run here: {here.reason}; {here.fix}")
     if PROVIDERS[provider] not in here.providers:
         raise LossexportError(
             f"{source.path}: onnxruntime {here.version} cannot run {PROVIDERS[provider]} here: "

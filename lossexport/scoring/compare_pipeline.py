@@ -81,7 +81,7 @@ def compare(
     pictures = None if images is None else ImageFolder(Path(images))
     measure = BoxQuality(backend)
     settings = {"iou_threshold": float(iou_threshold), "score_threshold": float(score_threshold)}
-    with follow(progress) as tell:
+    with follow(progress, "comparing") as tell:
 
         def watch(step: str) -> Callable[[float], None]:
             return partial(tell, step)

@@ -14,6 +14,7 @@ import numpy as np
 
 from lossexport.errors import LossexportError
 from lossexport.files import read_bytes, reason
+from lossexport.origin import install_command
 from lossexport.scoring.boxset import Float64, UInt8
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class ImageFolder:
             import PIL.Image
         except ImportError as error:
             raise LossexportError(
-                f"images need Pillow ({error}): pip install 'lossexport[images]'"
+                f"images need Pillow ({error}): {install_command('images')}"
             ) from error
         self.path = path
         self._pillow = PIL.Image
