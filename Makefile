@@ -48,7 +48,7 @@ docs: $(READY)  ## rewrite docs/ops and the pictures from the catalogue
 
 artifacts: $(READY)  ## rewrite the graphs that the package ships for scoring, and verify them
 	lossexport export --recipe models/box-quality.toml --format onnx --out lossexport/artifacts
-	lossexport verify lossexport/artifacts
+	lossexport verify lossexport/artifacts --store
 
 bench: $(READY)  ## time pairwise CIoU in every form, the CPU kernels and NMS: benchmarks/results
 	lossexport bench --json benchmarks/results/pairwise_ciou.json

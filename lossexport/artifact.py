@@ -135,9 +135,32 @@ def save_manifest(folder: Path, manifest: Manifest) -> None:
     Raises LossexportError on a manifest that `load_manifest` would refuse.
     """
     path = folder / MANIFEST_NAME
-    data = msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"
+    # As it will be read: a whole number in a field of floats has its point from the start.
+    manifest = _decode(msgspec.json.encode(manifest), path)
+    write_bytes(path, _text(manifest))
+
+
+def store_parity(folder: Path, results: Mapping[str, Iterable[BackendParity]]) -> None:
+    """Put results, by file, into `manifest.json`; everything else in it keeps its text and order.
+
+    Raises LossexportError on a manifest that cannot be read or written.
+    """
+    path = folder / MANIFEST_NAME
+    data = read_bytes(path, MAX_MANIFEST_BYTES)
     _decode(data, path)
-    write_bytes(path, data)
+    manifest = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    entries = msgspec.json.decode(manifest["artifacts"], type=list[dict[str, msgspec.Raw]])
+    for entry in entries:
+        found = results.get(msgspec.json.decode(entry["file"], type=str))
+        if found is not None:
+            entry["parity"] = msgspec.Raw(msgspec.json.encode(list(found), order="sorted"))
+    manifest["artifacts"] = msgspec.Raw(msgspec.json.encode(entries))
+    if (text := _text(manifest, order=None)) != data:
+        write_bytes(path, text)
+
+
+def _text(manifest: Any, order: Literal["sorted"] | None = "sorted") -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest, order=order), indent=2) + b"\n"
 
 
 def merge(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lossexport.kernels.ptx import NVRTC_FIX
+from lossexport.origin import install_command
 from lossexport.runtime.backends import (
     Availability,
     available,
@@ -14,7 +15,7 @@ from lossexport.runtime.backends import (
 )
 from lossexport.runtime.cuda import DRIVER_FIX, Driver, driver
 
-Status = Literal["ok", "missing", "cannot run"]
+Status = Literal["ok", "missing", "not run here"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +30,16 @@ class Check:
 
 
 _PACKAGES = (
-    ("numpy", "arrays", "pip install lossexport"),
-    ("pyarrow", "boxes.parquet of score", "pip install lossexport"),
-    ("torch", "ops, modules and export", 'pip install "lossexport[toolchain]"'),
-    ("onnx", "export and attach", 'pip install "lossexport[toolchain]"'),
-    ("onnxscript", "export", 'pip install "lossexport[toolchain]"'),
-    ("polygraphy", "engines", 'pip install "lossexport[toolchain]"'),
+    ("numpy", "arrays", ""),
+    ("pyarrow", "boxes.parquet of score", ""),
+    ("torch", "ops, modules and export", "toolchain"),
+    ("onnx", "export and attach", "toolchain"),
+    ("onnxscript", "export", "toolchain"),
+    ("polygraphy", "comparing engines by hand", "toolchain"),
 )
-"""Packages that are only looked up, not imported: name, what it is for, what installs it."""
+"""Packages that are only looked up, not imported: name, use, extra ("": the base install)."""
 
 _ENGINES = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}
-
-_ONNXRUNTIME_GPU = 'pip uninstall -y onnxruntime && pip install "lossexport[gpu]"'
-_ONE_ONNXRUNTIME = (
-    "pip uninstall -y onnxruntime onnxruntime-gpu && "
-    'pip install "lossexport[cpu]"  # or "lossexport[gpu]"'
-)
 
 
 def report() -> list[Check]:
@@ -62,10 +57,11 @@ def report() -> list[Check]:
     ]
 
 
-def _package(name: str, use: str, fix: str) -> Check:
+def _package(name: str, use: str, extra: str) -> Check:
     version = installed_version(name)
     if version is None:
-        return Check(name, "missing", detail=f"needed for {use}", fix=fix)
+        detail = f"needed for {use}"
+        return Check(name, "missing", detail=detail, fix=install_command(extra))
     return Check(name, "ok", version, use)
 
 
@@ -73,10 +69,12 @@ def _onnxruntime(ort: Availability) -> Check:
     cpu, gpu = installed_version("onnxruntime"), installed_version("onnxruntime-gpu")
     if cpu and gpu:
         detail = f"onnxruntime {cpu} and onnxruntime-gpu {gpu} overwrite each other"
-        return Check("onnxruntime", "cannot run", ort.version, detail, _ONE_ONNXRUNTIME)
+        remove = "pip uninstall -y onnxruntime onnxruntime-gpu"
+        fix = f"{remove} && {install_command('cpu')}  # or the extra gpu"
+        return Check("onnxruntime", "not run here", ort.version, detail, fix)
     if ort.runs:
         return Check("onnxruntime", "ok", ort.version, ", ".join(ort.providers))
-    status: Status = "cannot run" if cpu or gpu else "missing"
+    status: Status = "not run here" if cpu or gpu else "missing"
     return Check("onnxruntime", status, cpu or gpu, ort.reason, ort.fix)
 
 
@@ -85,8 +83,9 @@ def _cuda_provider(ort: Availability, cuda: Driver) -> Check:
     if "CUDAExecutionProvider" in ort.providers:
         return Check(component, "ok", ort.version, ", ".join(cuda.devices))
     if (version := installed_version("onnxruntime-gpu")) is None:
-        return Check(component, "missing", detail="needs onnxruntime-gpu", fix=_ONNXRUNTIME_GPU)
-    return Check(component, "cannot run", version, cuda.reason, DRIVER_FIX)
+        fix = f"pip uninstall -y onnxruntime && {install_command('gpu')}"
+        return Check(component, "missing", detail="needs onnxruntime-gpu", fix=fix)
+    return Check(component, "not run here", version, cuda.reason, DRIVER_FIX)
 
 
 def _engines(backend: Availability, module: str) -> Check:
@@ -94,8 +93,8 @@ def _engines(backend: Availability, module: str) -> Check:
         return Check(module, "ok", backend.version, ", ".join(backend.providers))
     if not has_module(module):
         return Check(module, "missing", detail=backend.reason, fix=backend.fix)
-    detail = f"builds engines, cannot run them: {backend.reason}"
-    return Check(module, "cannot run", backend.version, detail, backend.fix)
+    detail = f"engines are built, not run here: {backend.reason}"
+    return Check(module, "not run here", backend.version, detail, backend.fix)
 
 
 def _native(backend: Availability) -> Check:
@@ -107,7 +106,7 @@ def _native(backend: Availability) -> Check:
 def _driver(cuda: Driver) -> Check:
     if cuda.reason is None:
         return Check("CUDA driver", "ok", cuda.version, ", ".join(cuda.devices))
-    status: Status = "missing" if cuda.version is None else "cannot run"
+    status: Status = "missing" if cuda.version is None else "not run here"
     return Check("CUDA driver", status, cuda.version, cuda.reason, DRIVER_FIX)
 
 
@@ -120,5 +119,5 @@ def _nvrtc() -> Check:
 
         _, major, minor = nvrtc.nvrtcVersion()
     except Exception as error:  # a missing library is reported by a class of cuda's own
-        return Check("NVRTC", "cannot run", detail=one_line(error), fix=NVRTC_FIX)
+        return Check("NVRTC", "not run here", detail=one_line(error), fix=NVRTC_FIX)
     return Check("NVRTC", "ok", f"{major}.{minor}", "compiles the plugins' kernels")

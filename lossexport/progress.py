@@ -1,37 +1,125 @@
-"""A progress bar that only a terminal sees, and only where the work takes over two seconds."""
+"""Progress of long work on stderr: a bar on a terminal, a line every ten seconds anywhere else."""
 
-import time
+import math
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
+from time import monotonic
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from lossexport.errors import LossexportError, printable
+
 PATIENCE = 2.0
 """Seconds before the bar appears: short runs stay quiet."""
+INTERVAL = 10.0
+"""Seconds between two lines, and before the first."""
+ENVIRONMENT = "LOSSEXPORT_PROGRESS"
+"""Variable with other seconds between two lines; 0: neither lines nor a bar."""
+
+Step = Callable[[int, int, str], None]
+"""Called with how many parts of the work are done, of how many, and the name of the next."""
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[int, int, str], None]]:
-    """Yield a callback `(done, total, name)` that draws the bar."""
+def progress(verb: str, *, percent: bool = False) -> Iterator[Step]:
+    """Yield the function to call at every step. `verb` names the work, as "exporting".
+
+    With `percent`, the parts are hundredths of the step that is named. A thread shows them, so that
+    a single step of minutes is seen too. Raises LossexportError where LOSSEXPORT_PROGRESS is not a
+    number of seconds.
+    """
+    interval, stream = _interval(), sys.stderr
+    if interval == 0 or stream is None or stream.closed:
+        yield lambda done, total, name: None
+        return
+    console = Console(stderr=True)
+    terminal = stream.isatty() and console.is_terminal and not console.is_dumb_terminal
+    with _bar(console) if terminal else _lines(verb, interval, stream, percent) as step:
+        yield step
+
+
+def _interval() -> float:
+    text = os.environ.get(ENVIRONMENT, "").strip()
+    try:
+        seconds = float(text or INTERVAL)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= 86400:  # NaN neither
+        raise LossexportError(f"{ENVIRONMENT}={text!r}: must be seconds from 0 (off) to 86400")
+    return seconds
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Step]:
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
     )
     task = bar.add_task("", total=None)
-    start = time.monotonic()
+
+    began = monotonic()
 
     def step(done: int, total: int, name: str) -> None:
-        bar.update(task, completed=done, total=total, description=name)
-        if bar.console.is_terminal and time.monotonic() - start > PATIENCE:
-            bar.start()
+        bar.update(task, completed=done, total=total, description=printable(name))
+        if monotonic() - began >= PATIENCE:
+            start()
+
+    def start() -> bool:
+        bar.start()
+        return False
 
     try:
-        yield step
+        with _every(PATIENCE, start):
+            yield step
     finally:
         if bar.live.is_started:
             bar.stop()
+
+
+@contextmanager
+def _lines(verb: str, interval: float, stream: TextIO, percent: bool) -> Iterator[Step]:
+    began = monotonic()
+    where = ""
+
+    def step(done: int, total: int, name: str) -> None:
+        nonlocal where
+        where = f": {name} {done} %" if percent else f": {done}/{total} {name}"
+
+    def show() -> bool:
+        try:
+            line = f"{verb}{where} ({monotonic() - began:.0f} s)"
+            stream.write(f"{printable(line)}\n")
+            stream.flush()
+        except (OSError, ValueError):  # the reader went away, or the stream was closed
+            return False
+        return True
+
+    with _every(interval, show):
+        yield step
+
+
+@contextmanager
+def _every(seconds: float, act: Callable[[], bool]) -> Iterator[None]:
+    """Call `act` in a thread every so many seconds, until it returns False or the block ends."""
+    ended = Event()
+
+    def beat() -> None:
+        while not ended.wait(seconds) and act():
+            pass
+
+    thread = Thread(target=beat, name="lossexport-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

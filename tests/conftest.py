@@ -13,6 +13,8 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers share the cores; threads of torch that wait for each other only take them away.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests that look at stderr must not depend on how long the machine takes.
+os.environ.setdefault("LOSSEXPORT_PROGRESS", "0")
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"

@@ -74,7 +74,7 @@ def test_two_onnxruntimes_are_a_conflict(machine):
     check = machine(versions={"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.0"}, ort=ort)[
         "onnxruntime"
     ]
-    assert check.status == "cannot run"
+    assert check.status == "not run here"
     assert check.detail == "onnxruntime 1.32.0 and onnxruntime-gpu 1.31.0 overwrite each other"
     assert check.fix.startswith("pip uninstall -y onnxruntime onnxruntime-gpu && pip install")
 
@@ -82,7 +82,7 @@ def test_two_onnxruntimes_are_a_conflict(machine):
 def test_an_onnxruntime_that_does_not_import(machine):
     ort = Availability("ort", False, reason="libfoo is missing", fix="pip install x")
     broken = machine(versions={"onnxruntime": "1.32.0"}, ort=ort)["onnxruntime"]
-    assert (broken.status, broken.detail) == ("cannot run", "libfoo is missing")
+    assert (broken.status, broken.detail) == ("not run here", "libfoo is missing")
     assert machine(ort=ort)["onnxruntime"].status == "missing"
 
 
@@ -90,7 +90,7 @@ def test_an_onnxruntime_that_does_not_import(machine):
     ("cuda", "versions", "providers", "status"),
     [
         (NO_GPU, {}, (), "missing"),
-        (NO_GPU, {"onnxruntime-gpu": "1.31.0"}, (), "cannot run"),
+        (NO_GPU, {"onnxruntime-gpu": "1.31.0"}, (), "not run here"),
         (GPU, {"onnxruntime-gpu": "1.31.0"}, ("CUDAExecutionProvider",), "ok"),
     ],
 )
@@ -108,7 +108,7 @@ def test_the_driver_and_engines(machine):
         "NVIDIA L4 (8.9)",
     )
     stuck = machine(Driver("13.0", (), "the CUDA driver sees no GPU"))["CUDA driver"]
-    assert (stuck.status, stuck.detail) == ("cannot run", "the CUDA driver sees no GPU")
+    assert (stuck.status, stuck.detail) == ("not run here", "the CUDA driver sees no GPU")
     assert machine(NO_GPU)["CUDA driver"].status == "missing"
 
 

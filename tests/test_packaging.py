@@ -1,5 +1,6 @@
 """The sdist, the wheel built from it, and the wheel at work where there is no checkout."""
 
+import itertools
 import json
 import os
 import re
@@ -197,3 +198,18 @@ def test_wheel_scores_outside_the_checkout_without_torch(wheel, tmp_path):
     ops = json.loads(run(program, "list", "--json", cwd=tmp_path))
     assert "ciou_loss" in {op["name"] for op in ops}
     assert "onnxruntime" in run(program, "doctor", cwd=tmp_path)
+
+
+def test_extras_that_bring_both_runtimes_are_declared_to_uv():
+    """`onnxruntime` and `onnxruntime-gpu` install the same files."""
+    runtimes = {
+        extra: {r.name for r in requirements(extra)} & {"onnxruntime", "onnxruntime-gpu"}
+        for extra in PROJECT["optional-dependencies"]
+    }
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    declared = {frozenset(one["extra"] for one in pair) for pair in tool["uv"]["conflicts"]}
+    assert declared == {
+        frozenset(pair)
+        for pair in itertools.combinations(runtimes, 2)
+        if len(set.union(*(runtimes[extra] for extra in pair))) == 2
+    }

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
+from pathlib import Path
 from typing import TextIO
 
 import click
 
 from lossexport import __version__, files
 from lossexport.errors import CheckFailedError, LossexportError, error_line, printable
+from lossexport.origin import install_command
 
 # Options that take several values after one name (`--set a=1 b=2`), and what such a value is like.
 _SEVERAL = {
@@ -31,6 +33,10 @@ _VERBS = {"list": "catalogue"} | {
 }
 
 
+COMPLETION = "_LOSSEXPORT_COMPLETE"
+"""Variable in which a shell asks for completions, or for its script (`bash_source`)."""
+
+
 class _Verbs(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_VERBS)
@@ -45,7 +51,7 @@ class _Verbs(click.Group):
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lossexport")
 def cli() -> None:
-    """Detection losses and box metrics as ONNX and TensorRT artifacts that are proven equal."""
+    """Export detection losses and box metrics to ONNX and TensorRT, and score detections."""
 
 
 def main() -> None:
@@ -54,6 +60,8 @@ def main() -> None:
     What a verb prints is held back until its files are written and its exit code is known, so that
     a reader who goes away (`| head`) changes neither. A device that is full turns a 0 into a 2.
     """
+    if os.environ.get(COMPLETION):  # a shell asks, and ends the process
+        cli.main([], prog_name="lossexport", complete_var=COMPLETION)
     # Python's own handler ends the process without the clean-up of what is half done.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     encoding = (sys.stdout and sys.stdout.encoding) or "utf-8"
@@ -72,7 +80,9 @@ def _run() -> tuple[int, str]:
     """Exit code of the verb that the command line calls, and what to print for it on stderr."""
     try:
         arguments = list(_repeated(sys.argv[1:]))
-        cli.main(arguments, prog_name="lossexport", standalone_mode=False)
+        as_module = Path(sys.argv[0]).name == "__main__.py"
+        name = "python -m lossexport" if as_module else "lossexport"
+        cli.main(arguments, prog_name=name, standalone_mode=False)
     except LossexportError as error:
         return 2, error_line(str(error))
     except CheckFailedError as error:
@@ -89,7 +99,7 @@ def _run() -> tuple[int, str]:
         extra = _EXTRAS.get(package)
         if extra is None:
             raise
-        return 2, error_line(f"{package} is not installed: pip install 'lossexport[{extra}]'")
+        return 2, error_line(f"{package} is not installed: {install_command(extra)}")
     except (click.Abort, KeyboardInterrupt):
         return 130, error_line("interrupted")
     return 0, ""

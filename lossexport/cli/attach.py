@@ -6,7 +6,9 @@ from typing import Any, cast
 import click
 
 from lossexport.cli._terminal import assignments, attributes
-from lossexport.errors import LossexportError
+from lossexport.cli._types import FILE, OP
+from lossexport.errors import LossexportError, printable
+from lossexport.progress import progress
 
 
 def _size(text: str | None) -> tuple[float, float] | None:
@@ -19,13 +21,13 @@ def _size(text: str | None) -> tuple[float, float] | None:
 
 
 @click.command("attach")
-@click.argument("detector", metavar="DETECTOR.onnx")
-@click.option("--op", required=True, help="An op of `lossexport list`.")
+@click.argument("detector", metavar="DETECTOR.onnx", type=FILE)
+@click.option("--op", required=True, type=OP, help="An op of `lossexport list`.")
 @click.option(
     "--map", "inputs", multiple=True, metavar="INPUT=TENSOR",
     help="What goes into the op: a tensor of the detector, @FILE.npy, or an expression.",
 )  # fmt: skip
-@click.option("--out", required=True, metavar="FILE.onnx", help="File to write.")
+@click.option("--out", required=True, type=FILE, help="The .onnx file to write.")
 @click.option("--set", "settings", multiple=True, metavar="ATTR=VALUE", help="Attribute, as JSON.")
 @click.option(
     "--box-format", type=click.Choice(["xyxy", "xywh", "cxcywh"]), default="xyxy",
@@ -52,14 +54,18 @@ def command(
     size = _size(image_size)
     from lossexport.exporter.attach import attach
 
-    done = attach(
-        detector,
-        op,
-        mapping,
-        out,
-        attributes=attributes(settings),
-        box_format=cast(Any, box_format),
-        image_size=size,
-        prefix=prefix,
-    )
+    with progress("attaching") as step:
+        done = attach(
+            detector,
+            op,
+            mapping,
+            out,
+            attributes=attributes(settings),
+            box_format=cast(Any, box_format),
+            image_size=size,
+            prefix=prefix,
+            progress=step,
+        )
     click.echo(f"{out}: {op} ({done.precision}) gives {', '.join(done.outputs)}")
+    for note in done.rtx.notes:
+        click.echo(printable(f"note: {note}"))

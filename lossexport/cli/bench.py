@@ -9,6 +9,7 @@ import click
 
 from lossexport import __version__
 from lossexport.cli._terminal import show
+from lossexport.cli._types import FILE
 from lossexport.errors import LossexportError
 from lossexport.progress import progress
 
@@ -16,10 +17,15 @@ MAX_SIZE = 16384
 
 
 @click.command("bench")
-@click.option("--sizes", default="64,512,2048,4096", show_default=True, help="N = M, with commas.")
-@click.option("--json", "json_file", metavar="FILE", help="Write the figures and the environment.")
+@click.option(
+    "--sizes", default="64,512,2048,4096", metavar="N,N,...", show_default=True, help="N = M."
+)
+@click.option("--json", "json_file", type=FILE, help="Write the figures and the environment.")
 def command(sizes: str, json_file: str | None) -> None:
-    """Time pairwise CIoU: eager, torch.compile, the kernel, a naive export and ours, in one run."""
+    """Time pairwise CIoU: in PyTorch, in the kernel and exported.
+
+    PyTorch runs it eagerly and compiled; a naive export runs beside ours.
+    """
     parsed = []
     for text in sizes.split(","):
         if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_SIZE:
@@ -28,7 +34,7 @@ def command(sizes: str, json_file: str | None) -> None:
     from lossexport import bench
     from lossexport.files import write_bytes
 
-    with progress() as step:
+    with progress("timing") as step:
         rows = bench.run(parsed, step)
     names = list(rows[0].milliseconds)
     ours = names[-1]
@@ -36,7 +42,7 @@ def command(sizes: str, json_file: str | None) -> None:
     for row in rows:
         base = row.milliseconds[ours] or float("nan")
         cells = [
-            "cannot run" if value is None else f"{value:.3g} ({value / base:.2g}x)"
+            "not run here" if value is None else f"{value:.3g} ({value / base:.2g}x)"
             for value in row.milliseconds.values()
         ]
         table.append((str(row.size), *cells))

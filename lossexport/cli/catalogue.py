@@ -8,6 +8,8 @@ import click
 from lossexport.catalog import CATALOG
 from lossexport.catalog.spec import Op, Tensor
 from lossexport.cli._terminal import show
+from lossexport.errors import printable
+from lossexport.runtime import available
 from lossexport.runtime.native import kernels
 
 
@@ -53,7 +55,7 @@ def describe(op: Op) -> dict[str, Any]:
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, with everything.")
 def command(as_json: bool) -> None:
-    """Every op: signature, attributes, references, backends."""
+    """Show every op: signature, attributes, references, backends."""
     if as_json:
         click.echo(json.dumps([describe(op) for op in CATALOG.values()], indent=2))
         return
@@ -68,3 +70,8 @@ def command(as_json: bool) -> None:
         for op in CATALOG.values()
     ]
     show("Ops", ("op", "signature", "attributes", "backends", "reference"), rows)
+    for name, here in available().items():
+        if not here.runs:
+            built = name in ("rtx", "tensorrt") and here.version is not None
+            state = "built, not run here" if built else "not run here"
+            click.echo(printable(f"{name}: {state}: {here.reason}"))

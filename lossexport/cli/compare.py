@@ -5,17 +5,30 @@ from typing import Any
 import click
 
 from lossexport.cli._terminal import Choice, show
+from lossexport.cli._types import DIR, FILE, FILE_OR_NAME
 from lossexport.cli.score import bounds, match_by, number, show_notes, show_quality
 from lossexport.errors import CheckFailedError
 
 
-@click.command("compare")
-@click.argument("parent")
-@click.argument("child")
-@click.option("--images", help="Folder of images: detectors run on them, the report draws them.")
-@click.option("--detector", help="Description of .onnx detectors: a TOML file or a shipped name.")
-@click.option("--child-detector", help="Description of the child, where its tensors differ.")
-@click.option("--names", help="COCO dictionary that names images and categories of result lists.")
+@click.command("compare", short_help="Compare the boxes of two detectors, say float and int8.")
+@click.argument("parent", type=FILE)
+@click.argument("child", type=FILE)
+@click.option(
+    "--images", type=DIR, help="Folder of images: detectors run on them, the report draws them."
+)
+@click.option(
+    "--detector",
+    type=FILE_OR_NAME,
+    help="Description of .onnx detectors: a TOML file or a shipped name.",
+)
+@click.option(
+    "--child-detector",
+    type=FILE_OR_NAME,
+    help="Description of the child, where its tensors differ.",
+)
+@click.option(
+    "--names", type=FILE, help="COCO dictionary that names images and categories of result lists."
+)
 @match_by
 @click.option("--iou-threshold", default=0.5, show_default=True, help="Least IoU of a match.")
 @click.option("--score-threshold", default=0.25, show_default=True, help="Least score that counts.")
@@ -23,7 +36,7 @@ from lossexport.errors import CheckFailedError
     "--backend", type=Choice(["native", "ort", "tensorrt", "rtx"]),
     help="What runs the metrics.  [default: the best that can run]",
 )  # fmt: skip
-@click.option("--out", help="Folder for summary.json, boxes.parquet and report.html.")
+@click.option("--out", type=DIR, help="Folder for summary.json, boxes.parquet and report.html.")
 @click.option("--fail-below", multiple=True, metavar="NAME=VALUE", help="Exit with 1 below it.")
 @click.option("--fail-above", multiple=True, metavar="NAME=VALUE", help="Exit with 1 above it.")
 def command(

@@ -3,12 +3,24 @@
 import click
 
 from lossexport.cli._terminal import show
+from lossexport.errors import printable
 
 
 @click.command("doctor")
 def command() -> None:
-    """What is installed, what can run here, what is missing and the command that mends it."""
+    """Show what is installed, and the commands that mend the rest.
+
+    A command names the place where lossexport was installed from.
+    """
     from lossexport.doctor import report
 
-    rows = [(c.component, c.status, c.version or "", c.detail or "", c.fix or "") for c in report()]
-    show("This machine", ("component", "status", "version", "detail", "mend with"), rows)
+    checks = report()
+    rows = [(c.component, c.status, c.version or "", c.detail or "") for c in checks]
+    show("This machine", ("component", "status", "version", "detail"), rows)
+    # Outside of the table, which would break a command into pieces that cannot be copied.
+    remedies: dict[str, list[str]] = {}
+    for check in checks:
+        if check.fix:
+            remedies.setdefault(check.fix, []).append(check.component)
+    for fix, components in remedies.items():
+        click.echo(printable(f"to mend {', '.join(components)}:\n  {fix}"))

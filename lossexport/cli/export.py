@@ -6,6 +6,7 @@ import click
 
 from lossexport.catalog.spec import PRECISIONS
 from lossexport.cli._terminal import assignments, attributes
+from lossexport.cli._types import DIR, FILE_OR_NAME, OP
 from lossexport.errors import LossexportError
 from lossexport.progress import progress
 
@@ -15,11 +16,20 @@ def _split(text: str | None) -> list[Any] | None:
 
 
 @click.command("export")
-@click.argument("ops", nargs=-1, metavar="[OP]...")
+@click.argument("ops", nargs=-1, metavar="[OP]...", type=OP)
 @click.option("--all", "every", is_flag=True, help="Every op of the catalogue, or of the recipe.")
-@click.option("--recipe", help="A recipe file, or the name of a shipped one (box-quality, ...).")
-@click.option("--out", required=True, help="Folder to write to; made where it is missing.")
-@click.option("--format", "formats", help="onnx, engine or onnx,engine.  [default: onnx]")
+@click.option(
+    "--recipe",
+    type=FILE_OR_NAME,
+    help="A recipe file, or the name of a shipped one (box-quality, ...).",
+)
+@click.option(
+    "--out", required=True, type=DIR, help="Folder to write to; made where it is missing."
+)
+@click.option(
+    "--format", "formats", metavar="FORMAT[,FORMAT]",
+    help="onnx, engine or onnx,engine.  [default: onnx]",
+)  # fmt: skip
 @click.option("--gradient", is_flag=True, default=None, help="Value-and-gradient graphs too.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="Boundary type.  [default: fp32]")
 @click.option("--set", "settings", multiple=True, metavar="ATTR=VALUE", help="Attribute, as JSON.")
@@ -45,7 +55,7 @@ def command(
     backend: str,
     compute_capabilities: tuple[str, ...],
 ) -> None:
-    """Export ops to .onnx and .engine files and a manifest."""
+    """Export ops to .onnx and .engine files with a manifest."""
     if every and ops:
         raise LossexportError("give ops or --all, not both")
     if not ops and not every and recipe is None:
@@ -54,7 +64,7 @@ def command(
         raise LossexportError(f"--format {formats!r}: must be onnx, engine or onnx,engine")
     from lossexport.exporter import export
 
-    with progress() as step:
+    with progress("exporting") as step:
         manifest = export(
             list(ops) or None,
             out,

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from lossexport.cli._terminal import Choice, assignments, show
+from lossexport.cli._types import DIR, FILE_OR_DIR
 from lossexport.errors import CheckFailedError, LossexportError, printable
 
 FORMATS = ("coco", "yolo", "mot", "voc")
@@ -26,9 +27,14 @@ def bounds(items: tuple[str, ...], option: str) -> dict[str, float]:
     return found
 
 
-@click.command("score")
-@click.option("--pred", required=True, help="Detections: a file, or a folder of YOLO or VOC files.")
-@click.option("--ref", required=True, help="References of the same format.")
+@click.command("score", short_help="Score detections: COCO AP, and the quality of every box.")
+@click.option(
+    "--pred",
+    required=True,
+    type=FILE_OR_DIR,
+    help="Detections: a file, or a folder of YOLO or VOC files.",
+)
+@click.option("--ref", required=True, type=FILE_OR_DIR, help="References of the same format.")
 @click.option(
     "--format", "form", type=Choice(FORMATS), default="coco", show_default=True,
     help="Format of both.",
@@ -45,8 +51,10 @@ def bounds(items: tuple[str, ...], option: str) -> dict[str, float]:
     "--backend", type=Choice(["native", "ort", "tensorrt", "rtx"]),
     help="What runs the metrics.  [default: the best that can run]",
 )  # fmt: skip
-@click.option("--out", help="Folder for summary.json, boxes.parquet and report.html.")
-@click.option("--images", help="Folder of images: the report draws the worst boxes on them.")
+@click.option("--out", type=DIR, help="Folder for summary.json, boxes.parquet and report.html.")
+@click.option(
+    "--images", type=DIR, help="Folder of images: the report draws the worst boxes on them."
+)
 @click.option("--fail-below", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 below it.")
 @click.option("--fail-above", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 above it.")
 def command(

@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,13 +17,15 @@ from lossexport.catalog import find
 from lossexport.catalog.spec import Dim, Op, Precision, Tensor
 from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError
-from lossexport.exporter import detector
+from lossexport.exporter import detector, rtx
 from lossexport.exporter.expression import Compiler
 from lossexport.exporter.onnx_file import DOMAIN, onnx_bytes
+from lossexport.exporter.unchanged import Original
 from lossexport.exporter.wiring import Size, Term, Wiring, WiringError
 from lossexport.files import write_bytes
 from lossexport.parity.quick import check
-from lossexport.runtime.backends import one_line
+from lossexport.runtime.backends import Source, one_line
+from lossexport.runtime.ort import open_session
 
 BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 BOX_FORMATS: tuple[BoxFormat, ...] = ("xyxy", "xywh", "cxcywh")
@@ -37,12 +39,20 @@ _TYPES = {"int64": ir.DataType.INT64, "bool": ir.DataType.BOOL, "float32": ir.Da
 _BOUNDARY = _TYPES | {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
 
 
+_NEWEST = 23  # the newest opset that functions are traced for
+_STEPS = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """What was added: the op's precision, and its outputs as `boxes float32[100,4]`."""
+    """What was added: the op's precision, and its outputs as `boxes float32[100,4]`.
+
+    `rtx` is the verdict of TensorRT-RTX's parser, where that is installed.
+    """
 
     precision: Precision
     outputs: tuple[str, ...]
+    rtx: rtx.Parsed
 
 
 def attach(
@@ -55,25 +65,29 @@ def attach(
     box_format: BoxFormat = "xyxy",
     image_size: tuple[float, float] | None = None,
     prefix: str = "",
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> Attached:
     """Write the detector `model` with `op` behind it to `out`.
 
     `inputs` gives for every input of the op a tensor, or an expression over tensors, of the
     detector (see `expression`); a batch of 1 is dropped, [C,A] is turned to [A,C], and boxes are
     converted from `box_format` and multiplied by `image_size` (width, height), which normalised
-    ones need. The op has the float type of what is mapped, float32 where types differ. Its outputs
-    are added to the detector's own, their names after `prefix`.
+    ones need. The op has the float type of what is mapped, float32 where types differ or are
+    float64. Its outputs are added to the detector's own, their names after `prefix`.
 
     The op is compared with float64 PyTorch, and the file checked, loaded in onnxruntime and
-    compared with the detector before it is written. Raises LossexportError on bad usage or input.
+    compared with the detector before it is written. `progress` is told `(done, total, step)`.
+    Raises LossexportError on bad usage or input, and where the detector does not run here.
     """
     path, target, spec = arguments.path("model", model), arguments.path("out", out), find(op)
     inputs = arguments.mapping("inputs", inputs)
     attributes = arguments.mapping("attributes", attributes)
     prefix = arguments.text("prefix", prefix)
+    step = _steps(progress)
     base = Variant.make(spec, attributes)
     _check_usage(spec, inputs, box_format, image_size)
-    data, graph_model = detector.load(path)
+    step(0, "reading")
+    data, opset, graph_model = detector.load(path)
     graph = graph_model.graph
     stem = _free(f"{prefix}{op}", {str(node.name) for node in graph})
     wiring = Wiring(graph, stem)
@@ -102,6 +116,9 @@ def attach(
             raise LossexportError(
                 f"{path}: already has a tensor {value.name}; name the outputs with --prefix"
             )
+    step(0, "looking for inputs that fit")
+    original = Original(path, data, opset)
+    step(1, f"exporting {op}")
     exported = _export(variant, graph_model.opset_imports[""])
     values = [wiring.materialise(terms[tensor.name]) for tensor in spec.inputs]
     _append(graph_model, exported, values, outputs, stem)
@@ -117,11 +134,19 @@ def attach(
         },
         sort_keys=True,
     )
-    _write(path, data, target, graph_model)
+    result = _checked(target, graph_model)
+    original.check_same(target, result, lambda text: step(2, text))
+    step(3, "parsing with TensorRT-RTX")
+    parsed = rtx.parse(result)
+    write_bytes(target, result)
+    step(_STEPS, "done")
     shown = (Term.of(value) for value in outputs)
-    return Attached(
-        precision, tuple(f"{v.name} {term}" for v, term in zip(outputs, shown, strict=True))
-    )
+    described = tuple(f"{v.name} {term}" for v, term in zip(outputs, shown, strict=True))
+    return Attached(precision, described, parsed)
+
+
+def _steps(progress: Callable[[int, int, str], None] | None) -> Callable[[int, str], None]:
+    return lambda done, text: None if progress is None else progress(done, _STEPS, text)
 
 
 def is_box(tensor: Tensor) -> bool:
@@ -191,7 +216,8 @@ def _fit(wiring: Wiring, term: Term, tensor: Tensor, wanted: tuple[Dim, ...]) ->
     elif tensor.dtype == "float" and (term.floating or term.weak):
         term = term if term.floating else wiring.cast(term, ir.DataType.FLOAT)
     else:
-        raise WiringError(f"is {term}; {_shown(tensor)} has to be {tensor.dtype}")
+        hint = "; float(...) makes it one" if tensor.dtype == "float" else ""
+        raise WiringError(f"is {term}; {_shown(tensor)} has to be {tensor.dtype}{hint}")
     laid_out = _layout(wiring, term, wanted)
     if laid_out is None:
         batch = f", and no batch of {term.shape[0]}" if len(term.shape) > len(wanted) else ""
@@ -265,10 +291,15 @@ def _output(
 
 def _export(variant: Variant, opset: int) -> ir.Model:
     """The op as `lossexport export` writes it, and compares it with float64 PyTorch."""
-    data = onnx_bytes(variant, opset)
+    model = ir.from_proto(onnx.load_from_string(onnx_bytes(variant, min(opset, _NEWEST))))
+    # Beyond the newest traced for, operators have gained types and kept their meaning; the
+    # comparison that follows would show the contrary.
+    for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
+        imports[""] = opset
+    data = ir.to_proto(model).SerializeToString(deterministic=True)
     with tempfile.TemporaryDirectory() as folder:
         check(variant, data, Path(folder))
-    return ir.from_proto(onnx.load_from_string(data))
+    return model
 
 
 def _append(
@@ -311,12 +342,12 @@ def _portable(text: str, files: list[str]) -> str:
     return text
 
 
-def _write(path: Path, before: bytes, out: Path, model: ir.Model) -> None:
-    proto = ir.to_proto(model)
-    data = proto.SerializeToString(deterministic=True)
+def _checked(out: Path, model: ir.Model) -> bytes:
+    """The bytes of a model that the checker, the guard and onnxruntime take."""
+    data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
     try:
         onnx.checker.check_model(data)
     except Exception as error:  # it raises what its C++ throws
         raise LossexportError(f"{out}: would not be valid: {one_line(error)}") from error
-    detector.check_same(path, before, detector.check_runs(out, data))
-    write_bytes(out, data)
+    open_session(Source(out, data, None), "ort", "cpu")
+    return data

@@ -2,7 +2,7 @@
 TensorRT-RTX builds without one too."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -10,26 +10,32 @@ from lossexport.artifact import Builder
 from lossexport.catalog.variant import Range
 from lossexport.errors import LossexportError
 from lossexport.kernels import plugins
+from lossexport.origin import install_command
 from lossexport.runtime.backends import one_line
 from lossexport.runtime.trt import logger
 
-BUILDERS: dict[Builder, tuple[str, str]] = {
-    "rtx": ("tensorrt_rtx", "pip install 'lossexport[rtx]'"),
-    "tensorrt": ("tensorrt", "pip install 'lossexport[tensorrt]'"),
-}
+# Builder, and extra that brings it -> its module.
+BUILDERS: dict[Builder, str] = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
 # Loss graphs propagate NaN on purpose: nothing may fold 0 * x to 0 or x / x to 1.
 _FLAGS = ("STRICT_NANS",)
+# What TensorRT-RTX 1.7 says where a reduced axis may have some thousand elements and is to be tuned
+# for fewer than about 600: of such a range it plans some sizes and not others.
+_NO_PLAN = "cannot create std::vector larger than max_size()"
 
 
 def module(builder: str) -> ModuleType:
     """The Python module of a builder. Raises LossexportError, with the remedy, if absent."""
     if builder not in BUILDERS:
         raise LossexportError(f"backend {builder!r} builds no engine; choose rtx or tensorrt")
-    name, remedy = BUILDERS[builder]
+    name = BUILDERS[builder]
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise LossexportError(f"{name} is not installed: {remedy}") from error
+        raise LossexportError(f"{name} is not installed: {install_command(builder)}") from error
+
+
+class _BuilderError(LossexportError):
+    """The builder refused a network that the parser took."""
 
 
 def build(
@@ -46,9 +52,83 @@ def build(
     builder's default where there are none. Raises LossexportError with the parser's or the
     builder's own words when the model is refused.
     """
+    return build_tuned(model, shapes, ranges, builder, compute_capabilities)[0]
+
+
+def build_tuned(
+    model: bytes,
+    shapes: Mapping[str, tuple[int | str, ...]],
+    ranges: Mapping[str, Range],
+    builder: Builder = "rtx",
+    compute_capabilities: tuple[str, ...] = (),
+) -> tuple[bytes, dict[str, Range]]:
+    """As `build`, and the ranges that the engine has.
+
+    Their `opt` is larger than asked for where the builder has no plan for a size as small: with
+    softmax over 80 classes of up to 9605, for example. Raises LossexportError, with the largest
+    size that builds where there is one, when the model is refused.
+    """
     trt = module(builder)
     if builder == "tensorrt":  # TensorRT-RTX has no plugins, and would end the process
         plugins.register(trt, importlib.import_module("tensorrt.plugin"))
+
+    def tried(sizes: Mapping[str, Range]) -> tuple[bytes, dict[str, Range]]:
+        sizes = dict(sizes)
+        while True:
+            try:
+                return _build(builder, model, shapes, sizes, compute_capabilities), sizes
+            except _BuilderError as error:
+                larger = {name: _tuned_for_more(size) for name, size in sizes.items()}
+                if _NO_PLAN not in str(error) or larger == sizes:
+                    raise
+                sizes = larger
+
+    try:
+        return tried(ranges)
+    except _BuilderError as error:
+        hint = _largest_that_builds(ranges, tried)
+        raise LossexportError(f"{builder} builder: {error}{hint}") from error
+
+
+def _tuned_for_more(size: Range) -> Range:
+    return Range(size.min, min(max(2 * size.opt, 1), size.max), size.max)
+
+
+def _largest_that_builds(ranges: Mapping[str, Range], tried: Callable[..., object]) -> str:
+    """`; it builds with C up to 4096`, for the first dimension of which that is true."""
+    for name, size in ranges.items():
+        largest, too_many = size.min, size.max
+        if largest == too_many or not _builds(tried, ranges, name, max(largest, 1)):
+            continue
+        while too_many - largest > 1:
+            middle = (largest + too_many) // 2
+            if _builds(tried, ranges, name, middle):
+                largest = middle
+            else:
+                too_many = middle
+        return f"; it builds with {name} up to {largest}"
+    return ""
+
+
+def _builds(
+    tried: Callable[..., object], ranges: Mapping[str, Range], name: str, largest: int
+) -> bool:
+    size = ranges[name]
+    try:
+        tried({**ranges, name: Range(size.min, min(size.opt, largest), largest)})
+    except _BuilderError:
+        return False
+    return True
+
+
+def _build(
+    builder: Builder,
+    model: bytes,
+    shapes: Mapping[str, tuple[int | str, ...]],
+    ranges: Mapping[str, Range],
+    compute_capabilities: tuple[str, ...],
+) -> bytes:
+    trt = module(builder)
     log = logger(trt)
     factory = trt.Builder(log)
     network = factory.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -70,7 +150,7 @@ def build(
     _target(trt, config, compute_capabilities)
     engine = factory.build_serialized_network(network, config)
     if engine is None:
-        raise LossexportError(f"{builder} builder: {one_line(log.last)}")
+        raise _BuilderError(one_line(log.last))
     return bytes(engine)
 
 

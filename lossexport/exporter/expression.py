@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 
 from lossexport.errors import LossexportError
 from lossexport.exporter.wiring import FUNCTIONS, MAX_RANK, Term, Wiring, WiringError
@@ -103,7 +104,9 @@ class Compiler:
         value = self._wiring.values.get(name)
         if value is None:
             raise WiringError(f"no tensor {name!r}; {self._known()}")
-        return Term.of(value)
+        term = Term.of(value)
+        # No op takes float64, and no operator of ours has to: what is mapped is float32.
+        return self._wiring.as_float(term) if term.dtype is ir.DataType.DOUBLE else term
 
     def _known(self) -> str:
         """Names to choose from: the outputs, then what is nearest to them."""

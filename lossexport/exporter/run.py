@@ -71,6 +71,7 @@ def export(
         jobs = list(_jobs(plan, names, given))
     if any("engine" in job.formats for job in jobs):
         engine.module(backend)  # before any work
+    _check_sizes(jobs)
     check_folder(folder)
     existing = artifact.load_manifest(folder)
     made: list[artifact.Artifact] = []
@@ -84,6 +85,13 @@ def export(
     if progress:
         progress(len(jobs), len(jobs), "done")
     return manifest
+
+
+def _check_sizes(jobs: list[_Job]) -> None:
+    from lossexport.parity.cases import check_sizes  # imports torch
+
+    for job in jobs:
+        check_sizes(job.variant)
 
 
 def _check_settings(given: Settings) -> None:
@@ -157,6 +165,13 @@ def _make(
 
     variant = job.variant
     model = onnx_bytes(variant)
+    # First, because it refuses in seconds and the comparison may take minutes.
+    if "engine" in job.formats:
+        shapes = {tensor.name: variant.shape(tensor) for tensor in variant.op.inputs}
+        with within(variant.stem):
+            data, sizes = engine.build_tuned(
+                model, shapes, variant.ranges, backend, compute_capabilities
+            )
     measured = check(variant, model, stage)
     entries = []
     if "onnx" in job.formats:
@@ -164,19 +179,17 @@ def _make(
         (stage / name).write_bytes(model)
         entries.append(_describe(variant, model, name, OPSET, measured))
     if "engine" in job.formats:
-        shapes = {tensor.name: variant.shape(tensor) for tensor in variant.op.inputs}
-        with within(variant.stem):
-            data = engine.build(model, shapes, variant.ranges, backend, compute_capabilities)
         name = f"{variant.stem}.engine"
         (stage / name).write_bytes(data)
         built = str(engine.module(backend).__version__)
-        unseen = artifact.BackendParity(backend, built, "not run here", "not yet run")
+        unseen = artifact.BackendParity(backend, built, "not run here", "export runs no engine")
         entries.append(
             msgspec.structs.replace(
                 _describe(variant, data, name, OPSET, unseen),
                 builder=backend,
                 builder_version=built,
                 compute_capabilities=list(compute_capabilities),
+                profile=_profile(sizes, variant),
                 source=sha256(model),
             )
         )
@@ -213,12 +226,16 @@ def _describe(
         outputs=[info(tensor) for tensor in variant.outputs],
         tolerance=tolerances(variant),
         opset=opset,
-        profile={
-            name: artifact.Range(size.min, size.opt, size.max)
-            for name, size in variant.dynamic.items()
-        },
+        profile=_profile(variant.ranges, variant),
         parity=[measured],
     )
+
+
+def _profile(ranges: Mapping[str, Range], variant: Variant) -> dict[str, artifact.Range]:
+    return {
+        name: artifact.Range(ranges[name].min, ranges[name].opt, ranges[name].max)
+        for name in variant.dynamic
+    }
 
 
 def _generator() -> dict[str, str]:

@@ -277,6 +277,10 @@ class Wiring:
         low, high = (self.arithmetic(operator, centre, half) for operator in ("Sub", "Add"))
         return self.concat(low, high, axis=-1)
 
+    def as_float(self, x: Term) -> Term:
+        """Whole numbers, booleans and float64 as float32; other floats as they are."""
+        return x if x.floating else self.cast(x, ir.DataType.FLOAT)
+
     def _halves(self, boxes: Term) -> tuple[Term, Term]:
         if not boxes.floating or boxes.shape[-1:] != (4,):
             raise WiringError(f"boxes are {boxes}: need 4 columns of floats")
@@ -296,6 +300,7 @@ FUNCTIONS: Mapping[str, Callable[..., Term]] = {
     "per_class": Wiring.per_class,
     "xywh": Wiring.xywh,
     "cxcywh": Wiring.cxcywh,
+    "float": Wiring.as_float,
 }
 
 

@@ -18,8 +18,10 @@ from lossexport.parity.compare import round_to
 # split behind, small enough for a float64 oracle in well under a second.
 _ELEMENTS = 2**18
 _SEEDS = 2
-# The most that an oracle is computed for where the shape leaves no smaller one: some GB of float64.
-_MOST_ELEMENTS = 10**8
+# The same where the shape leaves no smaller one, some 5 GB at a time, and of all such
+# cases together, a minute or two.
+_MOST_ELEMENTS = 2**24
+_MOST_IN_ALL = 2**25
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +84,36 @@ class Case:
 def cases(variant: Variant, seeds: int = _SEEDS, elements: int = _ELEMENTS) -> Iterator[Case]:
     """Every family at every size: least, small, odd, large and as large as `elements` allows.
 
-    The least sizes may be beyond `elements`, as fixed ones are. Raises LossexportError where they
-    are beyond what an oracle is computed for.
+    One more case for each dimension of several has the largest size of that dimension. The least
+    sizes may be beyond `elements`, as fixed ones are: then there are as many cases as are computed
+    in minutes. Raises LossexportError where they are beyond what an oracle is computed for.
     """
-    for sizes in _sizes(variant, elements):
-        for family in variant.op.samplers:
-            for seed in range(seeds):
-                yield Case(family, tuple(sizes.items()), seed)
+    check_sizes(variant)
+    planned = list(_sizes(variant, elements))
+    for sizes in planned:
+        drawn = [
+            Case(family, tuple(sizes.items()), seed)
+            for family in variant.op.samplers
+            for seed in range(seeds)
+        ]
+        if (count := _largest(variant, sizes)) > elements:
+            drawn.sort(key=lambda case: case.seed)  # of every family before a second of one
+            drawn = drawn[: max(_MOST_IN_ALL // count, 1)]
+        yield from drawn
+    for sizes in _ends(variant, max(elements, _ELEMENTS)):
+        if sizes not in planned:
+            yield Case(next(iter(variant.op.samplers)), tuple(sizes.items()), 0)
+
+
+def check_sizes(variant: Variant) -> None:
+    """Raise LossexportError where even the least sizes are too large to compare."""
+    if (least := _largest(variant, _least(variant))) > _MOST_ELEMENTS:
+        name, size = max(variant.ranges.items(), key=lambda item: item[1].min)
+        raise LossexportError(
+            f"{variant.stem}: {least} elements in one tensor at the least shape, more than the "
+            f"{_MOST_ELEMENTS} that can be compared with float64 PyTorch; choose a smaller least "
+            f"size, as {name}=1:{size.opt}:{size.max}"
+        )
 
 
 def _sizes(variant: Variant, elements: int) -> Iterator[dict[str, int]]:
@@ -113,19 +138,34 @@ def _sizes(variant: Variant, elements: int) -> Iterator[dict[str, int]]:
             yield sizes
 
 
+def _ends(variant: Variant, limit: int) -> Iterator[dict[str, int]]:
+    """Of several dimensions each at its largest, where that is within `limit` elements.
+
+    The others are as large, and as alike, as that leaves room for.
+    """
+    if len(variant.ranges) < 2:
+        return  # as large as is allowed already
+    for name, end in variant.ranges.items():
+        if _largest(variant, _least(variant) | {name: end.max}) > limit:
+            continue
+        side = limit
+        while _largest(variant, sizes := _clipped(variant, side) | {name: end.max}) > limit:
+            side //= 2
+        yield sizes
+
+
+def _clipped(variant: Variant, side: int) -> dict[str, int]:
+    """Every dimension of size `side`, or as near as it may be."""
+    return {name: min(max(side, size.min), size.max) for name, size in variant.ranges.items()}
+
+
 def _least(variant: Variant) -> dict[str, int]:
     return {name: size.min for name, size in variant.ranges.items()}
 
 
 def _limit(variant: Variant, elements: int) -> int:
     """Elements that a case may have: `elements`, or as many as the least sizes give."""
-    least = _largest(variant, _least(variant))
-    if least > _MOST_ELEMENTS:
-        raise LossexportError(
-            f"{variant.stem}: {least} elements in one tensor at the least shape, more than the "
-            f"{_MOST_ELEMENTS} that can be compared with float64 PyTorch"
-        )
-    return max(elements, least)
+    return max(elements, _largest(variant, _least(variant)))
 
 
 def _largest(variant: Variant, sizes: dict[str, int]) -> int:

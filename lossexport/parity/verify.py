@@ -4,8 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from lossexport import arguments, artifact
 from lossexport.artifact import BackendParity
 from lossexport.catalog import find
@@ -58,20 +56,23 @@ def verify(
     *,
     backends: Sequence[str] | None = None,
     replay: str | None = None,
-    store: bool = True,
+    store: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Verify `.onnx` and `.engine` files, or all files that the manifest of a folder lists.
 
     Each runs on every backend that this machine has, or on those of `backends` alone; what cannot
-    run is reported "not run here". With `replay` only that case ("FAMILY:N=SIZE:SEED") runs.
-    Otherwise, and with `store`, the results are written into the manifest beside the file; where
-    that cannot be, as in a folder that is read-only, the report has a note. Raises LossexportError
-    on a file that cannot be used, and where none is for `backends`.
+    run is reported "not run here". With `replay` only that case ("FAMILY:N=SIZE:SEED") runs. With
+    `store` the results are written into the manifest beside each file, which is left as it is
+    otherwise; where they cannot be written, as in a folder that is read-only, the report has a
+    note. Raises LossexportError on a file that cannot be used, where none is for `backends`, and
+    where the result of a `replay` is to be stored.
     """
     replay = None if replay is None else arguments.text("replay", replay)
     arguments.check_function("progress", progress)
     backends = None if backends is None else arguments.several("backends", backends)
+    if store and replay is not None:
+        raise LossexportError(f"replay of {replay}: the result of one case is not stored")
     for name in backends or ():
         if name not in NAMES:
             raise LossexportError(f"backend {name!r}: not one of {', '.join(NAMES)}")
@@ -89,7 +90,7 @@ def verify(
     if not reports:
         names = ", ".join(backends or ())
         raise LossexportError(f"{', '.join(map(str, given))}: no file that is for {names}")
-    notes = _store(reports, keep=backends is not None) if store and replay is None else ()
+    notes = _store(reports, keep=backends is not None) if store else ()
     return Report(tuple(reports), tuple(notes))
 
 
@@ -206,18 +207,18 @@ def _store(reports: Iterable[FileReport], keep: bool) -> Iterator[str]:
         by_folder.setdefault(report.path.parent, {})[report.path.name] = report
     for folder, files in by_folder.items():
         manifest = artifact.load_manifest(folder)
-        if manifest is None:
-            continue
-        entries = [
-            msgspec.structs.replace(entry, parity=_parity(entry, files[entry.file], keep))
-            if entry.file in files
-            else entry
-            for entry in manifest.artifacts
-        ]
-        if entries == manifest.artifacts:
+        listed = {entry.file: entry for entry in manifest.artifacts} if manifest else {}
+        if left_out := sorted(files.keys() - listed.keys()):
+            yield f"{folder}: no manifest.json lists {', '.join(left_out)}: not stored"
+        results = {
+            name: _parity(listed[name], report, keep)
+            for name, report in files.items()
+            if name in listed
+        }
+        if all(listed[name].parity == result for name, result in results.items()):
             continue
         try:
-            artifact.save_manifest(folder, msgspec.structs.replace(manifest, artifacts=entries))
+            artifact.store_parity(folder, results)
         except LossexportError as error:
             yield f"{error}: the results are not stored in the manifest"
 

@@ -162,4 +162,4 @@ def _best(source: Source, usable: list[str], provider: str) -> str:
         if one.runs:
             return one.backend
     first = found[0]
-    raise LossexportError(f"{source.path}: cannot run here: {first.reason}; {first.fix}")
+    raise LossexportError(f"{source.path}: not run here: {first.reason}; {first.fix}")

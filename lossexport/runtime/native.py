@@ -212,7 +212,7 @@ def open_session(source: Source, backend: str, provider: str) -> Session:
         raise LossexportError(f"provider {provider!r}: backend {backend!r} runs on the cpu alone")
     here = availability(backend)
     if not here.runs:
-        raise LossexportError(f"{source.path}: cannot run here: {here.reason}; {here.fix}")
+        raise LossexportError(f"{source.path}: not run here: {here.reason}; {here.fix}")
     model = check_model(source.data, str(source.path))
     variant = identify(model, str(source.path))
     if (name := kernel(variant)) not in kernels():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lossexport.errors import LossexportError
+from lossexport.origin import install_command
 from lossexport.runtime.backends import Availability, Source, one_line
 from lossexport.runtime.cuda import driver
 from lossexport.runtime.onnx_guard import check_model
@@ -31,7 +32,7 @@ def availability(backend: str = "ort") -> Availability:
             backend,
             runs=False,
             reason="onnxruntime is not installed" if missing else one_line(error),
-            fix='pip install "lossexport[cpu]"',
+            fix=install_command("cpu"),
         )
     built = onnxruntime.get_available_providers()
     providers = [name for name in (_CUDA, _CPU) if name in built]
@@ -42,31 +43,36 @@ def availability(backend: str = "ort") -> Availability:
     )
 
 
-def open_session(source: Source, backend: str, provider: str) -> Session:
-    """Guard the model, then hand the same bytes to onnxruntime."""
+def open_session(source: Source, backend: str, provider: str, *, optimise: bool = True) -> Session:
+    """Guard the model, then hand the same bytes to onnxruntime.
+
+    Without `optimise` its nodes run as they are, none fused, folded or laid out anew.
+    """
     if provider not in PROVIDERS:
         raise LossexportError(f"provider {provider!r}: not one of {', '.join(PROVIDERS)}")
     here = availability(backend)
     if not here.runs:
-        raise LossexportError(f"{source.path}: cannot run here: {here.reason}; {here.fix}")
+        raise LossexportError(f"{source.path}: not run here: {here.reason}; {here.fix}")
     if PROVIDERS[provider] not in here.providers:
         raise LossexportError(
             f"{source.path}: onnxruntime {here.version} cannot run {PROVIDERS[provider]} here: "
             f"{driver().reason or 'it was built without'}; lossexport doctor says more"
         )
     check_model(source.data, str(source.path))
-    return OrtSession(source, backend, PROVIDERS[provider])
+    return OrtSession(source, backend, PROVIDERS[provider], optimise)
 
 
 class OrtSession(Session):
     """An onnxruntime session on one execution provider, which runs every node or none."""
 
-    def __init__(self, source: Source, backend: str, provider: str) -> None:
+    def __init__(self, source: Source, backend: str, provider: str, optimise: bool = True) -> None:
         """Raises LossexportError where onnxruntime refuses the model or the provider."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions
+        if not optimise:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         # Otherwise bytes made to look like onnxruntime's own format pass by the ONNX guard.
         options.add_session_config_entry("session.load_model_format", "ONNX")
         if provider == _CUDA:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from lossexport.errors import LossexportError
+from lossexport.origin import install_command
 from lossexport.runtime.backends import (
     Availability,
     Source,
@@ -29,24 +30,16 @@ SUFFIX = ".engine"
 
 @dataclass(frozen=True, slots=True)
 class _Flavour:
-    """One of the two runtimes: its module, the packages that bring it, the extra that does."""
+    """One of the two runtimes: its module and the packages that bring it."""
 
     module: str
     packages: tuple[str, ...]
-    fix: str
 
 
+# By backend, which is also the extra that brings it.
 _FLAVOURS = {
-    "tensorrt": _Flavour(
-        "tensorrt",
-        ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
-        'pip install "lossexport[tensorrt]"',
-    ),
-    "rtx": _Flavour(
-        "tensorrt_rtx",
-        ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
-        'pip install "lossexport[rtx]"',
-    ),
+    "tensorrt": _Flavour("tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")),
+    "rtx": _Flavour("tensorrt_rtx", ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12")),
 }
 _RTX_MAGIC, _RTX_SIZE, _RTX_VERSION = b"vtrt", slice(16, 24), slice(24, 28)
 _DTYPES = {
@@ -66,11 +59,11 @@ def availability(backend: str) -> Availability:
     flavour = _FLAVOURS[backend]
     version = installed_version(*flavour.packages)
     if not has_module(flavour.module):
-        reason, fix = f"{flavour.module} is not installed", flavour.fix
+        reason, fix = f"{flavour.module} is not installed", install_command(backend)
     elif (cuda := driver()).reason is not None:
         reason, fix = cuda.reason, DRIVER_FIX
     elif not has_module("cuda.bindings"):
-        reason, fix = "cuda-bindings is not installed", "pip install cuda-bindings"
+        reason, fix = "cuda-bindings is not installed", install_command(backend)
     else:
         return Availability(backend, runs=True, version=version, providers=cuda.devices)
     return Availability(backend, runs=False, version=version, reason=reason, fix=fix)
@@ -90,14 +83,13 @@ def open_session(source: Source, backend: str, provider: str) -> Session:
         trt = import_module(flavour.module)
     except ImportError as error:
         raise LossexportError(
-            f"{source.path}: {flavour.module} cannot be imported ({one_line(error)}); {flavour.fix}"
+            f"{source.path}: {flavour.module} cannot be imported ({one_line(error)}); "
+            f"{install_command(backend)}"
         ) from error
     check_version(source, artifact, backend, trt.__version__)
     here = availability(backend)
     if not here.runs:
-        raise LossexportError(
-            f"{source.path}: cannot run here: {here.reason}; built, not run; {here.fix}"
-        )
+        raise LossexportError(f"{source.path}: built, not run here: {here.reason}; {here.fix}")
     return EngineSession(source, artifact, backend, here.providers, trt)
 
 

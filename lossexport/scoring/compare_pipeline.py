@@ -91,7 +91,7 @@ def compare(
     pictures = None if drawn_from is None else ImageFolder(drawn_from)
     measure = BoxQuality(backend)
     settings = {"iou_threshold": iou_threshold, "score_threshold": score_threshold}
-    with follow(progress) as tell:
+    with follow(progress, "comparing") as tell:
 
         def watch(step: str) -> Callable[[float], None]:
             return partial(tell, step)

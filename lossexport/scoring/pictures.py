@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossexport.errors import LossexportError
+from lossexport.origin import install_command
 from lossexport.scoring.boxset import Float64, UInt8
 from lossexport.scoring.folder import Folder
 
@@ -48,7 +49,7 @@ class ImageFolder:
             import PIL.Image
         except ImportError as error:
             raise LossexportError(
-                f"images need Pillow ({error}): pip install 'lossexport[images]'"
+                f"images need Pillow ({error}): {install_command('images')}"
             ) from error
         self.path = path
         self._pillow = PIL.Image

@@ -58,8 +58,8 @@ def score(
     `fail_below` and `fail_above` map names of numbers (`AP50`, `iou_mean`, `best_f1`, `unmatched`,
     ...) to the least and the most that passes; what fails stands in the summary's `gate_failures`,
     one sentence each, and raises nothing. `progress` shows a bar on a terminal when the run takes
-    more than two seconds, or is a function called with the step's name and the part of it that is
-    done.
+    more than two seconds, and elsewhere a line on stderr every ten seconds; or it is a function
+    called with the step's name and the part of it that is done.
 
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
@@ -83,7 +83,7 @@ def score(
         "iou_threshold": iou_threshold,
     }
 
-    with follow(progress) as tell:
+    with follow(progress, "scoring") as tell:
         data = formats.read(
             *files,
             pred_format,

@@ -1,4 +1,4 @@
-"""Progress of a scoring run, for a person at a terminal or for a caller's own display."""
+"""Progress of a scoring run, on stderr or for a caller's own display."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -10,8 +10,8 @@ Progress = Callable[[str, float], None]
 
 
 @contextlib.contextmanager
-def follow(progress: bool | Progress) -> Iterator[Progress]:
-    """Yield what to call: the caller's function, a bar on a terminal, or nothing at all."""
+def follow(progress: bool | Progress, verb: str) -> Iterator[Progress]:
+    """Yield what to call: the caller's function, or one that shows "`verb`: ..." or nothing."""
     if callable(progress):
         yield progress
     elif not isinstance(progress, bool):
@@ -19,7 +19,7 @@ def follow(progress: bool | Progress) -> Iterator[Progress]:
     elif progress:
         import lossexport.progress
 
-        with lossexport.progress.progress() as step:
+        with lossexport.progress.progress(verb, percent=True) as step:
             yield lambda name, part: step(round(100 * part), 100, name)
     else:
         yield lambda name, part: None

@@ -13,6 +13,8 @@ import pytest
 
 from lossexport.catalog import CATALOG
 from lossexport.cli import main
+from lossexport.origin import install_command
+from lossexport.runtime import available
 
 
 def call(
@@ -45,6 +47,9 @@ def test_list(run) -> None:
     code, out, _ = run("list")
     assert code == 0
     assert all(name in out for name in CATALOG)
+    for name, here in available().items():
+        lines = [line for line in out.splitlines() if re.match(f"{name}: .*not run here: ", line)]
+        assert len(lines) == (not here.runs)
 
 
 def test_export_and_verify(run, tmp_path: Path) -> None:
@@ -165,7 +170,8 @@ def test_without_torch_the_remedy_is_one_line(tmp_path: Path) -> None:
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
     )
     assert result.returncode == 2
-    assert result.stderr == "error: torch is not installed: pip install 'lossexport[toolchain]'\n"
+    remedy = install_command("toolchain")
+    assert result.stderr == f"error: torch is not installed: {remedy}\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -13,7 +13,7 @@ import torch
 from lossexport import ops
 from lossexport.cli import main
 from lossexport.errors import LossexportError
-from lossexport.exporter import detector, engine
+from lossexport.exporter import conversion, detector, engine
 from lossexport.exporter.attach import attach
 from lossexport.runtime import load
 from lossexport.runtime.onnx_guard import check_model
@@ -172,6 +172,43 @@ def test_a_conversion_that_changes_the_detector_is_noticed(
         attach(**arguments(toy(tmp_path)))
 
 
+PIXELS = """
+<ir_version: 5, opset_import: ["" : 10]>
+old ({images}) => (float[1,12,8] output)
+<float[4] scales = {{1, 1, 2, 2}}, int64[3] shape = {{1, -1, 8}}>
+{{
+    planes = Transpose <perm=[0, 3, 1, 2]> (images)
+    real = Cast <to=1> (planes)
+    large = Resize <mode="linear"> (real, scales)
+    output = Reshape (large, shape)
+}}
+"""
+
+
+@pytest.mark.parametrize("images", ["uint8[1,4,2,3] images", "float[1,H,W,3] images"])
+def test_a_conversion_known_to_be_wrong_is_mended_or_else_seen(
+    tmp_path: Path, images: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = tmp_path / "old.onnx", tmp_path / "new.onnx"
+    model = onnx.parser.parse_model(PIXELS.format(images=images))
+    model.graph.output[0].type.tensor_type.shape.dim[1].ClearField("dim_value")
+    for name, type, shape in (("scales", 1, [4]), ("shape", 7, [3])):
+        model.graph.input.append(onnx.helper.make_tensor_value_info(name, type, shape))
+    onnx.save(model, path)
+    inputs = {"pred": "output[0,:,:4]", "target": "output[0,:,4:]"}
+    attach(path, "box_iou", inputs, out)
+    kind = np.uint8 if "uint8" in images else np.float32
+    feed = np.random.default_rng(0).integers(0, 256, (1, 4, 2, 3)).astype(kind)
+    before, after = load(path)(images=feed), load(out)(images=feed)
+    np.testing.assert_array_equal(after["output"], before["output"])
+
+    out.unlink()
+    monkeypatch.setattr(conversion, "_MENDS", {})
+    with pytest.raises(LossexportError, match="output output changes on conversion to opset 20"):
+        attach(path, "box_iou", inputs, out)
+    assert not out.exists()
+
+
 def test_newer_opsets_and_open_sizes(tmp_path: Path) -> None:
     path, out = tmp_path / "open.onnx", tmp_path / "out.onnx"
     model = onnx.parser.parse_model(
@@ -192,6 +229,53 @@ def test_newer_opsets_and_open_sizes(tmp_path: Path) -> None:
         indices, count = ops.nms(corners, raw[:, 5], max_output=9)
         assert found["count"] == count > 0
         np.testing.assert_array_equal(found["indices"], indices)
+
+
+@pytest.mark.parametrize(("opset", "ir"), [(17, 3), (18, 12), (24, 11), (25, 13), (27, 14)])
+def test_opsets_and_versions_that_onnxruntime_takes(tmp_path: Path, opset: int, ir: int) -> None:
+    path = toy(tmp_path, ir=ir, opset=opset)
+    done = attach(**arguments(path))
+    model = onnx.load(path.with_name("out.onnx"))
+    assert model.ir_version == max(ir, 10)
+    wanted = max(opset, 20)
+    assert {entry.domain: entry.version for entry in model.opset_import}[""] == wanted
+    assert model.functions[0].opset_import[0].version == wanted
+    found = load(path.with_name("out.onnx"))(images=IMAGES)
+    np.testing.assert_array_equal(found["output"], OUTPUT)
+    expected = ops.pairwise_giou(boxes(OUTPUT[0, :, :4]), boxes(OUTPUT[0, :, 4:]))
+    np.testing.assert_allclose(found["score"], expected, atol=2e-6)
+    assert done.rtx.status == "accepted"
+
+
+@pytest.mark.parametrize("opset", [12, 20])
+def test_nodes_in_any_order(tmp_path: Path, opset: int) -> None:
+    path = toy(tmp_path, opset=opset)
+    model = onnx.load(path)
+    nodes = list(model.graph.node)[::-1]
+    model.graph.ClearField("node")
+    model.graph.node.extend(nodes)
+    onnx.save(model, path)
+    with pytest.raises(onnx.checker.ValidationError, match="topologically sorted"):
+        onnx.checker.check_model(path)
+    attach(**arguments(path))
+    onnx.checker.check_model(path.with_name("out.onnx"))
+    found = load(path.with_name("out.onnx"))(images=IMAGES)
+    np.testing.assert_array_equal(found["output"], OUTPUT)
+
+
+def test_float64_and_whole_numbers_are_mapped(tmp_path: Path) -> None:
+    path = toy(tmp_path, type="double")
+    wide = OUTPUT.astype(np.float64)
+    target = "output[0,:,4:] + reshape(float(argmax(output[0])), -1, 1)"
+    inputs = {"pred": "output[0,:,:4] / 2", "target": target}
+    done = attach(**arguments(path, op="box_iou", inputs=inputs))
+    assert (done.precision, done.outputs) == ("fp32", ("score float32[6]",))
+    found = load(path.with_name("out.onnx"))(images=IMAGES.astype(np.float64))
+    np.testing.assert_allclose(found["output"], wide, rtol=1e-6)
+    rows = found["output"][0].astype(np.float32)
+    moved = rows[:, 4:] + rows.argmax(1)[:, None].astype(np.float32)
+    expected = ops.box_iou(torch.tensor(rows[:, :4] / 2), torch.tensor(moved))
+    np.testing.assert_allclose(found["score"], expected, atol=2e-6)
 
 
 def test_one_op_several_times(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ BAD = [
     ),
     (
         {"inputs": {"pred": "argmax(output)", "target": "output"}},
-        r"is int64\[1,6\]; pred\[N,4\] has to be float",
+        r"is int64\[1,6\]; pred\[N,4\] has to be float; float\(\.\.\.\) makes it one",
     ),
     (
         {"op": "box_iou", "inputs": {"pred": "output[0,:,:4]", "target": "output[0,:5,4:]"}},
@@ -134,7 +134,7 @@ def damaged(path: Path, kind: str) -> None:
         ("external", "external_data: refused"),
         ("invalid", "toy.onnx: not a valid ONNX model"),
         ("future", "toy.onnx: "),
-        ("unknown", "out.onnx: onnxruntime"),
+        ("unknown", "toy.onnx: onnxruntime"),
         ("missing", "toy.onnx: cannot be read"),
     ],
 )

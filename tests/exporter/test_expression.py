@@ -18,6 +18,7 @@ ARRAYS = {
     "out": RNG.normal(0.0, 1.0, (1, 6, 9)).astype(np.float32),
     "input.1": RNG.normal(0.0, 20.0, (3, 4)).astype(np.float32),
     "half": RNG.normal(0.0, 1.0, (3, 4)).astype(np.float16),
+    "wide": RNG.normal(0.0, 1.0, (3, 4)),
     "rows": np.array([2, -1, 0, -1], np.int64),
     "labels": np.array([0, 3, 79], np.int32),
     "open": RNG.normal(0.0, 1.0, (2, 5, 3)).astype(np.float32),
@@ -67,6 +68,9 @@ VALUES = [
     ("out", O),
     ("input.1", I),
     ("'input.1'", I),
+    ("float(rows) / 2", ARRAYS["rows"].astype(np.float32) / 2),
+    ("float(half)", ARRAYS["half"]),
+    ("wide * 2", ARRAYS["wide"].astype(np.float32) * 2),
     ("out[0]", O[0]),
     ("out[0,:,4]", O[0, :, 4]),
     ("out[0,:,0:4]", O[0, :, 0:4]),
@@ -147,7 +151,7 @@ def test_a_list_of_functions_as_they_are_called() -> None:
     assert [usage(name) for name in FUNCTIONS] == [
         *("max(x, axis=-1)", "argmax(x, axis=-1)", "sigmoid(x)", "concat(*parts, axis=0)"),
         *("t(x, *axes)", "reshape(x, *sizes)", "take(x, indices)"),
-        *("per_class(boxes, labels, distance)", "xywh(boxes)", "cxcywh(boxes)"),
+        *("per_class(boxes, labels, distance)", "xywh(boxes)", "cxcywh(boxes)", "float(x)"),
     ]
 
 

@@ -9,7 +9,7 @@ import onnx.parser
 import pytest
 
 import lossexport.exporter.attach
-from lossexport.exporter import onnx_file
+from lossexport.exporter import onnx_file, rtx
 
 IMAGES = np.random.default_rng(0).random((1, 3, 4, 4)).astype(np.float32)
 # What the detector below gives for IMAGES: 6 candidates of 8 numbers.
@@ -28,6 +28,9 @@ detector ({type}[{batch},3,4,4] images{more}) => ({type}[1,6,8] output)
 @pytest.fixture(autouse=True)
 def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lossexport.exporter.attach, "onnx_bytes", onnx_file.onnx_bytes)
+    monkeypatch.setattr(
+        rtx, "parse", lambda model: rtx.Parsed("accepted")
+    )  # tests/exporter/test_rtx
 
 
 def toy(

@@ -1,6 +1,7 @@
 """`verify` passes what is right, fails what is wrong, and never passes what did not run."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def folder(exported: Path, tmp_path: Path) -> Path:
 
 
 def test_right_artifacts_pass_and_the_manifest_says_so(folder: Path) -> None:
-    report = lossexport.verify(folder)
+    report = lossexport.verify(folder, store=True)
     assert report.passed
     by_file = {file.path.name: {r.backend: r for r in file.results} for file in report.files}
     onnx_result = by_file["diou_loss.grad.onnx"]["ort-cpu"]
@@ -125,10 +126,10 @@ def test_a_manifest_with_another_tolerance_is_refused(folder: Path) -> None:
 def test_a_folder_that_is_read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (folder / "manifest.json").read_bytes()
     path = folder / "diou_loss.onnx"
-    report = lossexport.verify(path, store=False)
+    report = lossexport.verify(path)
     assert (report.passed, report.notes) == (True, ())
     monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
-    report = lossexport.verify(path)
+    report = lossexport.verify(path, store=True)
     assert report.passed
     message = f"{folder}: folder cannot be written: the results are not stored in the manifest"
     assert report.notes == (message,)
@@ -136,8 +137,8 @@ def test_a_folder_that_is_read_only(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_chosen_backends_alone_run_and_the_others_stay_in_the_manifest(folder: Path) -> None:
-    lossexport.verify(folder)
-    report = lossexport.verify(folder, backends=["native", "ort"])
+    lossexport.verify(folder, store=True)
+    report = lossexport.verify(folder, backends=["native", "ort"], store=True)
     labels = {f.path.name: [r.backend for r in f.results] for f in report.files}
     ran = ["ort-cpu", "ort-cuda", "native"]
     assert labels == {"diou_loss.grad.onnx": ran, "diou_loss.onnx": ran}
@@ -304,8 +305,37 @@ def test_a_large_fixed_size_is_a_case_too() -> None:
     assert Case.parse(str(chosen[0]), variant) == chosen[0]
     side = Range(20_000, 20_000, 20_000)
     too_large = Variant.make(CATALOG["pairwise_iou"], ranges={"N": side, "M": side})
-    with pytest.raises(LossexportError, match="400000000 elements in one tensor at the least"):
+    message = "400000000 elements in one tensor at the least shape.* as N=1:20000:20000$"
+    with pytest.raises(LossexportError, match=message):
         list(cases(too_large))
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        {"N": Range(1, 256, 65536), "C": Range(1, 80, 9605)},
+        {"N": Range(65536, 65536, 65536), "C": Range(1, 80, 9605)},
+        {"N": Range(8400, 8400, 8400), "C": Range(80, 80, 80)},
+        {"N": Range(1, 1, 2**17), "C": Range(9605, 9605, 9605)},
+        {"N": Range(4096, 4096, 4096), "C": Range(4096, 4096, 4096)},
+        {"N": Range(1, 1, 2**31 - 1), "C": Range(1, 1, 1)},
+    ],
+)
+@pytest.mark.parametrize(("seeds", "elements"), [(1, 2**14), (2, 2**18)])
+def test_work_is_bounded_and_meets_the_ends(
+    ranges: dict[str, Range], seeds: int, elements: int
+) -> None:
+    variant = Variant.make(CATALOG["sigmoid_focal_loss"], gradient=True, ranges=ranges)
+    chosen = list(cases(variant, seeds=seeds, elements=elements))
+    counts = [math.prod(dict(case.sizes).values()) for case in chosen]
+    least = math.prod(size.min for size in ranges.values())
+    assert max(counts) <= max(least, 2**18)
+    assert sum(counts) <= max(least, 2**25)
+    for name, size in ranges.items():
+        others = math.prod(other.min for key, other in ranges.items() if key != name)
+        if size.max * others <= 2**18:
+            assert size.max in {dict(case.sizes)[name] for case in chosen}
+    assert all(Case.parse(str(case), variant) == case for case in chosen)
 
 
 def test_nothing_compared_is_no_pass(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from lossexport.errors import LossexportError
+from lossexport.origin import install_command
 from lossexport.runtime import NAMES, available, load
 from lossexport.runtime.cuda import driver
 
@@ -166,7 +167,7 @@ def test_available_says_why_not():
 def test_without_onnxruntime_the_extra_is_named(add_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     message = refusal(add_file)
-    assert message.endswith('pip install "lossexport[cpu]"')
+    assert message.endswith(f"; {install_command('cpu')}")
 
 
 def test_running_imports_numpy_and_the_backend_alone(add_file):

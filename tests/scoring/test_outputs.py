@@ -293,6 +293,8 @@ def test_a_bar_needs_a_terminal_and_two_seconds(
 ) -> None:
     from lossexport import progress
 
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv(progress.ENVIRONMENT, raising=False)
     score(*small, progress=True)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     score(*small, progress=True)

@@ -1,0 +1,5 @@
+"""`python -m lossexport`, where the command is not on the PATH."""
+
+from lossexport.cli import main
+
+main()

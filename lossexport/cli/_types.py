@@ -1,0 +1,40 @@
+"""Types of the options that name a file, a folder or an op: their metavar, and how a shell
+completes them. The value is passed on as it is: whoever opens it knows best what is wrong."""
+
+import click
+from click.shell_completion import CompletionItem
+from click.types import StringParamType
+
+
+class _Place(StringParamType):
+    """A path; its kind for the shell is `file`, which takes folders too, or `dir`."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name, self._kind = name, kind
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type=self._kind)]
+
+
+class _OpName(StringParamType):
+    name = "op"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from lossexport.catalog import CATALOG
+
+        return [
+            CompletionItem(op.name, help=op.summary)
+            for op in CATALOG.values()
+            if op.name.startswith(incomplete)
+        ]
+
+
+FILE = _Place("file", "file")
+DIR = _Place("dir", "dir")
+FILE_OR_DIR = _Place("file|dir", "file")
+FILE_OR_NAME = _Place("file|name", "file")
+OP = _OpName()

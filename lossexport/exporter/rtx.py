@@ -1,0 +1,69 @@
+"""Whether TensorRT-RTX's parser, which needs no GPU, takes an ONNX model."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import onnx
+
+from lossexport.runtime.backends import has_module, one_line
+from lossexport.runtime.trt import availability
+
+_SCRIPT = Path(__file__).with_name("rtx_parse.py")
+_SECONDS = 300
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The verdict of TensorRT-RTX's parser on a model; `notes` has a line for each node that it
+    refuses, or the reason why it was not asked."""
+
+    status: Literal["accepted", "refused", "not checked"]
+    notes: tuple[str, ...] = ()
+
+
+def parse(model: bytes) -> Parsed:
+    """Ask the parser, in a process of its own: on some models it aborts."""
+    if not has_module("tensorrt_rtx"):
+        fix = availability("rtx").fix
+        return Parsed("not checked", (f"not checked: TensorRT-RTX is not installed: {fix}",))
+    # The same modules as here; -P keeps those beside the script from taking the place of others.
+    paths = os.pathsep.join(path for path in sys.path if path)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", str(_SCRIPT)],
+            input=model,
+            capture_output=True,
+            timeout=_SECONDS,
+            env=os.environ | {"PYTHONPATH": paths},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Parsed("not checked", (f"not checked: TensorRT-RTX took more than {_SECONDS} s",))
+    except OSError as error:
+        return Parsed("not checked", (f"not checked: TensorRT-RTX cannot be run: {error}",))
+    if done.returncode < 0:
+        return Parsed("refused", (f"TensorRT-RTX's parser dies of signal {-done.returncode}",))
+    if done.returncode > 0:
+        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        return Parsed("not checked", (f"not checked: TensorRT-RTX: {one_line(last)}",))
+    refused = json.loads(done.stdout)
+    notes = [_note(model, *row) for row in refused[:_SHOWN]]
+    if len(refused) > _SHOWN:
+        notes.append(f"TensorRT-RTX refuses {len(refused) - _SHOWN} more nodes")
+    return Parsed("refused" if refused else "accepted", tuple(notes))
+
+
+def _note(model: bytes, name: str, place: int, operator: str, reason: str) -> str:
+    node = f"node {name!r} ({operator})" if operator else "the graph"
+    if operator and not name:  # it has none: say what it gives
+        node = f"a node ({operator})"
+        nodes = onnx.load_from_string(model).graph.node
+        if 0 <= place < len(nodes) and nodes[place].op_type == operator:
+            node = f"the node of {nodes[place].output[0]!r} ({operator})"
+    return f"TensorRT-RTX refuses {node}: {one_line(reason)}"
