@@ -52,8 +52,9 @@ class _AspectAngle(Function):
     @staticmethod
     def square(w: Tensor, h: Tensor) -> Tensor:
         """w^2 + h^2; at a point box what it divides is 0, and so is the quotient."""
-        square: Tensor = w * w + h * h
-        return square.clamp(min=tiny(square))
+        square = w * w + h * h
+        positive: Tensor = square.clamp(min=tiny(square))
+        return positive
 
 
 _aspect_angle = function(_AspectAngle)
