@@ -60,17 +60,23 @@ class Shapes:
         return shape[: max(len(shape) - len(self.first.shape) + 1, 0)]
 
     def _compare(self, tensor: Declared, shape: Shape, wanted: Dims, sizes: dict[str, int]) -> None:
-        where = f"{self.spec.name}: {tensor.name} has shape {list(shape)}, expected"
-        expected = f"[{', '.join(map(str, wanted))}]"
         if len(shape) != len(wanted):
-            raise LossexportError(f"{where} {expected}")
+            raise self._wrong(tensor, shape, wanted)
         for size, dim in zip(shape, wanted, strict=True):
             number = sizes.setdefault(dim, size) if isinstance(dim, str) else dim
             if size != number:
                 reason = f" with {dim}={number}" if isinstance(dim, str) else ""
-                raise LossexportError(f"{where} {expected}{reason}")
+                raise self._wrong(tensor, shape, wanted, reason)
             if dim == "C" and size == 0:
-                raise LossexportError(f"{where} C of at least 1")
+                raise self._wrong(tensor, shape, wanted, " with C of at least 1")
+
+    def _wrong(
+        self, tensor: Declared, shape: Shape, wanted: Dims, reason: str = ""
+    ) -> LossexportError:
+        expected = f"[{', '.join(map(str, wanted))}]{reason}"
+        return LossexportError(
+            f"{self.spec.name}: {tensor.name} has shape {list(shape)}, expected {expected}"
+        )
 
     def unusual(self, arguments: Mapping[str, Any]) -> Shape | None:
         """The shape of the first input where its dimensions are not the declared ones."""

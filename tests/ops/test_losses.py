@@ -295,7 +295,12 @@ BAD: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("sigmoid_focal_loss", {"target": torch.full((9, 4), 1.5)}, {}, "target holds 1.5"),
     ("sigmoid_focal_loss", {"target": torch.zeros(9, 3)}, {}, r"target has shape \[9, 3\]"),
     ("sigmoid_focal_loss", {}, {"gamma": -1.0}, "gamma=-1.0: must be at least 0"),
-    ("softmax_focal_loss", {"logits": torch.zeros(9, 0)}, {}, "expected C of at least 1"),
+    (
+        "softmax_focal_loss",
+        {"logits": torch.zeros(9, 0)},
+        {},
+        r"expected \[N, C\] with C of at least 1",
+    ),
     ("softmax_focal_loss", {}, {"alpha": [0.5, 0.5]}, "alpha has 2 weights, logits have 4 classes"),
     ("ghm_c_loss", {"target": torch.full((9, 4), 0.5)}, {}, "target holds 0.5, expected 0 or 1"),
     ("ghm_c_loss", {"weight": torch.full((9, 4), -1.0)}, {}, "weight holds -1"),
