@@ -47,14 +47,14 @@ class _AspectAngle(Function):
     def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
         w, h = ctx.saved_tensors
         # Both sides come from the same box: where one moves, the other does.
-        return (h * tangents[0] - w * tangents[1]) / _AspectAngle.square(w, h)
+        turn: Tensor = (h * tangents[0] - w * tangents[1]) / _AspectAngle.square(w, h)
+        return turn
 
     @staticmethod
     def square(w: Tensor, h: Tensor) -> Tensor:
         """w^2 + h^2; at a point box what it divides is 0, and so is the quotient."""
         square = w * w + h * h
-        positive: Tensor = square.clamp(min=tiny(square))
-        return positive
+        return square.clamp(min=tiny(square))
 
 
 _aspect_angle = function(_AspectAngle)
