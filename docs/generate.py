@@ -68,6 +68,12 @@ def tensors(op: Op) -> str:
         ]
     rows = ((role, f"`{t.name}`", shape(t), t.dtype, t.domain) for role, t in everything)
     note = "`float` is float32, or what `--precision` says (fp16, bf16)."
+    if op.gradient:
+        note += " In fp16 what lies beyond 65504 is [infinite](../parity.md#float16)."
+    if op.any_shape:
+        note += " In Python the inputs may have [any one shape](../pytorch.md#shapes)."
+    elif op.aligned:
+        note += " In Python N may be [none or several dimensions](../pytorch.md#shapes)."
     return table(("", "name", "shape", "type", "values"), rows) + "\n\n" + note
 
 

@@ -4,6 +4,7 @@ Every class comes from the catalogue: its constructor takes the op's attributes 
 `forward` the op's inputs.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,13 +26,13 @@ class CataloguedModule(nn.Module):
         for tensor in self.spec.inputs:
             if tensor.name in self.spec.state:
                 sizes = [d if isinstance(d, int) else self.attributes[d] for d in tensor.shape]
-                self.register_buffer(tensor.name, torch.zeros(sizes))
+                self.register_buffer(tensor.name, torch.zeros(sizes, dtype=torch.float32))
 
     def forward(self, *inputs: torch.Tensor) -> Any:
         """Call the op with the attributes that this module was made with.
 
-        State of an op (the bin counts of GHM) is a buffer of the module, read and updated here,
-        and is neither an input nor an output.
+        State of an op (the bin counts of GHM) is a buffer of the module and is neither an input
+        nor an output. It is read in every call and updated in those of training mode.
         """
         state = {name: getattr(self, name) for name in self.spec.state}
         results = getattr(lossexport.ops, self.spec.name)(*inputs, **state, **self.attributes)
@@ -39,8 +40,20 @@ class CataloguedModule(nn.Module):
             return results
         outputs = {t.name: r for t, r in zip(self.spec.outputs, results, strict=True)}
         for before, after in self.spec.state.items():
-            setattr(self, before, outputs.pop(after).detach())
+            new = outputs.pop(after)
+            if self.training:
+                state[before].copy_(new.detach())
         return next(iter(outputs.values()))
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
+        """Move as a module does, but keep the type of the state: counts need float32."""
+        before = {name: getattr(self, name) for name in self.spec.state}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, kept in before.items():
+            moved = getattr(self, name)
+            if moved.dtype != kept.dtype:
+                setattr(self, name, kept.to(moved.device))
+        return self
 
     def extra_repr(self) -> str:
         """Attributes, as they are printed inside a model."""

@@ -150,6 +150,21 @@ def test_deployment_page_runs(tmp_path, monkeypatch, capsys):
     assert "[1.]" in capsys.readouterr().out
 
 
+def test_pytorch_page_runs(play):
+    play((DOCS / "pytorch.md").read_text("utf-8"))
+
+
+def test_pytorch_page_names_every_op():
+    page = between(DOCS / "pytorch.md", "## Shapes", "```python")
+    table = [line for line in page.splitlines() if line.startswith("|")]
+    for op in CATALOG.values():
+        name = "pairwise_*" if op.name.startswith("pairwise_") else op.name
+        rows = [row for row in table if f"`{name}`" in row]
+        assert len(rows) == 1, op.name
+        assert ("any shape" in rows[0]) == op.any_shape, op.name
+        assert ("as declared" in rows[0]) == (not op.aligned), op.name
+
+
 def test_migration_page_runs(play, capsys):
     pytest.importorskip("pycocotools")
     pytest.importorskip("polygraphy")

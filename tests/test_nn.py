@@ -1,9 +1,14 @@
 """Modules made from the catalogue."""
 
+import copy
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
 from lossexport import nn, ops
+from lossexport.catalog import CATALOG
 from lossexport.errors import LossexportError
 
 
@@ -27,3 +32,133 @@ def test_state_is_kept_in_the_module() -> None:
         assert torch.equal(module(logits, target, weight), expected)
         assert torch.equal(module.bin_count, counts)
     assert torch.equal(module.state_dict()["bin_count"], counts)
+
+
+STATEFUL = {
+    "GHMCLoss": (torch.linspace(-4, 4, 24).reshape(6, 4), torch.ones(6, 4), torch.ones(6, 4)),
+    "GHMRLoss": (torch.linspace(-1, 1, 24).reshape(6, 4), torch.zeros(6, 4), torch.ones(6, 4)),
+}
+stateful = pytest.mark.parametrize("name", STATEFUL)
+
+
+def test_every_module_with_state_is_tested() -> None:
+    assert list(STATEFUL) == [op.class_name for op in CATALOG.values() if op.state]
+
+
+def trained(name: str, **attributes: Any) -> nn.CataloguedModule:
+    module: nn.CataloguedModule = getattr(nn, name)(momentum=0.75, **attributes)
+    module(*STATEFUL[name])
+    assert module.bin_count.sum() == 24 / 4
+    return module
+
+
+@stateful
+def test_state_stays_in_eval(name: str) -> None:
+    module = trained(name)
+    counts = module.bin_count.clone()
+    value = copy.deepcopy(module)(*STATEFUL[name])
+    module.eval()
+    assert torch.equal(module(*STATEFUL[name]), value)
+    assert torch.equal(module.bin_count, counts)
+    module.train()(*STATEFUL[name])
+    assert not torch.equal(module.bin_count, counts)
+
+
+CASTS = {
+    "half": lambda m: m.half(),
+    "bfloat16": lambda m: m.bfloat16(),
+    "double": lambda m: m.double(),
+    "to a type": lambda m: m.to(torch.float16),
+    "to a type and device": lambda m: m.to("cpu", torch.bfloat16),
+    "type": lambda m: m.type(torch.float16),
+    "inside of another": lambda m: torch.nn.Sequential(torch.nn.Linear(2, 2), m).half()[1],
+}
+
+
+@stateful
+@pytest.mark.parametrize("cast", CASTS)
+def test_state_stays_in_float32(name: str, cast: str) -> None:
+    module = trained(name)
+    module.bin_count.fill_(100_000.25)  # beyond float16
+    module = CASTS[cast](module)
+    assert module.bin_count.tolist() == [100_000.25] * 10
+    assert module.bin_count.dtype == torch.float32
+    narrow = [x.half() for x in STATEFUL[name]]
+    assert module(*narrow).dtype == torch.float16
+    assert module.bin_count.dtype == torch.float32
+    assert list(module.buffers()) == [module.bin_count]
+
+
+@stateful
+def test_state_moves_with_the_module(name: str) -> None:
+    assert trained(name).to("meta").bin_count.device.type == "meta"
+    assert trained(name).to(torch.device("meta"), torch.float16).bin_count.dtype == torch.float32
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert getattr(nn, name)().bin_count.dtype == torch.float32
+    finally:
+        torch.set_default_dtype(before)
+
+
+@stateful
+def test_state_is_saved_and_loaded(name: str, tmp_path: Path) -> None:
+    module = trained(name)
+    torch.save(module.state_dict(), tmp_path / "state.pt")
+    again = getattr(nn, name)(momentum=0.75)
+    again.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert torch.equal(again(*STATEFUL[name]), module(*STATEFUL[name]))
+    assert torch.equal(again.bin_count, module.bin_count)
+
+
+@stateful
+def test_training_goes_on_after_inference_mode(name: str) -> None:
+    module = trained(name)
+    with torch.inference_mode():
+        module(*STATEFUL[name])
+    x = STATEFUL[name][0].clone().requires_grad_()
+    module(x, *STATEFUL[name][1:]).backward()
+    assert x.grad is not None
+
+
+def _rank(rank: int, folder: str) -> None:
+    """One of two processes: each counts what it sees, and starts a step from rank 0's counts."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(4, 4)
+            self.loss = nn.GHMCLoss(momentum=0.75)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.loss(self.linear(x), torch.ones_like(x), torch.ones_like(x))
+
+    torch.manual_seed(0)
+    model = Model()
+    parallel = torch.nn.parallel.DistributedDataParallel(model)
+    counts = []
+    for step in range(2):
+        x = torch.linspace(-9, 9, 24).reshape(6, 4) * (1 + rank + step)
+        model.loss.bin_count += 1000 * rank  # what a rank has of its own is gone with the step
+        parallel(x).sum().backward()
+        counts.append(model.loss.bin_count.clone())
+    torch.save(counts, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_ranks_start_each_step_from_the_counts_of_the_first(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    for counts in (first, second):
+        for step in counts:
+            assert step.sum() < 100
+    # Filled bins move by a quarter of what the rank itself counts, the others stay rank 0's.
+    for mine, other in zip(first, second, strict=True):
+        assert not torch.equal(mine, other)
+    moved = second[1] - 0.75 * first[0]
+    stays = torch.isclose(second[1], first[0])
+    assert torch.equal(stays | ((4 * moved).round() == 4 * moved) & (moved > 0), torch.ones(10) > 0)

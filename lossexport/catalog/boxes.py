@@ -245,6 +245,7 @@ SMOOTH_L1 = Op(
         8, 1e-7, "d/beta, 3u, from two terms of at most 1, the second 0 up to rounding"
     ),
     samplers=samples.DIFFERENCES,
+    any_shape=True,
     references=(
         Reference("Girshick, Fast R-CNN, ICCV 2015, eq. 3", "https://arxiv.org/abs/1504.08083"),
     ),

@@ -39,6 +39,7 @@ KL = Op(
     gradient_tolerance=Tolerance(16, 1e-6, "exp 2u, slope of smooth L1 4u, two products: 8u"),
     scale=loss_scales.kl,
     samplers=loss_samples.UNCERTAIN,
+    any_shape=True,
     references=(
         Reference(
             "He et al., Bounding Box Regression with Uncertainty, CVPR 2019, eq. 9 and 10",
@@ -80,6 +81,7 @@ SIGMOID_FOCAL = Op(
     ),
     scale=loss_scales.sigmoid_focal,
     samplers=loss_samples.BINARY,
+    any_shape=True,
     references=(
         Reference(
             "Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, eq. 5",

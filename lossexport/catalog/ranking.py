@@ -48,6 +48,7 @@ GHM_C = Op(
     references=(_GHM,),
     kind="loss",
     stages=stages.GHM_C,
+    any_shape=True,
     dims={"N": (1, 256, 131072), "C": (1, 80, 512)},
     state={"bin_count": "new_bin_count"},
     notes=_GHM_NOTES,
@@ -84,6 +85,7 @@ GHM_R = Op(
     references=(_GHM,),
     kind="loss",
     stages=stages.GHM_R,
+    any_shape=True,
     dims={"N": (1, 256, 131072)},
     state={"bin_count": "new_bin_count"},
     notes=_GHM_NOTES,
@@ -95,16 +97,8 @@ AP = Op(
     formula=r"L = 1 - \frac{1}{|P|}\sum_{i \in P} \max_{s_k \le s_i} \frac{a_k}{a_k + b_k},\quad "
     r"b_i = \sum_{j \in N} H(s_j - s_i)",
     inputs=(
-        Tensor("logits", ("K",), "real numbers", flat=True),
-        Tensor(
-            "target",
-            ("K",),
-            "1 positive, 0 negative, -1 ignored",
-            "int64",
-            low=-1,
-            high=1,
-            flat=True,
-        ),
+        Tensor("logits", ("K",), "real numbers"),
+        Tensor("target", ("K",), "1 positive, 0 negative, -1 ignored", "int64", low=-1, high=1),
     ),
     outputs=(Tensor("loss", (), "[0, 1]"),),
     attributes=(
@@ -144,6 +138,7 @@ AP = Op(
     kind="loss",
     stages=stages.AP,
     dims={"K": (1, 16384, 131072)},
+    any_shape=True,
     work=(64, "K"),
     notes=(
         "grad_logits is the error-driven update, not the derivative of the loss",

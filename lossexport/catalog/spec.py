@@ -33,8 +33,7 @@ class Tensor:
     `dtype` is "float" (the chosen precision), "float32" (whatever the precision: running counts),
     "int64" or "bool"; `domain` states the values for which the op is defined, in words, and `low`,
     `high` and `whole` those of them that eager PyTorch checks. `high` may name a dimension whose
-    size is the bound ("C"), or one below it ("C-1"). A `flat` tensor may have any shape in Python,
-    the same as every other flat one; an artifact takes it flattened.
+    size is the bound ("C"), or one below it ("C-1").
     """
 
     name: str
@@ -44,7 +43,6 @@ class Tensor:
     low: float = -math.inf
     high: float | str = math.inf
     whole: bool = False
-    flat: bool = False
 
     @property
     def bounded(self) -> bool:
@@ -190,6 +188,9 @@ class Op:
     gradient_tolerance: Tolerance | None = None
     scale: Scale = unit_scale
     dims: Mapping[str, tuple[int, int, int]] = field(default_factory=lambda: {"N": (1, 256, 65536)})
+    # Whether the first input, and those declared like it, may have any one shape in Python: each
+    # element is judged on its own, or all of them together.
+    any_shape: bool = False
     # Shape of the largest temporary, where no input or output is as large.
     work: tuple[Dim, ...] = ()
     # Input -> output that is the same input of the next call: a module keeps it as a buffer.
@@ -207,6 +208,19 @@ class Op:
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
+
+    @property
+    def aligned(self) -> bool:
+        """Whether Python takes none or several dimensions in place of the first.
+
+        That of rows [N] which all inputs share, and the outputs that are not one number; state
+        apart.
+        """
+        if self.any_shape:
+            return True
+        inputs = [tensor.shape for tensor in self.inputs if tensor.name not in self.state]
+        outputs = [o.shape for o in self.outputs if o.shape and o.name not in self.state.values()]
+        return all(s[:1] == ("N",) and "N" not in s[1:] for s in (*inputs, *outputs))
 
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All attributes: defaults overlaid with `given`. Raises LossexportError on a bad one."""

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
@@ -13,6 +14,7 @@ from lossexport.catalog.spec import Tensor as Declared
 from lossexport.catalog.variant import MAX_ELEMENTS
 from lossexport.errors import LossexportError
 from lossexport.ops import _native
+from lossexport.ops._shapes import Shapes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,12 +28,36 @@ def op(function: Callable[P, R]) -> Callable[P, R]:
     Arguments are checked against the entry (LossexportError, a ValueError for torch users, names
     argument and value); float16 and bfloat16 inputs are computed in float32, since a box of 256 x
     256 px already has an area that float16 cannot hold, and floating outputs return in the type
-    that all of them have, where the entry does not say float32. Where the op has a CPU kernel that
-    may take the tensors, it runs in place of the function.
+    that all of them have, where the entry does not say float32. autocast changes nothing of this.
+    Where the op has a CPU kernel that may take the tensors, it runs in place of the function.
     """
     spec = CATALOG[function.__name__]
     names = [tensor.name for tensor in spec.inputs] + [item.name for item in spec.attributes]
     room = {item.name: MAX_ELEMENTS for item in spec.attributes if item.graph_only}
+    shapes = Shapes(spec)
+
+    def computed(arguments: dict[str, Any]) -> tuple[Tensor, ...]:
+        if not torch.compiler.is_compiling() and _native.runs(spec, arguments):
+            complete = {item.name: item.default for item in spec.attributes} | arguments
+            return _several(_native.call(spec, complete | room))
+        dtypes = set()
+        wide = dict(arguments)
+        for tensor in spec.inputs:
+            value = arguments.get(tensor.name)
+            if isinstance(value, Tensor):
+                if tensor.dtype == "float":
+                    dtypes.add(value.dtype)
+                if value.dtype in NARROW:
+                    wide[tensor.name] = value.float()
+        with _own_types(arguments.get(names[0])):
+            results = _several(cast(Any, function)(**wide))
+        narrow = dtypes.pop() if len(dtypes) == 1 else None
+        if narrow not in NARROW:
+            return results
+        return tuple(
+            item.to(narrow) if tensor.dtype == "float" else item
+            for item, tensor in zip(results, spec.outputs, strict=True)
+        )
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -39,41 +65,34 @@ def op(function: Callable[P, R]) -> Callable[P, R]:
         if len(arguments) != len(args) + len(kwargs):  # too many, or one of them twice
             return function(*args, **kwargs)  # Python's own TypeError
         if not torch.compiler.is_compiling():
-            _check(spec, arguments)
-            if _native.runs(spec, arguments):
-                complete = {item.name: item.default for item in spec.attributes} | arguments
-                return cast(R, _native.call(spec, complete | room))
-        dtypes = set()
-        for tensor in spec.inputs:
-            value = arguments.get(tensor.name)
-            if isinstance(value, Tensor):
-                if tensor.dtype == "float":
-                    dtypes.add(value.dtype)
-                if value.dtype in NARROW:
-                    arguments[tensor.name] = value.float()
-        result = cast(Any, function)(**arguments)
-        narrow = dtypes.pop() if len(dtypes) == 1 else None
-        if narrow not in NARROW:
-            return cast(R, result)
-        if isinstance(result, Tensor):
-            return cast(R, result.to(narrow) if spec.outputs[0].dtype == "float" else result)
-        return cast(
-            R,
-            tuple(
-                item.to(narrow) if tensor.dtype == "float" else item
-                for item, tensor in zip(result, spec.outputs, strict=True)
-            ),
-        )
+            _check(spec, shapes, arguments)
+        shape = shapes.unusual(arguments)
+        if shape is None:
+            results = computed(arguments)
+        else:
+            results = shapes.restored(shape, computed(shapes.declared(arguments)))
+        return cast(R, results if len(results) > 1 else results[0])
 
     return wrapper
 
 
-def _check(spec: Op, arguments: dict[str, Any]) -> None:
-    known = {item.name: item.default for item in spec.attributes} | arguments
+def _several(results: Any) -> tuple[Tensor, ...]:
+    return results if isinstance(results, tuple) else (results,)
+
+
+def _own_types(value: Any) -> AbstractContextManager[Any]:
+    """Keep autocast from computing in other types than the op does."""
+    if isinstance(value, Tensor):
+        kind = value.device.type
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            return torch.autocast(kind, enabled=False)
+    return nullcontext()
+
+
+def _check(spec: Op, shapes: Shapes, arguments: dict[str, Any]) -> None:
     for attribute in spec.attributes:
-        attribute.check(spec.name, known[attribute.name])
-    sizes = {name: value for name, value in known.items() if isinstance(value, int)}
-    flat: tuple[int, ...] | None = None
+        if attribute.name in arguments:
+            attribute.check(spec.name, arguments[attribute.name])
     for tensor in spec.inputs:
         value = arguments.get(tensor.name)
         if not isinstance(value, Tensor):
@@ -83,30 +102,16 @@ def _check(spec: Op, arguments: dict[str, Any]) -> None:
             raise LossexportError(f"{where} has dtype {value.dtype}, expected a floating dtype")
         if tensor.dtype == "int64" and value.dtype not in (torch.int64, torch.int32):
             raise LossexportError(f"{where} has dtype {value.dtype}, expected int64")
-        shape = tuple(value.shape)
-        if tensor.flat:
-            flat = shape if flat is None else flat
-            if shape != flat:
-                raise LossexportError(f"{where} has shape {list(shape)}, expected {list(flat)}")
-            shape = (value.numel(),)
-        expected = f"[{', '.join(map(str, tensor.shape))}]"
-        if len(shape) != len(tensor.shape):
-            raise LossexportError(f"{where} has shape {list(shape)}, expected {expected}")
-        for size, dim in zip(shape, tensor.shape, strict=True):
-            wanted = dim if isinstance(dim, int) else sizes.setdefault(dim, size)
-            if size != wanted:
-                raise LossexportError(
-                    f"{where} has shape {list(shape)}, expected {expected}"
-                    + (f" with {dim}={wanted}" if isinstance(dim, str) else "")
-                )
-            if dim == "C" and size == 0:
-                raise LossexportError(f"{where} has shape {list(shape)}, expected C of at least 1")
-        if tensor.bounded and is_concrete(value):
-            _check_values(where, tensor, value, tensor.upper(sizes))
+    sizes = shapes.check(arguments)
+    for tensor in spec.inputs:
+        value = arguments.get(tensor.name)
+        if tensor.bounded and isinstance(value, Tensor) and is_concrete(value):
+            _check_values(f"{spec.name}: {tensor.name}", tensor, value, tensor.upper(sizes))
 
 
 def _check_values(where: str, tensor: Declared, value: Tensor, high: float) -> None:
     # Numbers only: NaN and infinity come out as NaN, they are no error.
+    value = physical(value)
     bad = (value < tensor.low) | (value > high)
     if tensor.whole:
         bad = bad | (value != value.floor())
@@ -118,9 +123,20 @@ def _check_values(where: str, tensor: Declared, value: Tensor, high: float) -> N
 
 
 def is_concrete(value: Tensor) -> bool:
-    """Whether `value` holds numbers that may be looked at: not while a graph is traced."""
+    """Whether `value` holds numbers that may be looked at: not while a graph is traced.
+
+    Those of a batch, under vmap, through `physical`.
+    """
     plain = type(value) in (Tensor, torch.nn.Parameter) and not value.is_meta
     return plain and not torch.compiler.is_compiling()
+
+
+def physical(value: Tensor) -> Tensor:
+    """The tensor inside of the wrappers of torch.func: under vmap all of the batch."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(value):
+        value = functorch.get_unwrapped(value)
+    return value
 
 
 def tiny(x: Tensor) -> float:

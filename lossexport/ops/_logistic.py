@@ -5,14 +5,14 @@ Everything here is built on exp(-|x|), which neither overflows nor rounds to 1, 
 and 1 - p.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd import Function
 
 from lossexport.ops._common import poison, tiny
+from lossexport.ops._function import function, save, total
 
 
 class Logistic(NamedTuple):
@@ -24,10 +24,8 @@ class Logistic(NamedTuple):
     hit: Tensor
 
 
-class _Logistic(torch.autograd.Function):
+class _Logistic(Function):
     """sigmoid(x), sigmoid(-x), softplus(x), softplus(-x)."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -41,20 +39,29 @@ class _Logistic(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*output[:2])
         ctx.set_materialize_grads(False)
+        save(ctx, *output[:2])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Tensor | None:
-        p, q = ctx.saved_tensors
-        slopes = (p * q, -p * q, p, -q)
-        terms = [g * slope for g, slope in zip(grads, slopes, strict=True) if g is not None]
-        return functools.reduce(torch.add, terms) if terms else None
+        slopes = _slopes(*ctx.saved_tensors)
+        return total([g * slope for g, slope in zip(grads, slopes, strict=True) if g is not None])
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tangents[0] * slope for slope in _slopes(*ctx.saved_tensors))
+
+
+def _slopes(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return p * q, -p * q, p, -q
+
+
+_logistic = function(_Logistic)
 
 
 def logistic(x: Tensor) -> Logistic:
     """Probabilities and cross entropies of logits, each to full relative precision."""
-    return Logistic(*_Logistic.apply(x))  # type: ignore[no-untyped-call]
+    return Logistic(*_logistic(x))
 
 
 def power(base: Tensor, exponent: float) -> Tensor:
@@ -80,11 +87,7 @@ def labelled(logits: Tensor, labels: Tensor, low: int, high: int) -> Tensor:
     return logits + stray.unsqueeze(-1)
 
 
-def rivals(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax [N,C] as each row's own class sees it, without a gradient.
-
-    The logit of its probability, [N], and how the other classes share the rest, [N,C].
-    """
+def _rivals(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     # Finite, so that a single class gives a margin of that size instead of inf - inf.
     lowest = -0.5 * torch.finfo(logits.dtype).max
     label = torch.where(own, logits, 0).sum(-1, keepdim=True)
@@ -96,27 +99,53 @@ def rivals(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     return -(peak + total.log()).squeeze(-1), shares / total
 
 
-class _Margin(torch.autograd.Function):
-    """`x_y - log sum_{k != y} exp x_k`; the slope is the softmax of the others."""
-
-    generate_vmap_rule = True
+class _Rivals(Function):
+    """`x_y - log sum_{k != y} exp x_k`, whose slope is the softmax of the others, and that."""
 
     @staticmethod
     def forward(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        return rivals(logits, own)
+        return _rivals(logits, own)
 
     @staticmethod
     def setup_context(
         ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]
     ) -> None:
-        ctx.save_for_backward(inputs[1], output[1])
-        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
+        save(ctx, inputs[1], output[1])
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None]:
         own, shares = ctx.saved_tensors
-        return torch.where(own, 1, -shares) * grads[0].unsqueeze(-1), None
+        margin, share = grads
+        terms = []
+        if margin is not None:
+            terms.append(torch.where(own, 1, -shares) * margin.unsqueeze(-1))
+        if share is not None:
+            terms.append(softmax_slope(shares, share))
+        return total(terms), None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> tuple[Tensor, Tensor]:
+        own, shares = ctx.saved_tensors
+        move = tangents[0]
+        return torch.where(own, move, -shares * move).sum(-1), softmax_slope(shares, move)
+
+
+def softmax_slope(shares: Tensor, move: Tensor) -> Tensor:
+    """How shares [...,C] of a softmax move with the logits; the matrix is symmetric."""
+    return shares * (move - (shares * move).sum(-1, keepdim=True))
+
+
+_margin = function(_Rivals)
+
+
+def rivals(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax [N,C] as each row's own class sees it.
+
+    The logit of its probability, [N], and how the other classes share the rest, [N,C].
+    """
+    z, shares = _margin(logits, own)
+    return z, shares
 
 
 def margin(logits: Tensor, own: Tensor) -> Tensor:
@@ -124,5 +153,4 @@ def margin(logits: Tensor, own: Tensor) -> Tensor:
 
     Softmax losses become binary ones in it, exact where that probability is next to 0 or 1.
     """
-    z: Tensor = _Margin.apply(logits, own)[0]  # type: ignore[no-untyped-call]
-    return z
+    return rivals(logits, own)[0]

@@ -42,12 +42,9 @@ def _attribute(item: Attribute) -> str:
 
 def call(spec: Op, arguments: Mapping[str, Any]) -> Any:
     """The result of the op's kernel on tensors and attributes for which `runs` holds."""
-    flat = [
-        arguments[tensor.name].reshape(-1) if tensor.flat else arguments[tensor.name]
-        for tensor in spec.inputs
-    ]
+    tensors = [arguments[tensor.name] for tensor in spec.inputs]
     attributes = [arguments[item.name] for item in spec.attributes]
-    return getattr(torch.ops.lossexport, spec.name)(*flat, *attributes)
+    return getattr(torch.ops.lossexport, spec.name)(*tensors, *attributes)
 
 
 def runs(spec: Op, arguments: Mapping[str, Any]) -> bool:
@@ -68,6 +65,9 @@ def runs(spec: Op, arguments: Mapping[str, Any]) -> bool:
             return False
         if value.requires_grad and torch.is_grad_enabled():
             return False
+        for size, dim in zip(value.shape, tensor.shape, strict=True):
+            if isinstance(dim, int) and size != dim:  # an op of any shape
+                return False
     return all(math.prod(shape) <= MAX_ELEMENTS for shape, _ in _outputs(spec, arguments))
 
 
@@ -90,8 +90,7 @@ def _outputs(spec: Op, arguments: Mapping[str, Any]) -> list[tuple[list[Any], to
     attributes = {item.name: arguments.get(item.name, item.default) for item in spec.attributes}
     sizes: dict[Any, Any] = dict(attributes)
     for tensor in spec.inputs:
-        if not tensor.flat:
-            sizes.update(zip(tensor.shape, arguments[tensor.name].shape, strict=False))
+        sizes.update(zip(tensor.shape, arguments[tensor.name].shape, strict=False))
     narrow = arguments[spec.inputs[0].name].dtype
     return [
         (

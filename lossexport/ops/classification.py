@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd import Function
 
 from lossexport.ops._common import op, reduce
+from lossexport.ops._function import differentiated_again, function, save
 from lossexport.ops._logistic import chosen, labelled, logistic, power, rivals
 
 
@@ -42,40 +43,54 @@ def anchor_loss(
     return reduce(torch.where(own, weighted, x.miss).sum(-1), reduction)
 
 
-class _SymmetricEntropy(torch.autograd.Function):
-    """`alpha * -log p_y + reverse * sum_{k != y} max(p_k, floor)` of softmax, and its slope.
+def _entropies(
+    logits: Tensor, own: Tensor, alpha: float, reverse: float, floor: float
+) -> tuple[Tensor, Tensor]:
+    """`alpha * -log p_y + reverse * sum_{k != y} max(p_k, floor)` of softmax, and its slope."""
+    z, shares = rivals(logits, own)
+    p, q, _, hit = (x.unsqueeze(-1) for x in logistic(z))
+    others = torch.where(own, 0, q * shares)
+    live = others >= floor
+    total = torch.where(own, 0, others.clamp(min=floor)).sum(-1)
+    moving = torch.where(live & ~own, others, 0).sum(-1, keepdim=True)
+    rest = p + torch.where(live, 0, others).sum(-1, keepdim=True)
+    pull = torch.where(own, -p * moving, others * torch.where(live, rest, -moving))
+    slope = alpha * torch.where(own, -q, others) + reverse * pull
+    return alpha * hit.squeeze(-1) + reverse * total, slope
+
+
+class _SymmetricEntropy(Function):
+    """`_entropies`, the second of which is the first one's derivative.
 
     Autograd would take the sum of all probabilities from 1, where one of them is next to 1; what
     is left is the sum of the small ones.
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(
-        logits: Tensor, own: Tensor, alpha: float, reverse: float, floor: float
-    ) -> tuple[Tensor, Tensor]:
-        z, shares = rivals(logits, own)
-        p, q, _, hit = (x.unsqueeze(-1) for x in logistic(z))
-        others = torch.where(own, 0, q * shares)
-        live = others >= floor
-        total = torch.where(own, 0, others.clamp(min=floor)).sum(-1)
-        moving = torch.where(live & ~own, others, 0).sum(-1, keepdim=True)
-        rest = p + torch.where(live, 0, others).sum(-1, keepdim=True)
-        pull = torch.where(own, -p * moving, others * torch.where(live, rest, -moving))
-        slope = alpha * torch.where(own, -q, others) + reverse * pull
-        return alpha * hit.squeeze(-1) + reverse * total, slope
+    def forward(logits: Tensor, own: Tensor, *rates: float) -> tuple[Tensor, Tensor]:
+        return _entropies(logits, own, *rates)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.save_for_backward(output[1])
+        ctx.rates = inputs[2:]
         ctx.mark_non_differentiable(output[1])
+        save(ctx, *inputs[:2], output[1])
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
-        (slope,) = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        logits, own, slope = ctx.saved_tensors
+        if differentiated_again():
+            slope = _entropies(logits, own, *ctx.rates)[1]
         return slope * grads[0].unsqueeze(-1), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> tuple[Tensor, None]:
+        logits, own, _ = ctx.saved_tensors
+        slope = _entropies(logits, own, *ctx.rates)[1]
+        return (slope * tangents[0]).sum(-1), None
+
+
+_symmetric_entropy = function(_SymmetricEntropy)
 
 
 @op
@@ -97,5 +112,5 @@ def sce_loss(
     own = chosen(labels, classes)
     logits = labelled(logits, labels, 0, classes - 1)
     reverse = -beta * math.log(label_floor)
-    loss: Tensor = _SymmetricEntropy.apply(logits, own, alpha, reverse, prob_floor)[0]  # type: ignore[no-untyped-call]
+    loss: Tensor = _symmetric_entropy(logits, own, alpha, reverse, prob_floor)[0]
     return reduce(loss, reduction)

@@ -15,19 +15,19 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 from lossexport.ops._common import op, poison, reduce, tiny
+from lossexport.ops._function import function, save
 
 Kind = Literal["iou", "giou", "diou", "ciou"]
 
 
-class _AspectAngle(torch.autograd.Function):
+class _AspectAngle(Function):
     """`atan2(w, h)` for sides that are not negative, with derivative 0 at a point box.
 
     atan(w/h) is NaN at w = h = 0, and its autograd derivative is NaN wherever h = 0.
     """
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(w: Tensor, h: Tensor) -> Tensor:
@@ -35,15 +35,29 @@ class _AspectAngle(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+        save(ctx, *inputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         w, h = ctx.saved_tensors
-        square = w * w + h * h
-        # At a point box both numerators are 0, and so is the quotient.
-        scaled = grads[0] / square.clamp(min=tiny(square))
+        scaled = grads[0] / _AspectAngle.square(w, h)
         return scaled * h, -scaled * w
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        w, h = ctx.saved_tensors
+        # Both sides come from the same box: where one moves, the other does.
+        turn: Tensor = (h * tangents[0] - w * tangents[1]) / _AspectAngle.square(w, h)
+        return turn
+
+    @staticmethod
+    def square(w: Tensor, h: Tensor) -> Tensor:
+        """w^2 + h^2; at a point box what it divides is 0, and so is the quotient."""
+        square = w * w + h * h
+        return square.clamp(min=tiny(square))
+
+
+_aspect_angle = function(_AspectAngle)
 
 
 class _Planes(NamedTuple):
@@ -109,7 +123,8 @@ def _ratio(numerator: Tensor, denominator: Tensor, eps: float) -> Tensor:
 
 def _angle(box: _Planes) -> Tensor:
     # Scaled per box, so that the square of a difference is the paper's v.
-    return _AspectAngle.apply(box.w, box.h) * (2 / math.pi)  # type: ignore[no-untyped-call,no-any-return]
+    angle: Tensor = _aspect_angle(box.w, box.h)
+    return angle * (2 / math.pi)
 
 
 def score_matrix(kind: Kind, pred: Tensor, target: Tensor, eps: float) -> Tensor:

@@ -9,41 +9,53 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd import Function
 
-from lossexport.ops._common import is_concrete, op, poison, tiny
-from lossexport.ops._logistic import Logistic, chosen, labelled, logistic
+from lossexport.ops._common import is_concrete, op, physical, poison, tiny
+from lossexport.ops._function import final, function, save, total
+from lossexport.ops._logistic import Logistic, chosen, labelled, logistic, softmax_slope
 
 # Positives that are compared with all elements at a time: it bounds the memory, at 64 * 4 * K
 # bytes for a temporary.
 _ROWS = 64
 
 
-class _AveragePrecision(torch.autograd.Function):
-    """AP loss of logits [...], whose backward is the error-driven update."""
+class _AveragePrecision(Function):
+    """AP loss of logits [K], whose derivative is the error-driven update."""
 
     @staticmethod
     def forward(
         logits: Tensor, target: Tensor, delta: float, max_positives: int
     ) -> tuple[Tensor, ...]:
-        x, t = logits.reshape(-1), target.reshape(-1)
-        score, place = ap_positives(x, t, max_positives)
-        above, level = ap_counts(x, t, score, delta, max_positives)
+        score, place = ap_positives(logits, target, max_positives)
+        above, level = ap_counts(logits, target, score, delta, max_positives)
         loss, share = ap_shares(score, place, above, level, max_positives)
-        return loss, x, t, score, place, above, share
+        return loss, score, place, above, share
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.shape, ctx.delta, ctx.max_positives = inputs[0].shape, inputs[2], inputs[3]
+        ctx.settings = inputs[2:]
         ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(*output[1:])
+        save(ctx, *inputs[:2], *output[1:])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        x, t, score, place, above, share = ctx.saved_tensors
-        update = ap_update(x, t, score, place, above, share, ctx.delta, ctx.max_positives)
-        return (update * grads[0]).reshape(ctx.shape), None, None, None
+        return _AveragePrecision.update(ctx) * grads[0], None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> tuple[Tensor | None, ...]:
+        loss = (_AveragePrecision.update(ctx) * tangents[0]).sum()
+        return loss, None, None, None, None
+
+    @staticmethod
+    def update(ctx: Any) -> Tensor:
+        """The update, which has no derivative."""
+        logits = ctx.saved_tensors[0]
+        update = ap_update(*(x.detach() for x in ctx.saved_tensors), *ctx.settings)
+        return final(update, logits, "ap_loss: its gradient is an update that has no derivative")
+
+
+_average_precision = function(_AveragePrecision)
 
 
 # The loss is a chain of functions, each the body of one stage of `lossexport.catalog.stages`. The
@@ -147,18 +159,19 @@ def ap_loss(logits: Tensor, target: Tensor, delta: float = 1.0, max_positives: i
     for `max_positives` and gives NaN on more; here any number has room.
     """
     if is_concrete(target):
-        max_positives = max(int((target == 1).sum()), 1)
-    results = _AveragePrecision.apply(logits, target, delta, max_positives)  # type: ignore[no-untyped-call]
-    loss: Tensor = results[0]
+        # The most of all batches, under vmap.
+        max_positives = max(int(physical((target == 1).sum()).max()), 1)
+    loss: Tensor = _average_precision(logits, target, delta, max_positives)[0]
     return loss
 
 
-class _Expectation(torch.autograd.Function):
+class _Expectation(Function):
     """Mean of the probabilities p of `members`, weighted by exp(rate p); `empty` where none is.
 
     p and q = 1 - p are in [0, 1], so that weights relative to those of p = 1 or 0 stay in range: no
     maximum of a set that may be empty. The weights have a slope too: d/dp_i is
-    `share_i (1 + rate (p_i - mean))`.
+    `share_i (1 + rate (p_i - mean))`. The means of p and q, and the weights; the derivatives are
+    those with respect to p, of which q is a function.
     """
 
     @staticmethod
@@ -175,21 +188,48 @@ class _Expectation(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.rate = inputs[3]
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(*inputs[:2], *output)
+        ctx.set_materialize_grads(False)
+        save(ctx, *inputs[:2], *output)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
-        p, q, mean, rest, share = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        share = ctx.saved_tensors[-1]
+        mean, rest, weight = grads
+        terms = []
+        if mean is not None:
+            terms.append(mean * share * _Expectation.slope(ctx))
+        if rest is not None:
+            terms.append(-rest * share * _Expectation.slope(ctx))
+        if weight is not None:
+            terms.append(ctx.rate * _shifted(share, weight))
+        return total(terms), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        share, move = ctx.saved_tensors[-1], tangents[0]
+        mean = (share * _Expectation.slope(ctx) * move).sum()
+        return mean, -mean, ctx.rate * _shifted(share, move)
+
+    @staticmethod
+    def slope(ctx: Any) -> Tensor:
+        """`1 + rate (p - mean)`."""
+        p, q, mean, rest, _ = ctx.saved_tensors
         # The difference of the smaller numbers: next to 1 the slope would lose its last digits.
         beyond = torch.where(mean < rest, p - mean, rest - q)
-        return grads[0] * share * (1 + ctx.rate * beyond), None, None, None, None
+        slope: Tensor = 1 + ctx.rate * beyond
+        return slope
+
+
+def _shifted(share: Tensor, move: Tensor) -> Tensor:
+    """How the shares [N,C] move with the exponents of their weights."""
+    return softmax_slope(share.flatten(), move.flatten()).reshape(share.shape)
+
+
+_expectations = function(_Expectation)
 
 
 def _expectation(x: Logistic, members: Tensor, rate: float, empty: float) -> Tensor:
-    results = _Expectation.apply(x.p, x.q.detach(), members, rate, empty)  # type: ignore[no-untyped-call]
-    mean: Tensor = results[0]
+    mean: Tensor = _expectations(x.p, x.q, members, rate, empty)[0]
     return mean
 
 

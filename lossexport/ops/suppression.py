@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lossexport.ops._common import is_concrete, op, poison, tiny
+from lossexport.ops._common import is_concrete, op, physical, poison, tiny
 
 # The score of boxes that are picked, removed or unusable: below every one that takes part.
 _OUT = -1.0
@@ -109,12 +109,17 @@ def _repeat(
 
     Over numbers a Python loop; in a graph that is being traced one ONNX Loop.
     """
+    if type(state[0]) is Tensor and state[0].is_meta:  # no numbers, and shapes that stay
+        return state
     if not is_concrete(state[0]):
         # Its operands may not be views of each other.
         copies = tuple(constant.clone() for constant in constants)
         return tuple(_while_loop(going, step, state, copies))
-    while going(*state, *constants):
-        state = step(*state, *constants)
+    while (on := physical(here := going(*state, *constants))).any():
+        new = step(*state, *constants)
+        if on.dim():  # under vmap: those of the batch that have ended wait for the others
+            new = tuple(torch.where(here, x, old) for x, old in zip(new, state, strict=True))
+        state = new
     return state
 
 

@@ -1,5 +1,6 @@
 """The box ops against vectors computed with the original public code."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 from lossexport import ops
-from tests.conftest import GOLDEN, close, close_rows, golden_arrays, golden_entries
+from lossexport.catalog import CATALOG
+from tests.conftest import GOLDEN, ROOT, close, close_rows, golden_arrays, golden_entries
 
 KINDS = ("iou", "giou", "diou", "ciou")
 # Stated by the vectors themselves for float32; float64 is held tighter than they ask.
@@ -123,3 +125,44 @@ def test_smooth_l1(entry: dict[str, Any], dtype: torch.dtype) -> None:
     close(loss.detach().numpy(), data["loss"], rtol, atol)
     assert pred.grad is not None
     close(pred.grad.numpy().reshape(data["grad"].shape), data["grad"], rtol, atol)
+
+
+def test_scores_of_darknet() -> None:
+    """Scores of boxes by centre and size; its hand-written gradients are no derivatives of them."""
+    with np.load(GOLDEN / "iou_darknet__cxcywh.npz", allow_pickle=False) as stored:
+        data = {name: stored[name] for name in stored.files}
+    pred, target = (to_xyxy(torch.tensor(data[name]).double()) for name in ("pred", "target"))
+    iou = ops.box_iou(pred, target)
+    close(iou.numpy(), data["iou"], 1e-10, 1e-11)
+    close(ops.box_giou(pred, target).numpy(), data["giou"], 1e-10, 1e-11)
+    # Its DIoU raises the penalty to the power of its NMS, and its CIoU has another eps and pi.
+    penalty = (iou - ops.box_diou(pred, target, eps=0.0)).clamp(min=0) ** 0.6
+    close((iou - penalty).numpy(), data["diou_pow06"], 1e-9, 1e-9)
+    close(ops.box_ciou(pred, target, eps=1e-6).numpy(), data["ciou"], 1e-5, 1e-5)
+
+
+# Vectors that no test reads, and why.
+UNUSED = {
+    "box_delta__legacy_plus_one.npz": "boxes of whole pixels, sides of x2 - x1 + 1",
+    "box_delta__mmdet_two_sided_clamp.npz": "clamps sizes at both ends, Detectron's at the upper",
+    "iou_losses__aligned_mmdet.npz": "max(denominator, eps), a gated trade-off, a clamped CIoU",
+    "iou_losses__aligned_ultralytics_xyxy.npz": "adds eps to heights before the area",
+    "iou_losses__aligned_ciou_weight_not_detached.npz": "differentiates the trade-off",
+    "quality_focal__case0.npz": "no such op",
+    "varifocal__case0.npz": "no such op",
+    "distribution_focal__case0.npz": "no such op",
+}
+
+
+def test_every_vector_is_used_or_has_a_reason() -> None:
+    text = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    for entry in json.loads((GOLDEN / "index.json").read_text())["entries"]:
+        name = entry["file"]
+        stem = name.removesuffix(".npz")
+        read = text.count(stem) > (name in UNUSED)
+        read = read or (entry["canonical"] and f'"{entry["system"]}"' in text)
+        # Those of the simulation are named by their case.
+        read = read or (entry["system"] == "simulation" and f'"{entry["case"]}"' in text)
+        assert read != (name in UNUSED), name
+    for name, reason in UNUSED.items():
+        assert reason != "no such op" or f"{name.partition('__')[0]}_loss" not in CATALOG, name

@@ -120,3 +120,44 @@ def test_too_many_pairs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     with pytest.raises(LossexportError, match="more than 15 pairs"):
         run(data, 0.5)
+
+
+def test_order_keeps_that_of_the_files(tmp_path: Path) -> None:
+    """Groups in order, ties of score and the references of a group as the file has them."""
+    rng = np.random.default_rng(0)
+    images, categories = rng.integers(1, 3, (2, 1500))  # enough that an unstable sort shows
+    levels = rng.integers(0, 3, 1500) / 4
+    rows = list(zip(images.tolist(), categories.tolist(), levels.tolist(), strict=True))
+    references = [truth(i, c, 0, 0, 9, 9) for i, c, _ in rows]
+    detections = [found(i, c, s, 0, 0, 9, 9) for i, c, s in rows]
+    data = read_json(tmp_path, detections, coco(references))
+    order = pairs.sort_boxes(data)
+    places = range(len(rows))
+    assert order.ref.tolist() == sorted(places, key=lambda n: (rows[n][1], rows[n][0]))
+    assert order.pred.tolist() == sorted(
+        places, key=lambda n: (rows[n][1], rows[n][0], -rows[n][2])
+    )
+
+
+def test_of_equal_references_the_last_of_the_file_is_taken(tmp_path: Path) -> None:
+    references = [truth(1 + n % 2, 1, 0, 0, 9, 9) for n in range(600)]
+    detections = [found(image, 1, 0.5, 0, 0, 9, 9) for image in (1, 2)]
+    result = run(read_json(tmp_path, detections, coco(references)), 0.5)
+    assert result.ref.tolist() == [598, 599]
+
+
+def test_a_pair_of_exactly_the_threshold_is_one(tmp_path: Path) -> None:
+    """8 x 4 inside of 8 x 8: the overlap is one half, in binary too."""
+    data = read_json(
+        tmp_path, [found(1, 1, 0.5, 0, 0, 8, 4)], coco([truth(1, 1, 0, 0, 8, 8)])
+    )  # fmt: skip
+    above = np.nextafter(0.5, 1)
+    order = pairs.sort_boxes(data)
+    every, kept = np.ones(1, np.bool_), np.zeros((1, 1), np.bool_)
+    for threshold, count in ((0.5, 1), (above, 0)):
+        assert run(data, threshold).status.tolist() == [MATCHED if count else UNMATCHED]
+        assert len(pairs.find_pairs(data, order, threshold).iou) == count
+        near = pairs.find_pairs(data, order, 0.1)
+        assert len(near.at_least(threshold, every).iou) == count
+        blocks = pairs.assign(near, order, kept[:, 0], kept, np.array([threshold]))
+        assert [winner.tolist() for _, winner in blocks] == [[[[0 if count else -1]]]]
