@@ -173,7 +173,7 @@ class _Walk:
         for _, (attribute, inner) in held:
             self.tensors(attribute.tensors)
             branches += [self.graph(one, scope, inner, depth + 1) for one in attribute.graphs]
-        function = self.functions.get(node.call)
+        function = self.callee(node)
         if function is None:
             constants = [attribute for _, (attribute, _) in held]
             outputs = self.run(node, inputs, constants, branches)
@@ -190,6 +190,23 @@ class _Walk:
             self.open.pop()
             outputs = [found.get(name, None) for name in function.outputs]
         scope.names.update(zip(node.outputs, outputs, strict=False))
+
+    def callee(self, node: Node) -> Function | None:
+        """The function that a node calls.
+
+        onnxruntime loses the overload of a call that is itself within a function, and would take
+        another function, or the same one for ever.
+        """
+        exact = self.functions.get(node.call)
+        if not self.open or node.call == node.plain:
+            return exact
+        plain = self.functions.get(node.plain)
+        if exact is not None and plain is not None:
+            raise WireError(
+                f"{exact.where}: called within a function as {node.call}, "
+                f"which onnxruntime takes for {node.plain}"
+            )
+        return exact or plain
 
     def run(
         self,

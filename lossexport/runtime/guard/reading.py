@@ -76,9 +76,11 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node. `call` is the name by which runtimes look for its function."""
+    """A node. `call` is the name by which runtimes look for its function, `plain` the same without
+    the overload, by which onnxruntime looks within functions."""
 
     call: str
+    plain: str
     op: str
     inputs: list[str]
     outputs: list[str]
@@ -161,10 +163,15 @@ class Checks:
         )
 
     def function(self, function: Message) -> Function:
-        """Gather a function."""
+        """Gather a function.
+
+        The one string of domain, name and overload is how onnxruntime and the inliner of onnx find
+        it, so ("d", "f:o", "") and ("d", "f", "o") are the same function.
+        """
+        call = f"{_domain(function)}:{function.get('name', '')}"
         return Function(
             function.where,
-            _call(function, "name"),
+            f"{call}:{overload}" if (overload := function.get("overload")) else call,
             function.many("input"),
             function.many("output"),
             _body(function, {}),
@@ -174,9 +181,11 @@ class Checks:
     def node(self, node: Message) -> Node:
         """Gather a node."""
         domain, op, get = _domain(node), node.get("op_type", ""), node.get
+        plain = f"{domain}:{op}"
         return Node(
-            _call(node, "op_type"),
-            f"{domain}:{op}" if domain else op,
+            f"{plain}:{overload}" if (overload := get("overload")) else plain,
+            plain,
+            plain if domain else op,
             get("input", _NONE),
             get("output", _NONE),
             get("attribute", _NONE),
@@ -290,12 +299,3 @@ def _both(message: Message, *names: str) -> Iterator[Any]:
 def _domain(message: Message) -> str:
     domain: str = message.get("domain", "")
     return "" if domain == "ai.onnx" else domain
-
-
-def _call(message: Message, name: str) -> str:
-    """The one string by which onnxruntime and the inliner of onnx find a function.
-
-    So ("d", "f:o", "") and ("d", "f", "o") are the same function.
-    """
-    found = f"{_domain(message)}:{message.get(name, '')}"
-    return f"{found}:{overload}" if (overload := message.get("overload")) else found
