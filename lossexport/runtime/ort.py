@@ -79,7 +79,7 @@ class OrtSession(Session):
         options.log_severity_level = 4  # errors come as exceptions
         # Otherwise bytes made to look like onnxruntime's own format pass by the ONNX guard.
         options.add_session_config_entry("session.load_model_format", "ONNX")
-        disabled = _restrain(options, plan, onnxruntime.__version__)
+        _restrain(options, plan, onnxruntime.__version__)
         if provider == _CUDA:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
             with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
@@ -87,11 +87,7 @@ class OrtSession(Session):
         try:
             # Its own fallback would retry on the CPU, at load and at any later run.
             self._session = onnxruntime.InferenceSession(
-                source.data,
-                options,
-                [provider],
-                enable_fallback=0,
-                disabled_optimizers=disabled,
+                source.data, options, [provider], enable_fallback=0
             )
             inputs = tuple(_info(node) for node in self._session.get_inputs())
             outputs = tuple(_info(node) for node in self._session.get_outputs())
@@ -130,20 +126,21 @@ class OrtSession(Session):
         ]
 
 
-def _restrain(options: Any, plan: Plan, version: str) -> list[str]:
-    """Keep optimisation within `plan`; the names of the optimisers to leave out."""
+def _restrain(options: Any, plan: Plan, version: str) -> None:
+    """Keep the optimisation of a session within `plan`."""
     if not plan.optimise:
         # Fusions and repacking would copy a constant for each node that uses it.
         options.graph_optimization_level = type(options.graph_optimization_level).ORT_DISABLE_ALL
         options.add_session_config_entry("session.disable_prepacking", "1")
-        return []
-    if plan.fold_bytes == FOLD_BYTES[0]:
-        return []
-    # Where the entry is not known, nothing would bound the sizes that depend on values.
-    if plan.fold_bytes and tuple(map(int, version.split(".")[:2])) >= _FOLD_LIMIT_SINCE:
-        options.add_session_config_entry(_FOLD_LIMIT, str(plan.fold_bytes))
-        return []
-    return ["ConstantFolding", "ConstantFoldingDQ"]
+    elif plan.fold_bytes < FOLD_BYTES[0]:
+        # Where the limit is not known, nothing would bound the sizes that depend on values.
+        known = tuple(map(int, version.split(".")[:2])) >= _FOLD_LIMIT_SINCE
+        if plan.fold_bytes and known:
+            options.add_session_config_entry(_FOLD_LIMIT, str(plan.fold_bytes))
+        else:
+            options.add_session_config_entry(
+                "optimization.disable_specified_optimizers", "ConstantFolding;ConstantFoldingDQ"
+            )
 
 
 def _bits(value: Any) -> Array:
