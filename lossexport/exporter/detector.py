@@ -10,8 +10,8 @@ from lossexport.errors import LossexportError
 from lossexport.exporter.conversion import to_opset
 from lossexport.exporter.onnx_file import IR_VERSION
 from lossexport.exporter.trace import OPSET
-from lossexport.files import read_bytes
 from lossexport.runtime.backends import one_line
+from lossexport.runtime.guard.external import read_model
 from lossexport.runtime.onnx_guard import check_model
 
 MAX_DETECTOR_BYTES = 2**30
@@ -25,7 +25,7 @@ def load(path: Path) -> tuple[bytes, int, ir.Model]:
     LossexportError on a file that the guard or the ONNX checker refuses, a batch that is not 1, and
     an opset from which there is no way.
     """
-    data = read_bytes(path, MAX_DETECTOR_BYTES)
+    data = read_model(path, MAX_DETECTOR_BYTES)
     check_model(data, str(path))
     try:
         model = ir.from_proto(onnx.load_from_string(data))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from lossexport import arguments
 from lossexport.errors import LossexportError
 from lossexport.files import read_bytes, sha256
+from lossexport.runtime.guard.external import inline_external
 from lossexport.runtime.session import Session
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ class Availability:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file as read once: what was checked is what the runtime gets."""
+    """A file as read once: what was checked is what the runtime gets.
+
+    `data` has the tensors inside that the file keeps in others beside it.
+    """
 
     path: Path
     data: bytes
@@ -64,7 +68,7 @@ def load(
     provider: str = "cpu",
     max_bytes: int = MAX_BYTES,
 ) -> Session:
-    """Load an `.onnx` or `.engine` file of at most `max_bytes`.
+    """Load an `.onnx` or `.engine` file of at most `max_bytes`, external data among them.
 
     `backend` is one of NAMES; None picks the best that can run the file, `native` only where a
     manifest lists it, for that runs the op which a file names and not its graph. `provider` is
@@ -85,8 +89,7 @@ def load(
         raise LossexportError(
             f"{path}: backend {backend!r} runs {_module(backend).SUFFIX} files, not {path.suffix}"
         )
-    data = read_bytes(path, max_bytes)
-    source = Source(path, data, listed(path, data))
+    source = read_source(path, max_bytes)
     if path.suffix == ".engine" and source.artifact is None:
         raise LossexportError(
             f"{path}: refused, no manifest.json beside it lists this engine: an engine is native "
@@ -94,6 +97,18 @@ def load(
         )
     name = backend or _best(source, usable, provider)
     return _module(name).open_session(source, name, provider)
+
+
+def read_source(path: Path, max_bytes: int) -> Source:
+    """Read a file of at most `max_bytes`, external data among them, and its manifest's entry.
+
+    Raises LossexportError on a file that cannot be read or is not what the manifest says.
+    """
+    data = read_bytes(path, max_bytes)
+    artifact = listed(path, data)
+    if path.suffix == ".onnx":
+        data = inline_external(path, data, max_bytes)
+    return Source(path, data, artifact)
 
 
 def available() -> dict[str, Availability]:

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from lossexport.errors import LossexportError
 from lossexport.origin import install_command
 from lossexport.runtime.backends import Availability, Source, one_line
 from lossexport.runtime.cuda import driver
+from lossexport.runtime.guard.inlining import FOLD_BYTES, Plan
 from lossexport.runtime.onnx_guard import check_model
 from lossexport.runtime.session import Array, Session, TensorInfo
 
@@ -18,6 +20,8 @@ SUFFIX = ".onnx"
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 PROVIDERS = {"cpu": _CPU, "cuda": _CUDA}
 
+_FOLD_LIMIT = "optimization.constant_folding_max_output_size_in_bytes"
+_FOLD_LIMIT_SINCE = (1, 27)
 _BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
 _DTYPES = {"float": "float32", "double": "float64"}
 
@@ -58,23 +62,24 @@ def open_session(source: Source, backend: str, provider: str, *, optimise: bool 
             f"{source.path}: onnxruntime {here.version} cannot run {PROVIDERS[provider]} here: "
             f"{driver().reason or 'it was built without'}; lossexport doctor says more"
         )
-    check_model(source.data, str(source.path))
-    return OrtSession(source, backend, PROVIDERS[provider], optimise)
+    plan = check_model(source.data, str(source.path)).plan
+    if not optimise:
+        plan = replace(plan, optimise=False)
+    return OrtSession(source, backend, PROVIDERS[provider], plan)
 
 
 class OrtSession(Session):
     """An onnxruntime session on one execution provider, which runs every node or none."""
 
-    def __init__(self, source: Source, backend: str, provider: str, optimise: bool = True) -> None:
+    def __init__(self, source: Source, backend: str, provider: str, plan: Plan) -> None:
         """Raises LossexportError where onnxruntime refuses the model or the provider."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions
-        if not optimise:
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         # Otherwise bytes made to look like onnxruntime's own format pass by the ONNX guard.
         options.add_session_config_entry("session.load_model_format", "ONNX")
+        _restrain(options, plan, onnxruntime.__version__)
         if provider == _CUDA:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
             with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
@@ -119,6 +124,23 @@ class OrtSession(Session):
             _bits(value) if info.dtype == "bfloat16" else value.numpy()
             for info, value in zip(self.outputs, found, strict=True)
         ]
+
+
+def _restrain(options: Any, plan: Plan, version: str) -> None:
+    """Keep the optimisation of a session within `plan`."""
+    if not plan.optimise:
+        # Fusions and repacking would copy a constant for each node that uses it.
+        options.graph_optimization_level = type(options.graph_optimization_level).ORT_DISABLE_ALL
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    elif plan.fold_bytes < FOLD_BYTES[0]:
+        # Where the limit is not known, nothing would bound the sizes that depend on values.
+        known = tuple(map(int, version.split(".")[:2])) >= _FOLD_LIMIT_SINCE
+        if plan.fold_bytes and known:
+            options.add_session_config_entry(_FOLD_LIMIT, str(plan.fold_bytes))
+        else:
+            options.add_session_config_entry(
+                "optimization.disable_specified_optimizers", "ConstantFolding;ConstantFoldingDQ"
+            )
 
 
 def _bits(value: Any) -> Array:

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from lossexport.errors import LossexportError
 from lossexport.files import file_or_shipped, read_bytes, sha256
-from lossexport.runtime.backends import Source, listed
+from lossexport.runtime.backends import read_source
 from lossexport.runtime.ort import open_session
 from lossexport.scoring.boxset import (
     Category,
@@ -136,10 +136,10 @@ class Detector:
         """Raises LossexportError where the tensors of `path` are not those of the description."""
         self.path = path
         self.description, self.description_input = describe(description)
-        data = read_bytes(path, MAX_MODEL_BYTES)
-        self._session = open_session(Source(path, data, listed(path, data)), "ort", "cpu")
+        source = read_source(path, MAX_MODEL_BYTES)
+        self._session = open_session(source, "ort", "cpu")
         self.kinds = self.description.kinds()
-        self.input = Input(path.name, sha256(data))
+        self.input = Input(path.name, sha256(source.data))
         self._dtype = self._check_input()
         self.free_batch = not isinstance(self._session.inputs[0].shape[0], int)
         outputs = [info.name for info in self._session.outputs]

@@ -11,7 +11,8 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from lossexport.errors import LossexportError
 from lossexport.runtime import load
-from lossexport.runtime.onnx_guard import _STORAGE, Limits, check_model
+from lossexport.runtime.guard.schema import STORAGE
+from lossexport.runtime.onnx_guard import Limits, check_model
 
 FLOAT = TensorProto.FLOAT
 OPSET = [helper.make_opsetid("", 20), helper.make_opsetid("own", 1)]
@@ -45,7 +46,7 @@ def refusal(proto, limits=None) -> str:
 # Sound files
 
 
-@pytest.mark.parametrize("data_type", [t for t in _STORAGE if t != TensorProto.STRING])
+@pytest.mark.parametrize("data_type", [t for t in STORAGE if t != TensorProto.STRING])
 @pytest.mark.parametrize("raw", [True, False])
 def test_sound_tensors_of_every_type_pass(data_type, raw):
     dtype = helper.tensor_dtype_to_np_dtype(data_type)
@@ -118,7 +119,7 @@ def test_changed_bytes_are_refused_or_summarised(add_model, data):
         (b"\x0f", "model: malformed, wire type 7 of field 1"),
         (b"\x12\x05ab", "model: truncated, field 2 lacks 3 bytes"),
         (b"\x12\xff\xff\xff\xff\x7f", "model: truncated, field 2 lacks 34359738367 bytes"),
-        (b"\x3a\x00\x3a\x00", "model.graph: stands twice"),
+        (b"\x3a\x00\x3a\x00", "model.graph: given twice"),
         (b"\x38\x01", "model.graph: malformed, wire type 0 in place of 2"),
         (b"\x3a\x05\x5a\x03\x0a\x01\xff", "model.graph.input[0].name: not UTF-8"),
         # Bit 35 set: protobuf would drop it and read field 7.
@@ -245,7 +246,7 @@ def test_too_many_nodes():
     nodes = [helper.make_node("Neg", ["x"], ["y"]) for _ in range(11)]
     assert check_model(model(nodes).SerializeToString(), "f", Limits(nodes=11)).nodes == 11
     assert refusal(model(nodes), Limits(nodes=10)) == (
-        "model: 11 nodes with functions inlined, more than the limit of 10"
+        "model.graph.node[10]: more than the limit of 10 in a file"
     )
 
 
@@ -264,28 +265,32 @@ def chain(length, width):
 def test_functions_are_counted_as_inlined():
     call = helper.make_node("F0", ["x"], ["y"], domain="own")
     found = check_model(model([call], functions=chain(3, 4)).SerializeToString(), "f")
-    assert (found.nodes, found.functions) == (64, 3)
+    assert (found.nodes, found.functions) == (1 + 4 + 16 + 64, 3)
+    message = refusal(model([call], functions=chain(4, 16)))
+    assert message == "model: more than the limit of 50000 nodes with functions inlined"
     message = refusal(model([call], functions=chain(30, 10)))
-    assert message.endswith("nodes with functions inlined, more than the limit of 50000")
+    assert message.startswith("model: more than the limit of 250000 moves of a node out of")
 
 
 def test_functions_that_call_themselves():
     call = helper.make_node("F", ["a"], ["b"], domain="own")
     body = helper.make_function("own", "F", ["a"], ["b"], [call], OPSET)
-    assert refusal(model([call], functions=[body])) == "model.functions: own::F calls itself"
+    assert refusal(model([call], functions=[body])) == "model.functions[0]: own:F calls itself"
 
 
 def test_too_many_or_equal_functions():
     assert refusal(model(functions=chain(4, 1)), Limits(functions=3)) == (
-        "model.functions: 4, more than the limit of 3"
+        "model.functions[3]: more than the limit of 3 in a file"
     )
-    assert "two of the same domain" in refusal(model(functions=[*chain(1, 1), *chain(1, 2)]))
+    assert refusal(model(functions=[*chain(1, 1), *chain(1, 2)])) == (
+        "model.functions[1]: a second function of the name own:F0"
+    )
 
 
 def test_a_long_chain_of_functions_is_walked():
     call = helper.make_node("F0", ["x"], ["y"], domain="own")
     found = check_model(model([call], functions=chain(256, 1)).SerializeToString(), "f")
-    assert found.nodes == 1
+    assert found.nodes == 257
 
 
 def nested(depth):
@@ -299,7 +304,7 @@ def nested(depth):
 def test_nested_graphs():
     found = check_model(nested(3).SerializeToString(), "f", Limits(depth=4))
     assert found.nodes == 1 + 2 + 4 + 8
-    assert refusal(nested(4), Limits(depth=4)) == "model.graph: graphs nested deeper than 4"
+    assert refusal(nested(4), Limits(depth=4)) == "model: graphs nested deeper than the limit of 4"
 
 
 # Tensors
@@ -335,11 +340,13 @@ def test_tensors_must_be_filled(proto, message):
 
 
 def test_sparse_tensors_that_would_fill_memory():
-    proto = in_sparse(helper.make_tensor("v", FLOAT, [1], [1.0]))
+    proto = in_sparse(numpy_helper.from_array(np.ones(1, np.float32)))
+    indices = numpy_helper.from_array(np.zeros(1, np.int64))
+    proto.graph.sparse_initializer[0].indices.CopyFrom(indices)
     proto.graph.sparse_initializer[0].dims[:] = [2**20, 2**20]
     assert refusal(proto) == (
-        "model.graph.sparse_initializer[0].dims: [1048576, 1048576] "
-        "is more than the limit of 268435456 elements"
+        "model.graph.sparse_initializer[0].dims: the tensors up to here take 4398046511104 bytes "
+        "more than they have in the file, more than the limit of 67108864"
     )
 
 
@@ -347,7 +354,7 @@ def test_sparse_tensors_that_would_fill_memory():
 def test_declared_shapes_that_would_fill_memory(place):
     proto = model()
     getattr(proto.graph, place).append(value("v", ["N", 2**40, 2]))
-    assert "[1, 1099511627776, 2] is more than the limit" in refusal(proto)
+    assert "[1099511627776, 2] has 2199023255552 elements" in refusal(proto)
     getattr(proto.graph, place)[-1].CopyFrom(value("v", [-5]))
     assert "[-5] has a negative dimension" in refusal(proto)
 

@@ -5,12 +5,18 @@ enough, so the time is linear in the text, whatever that is made of. An array is
 complete element. The cheap guess is the last `},{` of the window, white space between or not: a cut
 inside a string or a nested value leaves brackets open, so a wrong guess never decodes and the
 structure is scanned instead.
+
+What is accepted is what Python's json accepts, and so what pycocotools reads: NaN, Infinity and
+halves of surrogate pairs among it, but only where the value is not used.
 """
 
+import codecs
 import json
+import math
 import re
 from collections.abc import Iterator
-from typing import NoReturn, TypeVar
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 import numpy as np
@@ -32,9 +38,12 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _WORD = re.compile(rb"[^,\]}\s]*+(?=[,\]}\s])")
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _AT = re.compile(r" - at `(\$[^`]*)`$")
-_CUT = re.compile(rb"\}\s*,\s*$")
+_CUT = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*$")
 _CUT_LENGTH = 64
-_RAW = msgspec.json.Decoder(list[msgspec.Raw])
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SKIPPED = msgspec.json.Decoder(list[msgspec.Raw])
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{\0", b"[\0", b"\0{", b"\0[", b"\0\0")
+"""How UTF-16 and UTF-32 begin."""
 
 
 class JsonStream:
@@ -45,6 +54,8 @@ class JsonStream:
         self._source = source
         self._path = source.path
         self._buffer = b""
+        self._utf8 = codecs.getincrementaldecoder("utf-8")()
+        self._read = 0
         self._at = 0  # the cursor in the buffer...
         self._offset = 0  # ...and in the text
         if self._ahead(3) == b"\xef\xbb\xbf":
@@ -75,6 +86,9 @@ class JsonStream:
                     size = self._doubled(text, size)
                     continue
                 done = end >= 0
+                if text[end : end + 1] == b"}":
+                    self._drop(end)
+                    self._malformed("a list ends with }")
                 rows = self._scanned(decoder, text[: end if done else comma], field, index, done)
             index += len(rows)
             if rows:
@@ -82,14 +96,20 @@ class JsonStream:
             size = min(2 * size, BLOCK)
 
     def members(self) -> Iterator[str]:
-        """Yield the keys of the object that comes next; take each value before the next key."""
+        """Yield the keys of the object that comes next; take each value before the next key.
+
+        A key that appears twice is refused here, for a value that was taken cannot be given back;
+        deeper in the file the last value counts, as in Python.
+        """
         self._expect(b"{", "the file", "an object or a list")
         seen: set[str] = set()
         if self.peek() == b"}":
             self._drop(1)
             return
         while True:
-            key = str(self._value("a key"))
+            if self.peek() != b'"':
+                self._malformed("a key in quotes is missing")
+            key = str(self._value("a key")).encode("utf-8", "backslashreplace").decode()
             if key in seen:
                 fail(self._path, "key", key, "appears twice")
             seen.add(key)
@@ -101,16 +121,14 @@ class JsonStream:
                 self._drop(1)
                 return
             self._expect(b",", f"text after {key}", "a comma or the end of the object")
-            if self.peek() != b'"':
-                self._malformed("a key in quotes is missing")
 
     def skip(self) -> None:
         """Pass over the value that comes next, whatever it is."""
         if self.peek() == b"[":
-            for _ in self.rows(_RAW, "skipped"):
+            for _ in self.rows(_SKIPPED, "skipped"):
                 pass
         else:
-            self._value("skipped")
+            self._value("a value that is not used")
 
     def end(self) -> None:
         """Raise LossexportError if anything but white space is left."""
@@ -119,10 +137,23 @@ class JsonStream:
 
     def _more(self) -> bool:
         block = self._source.read(BLOCK)
+        self._check_utf8(block)
         if block:
             self._buffer = self._buffer[self._at :] + block
             self._at = 0
         return bool(block)
+
+    def _check_utf8(self, block: bytes) -> None:
+        """Check the text itself, for decoders pass over what they skip; b"" is the end."""
+        if not self._read and block.startswith(_WIDE):
+            raise LossexportError(f"{self._path}: is UTF-16 or UTF-32: save it as UTF-8")
+        held = len(self._utf8.getstate()[0])
+        try:
+            self._utf8.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            at = self._read - held + error.start
+            raise LossexportError(f"{self._path}: not UTF-8 at byte {at}") from None
+        self._read += len(block)
 
     def _ahead(self, size: int) -> bytes:
         """The `size` bytes from the cursor on, fewer only where the text ends."""
@@ -152,8 +183,10 @@ class JsonStream:
             size = self._doubled(text, size)
             text = self._ahead(size)
         try:
-            value: object = msgspec.json.decode(text[:end])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            value: object = json.loads(text[:end].decode())
+        except RecursionError:
+            self._malformed(f"{what} is nested too deeply")
+        except ValueError:
             self._malformed(f"{what} cannot be read")
         self._drop(end)
         return value
@@ -202,8 +235,8 @@ class JsonStream:
             rows = decoder.decode(b"[" + text + b"]")
         except msgspec.ValidationError as error:
             self._invalid(str(error), text, field, index)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._undecodable(text, field, index, error)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            rows = self._loosely(decoder, text, field, index)
         self._drop(len(text) + 1)
         if not last and self.peek() == b"]":
             self._malformed("an element is missing after a comma")
@@ -228,24 +261,29 @@ class JsonStream:
         missing = re.search(r"missing required field `(\w+)`", why)
         if missing:
             raise LossexportError(f"{self._path}: {name}.{missing.group(1)} is missing")
-        fail(self._path, name, value, why[:1].lower() + why[1:])
+        fail(self._path, name, value, _unusable(value) or why[:1].lower() + why[1:])
 
-    def _undecodable(self, text: bytes, field: str, index: int, error: Exception) -> NoReturn:
-        """Report complete elements that are not JSON: NaN, Infinity or a syntax error."""
+    def _loosely(
+        self, decoder: msgspec.json.Decoder[list[T]], text: bytes, field: str, index: int
+    ) -> list[T]:
+        """Decode complete elements with Python's json, which reads more; refuse no JSON at all."""
         try:
-            rows = json.loads(b"[" + text + b"]")
+            values = _marked(json.loads(f"[{text.decode()}]", parse_constant=_Unusable))
         except json.JSONDecodeError as syntax:
             at = self._offset + len(syntax.doc[: max(syntax.pos - 1, 0)].encode())
-            raise LossexportError(f"{self._path}: not JSON at byte {at}: {syntax.msg}") from error
-        except (UnicodeDecodeError, RecursionError, ValueError):
-            raise LossexportError(
-                f"{self._path}: not JSON after byte {self._offset}: {error}"
-            ) from error
-        for row, value in enumerate(rows):
-            name, number = _not_finite(value, f"{field}[{index + row}]")
-            if name:
-                fail(self._path, name, number, "must be a finite number")
-        raise LossexportError(f"{self._path}: not JSON after byte {self._offset}: {error}")
+            raise LossexportError(f"{self._path}: not JSON at byte {at}: {syntax.msg}") from None
+        except RecursionError:
+            self._malformed("an element is nested too deeply")
+        except ValueError:
+            self._malformed("a number has too many digits")
+        rows: list[T] = values  # of which nothing is used
+        if decoder is _SKIPPED:
+            return rows
+        try:
+            rows = msgspec.convert(values, decoder.type, strict=decoder.strict)
+        except msgspec.ValidationError as error:
+            self._invalid(str(error), text, field, index)
+        return rows
 
     def _malformed(self, why: str) -> NoReturn:
         raise LossexportError(f"{self._path}: not JSON at byte {self._offset}: {why}")
@@ -305,18 +343,28 @@ def _element(text: bytes, row: int) -> object:
     return value
 
 
-def _not_finite(value: object, name: str) -> tuple[str, object]:
-    """Name and value of the first NaN or infinity within `value`; ("", None) without one."""
-    if isinstance(value, float) and not np.isfinite(value):
-        return name, value
+@dataclass(frozen=True, slots=True)
+class _Unusable:
+    """In place of what json reads and no field can use, so that a field which takes it says so."""
+
+    text: str
+
+
+def _marked(value: Any) -> Any:
+    """`value` with _Unusable for each string that no encoding has; a key like that is dropped."""
+    if isinstance(value, str):
+        return _Unusable(value) if _SURROGATE.search(value) else value
+    if isinstance(value, list):
+        return [_marked(inner) for inner in value]
     if isinstance(value, dict):
-        items = [(f"{name}.{key}", inner) for key, inner in value.items()]
-    elif isinstance(value, list):
-        items = [(f"{name}[{i}]", inner) for i, inner in enumerate(value)]
-    else:
-        return "", None
-    for inner_name, inner in items:
-        found = _not_finite(inner, inner_name)
-        if found[0]:
-            return found
-    return "", None
+        return {key: _marked(value[key]) for key in value if not _SURROGATE.search(key)}
+    return value
+
+
+def _unusable(value: object) -> str:
+    """Why no field can use `value`; "" where one may."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number"
+    if isinstance(value, str) and _SURROGATE.search(value):
+        return "has half of a surrogate pair"
+    return ""
