@@ -54,8 +54,10 @@ def main() -> None:
     What a verb prints is held back until its files are written and its exit code is known, so that
     a reader who goes away (`| head`) changes neither. A device that is full turns a 0 into a 2.
     """
-    # Python's own handler ends the process without the clean-up of what is half done.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # The system's own handlers end the process without the clean-up of what is half done.
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` ignores the second
+            signal.signal(number, lambda sent, _: sys.exit(128 + sent))
     encoding = (sys.stdout and sys.stdout.encoding) or "utf-8"
     with redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding, "backslashreplace")) as held:
         code, error = _run()

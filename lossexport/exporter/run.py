@@ -69,9 +69,9 @@ def export(
         engine.module(backend)  # before any work
     folder = Path(out)
     check_folder(folder)
-    existing = artifact.load_manifest(folder)
     made: list[artifact.Artifact] = []
     with appear_together(folder) as stage:
+        existing = artifact.load_manifest(folder)  # once no other run can change it
         for index, job in enumerate(jobs):
             if progress:
                 progress(index, len(jobs), job.variant.stem)
