@@ -13,7 +13,7 @@ from lossexport.catalog import (
     suppression,
 )
 from lossexport.catalog.spec import Op
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, shown
 
 CATALOG: Mapping[str, Op] = MappingProxyType(
     {
@@ -26,6 +26,8 @@ CATALOG: Mapping[str, Op] = MappingProxyType(
 
 def find(name: str) -> Op:
     """The op of that name. Raises LossexportError, naming the nearest ones, where there is none."""
+    if not isinstance(name, str):
+        raise LossexportError(f"op {shown(name)}: the name of an op is expected")
     if name in CATALOG:
         return CATALOG[name]
     import difflib

@@ -25,6 +25,8 @@ _SEVERAL = {
 }
 # The extra that brings a package which some verbs need.
 _EXTRAS = dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "ml_dtypes"), "toolchain")
+# What click raises where no argument is given; click 8.1 does not.
+_NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 # Verb to module; a module `list` would take the place of the builtin in this package.
 _VERBS = {"list": "catalogue"} | {
     verb: verb for verb in ("export", "verify", "score", "compare", "attach", "bench", "doctor")
@@ -81,7 +83,7 @@ def _run() -> tuple[int, str]:
         return 1, error_line(str(error))
     except click.ClickException as error:
         message = error.format_message()
-        if "\n" in message:  # the help, where there was no argument at all
+        if isinstance(error, _NO_ARGUMENTS):  # the help
             return 2, f"{message}\n"
         context = getattr(error, "ctx", None)
         hint = f" ({context.command_path} --help)" if context else ""
@@ -92,6 +94,9 @@ def _run() -> tuple[int, str]:
         if extra is None:
             raise
         return 2, error_line(f"{package} is not installed: pip install 'lossexport[{extra}]'")
+    except OSError as error:  # the system refuses a name or a resource that no one asked about
+        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return 2, error_line(f"{name}{files.reason(error)}")
     except (click.Abort, KeyboardInterrupt):
         return 130, error_line("interrupted")
     return 0, ""

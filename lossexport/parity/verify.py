@@ -12,7 +12,7 @@ from lossexport.catalog import find
 from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import CheckFailedError, LossexportError, within
 from lossexport.exporter.run import Progress, tolerances
-from lossexport.files import exclusive, read_bytes
+from lossexport.files import read_bytes
 from lossexport.parity.cases import Case, cases
 from lossexport.parity.measure import check_interface, difference, measure, outcome
 from lossexport.runtime import NAMES, available, load
@@ -30,8 +30,6 @@ class FileReport:
     path: Path
     variant: Variant
     results: tuple[BackendParity, ...]
-    sha256: str | None = None
-    """Of the file, where a manifest lists it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _verify_file(path: Path, backends: Sequence[str] | None, replay: str | None) -> FileReport:
     variant, entry = identify(path)
-    wanted = [Case.parse(replay, variant)] if replay else None
+    wanted = None if replay is None else [Case.parse(replay, variant)]
     runs = [("ort", "cpu"), ("ort", "cuda")]
     if entry is not None and entry.builder is not None:
         runs = [(entry.builder, "cpu")]
@@ -121,7 +119,6 @@ def _verify_file(path: Path, backends: Sequence[str] | None, replay: str | None)
             for backend, provider in runs
             if backends is None or backend in backends
         ),
-        None if entry is None else entry.sha256,
     )
 
 
@@ -204,33 +201,22 @@ def _store(reports: Iterable[FileReport], keep: bool) -> Iterator[str]:
     by_folder: dict[Path, dict[str, FileReport]] = {}
     for report in reports:
         by_folder.setdefault(report.path.parent, {})[report.path.name] = report
-    for folder, found in by_folder.items():
+    for folder, files in by_folder.items():
+        manifest = artifact.load_manifest(folder)
+        if manifest is None:
+            continue
+        entries = [
+            msgspec.structs.replace(entry, parity=_parity(entry, files[entry.file], keep))
+            if entry.file in files
+            else entry
+            for entry in manifest.artifacts
+        ]
+        if entries == manifest.artifacts:
+            continue
         try:
-            if _updated(folder, found, keep) is None:
-                continue
-            with exclusive(folder):
-                manifest = _updated(folder, found, keep)
-                if manifest is not None:
-                    artifact.save_manifest(folder, manifest)
+            artifact.save_manifest(folder, msgspec.structs.replace(manifest, artifacts=entries))
         except LossexportError as error:
             yield f"{error}: the results are not stored in the manifest"
-
-
-def _updated(folder: Path, found: dict[str, FileReport], keep: bool) -> artifact.Manifest | None:
-    """The manifest of `folder` with the results; None where there is none or nothing changes."""
-    manifest = artifact.load_manifest(folder)
-    if manifest is None:
-        return None
-    entries = [
-        msgspec.structs.replace(entry, parity=_parity(entry, found[entry.file], keep))
-        # Another run may have exported the file again meanwhile.
-        if entry.file in found and entry.sha256 == found[entry.file].sha256
-        else entry
-        for entry in manifest.artifacts
-    ]
-    if entries == manifest.artifacts:
-        return None
-    return msgspec.structs.replace(manifest, artifacts=entries)
 
 
 def _parity(entry: artifact.Artifact, report: FileReport, keep: bool) -> list[BackendParity]:

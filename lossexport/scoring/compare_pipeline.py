@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, shown
 from lossexport.files import appear_together, check_folder
 from lossexport.scoring.boxset import Float32
 from lossexport.scoring.compare_boxes import Comparison, compare_boxes
@@ -63,11 +63,11 @@ def compare(
     gates = Gates(GATE_NAMES, fail_below, fail_above)
     if not 0 < iou_threshold <= 1:
         raise LossexportError(
-            f"IoU threshold is {iou_threshold}: above 0 and at most 1 is expected"
+            f"IoU threshold is {shown(iou_threshold)}: above 0 and at most 1 is expected"
         )
     if not 0 <= score_threshold < math.inf:
         raise LossexportError(
-            f"score threshold is {score_threshold}: a finite number from 0 up is expected"
+            f"score threshold is {shown(score_threshold)}: a finite number from 0 up is expected"
         )
     pair = Path(parent), Path(child)
     detectors = _descriptions(pair, images, detector, child_detector, names)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, shown
 from lossexport.files import appear_together, check_folder
 from lossexport.scoring import coco_ap, confidence, formats, matching, pairs
 from lossexport.scoring.boxset import Dataset, Float32
@@ -54,7 +54,7 @@ def score(
     gates = Gates(GATE_NAMES, fail_below, fail_above)
     if not 0 < iou_threshold <= 1:
         raise LossexportError(
-            f"IoU threshold is {iou_threshold}: above 0 and at most 1 is expected"
+            f"IoU threshold is {shown(iou_threshold)}: above 0 and at most 1 is expected"
         )
     folder = None if out is None else Path(out)
     if folder is not None:
