@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lossexport import stage
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, shown
 
 
 def reason(error: OSError) -> str:
@@ -18,11 +18,27 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def check_path(path: Path) -> None:
+    """Raise LossexportError on a path that no file can have."""
+    try:
+        sound = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        sound = False
+    if not sound:
+        raise LossexportError(f"{shown(str(path))}: no file can have such a name")
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there, also where the name is one that none can have."""
+    return os.path.isfile(path)  # noqa: PTH113  pathlib's raises on a name that is too long
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file to read.
 
     Raises LossexportError when it is missing, unreadable or anything else, as a pipe or a folder.
     """
+    check_path(path)
     try:
         # Otherwise opening a pipe waits for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -66,7 +82,7 @@ def shipped_files(folder: str) -> dict[str, Path]:
 
 def file_or_shipped(path: Path, folder: str) -> Path:
     """`path`, or where no file is there and it is the name of one in a shipped folder, that one."""
-    return path if path.is_file() else shipped_files(folder).get(str(path), path)
+    return path if is_file(path) else shipped_files(folder).get(str(path), path)
 
 
 def sha256(data: bytes) -> str:
@@ -93,7 +109,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     mode is kept. Raises LossexportError where `path` is no regular file, and on an operating system
     error (folder not writable, disk full).
     """
-    if path.exists() and not path.is_file():
+    check_path(path)
+    if os.path.exists(path) and not is_file(path):  # noqa: PTH110  as above
         raise LossexportError(f"{path}: is not a regular file")
     make_folder(path.parent)
     with _writing(path), stage.opened(path) as staged:
@@ -113,6 +130,7 @@ def check_folder(out: Path) -> Path:
     Checked early so that a bad path fails before any work. Raises LossexportError where that
     exists and is no folder or cannot be written.
     """
+    check_path(out)
     nearest = next(path for path in (out, *out.absolute().parents) if os.path.lexists(path))
     if not nearest.is_dir():
         raise LossexportError(f"{nearest}: is not a folder")

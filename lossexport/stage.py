@@ -99,6 +99,11 @@ class Stage:
         for name in names:
             if (self._target / name).is_dir():
                 raise LossexportError(f"{self._target / name}: is a folder")
+        for name in names:
+            left = Stage(self._target, self._target / name)
+            if os.path.lexists(left.path):  # of a killed run that wrote this file alone
+                with left.locked():
+                    pass
         with undisturbed():
             if not self._target.exists():
                 self.new.rename(self._target)

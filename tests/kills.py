@@ -1,7 +1,8 @@
 """Kill writers of files and folders at a chosen line, or at any moment, and look at what is left.
 
 A program of its own: `python tests/kills.py SCENARIO HOW [COUNT]` prints how many kills there
-were. HOW is lines, third (of the lines), everywhere (lines of the standard library too) or random. It forks, so it imports nothing that starts threads.
+were. HOW is lines, third (every third line), everywhere (every tenth line, those of the standard
+library too) or random. It forks, so it imports nothing that starts threads.
 """
 
 import errno
@@ -197,9 +198,9 @@ def killed_after(work: Callable[[], None], seconds: float) -> None:
 def each_line(scenario: type[Folder], home: Path, how: str) -> Iterator[None]:
     """Kill at the lines; at some of them kill the next run too, at another line."""
     everywhere = how == "everywhere"
-    for line in itertools.count(0, 3 if how == "third" else 1):
+    for line in itertools.count(0, {"third": 3, "everywhere": 10}.get(how, 1)):
         folder = scenario(home / str(line))
-        again = line % 4 == 0
+        again = line // 3 % 4 == 0
 
         def work(version: int, folder: Folder = folder) -> Callable[[], None]:
             return lambda: folder.write(version)

@@ -117,6 +117,16 @@ def test_what_is_no_file_is_not_replaced(make, tmp_path: Path) -> None:
     assert listing(tmp_path) == ["x.json"]
 
 
+def test_what_a_killed_writer_of_one_file_left_goes_with_the_folder(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    fill(out, "old", "a", "b")
+    left = out / ".a.lossexport.tmp"
+    left.mkdir()
+    (left / "new").touch()
+    fill(out, "new", "a")
+    assert listing(out) == ["a", "b"]
+
+
 def test_a_link_is_followed_and_a_mode_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.touch(0o600)
