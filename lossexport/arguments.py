@@ -9,15 +9,12 @@ from typing import Any, SupportsFloat, cast
 
 import numpy as np
 
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, shown
 
 
 def refuse(name: str, value: object, wanted: str) -> LossexportError:
     """The error for argument `name` of `value`, where `wanted` is expected."""
-    text = repr(value)
-    if len(text) > 80:
-        text = text[:77] + "..."
-    return LossexportError(f"{name} is {text}: {wanted} is expected")
+    return LossexportError(f"{name} is {shown(value)}: {wanted} is expected")
 
 
 def path(name: str, value: object) -> Path:
@@ -78,12 +75,12 @@ def choice(name: str, value: object, known: Sequence[str]) -> None:
     """Raise LossexportError where `value` is none of `known`."""
     if not isinstance(value, str) or value not in known:
         raise LossexportError(
-            f"{name} {value!r} is not one of {', '.join(known)}{did_you_mean(value, known)}"
+            f"{name} {shown(value)} is not one of {', '.join(known)}{did_you_mean(value, known)}"
         )
 
 
 def did_you_mean(word: object, known: Sequence[str]) -> str:
     """A question that ends a message where a word of `known` is near, else nothing."""
     folded = {other.casefold(): other for other in reversed(known)}
-    near = get_close_matches(str(word).casefold(), folded, 1, 0.6)
+    near = get_close_matches(word.casefold(), folded, 1, 0.6) if isinstance(word, str) else []
     return f"; did you mean {folded[near[0]]}?" if near else ""

@@ -1,5 +1,6 @@
 """The manifest of an export folder: what each file is, and what was measured on it."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from lossexport.catalog.variant import MAX_ELEMENTS
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, shown
 from lossexport.files import read_bytes, write_bytes
 
 MANIFEST_NAME = "manifest.json"
@@ -124,7 +125,7 @@ def load_manifest(folder: Path) -> Manifest | None:
     Raises LossexportError, naming file, field and value, on anything that is not schema 1.
     """
     path = folder / MANIFEST_NAME
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110  pathlib's raises on a name that is too long
         return None
     return _decode(read_bytes(path, MAX_MANIFEST_BYTES), path)
 
@@ -218,5 +219,8 @@ def _value(data: bytes, message: str) -> str:
     # Broken behind the field that was refused first, or a key that stands there twice.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
         return ""
-    text = msgspec.json.encode(value).decode()
+    try:
+        text = msgspec.json.encode(value).decode()
+    except OverflowError:  # a whole number beyond 64 bits
+        text = shown(value)
     return f", which is {text if len(text) <= 60 else text[:57] + '...'}"

@@ -1,7 +1,10 @@
 """Errors that users see: one line each, naming the file, the field and the value."""
 
+import math
+import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class LossexportError(ValueError):
@@ -24,6 +27,43 @@ def error_line(message: str) -> str:
 def _shortened(text: str, start: int, end: int) -> str:
     left_out = len(text) - start - end
     return text if left_out <= 0 else f"{text[:start]}[...{left_out} more...]{text[-end:]}"
+
+
+class _Shown(reprlib.Repr):
+    """`repr` that costs no more than is shown of a value, and is there for every value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 20
+        self.maxstring = self.maxother = self.maxlong = 200
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to write a number of more than 4300 digits."""
+        digits = int((x.bit_length() - 1) * math.log10(2)) + 1
+        return repr(x) if digits <= self.maxlong else f"a whole number of some {digits} digits"
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        """Of any other type; a scalar of NumPy's or PyTorch's is shown as the number it is."""
+        try:
+            plain = x.item() if hasattr(x, "item") and not getattr(x, "shape", ()) else x
+            if isinstance(plain, bool | float | complex):
+                return repr(plain)
+            if plain is not x and isinstance(plain, int | str):
+                return self.repr1(plain, level)
+            return super().repr_instance(x, level)
+        except Exception:  # the value's own code
+            return f"a {type(x).__name__} that cannot be shown"
+
+
+_SHOWN = _Shown()
+_MOST_SHOWN = 80
+
+
+def shown(value: object) -> str:
+    """`value` in a message: its `repr` in at most 80 printable characters, whatever it is."""
+    text = printable(_SHOWN.repr(value)).replace("\n", "\\n")
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
 
 
 def printable(text: str) -> str:

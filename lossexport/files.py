@@ -3,16 +3,14 @@
 import contextlib
 import hashlib
 import os
-import secrets
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import BinaryIO
 
-from lossexport.errors import LossexportError
+from lossexport import stage
+from lossexport.errors import LossexportError, shown
 
 
 def reason(error: OSError) -> str:
@@ -20,11 +18,27 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def check_path(path: Path) -> None:
+    """Raise LossexportError on a path that no file can have."""
+    try:
+        sound = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        sound = False
+    if not sound:
+        raise LossexportError(f"{shown(str(path))}: no file can have such a name")
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there, also where the name is one that none can have."""
+    return os.path.isfile(path)  # noqa: PTH113  pathlib's raises on a name that is too long
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file to read.
 
     Raises LossexportError when it is missing, unreadable or anything else, as a pipe or a folder.
     """
+    check_path(path)
     try:
         # Otherwise opening a pipe waits for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -68,7 +82,7 @@ def shipped_files(folder: str) -> dict[str, Path]:
 
 def file_or_shipped(path: Path, folder: str) -> Path:
     """`path`, or where no file is there and it is the name of one in a shipped folder, that one."""
-    return path if path.is_file() else shipped_files(folder).get(str(path), path)
+    return path if is_file(path) else shipped_files(folder).get(str(path), path)
 
 
 def sha256(data: bytes) -> str:
@@ -88,29 +102,20 @@ def make_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it onto `path` when the block succeeds.
+    """Yield a path to write a file to; it takes the place of `path` when the block succeeds.
 
-    On any error the temporary file is removed and what stood at `path` stays as it was.
-    Raises LossexportError on an operating system error (folder not writable, disk full).
+    On any error what was at `path` stays as it was, and whatever the moment at which the process is
+    killed, `path` is the whole old or the whole new file. A link is followed, an existing file's
+    mode is kept. Raises LossexportError where `path` is no regular file, and on an operating system
+    error (folder not writable, disk full).
     """
+    check_path(path)
+    if os.path.exists(path) and not is_file(path):  # noqa: PTH110  as above
+        raise LossexportError(f"{path}: is not a regular file")
     make_folder(path.parent)
-    temporary: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        # mkstemp makes files private; give the user's ordinary mode instead.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
-        temporary = None
-    except OSError as error:
-        raise LossexportError(f"{path}: cannot be written: {reason(error)}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    with _writing(path), stage.opened(path) as staged:
+        yield staged.new
+        staged.put_file()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -120,61 +125,64 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def check_folder(out: Path) -> Path:
-    """The folder that `out` is or is to be made in; better known early than late.
+    """Return `out`, or the nearest existing parent that it would be created in.
 
-    Raises LossexportError where `out`, or what it would lie in, exists and is no folder.
+    Checked early so that a bad path fails before any work. Raises LossexportError where that
+    exists and is no folder or cannot be written.
     """
+    check_path(out)
     nearest = next(path for path in (out, *out.absolute().parents) if os.path.lexists(path))
     if not nearest.is_dir():
         raise LossexportError(f"{nearest}: is not a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise LossexportError(f"{nearest}: folder cannot be written")
     return nearest
 
 
 @contextlib.contextmanager
 def appear_together(out: Path) -> Iterator[Path]:
-    """Yield an empty folder to write to; when the block succeeds its files move into `out`.
+    """Yield an empty folder to write files to; when the block succeeds they are those of `out`.
 
-    On any error `out` stays as it was, missing parents included. Raises LossexportError when it
-    cannot be written.
+    On any error `out` stays as it was, missing parents included. Whatever the moment at which the
+    process is killed, `out` holds all old or all new files, and everything else that was there; for
+    folders that cannot be exchanged (see `stage`) the next run completes that. While another run
+    writes to `out` this waits. Raises LossexportError when it cannot be written.
     """
-    home = check_folder(out)
-    # Beside the target, so that the moves are renames within one file system. Named before it is
-    # made: a signal in between leaves nothing.
-    stage = home / f".{out.name}.{secrets.token_hex(8)}.tmp"
-    fresh = stage / "new"
+    check_folder(out)
+    with _writing(out), _parents(out), stage.opened(out) as staged:
+        staged.new.mkdir()
+        yield staged.new
+        staged.put_folder()
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Keep other runs from changing an existing folder, to read a file of it and write it again.
+
+    Raises LossexportError where it cannot be written.
+    """
+    check_folder(folder)
+    with _writing(folder), stage.opened(folder):
+        yield
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        stage.mkdir(mode=0o700)
-        fresh.mkdir()
-        yield fresh
-        if home == out:
-            _replace_all(fresh, out, stage)
-        else:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            fresh.replace(out)
+        yield
     except OSError as error:
-        raise LossexportError(f"{out}: cannot be written: {reason(error)}") from error
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        raise LossexportError(f"{path}: cannot be written: {reason(error)}") from error
 
 
-def _replace_all(fresh: Path, out: Path, stage: Path) -> None:
-    """Move the files of `fresh` into `out`; if one cannot be moved, put back what stood there."""
-    old = stage / "old"
-    old.mkdir()
-    undo: list[tuple[Path, Path]] = []
+@contextlib.contextmanager
+def _parents(out: Path) -> Iterator[None]:
+    """Make the parents of `out`, which on an error are removed again."""
+    missing = [parent for parent in out.absolute().parents if not parent.exists()]
     try:
-        for path in sorted(fresh.iterdir()):
-            target = out / path.name
-            if target.is_dir():
-                raise LossexportError(f"{target}: is a folder")
-            stood = os.path.lexists(target)
-            if stood:
-                target.replace(old / path.name)
-                undo.append((old / path.name, target))
-            path.replace(target)
-            if not stood:
-                undo.append((target, path))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield
     except BaseException:
-        for source, target in reversed(undo):
-            source.replace(target)
+        for parent in missing:
+            with contextlib.suppress(OSError):  # another run's by now
+                parent.rmdir()
         raise

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lossexport.catalog.kernels import Launch
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, shown
 
 Precision = Literal["fp32", "fp16", "bf16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
@@ -77,11 +77,11 @@ class Attribute:
 
     def check(self, op: str, value: Any) -> Any:
         """`value` in the attribute's own type. Raises LossexportError when it is not valid."""
-        where = f"{op}: {self.name}={value!r}"
+        where = f"{op}: {self.name}={shown(value)}"
         if value is None and self.default is None:
             return None
         if self.choices:
-            if value not in self.choices:
+            if not isinstance(value, str) or value not in self.choices:
                 raise LossexportError(f"{where}: must be one of {', '.join(self.choices)}")
             return value
         if isinstance(self.default, tuple):
@@ -228,7 +228,9 @@ class Op:
         for name in given:
             if name not in known:
                 names = ", ".join(known) or "none"
-                raise LossexportError(f"{self.name}: unknown attribute {name!r}; it has: {names}")
+                raise LossexportError(
+                    f"{self.name}: unknown attribute {shown(name)}; it has: {names}"
+                )
         return {
             name: attribute.check(self.name, given[name]) if name in given else attribute.default
             for name, attribute in known.items()

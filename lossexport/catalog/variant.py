@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossexport.catalog.spec import Dim, Op, Precision, Tensor
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, shown
 
 # TensorRT counts the elements of a tensor in 31 bits.
 MAX_ELEMENTS = 2**31 - 1
@@ -21,17 +21,20 @@ class Range:
     max: int
 
     @classmethod
-    def parse(cls, name: str, text: str) -> "Range":
+    def parse(cls, name: str, given: str | int) -> "Range":
         """Read "MIN:OPT:MAX" or one fixed size. Raises LossexportError on anything else."""
+        text = given if isinstance(given, str) else shown(given)
         # 20 digits are too many already, and int() refuses thousands.
         if re.fullmatch(r"\d{1,20}(:\d{1,20}:\d{1,20})?", text, re.ASCII) is None:
-            raise LossexportError(f"shape {name}={text!r}: expected SIZE or MIN:OPT:MAX")
+            raise LossexportError(f"shape {name}={shown(given)}: expected SIZE or MIN:OPT:MAX")
         parts = [int(part) for part in text.split(":")]
         sizes = parts if len(parts) == 3 else parts * 3
         if not 0 <= sizes[0] <= sizes[1] <= sizes[2] or sizes[2] < 1:
-            raise LossexportError(f"shape {name}={text!r}: needs 0 <= MIN <= OPT <= MAX, MAX >= 1")
+            raise LossexportError(
+                f"shape {name}={shown(given)}: needs 0 <= MIN <= OPT <= MAX, MAX >= 1"
+            )
         if sizes[2] > MAX_ELEMENTS:
-            raise LossexportError(f"shape {name}={text!r}: MAX is at most {MAX_ELEMENTS}")
+            raise LossexportError(f"shape {name}={shown(given)}: MAX is at most {MAX_ELEMENTS}")
         return cls(*sizes)
 
 
@@ -62,7 +65,9 @@ class Variant:
         for name in sizes:
             if name not in op.dims:
                 names = ", ".join(op.dims)
-                raise LossexportError(f"{op.name}: unknown dimension {name!r}; it has: {names}")
+                raise LossexportError(
+                    f"{op.name}: unknown dimension {shown(name)}; it has: {names}"
+                )
         for item in op.attributes:
             if item.per_class and isinstance(resolved[item.name], tuple):
                 count = len(resolved[item.name])

@@ -27,6 +27,8 @@ _SEVERAL = {
 }
 # The extra that brings a package which some verbs need.
 _EXTRAS = dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "ml_dtypes"), "toolchain")
+# What click raises where no argument is given; click 8.1 does not.
+_NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 # Verb to module; a module `list` would take the place of the builtin in this package.
 _VERBS = {"list": "catalogue"} | {
     verb: verb for verb in ("export", "verify", "score", "compare", "attach", "bench", "doctor")
@@ -62,8 +64,10 @@ def main() -> None:
     """
     if os.environ.get(COMPLETION):  # a shell asks, and ends the process
         cli.main([], prog_name="lossexport", complete_var=COMPLETION)
-    # Python's own handler ends the process without the clean-up of what is half done.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # The system's own handlers end the process without the clean-up of what is half done.
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` ignores the second
+            signal.signal(number, lambda sent, _: sys.exit(128 + sent))
     encoding = (sys.stdout and sys.stdout.encoding) or "utf-8"
     with redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding, "backslashreplace")) as held:
         code, error = _run()
@@ -89,7 +93,7 @@ def _run() -> tuple[int, str]:
         return 1, error_line(str(error))
     except click.ClickException as error:
         message = error.format_message()
-        if "\n" in message:  # the help, where there was no argument at all
+        if isinstance(error, _NO_ARGUMENTS):  # the help
             return 2, f"{message}\n"
         context = getattr(error, "ctx", None)
         hint = f" ({context.command_path} --help)" if context else ""
@@ -100,6 +104,9 @@ def _run() -> tuple[int, str]:
         if extra is None:
             raise
         return 2, error_line(f"{package} is not installed: {install_command(extra)}")
+    except OSError as error:  # the system refuses a name or a resource that no one asked about
+        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return 2, error_line(f"{name}{files.reason(error)}")
     except (click.Abort, KeyboardInterrupt):
         return 130, error_line("interrupted")
     return 0, ""

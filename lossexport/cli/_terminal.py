@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from lossexport.arguments import did_you_mean
 from lossexport.errors import LossexportError, printable
@@ -33,7 +33,7 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], righ
         number = index >= len(columns) - right
         table.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(escape(printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console(force_terminal=os.isatty(1))  # sys.stdout is held back, see cli.main
     if not console.is_terminal:
         console.width = 200  # a log has no edge to wrap at

@@ -66,6 +66,7 @@ def command(
             prefix=prefix,
             progress=step,
         )
-    click.echo(f"{out}: {op} ({done.precision}) gives {', '.join(done.outputs)}")
+    gives = f"{op} ({done.precision}) gives {', '.join(done.outputs)}"
+    click.echo(printable(f"{out}: {gives}"))
     for note in done.rtx.notes:
         click.echo(printable(f"note: {note}"))

@@ -7,7 +7,7 @@ import click
 from lossexport.catalog.spec import PRECISIONS
 from lossexport.cli._terminal import assignments, attributes
 from lossexport.cli._types import DIR, FILE_OR_NAME, OP
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, printable
 from lossexport.progress import progress
 
 
@@ -78,4 +78,4 @@ def command(
             compute_capabilities=[c for text in compute_capabilities for c in text.split(",")],
             progress=step,
         )
-    click.echo(f"{out}: {len(manifest.artifacts)} artifacts listed in manifest.json")
+    click.echo(printable(f"{out}: {len(manifest.artifacts)} artifacts listed in manifest.json"))

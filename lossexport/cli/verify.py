@@ -47,7 +47,7 @@ def command(
     if json_file:
         write_bytes(Path(json_file), json_text(report).encode())
     if html_file:
-        write_bytes(Path(html_file), html_page(report).encode())
+        write_bytes(Path(html_file), html_page(report).encode(errors="backslashreplace"))
     show("Parity with eager PyTorch in float64", COLUMNS, rows(report), right=NUMBERS)
     click.echo(printable(verdict(report)))
     for note in report.notes:

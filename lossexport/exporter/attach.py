@@ -16,7 +16,7 @@ from lossexport import __version__, arguments
 from lossexport.catalog import find
 from lossexport.catalog.spec import Dim, Op, Precision, Tensor
 from lossexport.catalog.variant import Range, Variant
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, shown
 from lossexport.exporter import detector, rtx
 from lossexport.exporter.expression import Compiler
 from lossexport.exporter.onnx_file import DOMAIN, onnx_bytes
@@ -29,6 +29,8 @@ from lossexport.runtime.ort import open_session
 
 BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 BOX_FORMATS: tuple[BoxFormat, ...] = ("xyxy", "xywh", "cxcywh")
+
+_MAX_SIDE = 1e6
 
 _PRECISIONS: dict[ir.DataType, Precision] = {
     ir.DataType.FLOAT: "fp32",
@@ -86,6 +88,8 @@ def attach(
     step = _steps(progress)
     base = Variant.make(spec, attributes)
     _check_usage(spec, inputs, box_format, image_size)
+    if not prefix.isprintable():
+        raise LossexportError(f"prefix {shown(prefix)}: must be printable text")
     step(0, "reading")
     data, opset, graph_model = detector.load(path)
     graph = graph_model.graph
@@ -140,8 +144,8 @@ def attach(
     parsed = rtx.parse(result)
     write_bytes(target, result)
     step(_STEPS, "done")
-    shown = (Term.of(value) for value in outputs)
-    described = tuple(f"{v.name} {term}" for v, term in zip(outputs, shown, strict=True))
+    made = (Term.of(value) for value in outputs)
+    described = tuple(f"{v.name} {term}" for v, term in zip(outputs, made, strict=True))
     return Attached(precision, described, parsed)
 
 
@@ -163,17 +167,18 @@ def _check_usage(
     names = [tensor.name for tensor in op.inputs]
     for name in inputs:
         if name not in names:
-            raise LossexportError(f"{op.name}: has no input {name!r}; it has: {', '.join(names)}")
+            raise LossexportError(
+                f"{op.name}: has no input {shown(name)}; it has: {', '.join(names)}"
+            )
     for tensor in op.inputs:
         if tensor.name not in inputs:
             raise LossexportError(f"{op.name}: input {_shown(tensor)} is not mapped to a tensor")
-    if box_format not in BOX_FORMATS:
-        raise LossexportError(f"box format {box_format!r}: must be one of {', '.join(BOX_FORMATS)}")
+    arguments.choice("box format", box_format, BOX_FORMATS)
     sides = (1, 1) if image_size is None else arguments.several("image_size", image_size)
     if len(sides) != 2:
         raise arguments.refuse("image_size", image_size, "a width and a height")
-    if not all(0 < arguments.number("image_size", side) < math.inf for side in sides):
-        raise LossexportError(f"image size {image_size}: must be above 0")
+    if not all(0 < arguments.number("image_size", side) <= _MAX_SIDE for side in sides):
+        raise LossexportError(f"image size {shown(image_size)}: must be above 0, at most 1e6")
     if not any(map(is_box, op.inputs)) and (box_format != "xyxy" or image_size is not None):
         raise LossexportError(f"{op.name}: has no box input for a box format or an image size")
 

@@ -9,13 +9,15 @@ file, `'@anchors.npy'`; where it is the whole expression, either needs none. The
 import ast
 import inspect
 import io
+import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, printable, shown
 from lossexport.exporter.wiring import FUNCTIONS, MAX_RANK, Term, Wiring, WiringError
 from lossexport.files import read_bytes
 from lossexport.runtime.backends import one_line
@@ -49,7 +51,9 @@ class Compiler:
         if len(text) > _MAX_LENGTH:
             raise WiringError(f"longer than {_MAX_LENGTH} characters")
         try:
-            tree = ast.parse(text.strip(), mode="eval").body
+            with warnings.catch_warnings():  # of escapes in a quoted name, say
+                warnings.simplefilter("ignore")
+                tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise WiringError(
                 f"cannot be read: {getattr(error, 'msg', error)}; a tensor name that is no "
@@ -73,10 +77,10 @@ class Compiler:
             case ast.Call(func=ast.Name(id=name)):
                 return self._call(name, node)
             case ast.Attribute():
-                raise WiringError(f"{ast.unparse(node)}: a tensor of that name goes in quotes")
+                raise WiringError(f"{_source(node)}: a tensor of that name goes in quotes")
         if (number := _number(node)) is not None:
             return number if isinstance(number, int) else Term.constant(number)
-        raise WiringError(f"{ast.unparse(node)}: not part of the language")
+        raise WiringError(f"{_source(node)}: not part of the language")
 
     def _term(self, node: ast.expr) -> Term:
         found = self._visit(node)
@@ -84,7 +88,7 @@ class Compiler:
 
     def _call(self, name: str, node: ast.Call) -> Term:
         if name not in FUNCTIONS:
-            raise WiringError(f"no function {name!r}; there are: {', '.join(FUNCTIONS)}")
+            raise WiringError(f"no function {shown(name)}; there are: {', '.join(FUNCTIONS)}")
         signature = inspect.signature(FUNCTIONS[name])
         given = [self._visit(argument) for argument in node.args]
         named = {str(k.arg): self._visit(k.value) for k in node.keywords}
@@ -103,7 +107,7 @@ class Compiler:
     def _tensor(self, name: str) -> Term:
         value = self._wiring.values.get(name)
         if value is None:
-            raise WiringError(f"no tensor {name!r}; {self._known()}")
+            raise WiringError(f"no tensor {shown(name)}; {self._known()}")
         term = Term.of(value)
         # No op takes float64, and no operator of ours has to: what is mapped is float32.
         return self._wiring.as_float(term) if term.dtype is ir.DataType.DOUBLE else term
@@ -124,10 +128,14 @@ class Compiler:
             raise WiringError(str(error)) from error
         except Exception as error:  # what tokenize and ast raise on the text of the header
             raise WiringError(f"{path}: not an array in .npy format: {one_line(error)}") from error
-        if array.dtype.kind not in "fiu" or array.ndim > MAX_RANK:
-            raise WiringError(f"{path}: {array.dtype}{list(array.shape)} is no array of numbers")
+        if array.ndim > MAX_RANK:
+            raise WiringError(f"{path}: has {array.ndim} axes, at most {MAX_RANK} are read")
+        try:
+            term = Term.constant(array)
+        except WiringError as error:
+            raise WiringError(f"{path}: {error}") from error
         self.files.append(path)
-        return Term.constant(array)
+        return term
 
 
 def usage(name: str) -> str:
@@ -137,6 +145,14 @@ def usage(name: str) -> str:
         for parameter in list(inspect.signature(FUNCTIONS[name]).parameters.values())[1:]
     ]
     return f"{name}({', '.join(map(str, parameters))})"
+
+
+def _source(node: ast.expr) -> str:
+    """The text of a part; Python cannot write every tree that it reads, such as an f-string."""
+    try:
+        return printable(ast.unparse(node))
+    except Exception:
+        return f"a part of type {type(node).__name__}"
 
 
 def _check_depth(tree: ast.expr) -> None:
@@ -155,8 +171,13 @@ def _array(data: bytes) -> np.ndarray:
     if version != (1, 0):
         raise ValueError(f"version {version}")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects")
+    if dtype.kind not in "fiu" or dtype.shape:
+        raise ValueError(f"{dtype} is no type of whole or floating-point numbers")
+    if not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError(f"bad header: shape {shown(shape)}")
+    stated, held = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
+    if stated != held:
+        raise ValueError(f"bad header: {shown(stated)} bytes of numbers, the file has {held}")
     array = np.frombuffer(data, dtype, offset=stream.tell())
     return array.reshape(shape, order="F" if fortran else "C")
 
@@ -170,7 +191,7 @@ def _number(node: ast.expr) -> int | float | None:
         return None
     number = sign * value
     if not abs(number) < _MAX_NUMBER:
-        raise WiringError(f"{number:g} is too large")
+        raise WiringError(f"{shown(number)} is too large")
     return number
 
 
@@ -179,12 +200,12 @@ def _index(node: ast.expr) -> int | slice:
     if not isinstance(node, ast.Slice):
         return _edge(node)
     if node.step is not None:
-        raise WiringError(f"subscript {ast.unparse(node)}: has a step")
+        raise WiringError(f"subscript {_source(node)}: has a step")
     return slice(node.lower and _edge(node.lower), node.upper and _edge(node.upper))
 
 
 def _edge(node: ast.expr) -> int:
     number = _number(node)
     if not isinstance(number, int):
-        raise WiringError(f"subscript {ast.unparse(node)}: must be N, N:M, N:, :M or :")
+        raise WiringError(f"subscript {_source(node)}: must be N, N:M, N:, :M or :")
     return number

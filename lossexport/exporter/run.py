@@ -13,7 +13,7 @@ from lossexport import __version__, arguments, artifact
 from lossexport.catalog import CATALOG, find
 from lossexport.catalog.spec import PRECISIONS, Precision, Tensor
 from lossexport.catalog.variant import Range, Variant
-from lossexport.errors import LossexportError, within
+from lossexport.errors import LossexportError, shown, within
 from lossexport.exporter import engine, recipe
 from lossexport.exporter.recipe import Format, Settings
 from lossexport.files import appear_together, check_folder, sha256
@@ -73,9 +73,9 @@ def export(
         engine.module(backend)  # before any work
     _check_sizes(jobs)
     check_folder(folder)
-    existing = artifact.load_manifest(folder)
     made: list[artifact.Artifact] = []
     with appear_together(folder) as stage:
+        existing = artifact.load_manifest(folder)  # once no other run can change it
         for index, job in enumerate(jobs):
             if progress:
                 progress(index, len(jobs), job.variant.stem)
@@ -100,8 +100,8 @@ def _check_settings(given: Settings) -> None:
         ("precision", given.precisions, PRECISIONS),
     ):
         for value in values or []:
-            if value not in known:
-                raise LossexportError(f"{field} {value!r}: must be one of {', '.join(known)}")
+            if not isinstance(value, str) or value not in known:
+                raise LossexportError(f"{field} {shown(value)}: must be one of {', '.join(known)}")
 
 
 def _plan(
@@ -114,7 +114,7 @@ def _plan(
     known = [name for name, _ in loaded]
     for name in names or []:
         if name not in known:
-            raise LossexportError(f"{recipe_file}: has no op {name!r}; it has: {known}")
+            raise LossexportError(f"{recipe_file}: has no op {shown(name)}; it has: {known}")
     return [(name, given.over(own)) for name, own in loaded if not names or name in names]
 
 
@@ -133,7 +133,9 @@ def _jobs(
                 names_text = ", ".join(sorted(has)) or "none"
                 subject = ops[0].name if len(ops) == 1 else "no op"
                 verb = "it has" if len(ops) == 1 else "they have"
-                raise LossexportError(f"{subject}: unknown {kind} {name!r}; {verb}: {names_text}")
+                raise LossexportError(
+                    f"{subject}: unknown {kind} {shown(name)}; {verb}: {names_text}"
+                )
     if names is not None and given.gradient and not any(op.gradient for op in ops):
         raise LossexportError(f"{ops[0].name}: has no gradient graph; it is a {ops[0].kind}")
     stems: set[str] = set()
@@ -141,7 +143,7 @@ def _jobs(
         known_attributes = {attribute.name for attribute in op.attributes}
         attributes = {k: v for k, v in settings.attributes.items() if k in known_attributes}
         ranges = {
-            name: Range.parse(name, str(text))
+            name: Range.parse(name, text)
             for name, text in settings.shapes.items()
             if name in op.dims
         }

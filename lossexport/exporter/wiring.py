@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from lossexport.errors import shown
+
 Size = int | None
 """A dimension; None where the detector leaves it open."""
 
@@ -41,9 +43,10 @@ class Term:
 
     @classmethod
     def constant(cls, value: Any) -> "Term":
-        """A number or an array of numbers."""
+        """A number or an array of numbers. Raises WiringError where its type cannot hold one."""
         array = np.asarray(value)
         dtype = ir.DataType.FLOAT if array.dtype.kind == "f" else ir.DataType.INT64
+        _check_fits(array, dtype)
         return cls(None, dtype, array.shape, array, weak=True)
 
     @classmethod
@@ -122,6 +125,7 @@ class Wiring:
             raise WiringError(f"{x} where {dtype.name.lower()} is needed")
         if x.array is None:
             return self.emit("Cast", [x], x.shape, dtype, to=int(dtype))
+        _check_fits(x.array, dtype)
         return Term(None, dtype, x.shape, x.array, weak=True)
 
     def alike(self, *terms: Term) -> list[Term]:
@@ -309,6 +313,21 @@ def _values(graph: ir.Graph) -> Iterator[ir.Value]:
     yield from graph.initializers.values()
     for node in graph:
         yield from node.outputs
+
+
+def _check_fits(array: np.ndarray, dtype: ir.DataType) -> None:
+    """Refuse values that another type would turn into others: a float is rounded, no more."""
+    with np.errstate(all="ignore"):
+        converted = array.astype(dtype.numpy())
+        if dtype in FLOATS:
+            fits = np.isfinite(converted) | ~np.isfinite(array)
+        else:  # a cast of a float beyond int64 gives anything, by the machine
+            fits = (converted == array) & ((converted < 0) == (array < 0))
+            if array.dtype.kind == "f":
+                fits &= np.abs(array) < 2.0**63
+    if not fits.all():
+        name = dtype.name.lower()
+        raise WiringError(f"{shown(array[~fits][0])} does not fit {_NAMES.get(name, name)}")
 
 
 def _whole(numbers: Sequence[int]) -> Term:

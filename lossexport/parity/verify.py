@@ -109,7 +109,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _verify_file(path: Path, backends: Sequence[str] | None, replay: str | None) -> FileReport:
     variant, entry = identify(path)
-    wanted = [Case.parse(replay, variant)] if replay else None
+    wanted = None if replay is None else [Case.parse(replay, variant)]
     runs = [("ort", "cpu"), ("ort", "cuda")]
     if entry is not None and entry.builder is not None:
         runs = [(entry.builder, "cpu")]

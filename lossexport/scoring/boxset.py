@@ -8,7 +8,7 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, shown
 
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -123,10 +123,7 @@ class Dataset:
 
 def fail(path: Path, where: str, value: object, why: str) -> NoReturn:
     """Raise LossexportError with one line that names the file, the field and its value."""
-    text = repr(value)
-    if len(text) > 80:
-        text = text[:77] + "..."
-    raise LossexportError(f"{path}: {where} is {text}: {why}")
+    raise LossexportError(f"{path}: {where} is {shown(value)}: {why}")
 
 
 def check_count(path: Path, what: str, count: int, limit: int) -> None:

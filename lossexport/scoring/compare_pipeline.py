@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lossexport import arguments
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, shown
 from lossexport.files import appear_together, check_folder
 from lossexport.scoring.boxset import Float32
 from lossexport.scoring.compare_boxes import Comparison, as_dataset, compare_boxes
@@ -73,7 +73,7 @@ def compare(
     score_threshold = arguments.number("score_threshold", score_threshold)
     if not 0 <= score_threshold < math.inf:
         raise LossexportError(
-            f"score threshold is {score_threshold}: a finite number from 0 up is expected"
+            f"score threshold is {shown(score_threshold)}: a finite number from 0 up is expected"
         )
     pair = arguments.path("parent", parent), arguments.path("child", child)
     folder = arguments.optional_path("out", out)
