@@ -1,6 +1,6 @@
 # Everything runs in its own virtual environment, which the first target that needs it makes.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs artifacts bench sanitize clean
+.PHONY: help demo test slow lint docs artifacts bench sanitize clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -30,6 +30,9 @@ demo: $(READY)  ## export two recipes, verify them, score a synthetic detection 
 
 test: $(READY)  ## run the tests
 	pytest
+
+slow: $(READY)  ## run the tests that take minutes, such as thousands of kills of a writer
+	pytest -m slow
 
 # The loader has to find the sanitizers before it starts Python, which is not built with them.
 SANITIZED := build/liblossexport-sanitized.so
