@@ -22,7 +22,7 @@ import picture
 import svg
 import sweeps
 from lossexport.catalog import CATALOG
-from lossexport.catalog.spec import PRECISIONS, Attribute, Op, Tensor, unit_scale
+from lossexport.catalog.spec import Attribute, Op, Tensor
 from lossexport.files import write_bytes
 
 DOCS = Path(__file__).resolve().parent
@@ -90,29 +90,16 @@ def attributes(op: Op) -> str:
 
 def tolerance(op: Op) -> str:
     outputs = op.output_tensors(op.resolve({}), gradient=bool(op.gradient))
-    rows, reasons = [], []
-    for tensor in outputs:
-        if tensor.dtype in ("int64", "bool"):
-            rows.append((f"`{tensor.name}`", "all", "0", "0"))
-            continue
-        for precision in PRECISIONS:
-            own = op.output_tolerance(tensor.name, precision)
-            rows.append((f"`{tensor.name}`", precision, f"{own.ulp:g}", f"{own.abs:g}"))
-        reasons.append(f"- `{tensor.name}`: {op.output_tolerance(tensor.name, 'fp32').why}.")
-    scale = "" if op.scale is unit_scale else " times the op's scale of that element"
-    return "\n".join(
-        (
-            "An element passes within U units in the last place of float64 PyTorch, or within "
-            f"A{scale} ([why both](../parity.md)).",
-            "",
-            table(("output", "precision", "U", "A"), rows),
-            "",
-            "Where the numbers come from, with u = 2^-24:",
-            "",
-            *reasons,
-            "- fp16, bf16: the graph computes in float32; what is left is the rounding at its end.",
+    exact = [f"`{tensor.name}`" for tensor in outputs if tensor.dtype in ("int64", "bool")]
+    judged = [f"`{tensor.name}`" for tensor in outputs if tensor.dtype not in ("int64", "bool")]
+    sentences = [f"{' and '.join(exact)} must be equal."] if exact else []
+    if judged:
+        sentences.append(
+            f"Every element of {' and '.join(judged)} may differ from float64 PyTorch by what the "
+            "roundings of float32 do to it, u = 2^-24 each, and by nothing where they are exact "
+            "([how that is found](../parity.md)); in fp16 and bf16 by the rounding at the end too."
         )
-    )
+    return " ".join(sentences)
 
 
 def literal(values: np.ndarray[Any, Any]) -> str:

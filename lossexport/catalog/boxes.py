@@ -1,12 +1,9 @@
 """Declarations of the IoU family, box deltas and smooth L1."""
 
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from lossexport.catalog import kernels, samples
-from lossexport.catalog.spec import Arrays, Attribute, Op, Reference, Tensor, Tolerance
+from lossexport.catalog.spec import Attribute, Op, Reference, Tensor
 
 BOX_DOMAIN = "xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from 1e-4 to 1e5"
 REDUCTION = Attribute("reduction", "none", "none, sum or mean", choices=("none", "sum", "mean"))
@@ -37,66 +34,18 @@ _DIOU = Reference(
 )
 REFERENCES = {"iou": (_UNITBOX,), "giou": (_GIOU,), "diou": (_DIOU,), "ciou": (_DIOU,)}
 
-# u = 2^-24 is the rounding error of one float32 operation. Inputs are exact, so a side has a
-# relative error of u, an area 3u, the intersection 3u; the union is at least half the sum of the
-# areas, so 12u; their quotient 16u. That is IoU, at every scale: 16 ULP at most.
-IOU_ULP = 16
-WHY_ULP = (
-    "inputs are exact: sides err by 1u, areas and the intersection by 3u, the union (at least half "
-    "the sum of the areas) by 12u, so IoU by 16u = 16 ULP (u = 2^-24)"
-)
-ABSOLUTE = {
-    "iou": (1e-6, "16u of a ratio of at most 1"),
-    "giou": (4e-6, "IoU 16u; enclosing sides 6u, area 13u, (C - U)/C 40u of at most 1"),
-    "diou": (3e-6, "IoU 16u; centre distance and diagonal 6u of the enclosing side each, 28u"),
-    "ciou": (5e-6, "DIoU 44u; angles 3u, v 12u, alpha*v has slope at most 1 in IoU, 2 in v: 40u"),
-}
-_GRADIENT_WHY = (
-    "each of at most four terms is a side over an area, a squared diagonal or w^2 + h^2, whose "
-    "sizes add up to the scale; each errs by at most 40u of it, and adding them by 4u: 164u"
-)
-
 
 def eps(kind: str) -> Attribute:
     """The attribute `eps` of a "score" or a "loss"."""
     return Attribute("eps", 1e-7, _EPS_DOC[kind], minimum=0.0, maximum=1.0)
 
 
-def iou_gradient_scale(output: str, inputs: Arrays, attributes: Mapping[str, Any]) -> Any:
-    """Sum of the sizes of the terms in the gradient of any loss of the family, per coordinate."""
-    if not output.startswith("grad_"):
-        return 1.0
-    pred, target, eps = inputs["pred"], inputs["target"], attributes["eps"]
-    w, h = (pred[:, 2] - pred[:, 0]), (pred[:, 3] - pred[:, 1])
-    tw, th = (target[:, 2] - target[:, 0]), (target[:, 3] - target[:, 1])
-    cw = np.maximum(pred[:, 2], target[:, 2]) - np.minimum(pred[:, 0], target[:, 0])
-    ch = np.maximum(pred[:, 3], target[:, 3]) - np.minimum(pred[:, 1], target[:, 1])
-    union = np.maximum(w * h, tw * th) + eps
-    diagonal = cw * cw + ch * ch + eps
-    square = np.maximum(w * w + h * h, np.finfo(np.float64).tiny)
-
-    def terms(along: Any, across: Any, enclosing: Any, enclosing_across: Any) -> Any:
-        return (
-            across / union
-            + (across + enclosing_across) / (cw * ch + eps)
-            + 4 * enclosing / diagonal
-            + across / square
-        )
-
-    with np.errstate(over="ignore", invalid="ignore"):
-        x, y = terms(w, h, cw, ch), terms(h, w, ch, cw)
-    return np.stack((x, y, x, y), axis=1)
-
-
 def _boxes(kind: str) -> list[Op]:
     title = _TITLE[kind]
-    absolute, why = ABSOLUTE[kind]
-    tolerance = Tolerance(IOU_ULP, absolute, f"{WHY_ULP}; absolute: {why}")
     pred = Tensor("pred", ("N", 4), BOX_DOMAIN)
     score: dict[str, Any] = {
         "formula": _FORMULA[kind],
         "attributes": (eps("score"),),
-        "tolerance": tolerance,
         "samplers": samples.box_pairs(),
         "references": REFERENCES[kind],
         "kind": "metric",
@@ -124,10 +73,7 @@ def _boxes(kind: str) -> list[Op]:
         inputs=(pred, Tensor("target", ("N", 4), BOX_DOMAIN)),
         outputs=(Tensor("loss", ("N",), _LOSS_RANGE[kind]),),
         attributes=(eps("loss"), REDUCTION),
-        tolerance=tolerance,
         gradient=("pred",),
-        gradient_tolerance=Tolerance(16, 1e-5, _GRADIENT_WHY),
-        scale=iou_gradient_scale,
         samplers=samples.box_pairs(),
         references=REFERENCES[kind],
         kind="loss",
@@ -152,26 +98,6 @@ _ANCHORS = Tensor("anchors", ("N", 4), "xyxy in the unit of the boxes, sides abo
 _DELTAS = Tensor("deltas", ("N", 4), "dx, dy, dw, dh, scaled by the weights")
 
 
-def _encode_scale(output: str, inputs: Arrays, attributes: Mapping[str, Any]) -> Any:
-    boxes, anchors = inputs["boxes"], inputs["anchors"]
-    side = np.maximum(anchors[:, 2:] - anchors[:, :2], 1e-7)
-    moved = np.abs(boxes - anchors)
-    shift = (moved[:, :2] + moved[:, 2:]) / (2 * side)
-    return np.concatenate((shift, np.ones_like(shift)), axis=1) * np.array(attributes["weights"])
-
-
-def _decode_scale(output: str, inputs: Arrays, attributes: Mapping[str, Any]) -> Any:
-    anchors = inputs["anchors"]
-    side = anchors[:, 2:] - anchors[:, :2]
-    weights = np.array(attributes["weights"])
-    if output.startswith("grad_"):
-        return np.tile(2 * side, 2) / weights
-    deltas = inputs["deltas"] / weights
-    grown = np.exp(np.minimum(deltas[:, 2:], attributes["clip"]))
-    terms = np.abs(anchors[:, :2]) + side * (1 + np.abs(deltas[:, :2]) + grown)
-    return np.tile(terms, 2)
-
-
 ENCODE = Op(
     name="encode_boxes",
     summary="Regression targets: the deltas that turn anchors into boxes.",
@@ -179,13 +105,6 @@ ENCODE = Op(
     inputs=(Tensor("boxes", ("N", 4), "xyxy, sides above 0 (below 1e-7: taken as 1e-7)"), _ANCHORS),
     outputs=(Tensor("deltas", ("N", 4), "real numbers"),),
     attributes=(_WEIGHTS,),
-    tolerance=Tolerance(
-        16,
-        1e-6,
-        "shift: two exact differences, a sum, a quotient: 4u of the terms; log of a quotient that "
-        "errs by 3u, itself good to 2 ULP: 3u absolute and 4 ULP",
-    ),
-    scale=_encode_scale,
     samplers=samples.box_pairs("boxes", "anchors"),
     references=(_RCNN,),
     kind="transform",
@@ -204,17 +123,7 @@ DECODE = Op(
             "clip", 4.135166556742356, "K, the largest log-side ratio: log(1000/16)", 0.0, 80.0
         ),
     ),
-    tolerance=Tolerance(
-        16,
-        1e-6,
-        "centre 4u, side 2u, exp of an argument that errs by u (at most 4u relative after the "
-        "clip) and is good to 2 ULP: 12u of the sum of the sizes of the terms",
-    ),
     gradient=("deltas",),
-    gradient_tolerance=Tolerance(
-        16, 1e-6, "two terms of equal size: a side (1u) over a weight, times the same exp: 12u"
-    ),
-    scale=_decode_scale,
     samplers=samples.DELTAS,
     references=(_RCNN,),
     kind="transform",
@@ -231,19 +140,10 @@ SMOOTH_L1 = Op(
     ),
     outputs=(Tensor("loss", ("N", "D"), "[0, inf)"),),
     attributes=(
-        Attribute("beta", 1.0, "width of the quadratic part; below 1e-5: plain L1", minimum=0.0),
+        Attribute("beta", 1.0, "width of the quadratic part; below 1e-5: plain L1", 0.0, 1e6),
         REDUCTION,
     ),
-    tolerance=Tolerance(
-        8,
-        1e-37,
-        "difference u, near*(size - near/2)/beta: the bracket is at least half its larger term, "
-        "so 4u, and two operations: 8u = 8 ULP; absolute: squares below the normal range",
-    ),
     gradient=("pred",),
-    gradient_tolerance=Tolerance(
-        8, 1e-7, "d/beta, 3u, from two terms of at most 1, the second 0 up to rounding"
-    ),
     samplers=samples.DIFFERENCES,
     any_shape=True,
     references=(

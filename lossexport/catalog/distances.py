@@ -7,13 +7,7 @@ import numpy as np
 
 from lossexport.catalog import samples
 from lossexport.catalog.boxes import BOX_DOMAIN
-from lossexport.catalog.spec import Arrays, Attribute, Dims, Op, Reference, Tensor, Tolerance
-
-
-def _scale(output: str, inputs: Arrays, attributes: Mapping[str, Any]) -> Any:
-    """The point and the largest distance: the terms of a corner."""
-    reach = np.abs(inputs["stride"]) * (attributes["bins"] - 1)
-    return np.tile(np.abs(inputs["points"]), 2) + reach[:, None]
+from lossexport.catalog.spec import Arrays, Attribute, Dims, Op, Reference, Tensor
 
 
 def _ordinary(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:
@@ -62,14 +56,6 @@ DECODE = Op(
     ),
     outputs=(Tensor("boxes", ("N", 4), BOX_DOMAIN),),
     attributes=(Attribute("bins", 16, "B, 8 in NanoDet, 16 in YOLOv8", minimum=2, maximum=64),),
-    tolerance=Tolerance(
-        4,
-        1e-5,
-        "an exponential errs by 4u and by 1u of its argument z, and sum(p |z|) is at most log B: "
-        "9u; two sums of B positive terms: 2 B u; quotient, two products and the last sum 4u: "
-        "at most 145u (B = 64) of the largest distance and of the point",
-    ),
-    scale=_scale,
     samplers={"ordinary": _ordinary, "extreme": _extreme, "nonfinite": _nonfinite},
     references=(
         Reference(

@@ -7,7 +7,7 @@ import numpy as np
 
 from lossexport.catalog import samples
 from lossexport.catalog.boxes import BOX_DOMAIN
-from lossexport.catalog.spec import Arrays, Dims, Op, Reference, Tensor, Tolerance
+from lossexport.catalog.spec import Arrays, Dims, Op, Reference, Tensor
 
 
 def _ordinary(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:
@@ -53,13 +53,6 @@ CONFIDENCE = Op(
     ),
     outputs=(Tensor("quality", ("N",), "[0, 1]; 0 for a box without area"),),
     attributes=(),
-    tolerance=Tolerance(
-        16,
-        1e-6,
-        "half of the log variance is exact, an exponential good to 2 ULP: 4u; two sums, side, "
-        "quotient and constant 6u, and no term is negative; 1 + e and its inverse 2u: 12u of the "
-        "quality; absolute: 4u more for an exponential that also errs by u of its argument",
-    ),
     samplers={"ordinary": _ordinary, "extreme": _extreme, "nonfinite": _nonfinite},
     references=(
         Reference(

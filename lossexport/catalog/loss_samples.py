@@ -137,6 +137,9 @@ def _apart(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) 
 PRECISION = {name: _family(_precision, logits=name, positives=0.1) for name in _LOGITS} | {
     # At half of delta, so that scores stand on the corners of the ramp too.
     "ties": _family(_precision, logits="ordinary", positives=0.3, step=0.5),
+    # As many as a graph has room for, where others have a tenth of the elements.
+    "many": _family(_precision, logits="ordinary", positives=0.7),
+    "many_ties": _family(_precision, logits="special", positives=0.5),
     "no_positive": _family(_precision, logits="ordinary", positives=0.0),
     "all_positive": _family(_precision, logits="ordinary", positives=1.0),
     "apart": _apart,

@@ -1,9 +1,9 @@
 """Declaration of `best_match`."""
 
 from lossexport.catalog import kernels
-from lossexport.catalog.boxes import ABSOLUTE, BOX_DOMAIN, IOU_ULP, REFERENCES, WHY_ULP, eps
+from lossexport.catalog.boxes import BOX_DOMAIN, REFERENCES, eps
 from lossexport.catalog.match_samples import SAMPLERS
-from lossexport.catalog.spec import Attribute, Op, Tensor, Tolerance
+from lossexport.catalog.spec import Attribute, Op, Tensor
 
 _SCORE_DOMAIN = "range of the metric; 0 without a partner, NaN where the box is not finite"
 
@@ -21,12 +21,6 @@ BEST_MATCH = Op(
     attributes=(
         Attribute("metric", "iou", "what is highest", choices=("iou", "giou", "diou", "ciou")),
         eps("score"),
-    ),
-    tolerance=Tolerance(
-        IOU_ULP,
-        ABSOLUTE["ciou"][0],
-        f"{WHY_ULP}; absolute, of the worst metric: {ABSOLUTE['ciou'][1]}; indices are exact: "
-        "partners of the cases are equally good or differ by more than rounding",
     ),
     samplers=SAMPLERS,
     references=(*REFERENCES["giou"], *REFERENCES["diou"]),

@@ -2,9 +2,9 @@
 
 import math
 
-from lossexport.catalog import loss_samples, loss_scales, stages
+from lossexport.catalog import loss_samples, stages
 from lossexport.catalog.losses import LOGITS
-from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, Tolerance
+from lossexport.catalog.spec import Attribute, Op, Reference, Tensor
 
 _BINS = Attribute("bins", 10, "bins of equal width over the gradient's size", 1, 512)
 _MOMENTUM = Attribute(
@@ -24,11 +24,6 @@ _GHM_NOTES = (
     "the weight of a bin is a constant of the gradient",
     "peak memory in onnxruntime: about 9 tensors of the input's size, whatever the number of bins",
 )
-_WHY_COUNTS = (
-    "counts are exact: every element stands in its bin; a weight is a product and a quotient, with "
-    "momentum 3u more: 5u; a sum without negative terms adds 25u where the runtime has no float64"
-)
-
 GHM_C = Op(
     name="ghm_c_loss",
     summary="Binary cross entropy, every element divided by how many have a like gradient.",
@@ -41,9 +36,7 @@ GHM_C = Op(
     ),
     outputs=(Tensor("loss", (), "[0, inf)"), _STATE["new_bin_count"]),
     attributes=(_BINS, _MOMENTUM),
-    tolerance=Tolerance(40, 1e-36, f"cross entropy 7u; {_WHY_COUNTS}"),
     gradient=("logits",),
-    gradient_tolerance=Tolerance(16, 1e-36, "weight 5u, slope of the cross entropy 4u, products"),
     samplers=loss_samples.HARMONISED,
     references=(_GHM,),
     kind="loss",
@@ -71,16 +64,7 @@ GHM_R = Op(
         _MOMENTUM,
         Attribute("mu", 0.02, "width of the quadratic part", minimum=1e-6, maximum=1e6),
     ),
-    tolerance=Tolerance(
-        40,
-        1e-36,
-        f"square 3u, root 3u, quotient 8u; {_WHY_COUNTS}, if its difference is exact; else one "
-        "within u of an edge may stand in the next",
-    ),
     gradient=("pred",),
-    gradient_tolerance=Tolerance(
-        40, 1e-36, "slope from two terms of up to three times its size, 9u each; weight 5u: 33u"
-    ),
     samplers=loss_samples.RESIDUALS,
     references=(_GHM,),
     kind="loss",
@@ -113,20 +97,7 @@ AP = Op(
             graph_only=True,
         ),
     ),
-    tolerance=Tolerance(
-        16,
-        2.4e-7,
-        "H errs by 1.5u for a pair within delta, sums and quotient by 4u: 4u (1 + pairs within "
-        "delta / (a + b))",
-    ),
     gradient=("logits",),
-    gradient_tolerance=Tolerance(
-        16,
-        4e-7,
-        "per positive H / b is at most 1 and errs like b, interpolated error and H by 1.5u per "
-        "pair within delta: 6u (1 + pairs / (a + b)) for each positive that a negative disturbs",
-    ),
-    scale=loss_scales.ap,
     samplers=loss_samples.PRECISION,
     references=(
         Reference(
@@ -166,17 +137,7 @@ DR = Op(
         Attribute("tau", 4.0, "scale of the loss", minimum=0.0, maximum=1e6),
         Attribute("margin", 0.5, "gamma, wanted distance", minimum=-1e3, maximum=1e3),
     ),
-    tolerance=Tolerance(
-        16,
-        2.4e-7,
-        "probabilities 4u; weights 6u / lambda, half of which reaches the mean; two means, their "
-        "difference and the softplus: 4u tau (4 + 1 / neg_lambda + 1 / pos_lambda)",
-    ),
     gradient=("logits",),
-    gradient_tolerance=Tolerance(
-        16, 5e-7, "share (4 + 6 / lambda)u, three terms of it, p (1 - p) 11u, products 4u: 8u"
-    ),
-    scale=loss_scales.dr,
     samplers=loss_samples.RANKED,
     references=(
         Reference(

@@ -118,15 +118,26 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """An element passes where `ulp error <= ulp` or `absolute error <= abs * scale`.
+    """An element passes within `ulp` units in the last place or `abs * scale`, and one rounding.
 
-    `scale` is the op's own magnitude of the terms that are summed into the element (see
-    `Op.scale`; 1 where there is none). `why` derives both numbers.
+    `scale` is how many roundings the element holds, each weighed by what it does to it, as
+    `lossexport.parity.roundings` counts them; `why` says where both numbers come from.
     """
 
     ulp: float
     abs: float
     why: str
+
+
+U = 2.0**-24
+"""The largest relative error of one float32 rounding."""
+EXACT = Tolerance(0.0, 0.0, "whole numbers and decisions are exact")
+ROUNDINGS = Tolerance(
+    0.0,
+    U,
+    "u = 2^-24 for every rounding of the float32 computation, weighed by what it does to the "
+    "element: a running error analysis of the float64 oracle, 0 where float32 is exact",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +150,6 @@ class Reference:
 
 # Draws the inputs of one verification case: (rng, dims, attributes) -> float64/int64 arrays.
 Sampler = Callable[[np.random.Generator, Dims, Mapping[str, Any]], Arrays]
-# Magnitude of the terms of an output: (output, inputs in float64, attributes) -> array or 1.
-Scale = Callable[[str, Arrays, Mapping[str, Any]], "np.ndarray | float"]
-
-
-def unit_scale(output: str, inputs: Arrays, attributes: Mapping[str, Any]) -> float:
-    """Scale of an output whose terms are of order one."""
-    return 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +184,10 @@ class Op:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     attributes: tuple[Attribute, ...]
-    tolerance: Tolerance
     samplers: Mapping[str, Sampler]
     references: tuple[Reference, ...]
     kind: Literal["metric", "loss", "transform", "suppression"]
     gradient: tuple[str, ...] = ()
-    gradient_tolerance: Tolerance | None = None
-    scale: Scale = unit_scale
     dims: Mapping[str, tuple[int, int, int]] = field(default_factory=lambda: {"N": (1, 256, 65536)})
     # Whether the first input, and those declared like it, may have any one shape in Python: each
     # element is judged on its own, or all of them together.
@@ -250,15 +251,11 @@ class Op:
         )
 
     def output_tolerance(self, output: str, precision: Precision) -> Tolerance:
-        """Tolerance of one output: the op's own in float32, widened by the boundary's rounding."""
-        base = self.tolerance
-        if output.startswith("grad_") and self.gradient_tolerance is not None:
-            base = self.gradient_tolerance
-        boundary = {tensor.name: tensor.dtype for tensor in self.outputs}
-        if precision == "fp32" or boundary.get(output, "float") != "float":
-            return base
-        # Inside the graph everything is float32, so its error is far below one ULP of the narrow
-        # type: what remains is the one rounding at the boundary, 0.5 ULP, and a tie broken the
-        # other way by the float32 error, 0.5 more.
-        why = f"one rounding to {precision} at the boundary of a float32 graph; inside: {base.why}"
-        return Tolerance(1.0, base.abs, why)
+        """Tolerance of one output: one rule for all, whose scale is the element's own."""
+        dtypes = {tensor.name: tensor.dtype for tensor in self.outputs}
+        dtype = dtypes.get(output, "float")
+        if dtype in ("int64", "bool"):
+            return EXACT
+        if precision == "fp32" or dtype != "float":
+            return ROUNDINGS
+        return Tolerance(0.0, U, f"{ROUNDINGS.why}; and one rounding to {precision} at the end")

@@ -3,7 +3,7 @@
 from lossexport.catalog import kernels
 from lossexport.catalog import suppression_samples as samples
 from lossexport.catalog.boxes import BOX_DOMAIN
-from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, Tolerance
+from lossexport.catalog.spec import Attribute, Op, Reference, Tensor
 
 _BOXES = Tensor("boxes", ("N", 4), BOX_DOMAIN)
 _SCORES = Tensor("scores", ("N",), "at least 0; a box below takes no part")
@@ -20,9 +20,7 @@ _MAX_OUTPUT = Attribute("max_output", 100, "boxes chosen at most", minimum=1, ma
 
 
 def _score_threshold(default: float) -> Attribute:
-    return Attribute(
-        "score_threshold", default, "a box of this score still takes part", minimum=0.0
-    )
+    return Attribute("score_threshold", default, "a box of this score still takes part", 0.0, 1e6)
 
 
 def _sigma(name: str) -> Attribute:
@@ -34,12 +32,6 @@ def _beta(doc: str) -> Attribute:
 
 
 _BETA = "exponent of the distance term"
-_EXACT = Tolerance(
-    1,
-    1e-30,
-    "indices and counts are compared exactly: a decision could differ only where rounding turns a "
-    "comparison, and the metric of the cases is an exact tie or 1e-4 away from the threshold",
-)
 _SEQUENTIAL = (
     "one step a chosen box: time grows with count x N, memory with N, and it is exact at every N",
     "a box with NaN or infinity is never chosen and removes none",
@@ -76,7 +68,6 @@ NMS = Op(
         _MAX_OUTPUT,
         _beta("without effect: IoU has no distance term; the three NMS share one signature"),
     ),
-    tolerance=_EXACT,
     samplers=samples.greedy("iou"),
     references=(_SOFT_NMS,),
     kind="suppression",
@@ -93,7 +84,6 @@ DIOU_NMS = Op(
     inputs=(_BOXES, _SCORES),
     outputs=(_INDICES, _COUNT),
     attributes=(_IOU_THRESHOLD, _score_threshold(0.0), _MAX_OUTPUT, _beta(_BETA)),
-    tolerance=_EXACT,
     samplers=samples.greedy("diou"),
     references=(_DIOU,),
     kind="suppression",
@@ -116,7 +106,6 @@ CLUSTER_NMS = Op(
         _beta(f"{_BETA}, where the metric is diou"),
         Attribute("metric", "iou", "as in nms or as in diou_nms", choices=("iou", "diou")),
     ),
-    tolerance=_EXACT,
     samplers=samples.greedy(None),
     references=(_CLUSTER, _DIOU),
     kind="suppression",
@@ -140,13 +129,6 @@ SOFT_NMS = Op(
     inputs=(_BOXES, _SCORES),
     outputs=(_INDICES, _NEW_SCORES, _COUNT),
     attributes=(_sigma("sigma"), _score_threshold(0.001), _MAX_OUTPUT),
-    tolerance=Tolerance(
-        16,
-        6e-8,
-        "u of the score for each factor, 4 with its exponential, and 40u of the exponent, whose "
-        "IoU errs by 16u: scale = score (1 + 4 factors + 40 exponent)",
-    ),
-    scale=samples.fading_scale,
     samplers=samples.SOFT,
     references=(_SOFT_NMS,),
     kind="suppression",
@@ -177,17 +159,10 @@ VARIANCE_VOTING = Op(
         _sigma("soft_sigma"),
         Attribute("iou_threshold", 0.5, "hard: the score is 0 above it", minimum=0.0, maximum=1.0),
         Attribute("vote_threshold", 0.01, "IoU above which a box votes", minimum=0.0, below=1.0),
-        Attribute("score_threshold", 0.001, "an overlapped box below it leaves", minimum=0.0),
+        Attribute("score_threshold", 0.001, "an overlapped box below it leaves", 0.0, 1e6),
         Attribute("offset", 0.0, "added to every side: 1 for whole pixels", 0.0, 1.0),
         _MAX_OUTPUT,
     ),
-    tolerance=Tolerance(
-        16,
-        6e-8,
-        "scores as in soft_nms; corners: u for the last sum and of the voters' spread 20u / "
-        "sqrt(sigma_t) through the weight, u for each unit of log variance, 12u for the sums",
-    ),
-    scale=samples.fading_scale,
     samplers=samples.VOTING,
     references=(_SOFTER,),
     kind="suppression",

@@ -168,15 +168,8 @@ def greedy(metric: str | None) -> dict[str, Sampler]:
 
 @dataclass(slots=True)
 class _Run:
-    """Soft-NMS or variance voting, and what rounding could have turned."""
+    """The places of scores and boxes whose decisions rounding could turn in a run."""
 
-    places: list[int] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    # How often and by how much in all (-log) the score of each pick had faded.
-    faded: list[int] = field(default_factory=list)
-    # Largest distance of a voter's corner from the pick's, and the largest log variance.
-    extent: list[np.ndarray] = field(default_factory=list)
-    weight: list[float] = field(default_factory=list)
     close_scores: set[int] = field(default_factory=set)
     close_boxes: dict[int, int] = field(default_factory=dict)
 
@@ -195,13 +188,15 @@ def _run(
     usable = _usable(*given)
     live = usable & (scores >= (floor if log_variance is None else 0))
     clean, now = np.where(usable[:, None], boxes, 0), scores.copy()
-    faded = np.zeros(len(scores), int)
+    faded = np.zeros(len(scores), bool)
     run = _Run()
-    while live.any() and len(run.places) < attributes["max_output"]:
+    for _ in range(attributes["max_output"]):
+        if not live.any():
+            break
         pick = int(np.where(live, now, -1).argmax())
         rivals = np.flatnonzero(live & (now > 0) & (np.abs(now - now[pick]) <= _MARGIN * now[pick]))
         unlike = (clean[rivals] != clean[pick]).any(1) | (scores[rivals] != scores[pick])
-        moved = (faded[rivals] > 0) | (faded[pick] > 0)
+        moved = faded[rivals] | faded[pick]
         run.close_scores.update(rivals[unlike & moved].tolist())
         iou = _metric(clean[pick], clean, offset=attributes.get("offset", 0.0))[0]
         iou[pick] = 1
@@ -209,20 +204,13 @@ def _run(
             if bound is not None:
                 close = live & (np.abs(iou - bound) < _MARGIN * bound) & (iou != bound)
                 run.close_boxes.update(dict.fromkeys(np.flatnonzero(close).tolist(), pick))
-        run.places.append(pick)
-        run.scores.append(float(now[pick]))
-        run.faded.append(int(faded[pick]))
-        if log_variance is not None:
-            votes = live & (iou > attributes["vote_threshold"])
-            run.extent.append(np.abs(clean[votes] - clean[pick]).max(0))
-            run.weight.append(float(np.abs(log_variance[votes]).max()))
         live[pick] = False
         touched = live & (iou > 0)
         fallen = now * np.exp(-(iou**2) / sigma) if hard is None else np.where(iou > hard, 0, now)
         fallen[fallen < np.finfo(np.float32).tiny] = 0
         now[touched] = fallen[touched]
-        faded[touched] += hard is None
-        close = touched & (faded > 0) & (np.abs(now - floor) <= _MARGIN * floor)
+        faded[touched] |= hard is None
+        close = touched & faded & (np.abs(now - floor) <= _MARGIN * floor)
         run.close_scores.update(np.flatnonzero(close).tolist())
         live &= ~(touched & (now < floor))
     return run
@@ -254,25 +242,3 @@ def _faded(family: Callable[..., _Drawn], voting: bool) -> Sampler:
 
 SOFT: dict[str, Sampler] = {name: _faded(family, False) for name, family in _FAMILIES.items()}
 VOTING: dict[str, Sampler] = {name: _faded(family, True) for name, family in _FAMILIES.items()}
-
-
-def fading_scale(output: str, inputs: Arrays, attributes: Mapping[str, Any]) -> Any:
-    """Size of what rounding moves: the number of roundings of a score, the spread of the voters."""
-    if output not in ("new_scores", "new_boxes"):
-        return 1.0
-    log_variance = inputs.get("log_variance")
-    with np.errstate(invalid="ignore", over="ignore"):
-        run = _run(inputs["boxes"], inputs["scores"], log_variance, attributes)
-    count, room = len(run.places), attributes["max_output"]
-    if output == "new_scores":
-        score, first = np.array(run.scores), inputs["scores"][run.places]
-        exponent = np.log(np.maximum(first, 1e-300) / np.maximum(score, 1e-300))
-        return _padded(score * (4 * np.array(run.faded) + 40 * exponent + 1), room)
-    corners = np.abs(inputs["boxes"][run.places])
-    spread = np.array(run.extent).reshape(count, 4)
-    slope = 20 / math.sqrt(attributes["sigma_t"]) + 4 * np.array(run.weight)[:, None] + 12
-    return _padded(2 * corners + spread * slope, room)
-
-
-def _padded(rows: np.ndarray, room: int) -> np.ndarray:
-    return np.concatenate((rows, np.ones((room - len(rows), *rows.shape[1:]))))

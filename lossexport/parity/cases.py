@@ -2,17 +2,19 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from lossexport.catalog.spec import Arrays
+from lossexport.catalog.spec import Arrays, U
 from lossexport.catalog.variant import Variant
 from lossexport.errors import LossexportError
 from lossexport.exporter.trace import function
 from lossexport.parity.compare import round_to
+from lossexport.parity.roundings import bounded
 
 # Elements of the largest tensor of a case: large enough to leave every vector loop and thread
 # split behind, small enough for a float64 oracle in well under a second.
@@ -179,14 +181,56 @@ def _largest(variant: Variant, sizes: dict[str, int]) -> int:
 
 def oracle(variant: Variant, inputs: Arrays) -> Arrays:
     """The outputs of eager PyTorch in float64, from the very function that was exported."""
-    tensors = [torch.from_numpy(inputs[tensor.name]) for tensor in variant.op.inputs]
+    with _one_thread():
+        results = function(variant)(*_tensors(variant, inputs))
+    return _named(variant, results)
+
+
+class Judge:
+    """Inputs of cases with what is expected of them; all backends of a file share the answers."""
+
+    def __init__(self, variant: Variant) -> None:
+        self._variant = variant
+        self._known: dict[Case, tuple[Arrays, Arrays, Arrays]] = {}
+
+    def __call__(self, case: Case) -> tuple[Arrays, Arrays, Arrays]:
+        """The inputs, the oracle's outputs and the roundings that their elements hold."""
+        if (known := self._known.get(case)) is not None:
+            return known
+        inputs = case.inputs(self._variant)
+        answer = (inputs, *judged(self._variant, inputs))
+        # What fixed shapes make larger is computed again rather than held.
+        if _largest(self._variant, dict(case.sizes)) <= _ELEMENTS:
+            self._known[case] = answer
+        return answer
+
+
+def judged(variant: Variant, inputs: Arrays) -> tuple[Arrays, Arrays]:
+    """The outputs of the oracle, and how many roundings each element of them holds."""
+    if all(tensor.dtype == "int64" for tensor in variant.outputs):
+        expected = oracle(variant, inputs)
+        return expected, {name: np.zeros(values.shape) for name, values in expected.items()}
+    with _one_thread():
+        results, errors = bounded(function(variant), _tensors(variant, inputs))
+    return _named(variant, results), _named(variant, [error / U for error in errors])
+
+
+def _tensors(variant: Variant, inputs: Arrays) -> list[torch.Tensor]:
+    return [torch.from_numpy(inputs[tensor.name]) for tensor in variant.op.inputs]
+
+
+def _named(variant: Variant, tensors: Sequence[torch.Tensor]) -> Arrays:
+    return {
+        output.name: tensor.numpy() for output, tensor in zip(variant.outputs, tensors, strict=True)
+    }
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """On small tensors, and loops over them, threads would wait for each other."""
     threads = torch.get_num_threads()
-    # On small tensors, and loops over them, the threads would wait for each other.
     torch.set_num_threads(1)
     try:
-        results = function(variant)(*tensors)
+        yield
     finally:
         torch.set_num_threads(threads)
-    return {
-        tensor.name: result.numpy() for tensor, result in zip(variant.outputs, results, strict=True)
-    }

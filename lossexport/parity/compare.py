@@ -6,6 +6,7 @@ import numpy as np
 
 from lossexport.catalog.spec import Tolerance
 
+_BREACH = float(np.nextafter(1.0, 2.0))
 _MOST_ULP = 1e30  # beyond it all errors are alike, and float32 is enough to keep them
 # Digits of the significand, smallest normal exponent and largest finite value of a float type.
 _FORMATS = {
@@ -17,10 +18,9 @@ _FORMATS = {
 
 def round_to(values: np.ndarray, dtype: str) -> np.ndarray:
     """`values` (float64) rounded to the nearest number of `dtype`, still in float64."""
-    if dtype == "bfloat16":
-        # Round the significand by hand: numpy has no such type. Subnormals are left out.
-        mantissa, exponent = np.frexp(values)
-        rounded = np.ldexp(np.round(np.ldexp(mantissa, 8)), exponent - 8)
+    if dtype == "bfloat16":  # numpy has no such type
+        step = spacing(values, dtype)
+        rounded = np.where(np.isfinite(values), np.round(values / step) * step, values)
         over = np.abs(rounded) > _FORMATS[dtype][2]
         return np.asarray(np.where(over, np.copysign(np.inf, values), rounded))
     with np.errstate(over="ignore"):
@@ -31,7 +31,7 @@ def spacing(values: np.ndarray, dtype: str) -> np.ndarray:
     """Distance of neighbouring numbers of `dtype` at the size of `values`."""
     digits, smallest, _ = _FORMATS[dtype]
     _, exponent = np.frexp(values)
-    exponent = np.where(values == 0, smallest, exponent - 1)
+    exponent = np.where((values == 0) | ~np.isfinite(values), smallest, exponent - 1)
     return np.asarray(np.ldexp(1.0, np.maximum(exponent, smallest) - (digits - 1)))
 
 
@@ -63,32 +63,43 @@ class Errors:
     def add(
         self, case: str, actual: np.ndarray, expected: np.ndarray, scale: np.ndarray | float
     ) -> None:
-        """Count the errors of one case. `expected` is float64, of the shape of `actual`."""
+        """Count the errors of one case. `expected` is float64, of the shape of `actual`.
+
+        An element passes where it is a number that some value within the tolerance rounds to, so
+        that either neighbour of a tie passes, and beyond the largest finite number infinity too.
+        """
         if self.dtype in ("int64", "bool"):
             used = np.where(actual == expected, 0.0, np.inf)
             self._count(case, used, actual, expected)
             return
         got = actual.astype(np.float64)
-        limit = _FORMATS[self.dtype][2]
-        # Beyond the range of the type the right answer is infinity.
-        wanted = np.where(np.abs(expected) > limit, np.copysign(np.inf, expected), expected)
-        same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
-        finite = np.isfinite(got) & np.isfinite(wanted)
-        safe = np.where(finite, wanted, 1.0)
-        absolute = np.where(finite, np.abs(np.where(finite, got, 1.0) - safe), np.inf)
-        absolute = np.where(same, 0.0, absolute)
-        ulp = absolute / spacing(safe, self.dtype)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
+            nearest = round_to(expected, self.dtype)
+            allowed = np.fmax(
+                self.tolerance.ulp * spacing(nearest, self.dtype),
+                self.tolerance.abs * np.broadcast_to(scale, expected.shape),
+            )
+            low = round_to(expected - allowed, self.dtype)
+            high = round_to(expected + allowed, self.dtype)
+            same = (got == nearest) | (np.isnan(got) & np.isnan(expected))
+            passes = same | ((low <= got) & (got <= high))
+            # An infinity that passes is no error, and one that does not is an infinite one.
+            finite = np.isfinite(got) & np.isfinite(expected)
+            absolute = np.abs(np.where(finite, got - expected, np.where(passes, 0.0, np.inf)))
+            absolute = np.where(got == expected, 0.0, absolute)
+            reach = np.maximum(allowed, np.where(got < expected, expected - low, high - expected))
+            used = np.where(absolute == 0, 0.0, absolute / reach)
             # Of an expected 0 no error is relative.
-            relative = np.where((absolute == 0) | (safe == 0), 0.0, absolute / np.abs(safe))
-            by_abs = absolute / (self.tolerance.abs * np.broadcast_to(scale, absolute.shape))
-        used = np.where(same, 0.0, np.fmin(ulp / self.tolerance.ulp, by_abs))
+            relative = np.where(expected == 0, 0.0, absolute / np.abs(expected))
+            ulp = absolute / spacing(np.where(np.isfinite(nearest), nearest, 1.0), self.dtype)
+        used = np.where(passes, np.fmin(np.nan_to_num(used), 1.0), np.fmax(used, _BREACH))
+        relative = np.where(absolute == 0, 0.0, relative)
         if absolute.size:
             self.max_abs = max(self.max_abs, float(absolute.max()))
-            self.max_rel = max(self.max_rel, float(relative.max()))
+            self.max_rel = max(self.max_rel, float(np.nan_to_num(relative, posinf=np.inf).max()))
             self.max_ulp = max(self.max_ulp, float(ulp.max()))
         self._ulps.append(np.minimum(ulp.ravel(), _MOST_ULP).astype(np.float32))
-        self._count(case, used, got, wanted)
+        self._count(case, used, got, expected)
 
     def _count(self, case: str, used: np.ndarray, actual: np.ndarray, expected: np.ndarray) -> None:
         self.elements += used.size

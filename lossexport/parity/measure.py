@@ -10,7 +10,7 @@ from lossexport.artifact import BackendParity, Worst
 from lossexport.catalog.spec import Arrays
 from lossexport.catalog.variant import Variant
 from lossexport.errors import CheckFailedError, LossexportError
-from lossexport.parity.cases import Case, oracle
+from lossexport.parity.cases import Case, Judge
 from lossexport.parity.compare import Errors
 from lossexport.runtime import Session
 
@@ -62,11 +62,14 @@ def check_interface(variant: Variant, session: Session) -> None:
         raise CheckFailedError(f"{session.path}: {found}")
 
 
-def measure(variant: Variant, session: Session, cases: Iterable[Case]) -> dict[str, Errors]:
+def measure(
+    variant: Variant, session: Session, cases: Iterable[Case], judge: Judge | None = None
+) -> dict[str, Errors]:
     """Errors of every output over the cases.
 
     Raises LossexportError where an output had no element to compare: that would prove nothing.
     """
+    judge = judge or Judge(variant)
     errors = {
         tensor.name: Errors(
             variant.op.output_tolerance(tensor.name, variant.precision),
@@ -75,12 +78,10 @@ def measure(variant: Variant, session: Session, cases: Iterable[Case]) -> dict[s
         for tensor in variant.outputs
     }
     for case in cases:
-        inputs = case.inputs(variant)
-        expected = oracle(variant, inputs)
+        inputs, expected, roundings = judge(case)
         actual = session(**feed(variant, inputs))
         for name, error in errors.items():
-            scale = _scale(variant, case, name, inputs)
-            error.add(str(case), actual[name], expected[name], scale)
+            error.add(str(case), actual[name], expected[name], roundings[name])
     for name, error in errors.items():
         if not error.elements:
             raise LossexportError(f"{session.path}: {name}: no case has an element of it")
@@ -125,19 +126,3 @@ def outcome(backend: str, version: str, cases: int, errors: dict[str, Errors]) -
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def _scale(variant: Variant, case: Case, output: str, inputs: Arrays) -> np.ndarray | float:
-    """Size of the terms of an output; a sum adds them, and a mean divides by their number."""
-    with np.errstate(all="ignore"):  # a scale of NaN belongs to a NaN expected
-        scale = variant.op.scale(output, inputs, variant.attributes)
-    reduction = variant.attributes.get("reduction", "none")
-    if reduction == "none":
-        return scale
-    sizes = dict(case.sizes)
-    dims = variant.op.outputs[0].shape
-    shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in dims)
-    count = max(math.prod(shape), 1) if reduction == "mean" else 1
-    if output.startswith("grad_"):
-        return scale / count
-    return float(np.broadcast_to(np.asarray(scale), shape).sum()) / count

@@ -11,7 +11,7 @@ from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import CheckFailedError, LossexportError, within
 from lossexport.exporter.run import Progress, tolerances
 from lossexport.files import read_bytes
-from lossexport.parity.cases import Case, cases
+from lossexport.parity.cases import Case, Judge, cases
 from lossexport.parity.measure import check_interface, difference, measure, outcome
 from lossexport.runtime import NAMES, available, load
 from lossexport.runtime.backends import MAX_BYTES, Source, listed
@@ -109,6 +109,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _verify_file(path: Path, backends: Sequence[str] | None, replay: str | None) -> FileReport:
     variant, entry = identify(path)
+    judge = Judge(variant)
     wanted = None if replay is None else [Case.parse(replay, variant)]
     runs = [("ort", "cpu"), ("ort", "cuda")]
     if entry is not None and entry.builder is not None:
@@ -119,7 +120,7 @@ def _verify_file(path: Path, backends: Sequence[str] | None, replay: str | None)
         path,
         variant,
         tuple(
-            _run(path, variant, backend, provider, wanted)
+            _run(path, variant, backend, provider, wanted, judge)
             for backend, provider in runs
             if backends is None or backend in backends
         ),
@@ -127,7 +128,12 @@ def _verify_file(path: Path, backends: Sequence[str] | None, replay: str | None)
 
 
 def _run(
-    path: Path, variant: Variant, backend: str, provider: str, wanted: list[Case] | None
+    path: Path,
+    variant: Variant,
+    backend: str,
+    provider: str,
+    wanted: list[Case] | None,
+    judge: Judge,
 ) -> BackendParity:
     label = f"{backend}-{provider}" if backend == "ort" else backend
     here = available()[backend]
@@ -143,7 +149,7 @@ def _run(
     try:
         session = load(path, backend, provider=provider)
         check_interface(variant, session)
-        errors = measure(variant, session, chosen)
+        errors = measure(variant, session, chosen, judge)
     except CheckFailedError as error:
         return BackendParity(label, version, "failed", str(error))
     except LossexportError as error:

@@ -1,0 +1,69 @@
+"""Every op in every precision, and every attribute at both ends of its range: minutes in all."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lossexport
+from lossexport.catalog import CATALOG
+from lossexport.catalog.spec import Attribute
+from lossexport.catalog.variant import Variant
+from lossexport.errors import LossexportError
+from lossexport.exporter.onnx_file import onnx_bytes
+from lossexport.parity import quick
+from lossexport.parity.report import verdict
+
+
+def ends(attribute: Attribute) -> list[Any]:
+    """The least and the largest value, or every choice."""
+    if attribute.choices:
+        return list(attribute.choices)
+    below = attribute.below < math.inf
+    found = [attribute.minimum, math.nextafter(attribute.below, 0) if below else attribute.maximum]
+    if isinstance(attribute.default, tuple):
+        return [(value,) * len(attribute.default) for value in found]
+    return [int(v) for v in found] if isinstance(attribute.default, int) else found
+
+
+ATTRIBUTES = [(op.name, item) for op in CATALOG.values() for item in op.attributes]
+
+
+@pytest.mark.parametrize(("name", "item"), ATTRIBUTES, ids=lambda x: getattr(x, "name", x))
+def test_every_attribute_has_two_ends(name: str, item: Attribute) -> None:
+    for value in ends(item):
+        assert CATALOG[name].resolve({item.name: value})
+    if item.choices:
+        return
+    assert math.isfinite(item.minimum)
+    assert math.isfinite(min(item.maximum, item.below))
+    for beyond in (item.minimum - 1, min(item.maximum, item.below) + 1):
+        value = (beyond,) * len(item.default) if isinstance(item.default, tuple) else beyond
+        with pytest.raises(LossexportError, match=rf"{name}: {item.name}=.*: must be in \["):
+            CATALOG[name].resolve({item.name: value})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "item"), ATTRIBUTES, ids=lambda x: getattr(x, "name", x))
+def test_an_attribute_at_its_ends_is_exported(name: str, item: Attribute, tmp_path: Path) -> None:
+    op = CATALOG[name]
+    for value in ends(item):
+        variant = Variant.make(op, {item.name: value}, gradient=bool(op.gradient))
+        result = quick.check(variant, onnx_bytes(variant), tmp_path)
+        assert result.status == "passed"
+        assert set(result.outputs) == {tensor.name for tensor in variant.outputs}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("name", list(CATALOG))
+def test_every_op_passes_in_a_narrow_type(name: str, precision: Any, tmp_path: Path) -> None:
+    op = CATALOG[name]
+    paths = []
+    for gradient in (False, True) if op.gradient else (False,):
+        variant = Variant.make(op, {}, precision, gradient)
+        paths.append(tmp_path / f"{variant.stem}.onnx")
+        paths[-1].write_bytes(onnx_bytes(variant))
+    report = lossexport.verify(paths, store=False)
+    assert report.passed, verdict(report)
