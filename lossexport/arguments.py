@@ -1,5 +1,6 @@
 """Arguments from Python of the wrong kind: one line each, as for what is wrong in a file."""
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -31,8 +32,13 @@ def optional_path(name: str, value: object) -> Path | None:
 
 
 def number(name: str, value: object) -> float:
-    """`value` as a float. Raises LossexportError on text, bools and whatever is no number."""
+    """`value` as a float, infinite where a whole number is beyond all floats.
+
+    Raises LossexportError on text, bools and whatever is no number.
+    """
     plain = not isinstance(value, bool | np.bool_ | str | bytes) and hasattr(value, "__float__")
+    if type(value) is int and value.bit_length() > 1024:
+        return math.inf if value > 0 else -math.inf
     # Arrays and tensors of several numbers have the method too.
     with suppress(TypeError, ValueError, OverflowError, RuntimeError):
         if plain:

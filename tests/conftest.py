@@ -31,30 +31,45 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Trace a variant once a session, in whichever worker asks first: it takes seconds.
+    """Trace and check a variant once a session, in whichever worker asks first: it takes seconds.
 
     The same variant gives the same bytes, which tests/exporter/test_export.py proves on the
-    function itself, `onnx_bytes.__wrapped__`.
+    function itself, `onnx_bytes.__wrapped__`. The same bytes pass the same check.
     """
+    import msgspec
+
+    from lossexport.artifact import BackendParity
     from lossexport.exporter import onnx_file
     from lossexport.files import write_bytes
+    from lossexport.parity import quick
 
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # of all workers
-    true_bytes = onnx_file.onnx_bytes
+    true_bytes, true_check = onnx_file.onnx_bytes, quick.check
+
+    def place(kind: str, variant: Any, *more: Any) -> Path:
+        given = (variant.attributes, variant.precision, variant.gradient, variant.ranges, more)
+        name = hashlib.sha256(repr((variant.op.name, *given)).encode()).hexdigest()
+        return folder / kind / name
 
     @functools.wraps(true_bytes)
     def cached(variant: Any, *opset: int) -> bytes:
-        given = (variant.attributes, variant.precision, variant.gradient, variant.ranges, opset)
-        name = hashlib.sha256(repr((variant.op.name, *given)).encode()).hexdigest()
-        path = folder / "traced" / name
+        path = place("traced", variant, *opset)
         if not path.exists():
             write_bytes(path, true_bytes(variant, *opset))
         return path.read_bytes()
 
+    @functools.wraps(true_check)
+    def checked(variant: Any, model: bytes, *rest: Any) -> BackendParity:
+        path = place("checked", variant, hashlib.sha256(model).hexdigest())
+        if not path.exists():
+            write_bytes(path, msgspec.json.encode(true_check(variant, model, *rest)))
+        return msgspec.json.decode(path.read_bytes(), type=BackendParity)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_file, "onnx_bytes", cached)
+        patch.setattr(quick, "check", checked)
         with contextlib.suppress(ImportError):  # a module of onnxscript's own, not in every release
             from onnxscript._framework_apis import torch_2_11
 

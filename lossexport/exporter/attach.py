@@ -23,7 +23,7 @@ from lossexport.exporter.onnx_file import DOMAIN, onnx_bytes
 from lossexport.exporter.unchanged import Original
 from lossexport.exporter.wiring import Size, Term, Wiring, WiringError
 from lossexport.files import write_bytes
-from lossexport.parity.quick import check
+from lossexport.parity import quick
 from lossexport.runtime.backends import Source, one_line
 from lossexport.runtime.ort import open_session
 
@@ -303,7 +303,7 @@ def _export(variant: Variant, opset: int) -> ir.Model:
         imports[""] = opset
     data = ir.to_proto(model).SerializeToString(deterministic=True)
     with tempfile.TemporaryDirectory() as folder:
-        check(variant, data, Path(folder))
+        quick.check(variant, data, Path(folder))
     return model
 
 

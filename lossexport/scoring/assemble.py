@@ -288,8 +288,19 @@ def _note_extras(joined: Joined, category: Int32, extra: Extra, notes: list[str]
     notes.append(
         f"{plural(int(strange.sum()), 'prediction')} of categories that the references do not have "
         f"({', '.join(shown)}{more}): {'left out' if left_out else 'counted as wrong'}."
+        + _nearest(joined, kinds, every=bool(strange.all()))
     )
     return np.flatnonzero(~strange) if left_out else None
+
+
+def _nearest(joined: Joined, kinds: Int64, *, every: bool) -> str:
+    """Categories of the references that are spelled alike, or the first where none is met."""
+    known = [k for k, e in zip(joined.categories, joined.extra_categories, strict=True) if not e]
+    folded = {str(joined.categories[int(k)].name).casefold() for k in kinds}
+    near = [k for k in known if k.name.casefold() in folded] or (known if every else [])
+    more = ", ..." if len(near) > SHOWN else ""
+    names = ", ".join(map(_called, near[:SHOWN]))
+    return f" The references have {names}{more}." if near else ""
 
 
 def _called(category: Category) -> str:
