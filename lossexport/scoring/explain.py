@@ -65,11 +65,9 @@ def _of_references(data: Dataset, words: Words) -> Iterator[str]:
 
 def _of_scores(data: Dataset, words: Words) -> Iterator[str]:
     score = data.predictions.score
-    if len(score) > 1 and score.min() == score.max():
+    if words is SCORED and len(score) > 1 and score.min() == score.max():
         yield (
             f"All scores of the {words.pred} are {score[0]:g}: AP depends on the order of the file."
-            if words is SCORED
-            else f"All scores of the {words.pred} are {score[0]:g}."
         )
 
 

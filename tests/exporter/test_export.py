@@ -249,7 +249,7 @@ def test_a_later_failure_takes_earlier_files_along(
     def fail(*args: object) -> bytes:
         raise LossexportError("no engine")
 
-    monkeypatch.setattr(run.engine, "build", fail)
+    monkeypatch.setattr(run.engine, "build_tuned", fail)
     with pytest.raises(LossexportError, match="box_iou: no engine"):
         lossexport.export("box_iou", tmp_path / "out", formats=["onnx", "engine"])
     assert not (tmp_path / "out").exists()

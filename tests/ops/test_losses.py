@@ -294,7 +294,7 @@ BAD: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("ap_loss", {}, {"delta": 0.0}, "delta=0.0"),
     ("sigmoid_focal_loss", {"target": torch.full((9, 4), 1.5)}, {}, "target holds 1.5"),
     ("sigmoid_focal_loss", {"target": torch.zeros(9, 3)}, {}, r"target has shape \[9, 3\]"),
-    ("sigmoid_focal_loss", {}, {"gamma": -1.0}, "gamma=-1.0: must be at least 0"),
+    ("sigmoid_focal_loss", {}, {"gamma": -1.0}, r"gamma=-1.0: must be in \[0, 100\]"),
     (
         "softmax_focal_loss",
         {"logits": torch.zeros(9, 0)},

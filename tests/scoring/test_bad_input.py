@@ -93,7 +93,7 @@ PREDICTIONS = {
     "YOLO": ("0 0.5 0.5 0.1 0.1 0.9\n", "is a table of numbers: --format yolo reads"),
     "bad syntax": ('[{"image_id": 1 "category_id": 1}]', "not JSON at byte"),
     "text behind": (json.dumps(GOOD_PRED) + "x", "not JSON at byte"),
-    "deep": ('[{"x":' + "[" * 99_999 + "]" * 99_999 + "}]", "not JSON after byte"),
+    "deep": ('[{"x":' + "[" * 99_999 + "]" * 99_999 + "}]", "not JSON at byte"),
     "an empty dictionary": ("{}", f"{EXPECTED} nothing"),
     "results": ('{"results": [], "info": {}}', f"{EXPECTED} 'results', 'info' (rows are {{"),
     "by image": (
