@@ -16,10 +16,13 @@ from tests.kernels.emulation import LaunchError, emulate
 from tests.kernels.launching import GUARD, UNWRITTEN, Memory
 
 
-def parameters(*precisions: Any) -> list[Any]:
+def parameters(precision: Any, *marks: pytest.MarkDecorator) -> list[Any]:
     return [
-        pytest.param(variant, id="-".join(map(str, (variant.stem, *variant.attributes.values()))))
-        for precision in precisions
+        pytest.param(
+            variant,
+            id="-".join(map(str, (variant.stem, *variant.attributes.values()))),
+            marks=marks,
+        )
         for variant in launching.variants(precision)
     ]
 
@@ -30,7 +33,7 @@ def test_every_size(variant: Variant) -> None:
         launching.compare(variant, case, emulate)
 
 
-@pytest.mark.parametrize("variant", parameters("fp16", "bf16"))
+@pytest.mark.parametrize("variant", [*parameters("fp16"), *parameters("bf16", pytest.mark.slow)])
 def test_narrow_boundaries(variant: Variant) -> None:
     families = list(variant.op.samplers)
     # A little more than one tile, in every family.
