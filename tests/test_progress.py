@@ -152,7 +152,7 @@ def test_scoring_tells_a_function_or_the_lines(monkeypatch: pytest.MonkeyPatch) 
         (
             ["attach", "d.onnx", "--op", "nms", "--map", "boxes=b", "--out", "o.onnx"],
             "lossexport.exporter.attach.attach",
-            "attaching: 0/1 nms (",
+            "attaching: 1/2 x (",
         ),
     ],
 )

@@ -168,7 +168,7 @@ def test_folder_of_images(tmp_path: Path) -> None:
 def test_without_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(LossexportError, match=r"images need Pillow .*lossexport\[images\]"):
+    with pytest.raises(LossexportError, match=r"images need Pillow .*: pip install .*\[images\]"):
         ImageFolder(tmp_path)
 
 
