@@ -10,7 +10,7 @@ from lossexport.catalog import find
 from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import CheckFailedError, LossexportError, within
 from lossexport.exporter.run import Progress, tolerances
-from lossexport.files import read_bytes
+from lossexport.files import exclusive, read_bytes
 from lossexport.parity.cases import Case, Judge, cases
 from lossexport.parity.measure import check_interface, difference, measure, outcome
 from lossexport.runtime import NAMES, available, load
@@ -28,6 +28,8 @@ class FileReport:
     path: Path
     variant: Variant
     results: tuple[BackendParity, ...]
+    sha256: str | None = None
+    """Of a file that a manifest lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ def _verify_file(path: Path, backends: Sequence[str] | None, replay: str | None)
             for backend, provider in runs
             if backends is None or backend in backends
         ),
+        None if entry is None else entry.sha256,
     )
 
 
@@ -212,21 +215,28 @@ def _store(reports: Iterable[FileReport], keep: bool) -> Iterator[str]:
     for report in reports:
         by_folder.setdefault(report.path.parent, {})[report.path.name] = report
     for folder, files in by_folder.items():
-        manifest = artifact.load_manifest(folder)
-        listed = {entry.file: entry for entry in manifest.artifacts} if manifest else {}
-        if left_out := sorted(files.keys() - listed.keys()):
-            yield f"{folder}: no manifest.json lists {', '.join(left_out)}: not stored"
-        results = {
-            name: _parity(listed[name], report, keep)
-            for name, report in files.items()
-            if name in listed
-        }
-        if all(listed[name].parity == result for name, result in results.items()):
-            continue
         try:
-            artifact.store_parity(folder, results)
+            with exclusive(folder):  # an export may write there at the same time
+                left_out = _store_in(folder, files, keep)
         except LossexportError as error:
             yield f"{error}: the results are not stored in the manifest"
+            continue
+        if left_out:
+            yield f"{folder}: no manifest.json lists {', '.join(left_out)}: not stored"
+
+
+def _store_in(folder: Path, files: dict[str, FileReport], keep: bool) -> list[str]:
+    """Store the results on the files of one folder; the names of those that are not listed."""
+    manifest = artifact.load_manifest(folder)
+    listed = {entry.file: entry for entry in manifest.artifacts} if manifest else {}
+    results = {
+        name: _parity(listed[name], report, keep)
+        for name, report in files.items()
+        if name in listed and listed[name].sha256 == report.sha256
+    }
+    if any(listed[name].parity != result for name, result in results.items()):
+        artifact.store_parity(folder, results)
+    return sorted(files.keys() - results.keys())
 
 
 def _parity(entry: artifact.Artifact, report: FileReport, keep: bool) -> list[BackendParity]:
