@@ -29,11 +29,15 @@ def kills(*arguments: str) -> int:
     return int(done.stdout)
 
 
-# At every line of the one scenario that most runs are, at every third of its variations.
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_run_that_is_killed_leaves_all_old_or_all_new_files(scenario: str) -> None:
-    every = scenario in ("folder", "file")
-    assert kills(scenario, "lines" if every else "third") > (150 if every else 80)
+    assert kills(scenario, "third") > 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_run_that_is_killed_at_any_line(scenario: str) -> None:
+    assert kills(scenario, "lines") > 150
 
 
 @pytest.mark.slow
@@ -243,7 +247,10 @@ def test_signals_wait_for_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("sent", [signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGINT])
 def test_a_signal_leaves_nothing_behind(sent: signal.Signals, tmp_path: Path) -> None:
+    # Whoever runs the tests may ignore some of them, as `nohup` and background jobs do.
+    default = "default_int_handler" if sent == signal.SIGINT else "SIG_DFL"
     script = (
+        f"import signal; signal.signal({int(sent)}, signal.{default})\n"
         "import time; from pathlib import Path; from lossexport import cli, files\n"
         "def run():\n"
         "    with files.appear_together(Path('new/out')), files.atomic_path(Path('f')) as f:\n"
