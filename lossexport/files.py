@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import BinaryIO
@@ -39,9 +39,13 @@ def open_regular(path: Path) -> BinaryIO:
     Raises LossexportError when it is missing, unreadable or anything else, as a pipe or a folder.
     """
     check_path(path)
+    # Otherwise opening a pipe waits for a writer.
+    return _opened(path, lambda: os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+
+
+def _opened(path: Path, open_it: Callable[[], int]) -> BinaryIO:
     try:
-        # Otherwise opening a pipe waits for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = open_it()
     except OSError as error:
         raise LossexportError(f"{path}: cannot be read: {reason(error)}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -50,12 +54,12 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
-    """Read a regular file of at most `limit` bytes.
+def read_bytes(path: Path, limit: int, open_it: Callable[[], int] | None = None) -> bytes:
+    """Read a regular file of at most `limit` bytes; `open_it` gives the descriptor of `path`.
 
     Raises LossexportError when the file is missing, unreadable, not a regular file or too large.
     """
-    with open_regular(path) as stream:
+    with open_regular(path) if open_it is None else _opened(path, open_it) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > limit:
             raise LossexportError(f"{path}: {size} bytes, more than the limit of {limit}")

@@ -2,13 +2,12 @@
 
 import errno
 import os
-import stat
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Literal, Self
 
 from lossexport.errors import LossexportError
-from lossexport.files import reason
+from lossexport.files import read_bytes, reason
 
 MAX_FILES = 5_000_000
 MAX_DEPTH = 32
@@ -103,22 +102,7 @@ class Folder:
         """
         if not name.isprintable():
             raise LossexportError(f"{self.path}: file name {name!a} is not plain text")
-        path = self.path / name
-        try:
-            with os.fdopen(self._open(name), "rb") as stream:
-                status = os.fstat(stream.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    raise LossexportError(f"{path}: is not a regular file")
-                if status.st_size > limit:
-                    raise LossexportError(
-                        f"{path}: {status.st_size} bytes, more than the limit of {limit}"
-                    )
-                data = stream.read(limit + 1)
-        except OSError as error:
-            raise LossexportError(f"{path}: cannot be read: {reason(error)}") from error
-        if len(data) > limit:
-            raise LossexportError(f"{path}: more than the limit of {limit} bytes")
-        return data
+        return read_bytes(self.path / name, limit, lambda: self._open(name))
 
     def _open(self, name: str) -> int:
         parts = PurePosixPath(name).parts
