@@ -59,7 +59,7 @@ BAD = [
             "inputs": {"boxes": "output[0,:,:4]", "scores": "output[0,:,4]"},
             "attributes": {"score_threshold": -0.5},
         },
-        "soft_nms: score_threshold=-0.5: must be in [0, 1e+06]",
+        r"soft_nms: score_threshold=-0.5: must be in \[0, 1e\+06\]",
     ),
     ({"inputs": {"pred": "@no.npy", "target": "output"}}, "pred=@no.npy: no.npy: cannot be read"),
     ({"out": "/proc/nope/out.onnx"}, "/proc/nope"),
