@@ -1,7 +1,7 @@
 """What each operator of PyTorch does to the errors of its inputs, and how it rounds itself.
 
 A rule takes the analysis, which knows the errors of the inputs, the operator, its result and its
-arguments, and returns the error of the result. Most tensors are small, and numpy takes less time
+arguments, and returns the error of the result, in memory that no other tensor's error is in. Most tensors are small, and numpy takes less time
 for each step than PyTorch; what depends on the order of a sum, or on the library behind a function,
 is left to the operator itself.
 """
@@ -72,8 +72,11 @@ def _rounding(out: Tensor, error: Error, ulps: float = 1.0) -> Error:
     """`error` and `ulps` roundings of `out`, which may be flushed to 0 below the normal range."""
     if not out.is_floating_point():
         return error
-    size = np.abs(_array(out))
-    return error + np.maximum(size * (ulps * U), np.minimum(size, _TINY))
+    size = np.abs(_array(out), out=np.empty(out.shape))
+    flushed = np.minimum(size, _TINY, out=np.empty(out.shape))
+    size *= ulps * U
+    rounding = np.maximum(size, flushed, out=size)
+    return error + rounding if _is(error) else rounding
 
 
 def _rounding_of_digits(out: Tensor, error: Error) -> Error:
@@ -86,7 +89,8 @@ def _rounding_of_digits(out: Tensor, error: Error) -> Error:
         held &= error == 0
     elif held.all():
         return 0.0
-    return np.where(held, 0.0, _rounding(out, error))
+    rounding = _rounding(out, error)
+    return np.where(held, 0.0, rounding) if held.any() else rounding
 
 
 def _overflown(out: Tensor, error: Error) -> Error:
@@ -128,6 +132,8 @@ def _step(known: Known, func: Any, out: Tensor, a: Tensor) -> Error:
 def _constant(known: Known, func: Any, out: Tensor, *args: Any, **kwargs: Any) -> Error:
     if not out.is_floating_point():
         return 0.0
+    if out.numel() == 1:
+        return known.error(out.item())
     values = _array(out)
     error = np.abs(values - values.astype(np.float32))
     return np.where(np.abs(values) <= LARGEST, error, 0.0) if error.any() else 0.0
@@ -135,7 +141,8 @@ def _constant(known: Known, func: Any, out: Tensor, *args: Any, **kwargs: Any) -
 
 @_rule(aten.neg, aten.abs, aten._to_copy, aten.bitwise_not)
 def _kept(known: Known, func: Any, out: Tensor, a: Tensor, *args: Any, **kwargs: Any) -> Error:
-    return known.error(a)
+    error = known.error(a)
+    return error.copy() if _is(error) else 0.0
 
 
 @_rule(
@@ -171,7 +178,8 @@ def _added(known: Known, func: Any, out: Tensor, a: Any, b: Any, alpha: float = 
     if not _is(rounded):
         return 0.0
     # Nothing is rounded where nothing is added.
-    return np.where(np.equal(_array(a), 0) | np.equal(_array(b), 0), error, rounded)
+    free = np.equal(_array(a), 0) | np.equal(_array(b), 0)
+    return np.where(free, error, rounded) if free.any() else rounded
 
 
 def _power_of_two(x: Any, error: Error) -> bool:

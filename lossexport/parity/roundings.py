@@ -40,7 +40,12 @@ class Roundings(TorchDispatchMode):
         """The bound on the error of a tensor, or of a number that float32 has to round."""
         if isinstance(value, Tensor):
             found = self._errors.get(value.untyped_storage()._cdata)
-            return 0.0 if found is None else _view(found[1], value)
+            if found is None:
+                return 0.0
+            whole = found[1]
+            if value.shape == whole.shape and value.is_contiguous():
+                return whole
+            return _view(whole, value)
         if isinstance(value, float) and abs(value) <= LARGEST:
             return abs(value - float(np.float32(value)))
         return 0.0
@@ -52,10 +57,16 @@ class Roundings(TorchDispatchMode):
         if known is None:
             if not (error.any() if isinstance(error, np.ndarray) else error):
                 return
-            flat = np.zeros(storage.nbytes() // out.element_size())
-            known = (StorageWeakRef(storage), flat)  # type: ignore[no-untyped-call]
-            self._errors[storage._cdata] = known
-        _view(known[1], out)[...] = error
+            elements = storage.nbytes() // out.element_size()
+            if out.is_contiguous() and out.numel() == elements:
+                errors = _own(error, out.shape)
+            else:
+                errors = np.zeros(elements)
+                _view(errors, out)[...] = error
+            weak = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+            self._errors[storage._cdata] = weak, errors
+        else:
+            _view(known[1], out)[...] = error
         if len(self._errors) > self._sweep:
             gone = [key for key, (storage, _) in self._errors.items() if _expired(storage)]
             for key in gone:
@@ -98,6 +109,21 @@ def _plan(func: Any) -> tuple[Any, bool, Any]:
     if func._schema.is_mutable:
         plain = getattr(getattr(aten, packet.__name__.removesuffix("_")), func._overloadname)
     return plain, func.is_view, RULES.get(packet)
+
+
+def _own(error: Error, shape: tuple[int, ...]) -> np.ndarray:
+    """The error in memory of its own: what a rule computed, unless it has another shape or type."""
+    if (
+        type(error) is np.ndarray
+        and error.base is None
+        and error.shape == shape
+        and error.dtype == np.float64
+        and error.flags.c_contiguous
+    ):
+        return error
+    errors = np.empty(shape)
+    errors[...] = error
+    return errors
 
 
 def _view(errors: np.ndarray, of: Tensor) -> np.ndarray:
