@@ -1,9 +1,9 @@
 """What each operator of PyTorch does to the errors of its inputs, and how it rounds itself.
 
 A rule takes the analysis, which knows the errors of the inputs, the operator, its result and its
-arguments, and returns the error of the result, in memory that no other tensor's error is in. Most tensors are small, and numpy takes less time
-for each step than PyTorch; what depends on the order of a sum, or on the library behind a function,
-is left to the operator itself.
+arguments, and returns the error of the result, in memory that no other tensor's error is in. Most
+tensors are small, and numpy takes less time for each step than PyTorch; what depends on the order
+of a sum, or on the library behind a function, is left to the operator itself.
 """
 
 import functools
