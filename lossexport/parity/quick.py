@@ -6,7 +6,7 @@ from lossexport.artifact import BackendParity
 from lossexport.catalog.variant import Variant
 from lossexport.errors import CheckFailedError
 from lossexport.files import write_bytes
-from lossexport.parity.cases import cases
+from lossexport.parity.cases import Case, cases
 from lossexport.parity.measure import check_interface, measure, outcome
 from lossexport.runtime import available, load
 
@@ -22,7 +22,7 @@ def check(variant: Variant, model: bytes, folder: Path) -> BackendParity:
     try:
         session = load(path, "ort")
         check_interface(variant, session)
-        chosen = list(cases(variant, seeds=1, elements=2**14))
+        chosen = _chosen(variant)
         found = measure(variant, session, chosen)
         for name, errors in found.items():
             if errors.breaches and errors.worst is not None:
@@ -34,3 +34,20 @@ def check(variant: Variant, model: bytes, folder: Path) -> BackendParity:
         return outcome("ort-cpu", available()["ort"].version or "unknown", len(chosen), found)
     finally:
         path.unlink(missing_ok=True)
+
+
+def _chosen(variant: Variant) -> list[Case]:
+    """A case of every family and size.
+
+    Of the sizes at which boxes are picked one by one up to `max_output`, only the largest: all of
+    them take as many steps, each of which is followed by the error analysis.
+    """
+    chosen = list(cases(variant, seeds=1, elements=2**14))
+    picks = variant.attributes.get("max_output")
+    if not isinstance(picks, int) or all(tensor.dtype == "int64" for tensor in variant.outputs):
+        return chosen
+    sizes = [max(dict(case.sizes).values(), default=0) for case in chosen]
+    largest = max(sizes)
+    return [
+        case for case, size in zip(chosen, sizes, strict=True) if size <= picks or size == largest
+    ]
