@@ -79,6 +79,11 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def slow(*values: Any) -> Any:
+    """A case of a parametrised test that the slow tests alone take."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def golden_entries(*systems: str) -> list[Any]:
     """Vectors of the original public code, canonical ones, as pytest parameters."""
     entries = json.loads((GOLDEN / "index.json").read_text())["entries"]

@@ -27,13 +27,23 @@ def parameters(precision: Any, *marks: pytest.MarkDecorator) -> list[Any]:
     ]
 
 
+def narrow() -> list[Any]:
+    """Every kernel in both narrow types; but for one, they are left to the slow tests."""
+    first, *others = parameters("fp16")
+    return [
+        first,
+        *(pytest.param(*case.values, id=case.id, marks=pytest.mark.slow) for case in others),
+        *parameters("bf16", pytest.mark.slow),
+    ]
+
+
 @pytest.mark.parametrize("variant", parameters("fp32"))
 def test_every_size(variant: Variant) -> None:
     for case in launching.cases(variant):
         launching.compare(variant, case, emulate)
 
 
-@pytest.mark.parametrize("variant", [*parameters("fp16"), *parameters("bf16", pytest.mark.slow)])
+@pytest.mark.parametrize("variant", narrow())
 def test_narrow_boundaries(variant: Variant) -> None:
     families = list(variant.op.samplers)
     # A little more than one tile, in every family.

@@ -21,6 +21,7 @@ from lossexport.parity.cases import Case, cases, oracle
 from lossexport.parity.report import data, html_page, rows, verdict
 from lossexport.runtime import available, native
 from lossexport.runtime.native import kernels
+from tests.conftest import slow
 
 # One worker exports what most of these look at.
 pytestmark = pytest.mark.xdist_group("verify")
@@ -162,10 +163,10 @@ def test_chosen_backends_alone_run_and_the_others_stay_in_the_manifest(folder: P
         ("box_ciou", {}),
         ("pairwise_giou", {"precision": "fp16"}),
         ("cluster_nms", {"attributes": {"metric": "diou", "beta": 0.6, "max_output": 7}}),
-        ("variance_voting", {"attributes": {"method": "hard", "offset": 1.0}}),
-        ("soft_nms", {"precision": "bf16"}),
+        slow("variance_voting", {"attributes": {"method": "hard", "offset": 1.0}}),
+        slow("soft_nms", {"precision": "bf16"}),
         ("ap_loss", {"gradient": True, "attributes": {"delta": 0.5}}),
-        ("ghm_c_loss", {"gradient": True, "attributes": {"momentum": 0.75, "bins": 30}}),
+        slow("ghm_c_loss", {"gradient": True, "attributes": {"momentum": 0.75, "bins": 30}}),
     ],
 )
 def test_native_kernels_hold_to_the_tolerance(name: str, choices: Any, tmp_path: Path) -> None:
