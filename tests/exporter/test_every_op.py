@@ -1,6 +1,5 @@
 """Every op, value and gradient, in every precision: exported, checked, built by TensorRT-RTX."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from lossexport.catalog.variant import Variant
 from lossexport.exporter import onnx_file
 from lossexport.exporter.engine import build
 from lossexport.parity import quick
+from tests.conftest import slow
 from tests.exporter.conftest import EVERY_OP, exported
 
 # What TensorRT-RTX has no implementation for; it refuses a scatter with a reduction.
@@ -23,11 +23,12 @@ REFUSED = {"NonZero", "Unique", "NonMaxSuppression"}
 NARROW = ("box_ciou", "ciou_loss", "sigmoid_focal_loss", "diou_nms")
 
 
-def _narrow() -> Iterator[Any]:
-    for name in CATALOG:
-        for precision in ("fp16", "bf16"):
-            fast = name in NARROW and precision == "fp16"
-            yield pytest.param(name, precision, marks=() if fast else pytest.mark.slow)
+def _narrow() -> list[Any]:
+    return [
+        (name, precision) if name in NARROW and precision == "fp16" else slow(name, precision)
+        for name in CATALOG
+        for precision in ("fp16", "bf16")
+    ]
 
 
 @pytest.mark.parametrize("name", EVERY_OP)

@@ -16,25 +16,19 @@ from tests.kernels.emulation import LaunchError, emulate
 from tests.kernels.launching import GUARD, UNWRITTEN, Memory
 
 
-def parameters(precision: Any, *marks: pytest.MarkDecorator) -> list[Any]:
+def parameters(*precisions: Any) -> list[Any]:
     return [
-        pytest.param(
-            variant,
-            id="-".join(map(str, (variant.stem, *variant.attributes.values()))),
-            marks=marks,
-        )
+        pytest.param(variant, id="-".join(map(str, (variant.stem, *variant.attributes.values()))))
+        for precision in precisions
         for variant in launching.variants(precision)
     ]
 
 
 def narrow() -> list[Any]:
     """Every kernel in both narrow types; but for one, they are left to the slow tests."""
-    first, *others = parameters("fp16")
-    return [
-        first,
-        *(pytest.param(*case.values, id=case.id, marks=pytest.mark.slow) for case in others),
-        *parameters("bf16", pytest.mark.slow),
-    ]
+    first, *others = parameters("fp16", "bf16")
+    slow = (pytest.param(*case.values, id=case.id, marks=pytest.mark.slow) for case in others)
+    return [first, *slow]
 
 
 @pytest.mark.parametrize("variant", parameters("fp32"))
