@@ -50,6 +50,7 @@ def requirements(extra: str) -> list[Requirement]:
     return found
 
 
+# The tests that take the wheel run in one worker, which makes it once.
 @pytest.fixture(scope="session")
 def dist(tmp_path_factory):
     """Folder with the sdist and the wheel that was built from the sdist."""
@@ -64,6 +65,7 @@ def wheel(dist):
     return path
 
 
+@pytest.mark.xdist_group("wheel")
 def test_sdist_holds_what_is_needed_to_build_and_test(dist):
     (path,) = dist.glob("*.tar.gz")
     with tarfile.open(path) as archive:
@@ -78,6 +80,7 @@ def test_sdist_holds_what_is_needed_to_build_and_test(dist):
     assert not [name for name in names if "__pycache__" in name or name.startswith(".venv")]
 
 
+@pytest.mark.xdist_group("wheel")
 def test_wheel_holds_the_package_and_its_data(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -94,6 +97,7 @@ def test_wheel_holds_the_package_and_its_data(wheel):
     assert not wanted - names
 
 
+@pytest.mark.xdist_group("wheel")
 def test_wheel_holds_the_kernels_for_every_python(wheel):
     platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
     kind = f"py3-none-{platform}" if COMPILER else "py3-none-any"
@@ -166,6 +170,7 @@ def test_the_base_install_is_light():
     assert not base & {"torch", "onnx", "onnxruntime", "scipy", "pandas"}
 
 
+@pytest.mark.xdist_group("wheel")
 def test_wheel_scores_outside_the_checkout_without_torch(wheel, tmp_path):
     venv = tmp_path / "venv"
     run(sys.executable, "-m", "venv", venv)

@@ -31,7 +31,23 @@ def narrow() -> list[Any]:
     return [first, *slow]
 
 
-@pytest.mark.parametrize("variant", parameters("fp32"))
+def sizes() -> list[Any]:
+    """Every kernel; with other attributes than the default ones in the slow tests."""
+    return [
+        pytest.param(
+            *case.values,
+            id=case.id,
+            marks=() if case.values[0] == defaults(case.values[0]) else pytest.mark.slow,
+        )
+        for case in parameters("fp32")
+    ]
+
+
+def defaults(variant: Variant) -> Variant:
+    return Variant.make(variant.op, {}, variant.precision, variant.gradient)
+
+
+@pytest.mark.parametrize("variant", sizes())
 def test_every_size(variant: Variant) -> None:
     for case in launching.cases(variant):
         launching.compare(variant, case, emulate)
