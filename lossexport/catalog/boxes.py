@@ -120,7 +120,7 @@ DECODE = Op(
     attributes=(
         _WEIGHTS,
         Attribute(
-            "clip", 4.135166556742356, "K, the largest log-side ratio: log(1000/16)", 0.0, 80.0
+            "clip", 4.135166556742356, "K, the largest log-side ratio: log(1000/16)", 0.0, 40.0
         ),
     ),
     gradient=("deltas",),
