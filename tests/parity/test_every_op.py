@@ -1,4 +1,4 @@
-"""Every op in every precision, and every attribute at both ends of its range: minutes in all."""
+"""Every attribute at both ends of its range, and values at the edge of a narrow type."""
 
 import math
 from pathlib import Path
@@ -29,6 +29,10 @@ def ends(attribute: Attribute) -> list[Any]:
 
 # Without eps its gradient is inf at infinite coordinates, where PyTorch gives NaN: not exported.
 REFUSED = {("diou_loss", "eps"): 0.0}
+
+# Of millions of values, some lie where float16 turns to infinity. tests/exporter/test_every_op.py
+# checks every op in both types on fewer.
+AT_THE_EDGE = ("encode_boxes", "kl_loss")
 
 ATTRIBUTES = [(op.name, item) for op in CATALOG.values() for item in op.attributes]
 
@@ -64,8 +68,10 @@ def test_an_attribute_at_its_ends_is_exported(name: str, item: Attribute, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-@pytest.mark.parametrize("name", list(CATALOG))
-def test_every_op_passes_in_a_narrow_type(name: str, precision: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", AT_THE_EDGE)
+def test_values_at_the_edge_of_a_narrow_type_pass(
+    name: str, precision: Any, tmp_path: Path
+) -> None:
     op = CATALOG[name]
     paths = []
     for gradient in (False, True) if op.gradient else (False,):
