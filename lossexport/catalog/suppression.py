@@ -158,7 +158,7 @@ VARIANCE_VOTING = Op(
         Attribute("sigma_t", 0.02, "how close a voter has to be", minimum=1e-6, maximum=1e6),
         _sigma("soft_sigma"),
         Attribute("iou_threshold", 0.5, "hard: the score is 0 above it", minimum=0.0, maximum=1.0),
-        Attribute("vote_threshold", 0.01, "IoU above which a box votes", minimum=0.0, below=1.0),
+        Attribute("vote_threshold", 0.01, "IoU above which a box votes", 0.0, 0.999),
         Attribute("score_threshold", 0.001, "an overlapped box below it leaves", 0.0, 1e6),
         Attribute("offset", 0.0, "added to every side: 1 for whole pixels", 0.0, 1.0),
         _MAX_OUTPUT,
