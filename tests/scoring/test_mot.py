@@ -7,7 +7,7 @@ import pytest
 from lossexport.errors import LossexportError
 from lossexport.scoring import formats, score
 from lossexport.scoring.boxset import Dataset
-from lossexport.scoring.formats import mot
+from lossexport.scoring.formats import mot as mot_format
 from lossexport.scoring.side import Side
 from tests.scoring.helpers import evaluate_data, refusal
 
@@ -65,7 +65,7 @@ def test_separators_line_ends_marks_and_blocks(
 ) -> None:
     rows = [[i % 7, i, i, 2 * i, 10, 20, (i % 11) / 10, 1] for i in range(60)]
     whole = read(tmp_path, "\n".join(",".join(map(str, row)) for row in rows))
-    monkeypatch.setattr(mot, "BLOCK", block)
+    monkeypatch.setattr(mot_format, "BLOCK", block)
     text = "".join(between.join(map(str, row)) + end for row in rows)
     side = read(tmp_path, b"\xef\xbb\xbf" + text.encode())
     wanted, found = (s.boxes.predictions(*s.boxes.codes()) for s in (whole, side))
@@ -100,7 +100,7 @@ ROW = "1,1,2,3,4,5,0.5"
 def test_world_coordinates_are_no_classes_wherever_they_are(
     tmp_path: Path, value: str, place: int, others: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mot, "BLOCK", 64)
+    monkeypatch.setattr(mot_format, "BLOCK", 64)
     lines = [f"{ROW},{others}"] * 41
     lines[place] = f"{ROW},{value}"
     side = read(tmp_path, "\n".join(lines))
