@@ -62,6 +62,18 @@ class References:
         """Count of the boxes."""
         return len(self.image)
 
+    def take(self, rows: Int64) -> "References":
+        """The boxes at positions `rows`."""
+        return References(
+            self.image[rows],
+            self.category[rows],
+            self.box[rows],
+            self.area[rows],
+            self.ignored[rows],
+            self.zero_id[rows],
+            None if self.any_class is None else self.any_class[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Predictions:

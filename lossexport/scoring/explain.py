@@ -139,19 +139,7 @@ def _first_images(data: Dataset) -> Dataset:
     return replace(
         data,
         predictions=data.predictions.take(np.flatnonzero(data.predictions.image <= last)),
-        references=_take(data.references, np.flatnonzero(data.references.image <= last)),
-    )
-
-
-def _take(boxes: References, rows: Int64) -> References:
-    return References(
-        boxes.image[rows],
-        boxes.category[rows],
-        boxes.box[rows],
-        boxes.area[rows],
-        boxes.ignored[rows],
-        boxes.zero_id[rows],
-        None if boxes.any_class is None else boxes.any_class[rows],
+        references=data.references.take(np.flatnonzero(data.references.image <= last)),
     )
 
 

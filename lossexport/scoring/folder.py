@@ -2,9 +2,9 @@
 
 import errno
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from lossexport.errors import LossexportError
 from lossexport.files import read_bytes, reason
@@ -32,7 +32,7 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-class Folder:
+class Folder(AbstractContextManager["Folder"]):
     """A folder that is listed with its sub-folders and read file by file; a context manager.
 
     Names are relative to it, with slashes. Every part of a name is opened in the folder before it
@@ -136,15 +136,6 @@ class Folder:
             raise LossexportError(f"{path}: {what} the folder {self.path}: put a copy there")
         return real.relative_to(self._real).parts
 
-    def __enter__(self) -> Self:
-        """Nothing to do: the folder is open already."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the folder."""
         os.close(self._root)

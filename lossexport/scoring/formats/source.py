@@ -6,9 +6,9 @@ import io
 import os
 import zlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, cast
 
 from lossexport.errors import LossexportError
 from lossexport.files import open_regular, reason
@@ -44,7 +44,7 @@ class _Hashed(io.RawIOBase):
         return count
 
 
-class Source:
+class Source(AbstractContextManager["Source"]):
     """A regular file, plain or gzipped, read front to back; a context manager.
 
     `read` raises LossexportError when the file cannot be read, is damaged or too large.
@@ -83,16 +83,7 @@ class Source:
             pass
         return Input(self.path.name, self._hashed.digest.hexdigest())
 
-    def __enter__(self) -> Self:
-        """Nothing to do: the file is open already."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the file."""
         self._raw.close()
 
