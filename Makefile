@@ -1,6 +1,6 @@
 # Everything runs in its own virtual environment, which the first target that needs it makes.
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint docs artifacts bench sanitize clean
+.PHONY: help demo test slow lint docs graphs bench sanitize clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -49,9 +49,9 @@ lint: $(READY)  ## style, format, types
 docs: $(READY)  ## rewrite docs/ops and the pictures from the catalogue
 	python docs/generate.py
 
-artifacts: $(READY)  ## rewrite the graphs that the package ships for scoring, and verify them
-	lossexport export --recipe models/box-quality.toml --format onnx --out lossexport/artifacts
-	lossexport verify lossexport/artifacts --store
+graphs: $(READY)  ## rewrite the graphs that the package ships for scoring, and verify them
+	lossexport export --recipe models/box-quality.toml --format onnx --out lossexport/graphs
+	lossexport verify lossexport/graphs --store
 
 bench: $(READY)  ## time pairwise CIoU in every form, the CPU kernels and NMS: benchmarks/results
 	lossexport bench --json benchmarks/results/pairwise_ciou.json

@@ -21,7 +21,7 @@ from typing import Any
 import synthetic
 from measure import RESULTS, environment, table, write
 
-from lossexport.scoring.coco_ap import NAMES
+from lossexport.names import COCO_NUMBERS
 
 SET = synthetic.Counts(images=5000, references=36_000, predictions=500_000, even=True)
 SEED = 0
@@ -97,7 +97,7 @@ def measure(folder: Path, rounds: int) -> tuple[dict[str, Contender], dict[str, 
             print(f"{turn + 1}/{rounds} {name}: {contender.seconds[-1]:.2f} s", flush=True)
     ours = json.loads(Path(out, "summary.json").read_text())
     theirs = json.loads(contenders[THEIRS].output.splitlines()[-1])
-    gaps = {name: abs(ours[name] - theirs[i]) for i, name in enumerate(NAMES)}
+    gaps = {name: abs(ours[name] - theirs[i]) for i, name in enumerate(COCO_NUMBERS)}
     return contenders, gaps
 
 

@@ -21,14 +21,15 @@ import torch
 from measure import RESULTS, environment, table, write
 
 from lossexport.catalog import CATALOG
-from lossexport.catalog.spec import PRECISIONS, Arrays, Op, Precision
+from lossexport.catalog.spec import Arrays, Op
 from lossexport.catalog.variant import Variant
 from lossexport.exporter.onnx_file import onnx_bytes
-from lossexport.exporter.trace import function
 from lossexport.files import write_bytes
-from lossexport.parity.cases import Case, Judge, cases
-from lossexport.parity.compare import Errors
+from lossexport.names import PRECISIONS, Precision
+from lossexport.parity.cases import Case, cases
+from lossexport.parity.error import Errors
 from lossexport.parity.measure import feed
+from lossexport.parity.oracle import Judge, function
 from lossexport.runtime import load
 from lossexport.runtime.native import kernel, kernels
 

@@ -21,8 +21,8 @@ from onnx import version_converter
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from PIL import Image
 
+from lossexport.detectors.detector import describe
 from lossexport.errors import LossexportError
-from lossexport.scoring.detector import describe
 
 IMAGES = (".jpg", ".jpeg", ".png")
 

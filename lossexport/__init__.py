@@ -6,9 +6,9 @@ from lossexport._lazy import lazy
 
 if TYPE_CHECKING:
     from lossexport.exporter import export
-    from lossexport.exporter.attach import attach
     from lossexport.parity.verify import verify
     from lossexport.scoring import compare, score
+    from lossexport.wiring.attach import attach
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "attach", "compare", "export", "score", "verify"]
@@ -16,7 +16,7 @@ __all__ = ["__version__", "attach", "compare", "export", "score", "verify"]
 __getattr__ = lazy(
     __name__,
     {
-        "attach": "lossexport.exporter.attach",
+        "attach": "lossexport.wiring.attach",
         "compare": "lossexport.scoring",
         "export": "lossexport.exporter",
         "verify": "lossexport.parity",

@@ -4,16 +4,12 @@ import platform
 from dataclasses import dataclass
 from typing import Literal
 
+from lossexport.errors import one_line
 from lossexport.kernels.ptx import NVRTC_FIX
 from lossexport.origin import install_command
-from lossexport.runtime.backends import (
-    Availability,
-    available,
-    has_module,
-    installed_version,
-    one_line,
-)
+from lossexport.runtime.backends import available, has_module, installed_version
 from lossexport.runtime.cuda import DRIVER_FIX, Driver, driver
+from lossexport.runtime.session import Availability
 
 Status = Literal["ok", "missing", "not run here"]
 

@@ -81,3 +81,9 @@ def within(where: object) -> Iterator[None]:
         yield
     except LossexportError as error:
         raise LossexportError(f"{where}: {error}") from error
+
+
+def one_line(error: object) -> str:
+    """A runtime's message on one line, cut at 300 characters."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:297]}..."

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from time import monotonic
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
+from lossexport import arguments
 from lossexport.errors import LossexportError, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PATIENCE = 2.0
 """Seconds before the bar appears: short runs stay quiet."""
@@ -24,9 +25,29 @@ ENVIRONMENT = "LOSSEXPORT_PROGRESS"
 Step = Callable[[int, int, str], None]
 """Called with how many parts of the work are done, of how many, and the name of the next."""
 
+Progress = Callable[[str, float], None]
+"""Called with the name of the step and the part of it that is done, 0 to 1."""
+
 
 @contextmanager
-def progress(verb: str, *, percent: bool = False) -> Iterator[Step]:
+def follow(progress: bool | Progress, verb: str) -> Iterator[Progress]:
+    """Yield what to call: the caller's function, or one that shows "`verb`: ..." or nothing.
+
+    Raises LossexportError where `progress` is neither a bool nor a function.
+    """
+    if callable(progress):
+        yield progress
+    elif not isinstance(progress, bool):
+        raise arguments.refuse("progress", progress, "a bool or a function")
+    elif progress:
+        with steps(verb, percent=True) as step:
+            yield lambda name, part: step(round(100 * part), 100, name)
+    else:
+        yield lambda name, part: None
+
+
+@contextmanager
+def steps(verb: str, *, percent: bool = False) -> Iterator[Step]:
     """Yield the function to call at every step. `verb` names the work, as "exporting".
 
     With `percent`, the parts are hundredths of the step that is named. A thread shows them, so that
@@ -37,6 +58,8 @@ def progress(verb: str, *, percent: bool = False) -> Iterator[Step]:
     if interval == 0 or stream is None or stream.closed:
         yield lambda done, total, name: None
         return
+    from rich.console import Console
+
     console = Console(stderr=True)
     terminal = stream.isatty() and console.is_terminal and not console.is_dumb_terminal
     with _bar(console) if terminal else _lines(verb, interval, stream, percent) as step:
@@ -55,7 +78,15 @@ def _interval() -> float:
 
 
 @contextmanager
-def _bar(console: Console) -> Iterator[Step]:
+def _bar(console: "Console") -> Iterator[Step]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -38,9 +38,9 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """
     import msgspec
 
-    from lossexport.artifact import BackendParity
     from lossexport.exporter import onnx_file
     from lossexport.files import write_bytes
+    from lossexport.manifest import BackendParity
     from lossexport.parity import quick
 
     folder = tmp_path_factory.getbasetemp()

@@ -12,7 +12,7 @@ import lossexport
 from lossexport import arguments
 from lossexport.errors import LossexportError
 from lossexport.runtime import load
-from tests.scoring.helpers import coco, found, truth
+from tests.boxes.helpers import coco, found, truth
 
 NOTHING_LIKE_IT: tuple[Any, ...] = (5, 1.5, b"x", True, {"x": 1}, {5: 1}, ["x"], object())
 WRONG: dict[str, tuple[Any, ...]] = {

@@ -15,12 +15,12 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-import lossexport.exporter.attach
+import lossexport.wiring.attach
 from lossexport.catalog import CATALOG
 from lossexport.cli import cli, main
+from lossexport.detectors.detector import describe
 from lossexport.exporter import onnx_file
 from lossexport.runtime import load
-from lossexport.scoring.detector import describe
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -95,7 +95,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
         (tmp_path / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path)
     # A variant is traced once a session: conftest.py.
-    monkeypatch.setattr(lossexport.exporter.attach, "onnx_bytes", onnx_file.onnx_bytes)
+    monkeypatch.setattr(lossexport.wiring.attach, "onnx_bytes", onnx_file.onnx_bytes)
 
     def run(text: str, extra: dict[str, tuple[str, ...]] | None = None) -> None:
         names: dict[str, Any] = {}

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from lossexport.artifact import load_manifest
+from lossexport.detectors.detector import describe
 from lossexport.errors import LossexportError
-from lossexport.exporter import detector, recipe
+from lossexport.exporter import recipe
 from lossexport.files import check_folder, file_or_shipped, read_bytes
+from lossexport.manifest import load_manifest
 from lossexport.runtime import load
-from lossexport.scoring.detector import describe
+from lossexport.wiring import detector
 
 
 @pytest.mark.parametrize("read", [recipe.load, describe, load, detector.load, load_manifest])

@@ -13,8 +13,8 @@ import pytest
 from lossexport import doctor, origin
 from lossexport.errors import LossexportError
 from lossexport.exporter import engine
+from lossexport.images import ImageFolder
 from lossexport.runtime import Availability, ort, trt
-from lossexport.scoring.pictures import ImageFolder
 
 METADATA = """Metadata-Version: 2.4
 Name: lossexport

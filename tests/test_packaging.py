@@ -18,8 +18,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import lossexport
-from lossexport import artifact
 from lossexport.exporter import export
+from lossexport.manifest import load_manifest
 from lossexport.runtime import native
 from lossexport.scoring import score
 
@@ -86,7 +86,7 @@ def test_wheel_holds_the_package_and_its_data(wheel):
         names = set(archive.namelist())
     outside = {n for n in names if not n.startswith("lossexport/") and ".dist-info/" not in n}
     assert not outside
-    wanted = {"lossexport/py.typed", "lossexport/artifacts/manifest.json"}
+    wanted = {"lossexport/py.typed", "lossexport/graphs/manifest.json"}
     for pattern in ("*.py", "*.j2", "artifacts/*.onnx"):
         wanted |= {f"lossexport/{p.relative_to(ROOT / 'lossexport')}"
                    for p in (ROOT / "lossexport").rglob(pattern)}  # fmt: skip
@@ -154,14 +154,14 @@ def test_no_extra_has_both_builds_of_onnxruntime(extra):
 
 
 def test_shipped_artifacts_are_what_the_recipe_exports(tmp_path):
-    shipped = ROOT / "lossexport" / "artifacts"
+    shipped = ROOT / "lossexport" / "graphs"
     export(None, tmp_path, recipe_file=ROOT / "models" / "box-quality.toml", formats=["onnx"])
-    old, new = artifact.load_manifest(shipped), artifact.load_manifest(tmp_path)
+    old, new = load_manifest(shipped), load_manifest(tmp_path)
     if old.generator != new.generator:
         pytest.skip(f"shipped graphs are of {old.generator}, installed is {new.generator}")
     for entry in new.artifacts:
         path = shipped / entry.file
-        assert path.read_bytes() == (tmp_path / entry.file).read_bytes(), "run `make artifacts`"
+        assert path.read_bytes() == (tmp_path / entry.file).read_bytes(), "run `make graphs`"
     assert [entry.file for entry in old.artifacts] == [entry.file for entry in new.artifacts]
 
 

@@ -14,7 +14,7 @@ import pytest
 from lossexport import progress
 from lossexport.cli import cli
 from lossexport.errors import LossexportError
-from lossexport.scoring.progress import follow
+from lossexport.progress import follow
 
 
 class Clock:
@@ -47,7 +47,7 @@ def lines(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(progress, "Event", lambda: clock)
         wait = clock.wait
         monkeypatch.setattr(clock, "wait", lambda seconds: go.wait(5) and wait(seconds))
-        with progress.progress(verb, **options) as step:
+        with progress.steps(verb, **options) as step:
             for one in steps:
                 step(*one)
             go.set()
@@ -103,7 +103,7 @@ def test_it_can_be_off(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | No
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv(progress.ENVIRONMENT, "0" if stream else "10")
     before = threading.active_count()
-    with progress.progress("exporting") as step:
+    with progress.steps("exporting") as step:
         step(0, 1, "a")
         assert threading.active_count() == before
     assert stream is None or stream.getvalue() == ""
@@ -115,7 +115,7 @@ def test_a_wrong_interval_is_named(monkeypatch: pytest.MonkeyPatch, text: str) -
     message = f"LOSSEXPORT_PROGRESS='{text}': must be seconds from 0"
     with (
         pytest.raises(LossexportError, match=re.escape(message)),
-        progress.progress("exporting"),
+        progress.steps("exporting"),
     ):
         pass
 
@@ -123,7 +123,7 @@ def test_a_wrong_interval_is_named(monkeypatch: pytest.MonkeyPatch, text: str) -
 def test_the_thread_ends_with_the_work_and_with_an_error(monkeypatch) -> None:
     monkeypatch.setenv(progress.ENVIRONMENT, "10")
     start = time.monotonic()
-    with pytest.raises(KeyError), progress.progress("exporting"):
+    with pytest.raises(KeyError), progress.steps("exporting"):
         raise KeyError
     assert "lossexport-progress" not in [thread.name for thread in threading.enumerate()]
     assert time.monotonic() - start < 5
@@ -151,7 +151,7 @@ def test_scoring_tells_a_function_or_the_lines(monkeypatch: pytest.MonkeyPatch) 
         (["bench"], "lossexport.bench.run", "timing: 1/2 x ("),
         (
             ["attach", "d.onnx", "--op", "nms", "--map", "boxes=b", "--out", "o.onnx"],
-            "lossexport.exporter.attach.attach",
+            "lossexport.wiring.attach.attach",
             "attaching: 1/2 x (",
         ),
     ],
@@ -186,7 +186,7 @@ def test_a_bar_shows_while_a_single_step_runs(monkeypatch: pytest.MonkeyPatch) -
     own, other = pty.openpty()
     with open(other, "w") as terminal:  # noqa: PTH123  a descriptor
         monkeypatch.setattr(sys, "stderr", terminal)
-        with progress.progress("exporting") as step:
+        with progress.steps("exporting") as step:
             step(1, 3, "ciou_loss")
             seen = b""
             while b"ciou_loss" not in seen:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from lossexport.artifact import load_manifest
 from lossexport.errors import LossexportError
 from lossexport.exporter import run
 from lossexport.files import appear_together, atomic_path, exclusive, write_bytes
+from lossexport.manifest import load_manifest
 from lossexport.stage import undisturbed
 
 KILLS = Path(__file__).with_name("kills.py")
@@ -195,7 +195,7 @@ def test_who_waits_long_is_told(
 def test_two_exports_to_a_folder_both_stand_in_the_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shipped = load_manifest(Path(str(resources.files("lossexport"))) / "artifacts")
+    shipped = load_manifest(Path(str(resources.files("lossexport"))) / "graphs")
     assert shipped is not None
     entries = {entry.op: entry for entry in shipped.artifacts}
     monkeypatch.setattr(run, "_make", lambda job, *_: [entries[job.variant.op.name]])

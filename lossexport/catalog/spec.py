@@ -10,9 +10,7 @@ import numpy as np
 
 from lossexport.catalog.kernels import Launch
 from lossexport.errors import LossexportError, shown
-
-Precision = Literal["fp32", "fp16", "bf16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+from lossexport.names import Precision
 
 Arrays = dict[str, np.ndarray]
 Dims = Mapping[str, int]

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lossexport.catalog.spec import Dim, Op, Precision, Tensor
+from lossexport.catalog.spec import Dim, Op, Tensor
 from lossexport.errors import LossexportError, shown
+from lossexport.names import Precision
 
 # TensorRT counts the elements of a tensor in 31 bits.
 MAX_ELEMENTS = 2**31 - 1

@@ -5,10 +5,11 @@ from typing import Any, cast
 
 import click
 
-from lossexport.cli._terminal import assignments, attributes
+from lossexport.cli._terminal import Choice, assignments, attributes
 from lossexport.cli._types import FILE, OP
 from lossexport.errors import LossexportError, printable
-from lossexport.progress import progress
+from lossexport.names import BOX_FORMATS
+from lossexport.progress import steps
 
 
 def _size(text: str | None) -> tuple[float, float] | None:
@@ -30,7 +31,7 @@ def _size(text: str | None) -> tuple[float, float] | None:
 @click.option("--out", required=True, type=FILE, help="The .onnx file to write.")
 @click.option("--set", "settings", multiple=True, metavar="ATTR=VALUE", help="Attribute, as JSON.")
 @click.option(
-    "--box-format", type=click.Choice(["xyxy", "xywh", "cxcywh"]), default="xyxy",
+    "--box-format", type=Choice(BOX_FORMATS), default="xyxy",
     show_default=True, help="Of what is mapped to the op's box inputs.",
 )  # fmt: skip
 @click.option("--image-size", metavar="W,H", help="Boxes are normalised: multiply by these.")
@@ -52,9 +53,9 @@ def command(
     """
     mapping = assignments(inputs, "--map")
     size = _size(image_size)
-    from lossexport.exporter.attach import attach
+    from lossexport.wiring.attach import attach
 
-    with progress("attaching") as step:
+    with steps("attaching") as step:
         done = attach(
             detector,
             op,

@@ -12,7 +12,7 @@ from lossexport import __version__
 from lossexport.cli._terminal import show
 from lossexport.cli._types import FILE
 from lossexport.errors import LossexportError
-from lossexport.progress import progress
+from lossexport.progress import steps
 
 MAX_SIZE = 16384
 
@@ -36,7 +36,7 @@ def command(sizes: str, json_file: str | None) -> None:
     from lossexport import bench
     from lossexport.files import write_bytes
 
-    with progress("timing") as step:
+    with steps("timing") as step:
         rows = bench.run(parsed, step)
     names = list(rows[0].milliseconds)
     ours = names[-1]

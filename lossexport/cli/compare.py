@@ -8,6 +8,7 @@ from lossexport.cli._terminal import Choice, show
 from lossexport.cli._types import DIR, FILE, FILE_OR_NAME
 from lossexport.cli.score import bounds, match_by, number, show_notes, show_quality
 from lossexport.errors import CheckFailedError
+from lossexport.names import BACKENDS
 
 
 @click.command("compare", short_help="Compare the boxes of two detectors, say float and int8.")
@@ -33,7 +34,7 @@ from lossexport.errors import CheckFailedError
 @click.option("--iou-threshold", default=0.5, show_default=True, help="Least IoU of a match.")
 @click.option("--score-threshold", default=0.25, show_default=True, help="Least score that counts.")
 @click.option(
-    "--backend", type=Choice(["native", "ort", "tensorrt", "rtx"]),
+    "--backend", type=Choice(list(BACKENDS)),
     help="What runs the metrics.  [default: the best that can run]",
 )  # fmt: skip
 @click.option("--out", type=DIR, help="Folder for summary.json, boxes.parquet and report.html.")

@@ -4,11 +4,11 @@ from typing import Any, cast
 
 import click
 
-from lossexport.catalog.spec import PRECISIONS
-from lossexport.cli._terminal import assignments, attributes
+from lossexport.cli._terminal import Choice, assignments, attributes
 from lossexport.cli._types import DIR, FILE_OR_NAME, OP
 from lossexport.errors import LossexportError, printable
-from lossexport.progress import progress
+from lossexport.names import BUILDERS, PRECISIONS
+from lossexport.progress import steps
 
 
 def _split(text: str | None) -> list[Any] | None:
@@ -31,10 +31,10 @@ def _split(text: str | None) -> list[Any] | None:
     help="onnx, engine or onnx,engine.  [default: onnx]",
 )  # fmt: skip
 @click.option("--gradient", is_flag=True, default=None, help="Value-and-gradient graphs too.")
-@click.option("--precision", type=click.Choice(PRECISIONS), help="Boundary type.  [default: fp32]")
+@click.option("--precision", type=Choice(PRECISIONS), help="Boundary type.  [default: fp32]")
 @click.option("--set", "settings", multiple=True, metavar="ATTR=VALUE", help="Attribute, as JSON.")
 @click.option("--shape", "shapes", multiple=True, metavar="DIM=MIN:OPT:MAX", help="Or DIM=SIZE.")
-@click.option("--backend", type=click.Choice(["rtx", "tensorrt"]), default="rtx", show_default=True)
+@click.option("--backend", type=Choice(BUILDERS), default="rtx", show_default=True)
 @click.option(
     "--compute-capability",
     "compute_capabilities",
@@ -64,7 +64,7 @@ def command(
         raise LossexportError(f"--format {formats!r}: must be onnx, engine or onnx,engine")
     from lossexport.exporter import export
 
-    with progress("exporting") as step:
+    with steps("exporting") as step:
         manifest = export(
             list(ops) or None,
             out,

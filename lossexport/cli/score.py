@@ -7,11 +7,21 @@ import click
 from lossexport.cli._terminal import Choice, assignments, show
 from lossexport.cli._types import DIR, FILE_OR_DIR
 from lossexport.errors import CheckFailedError, LossexportError, printable
+from lossexport.names import (
+    BACKENDS,
+    COCO_PRECISION,
+    COCO_RECALL,
+    EXTRA_CATEGORIES,
+    MATCH_BY,
+    METRICS,
+    RATES,
+    STATISTICS,
+)
 
 FORMATS = ("coco", "yolo", "mot", "voc")
 
 match_by = click.option(
-    "--match-by", type=Choice(["id", "name"]),
+    "--match-by", type=Choice(MATCH_BY),
     help="Which decides where ids and names of images or categories contradict each other.",
 )  # fmt: skip
 
@@ -43,12 +53,12 @@ def bounds(items: tuple[str, ...], option: str) -> dict[str, float]:
 @click.option("--ref-format", type=Choice(FORMATS), help="Format of --ref.")
 @match_by
 @click.option(
-    "--extra-categories", type=Choice(["count", "ignore"]), default="count",
+    "--extra-categories", type=Choice(EXTRA_CATEGORIES), default="count",
     show_default=True, help="Predictions of categories that --ref lacks: wrong, or left out.",
 )  # fmt: skip
 @click.option("--iou-threshold", default=0.5, show_default=True, help="Least IoU of a match.")
 @click.option(
-    "--backend", type=Choice(["native", "ort", "tensorrt", "rtx"]),
+    "--backend", type=Choice(list(BACKENDS)),
     help="What runs the metrics.  [default: the best that can run]",
 )  # fmt: skip
 @click.option("--out", type=DIR, help="Folder for summary.json, boxes.parquet and report.html.")
@@ -106,12 +116,10 @@ def number(value: float | None) -> str:
 
 def show_quality(summary: dict[str, Any]) -> None:
     """Print the statistics of the metrics of the matched pairs."""
-    places = ("mean", "median", "p5", "p95")
     rows = [
-        (metric, *(number(summary[metric][place]) for place in places))
-        for metric in ("iou", "giou", "diou", "ciou")
+        (metric, *(number(summary[metric][place]) for place in STATISTICS)) for metric in METRICS
     ]
-    show("Quality of matched boxes", ("metric", *places), rows, right=4)
+    show("Quality of matched boxes", ("metric", *STATISTICS), rows, right=4)
 
 
 def show_notes(summary: dict[str, Any]) -> None:
@@ -122,16 +130,14 @@ def show_notes(summary: dict[str, Any]) -> None:
 
 def _show(summary: dict[str, Any]) -> None:
     """Counts, rates, quality of the matched pairs, COCO numbers; a dash for what is undefined."""
-    from lossexport.scoring.coco_ap import NAMES
-    from lossexport.scoring.gates import value_of
+    from lossexport.boxes.gates import value_of
 
     counts = [(name, str(value)) for name, value in summary["counts"].items()]
-    rates = ("precision", "recall", "f1")
-    counts += [(f"{name}, any score", number(summary[name])) for name in rates]
+    counts += [(f"{name}, any score", number(summary[name])) for name in RATES]
     show("Counts", ("what", "number"), counts, right=1)
-    best = [number(summary["best"][name]) for name in ("score", *rates)]
+    best = [number(summary["best"][name]) for name in ("score", *RATES)]
     title = f"Best F1 at IoU {summary['settings']['iou_threshold']:g}"
-    show(title, ("from score", *rates), [best], right=4)
+    show(title, ("from score", *RATES), [best], right=4)
     show_quality(summary)
     predicted = summary["quality"]
     if predicted["count"]:
@@ -139,6 +145,6 @@ def _show(summary: dict[str, Any]) -> None:
             str(value) if isinstance(value, int) else number(value) for value in predicted.values()
         ]
         show("Quality that the detector predicts", list(predicted), [values], right=len(values))
-    for kind, names in (("precision", NAMES[:6]), ("recall", NAMES[6:])):
+    for kind, names in (("precision", COCO_PRECISION), ("recall", COCO_RECALL)):
         values = [number(value_of(summary, name)) for name in names]
         show(f"COCO average {kind}", names, [values], right=len(names))

@@ -7,7 +7,7 @@ import click
 from lossexport.cli._terminal import show
 from lossexport.cli._types import FILE, FILE_OR_DIR
 from lossexport.errors import CheckFailedError, printable
-from lossexport.progress import progress
+from lossexport.progress import steps
 
 
 @click.command("verify")
@@ -42,7 +42,7 @@ def command(
     from lossexport.parity.report import COLUMNS, NUMBERS, html_page, json_text, rows, verdict
 
     chosen = [name for text in backends for name in text.split(",")] or None
-    with progress("verifying") as step:
+    with steps("verifying") as step:
         report = verify(paths, backends=chosen, replay=replay, store=store, progress=step)
     if json_file:
         write_bytes(Path(json_file), json_text(report).encode())

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from lossexport.artifact import Builder
 from lossexport.catalog.variant import Range
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, one_line
 from lossexport.kernels import plugins
+from lossexport.names import Builder
 from lossexport.origin import install_command
-from lossexport.runtime.backends import one_line
 from lossexport.runtime.trt import logger
 
 # Builder, and extra that brings it -> its module.

@@ -2,24 +2,23 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
 from lossexport import files
 from lossexport.errors import LossexportError
+from lossexport.names import FileFormat, Precision
 
 MAX_RECIPE_BYTES = 2**20
-Format = Literal["onnx", "engine"]
-Precisions = list[Literal["fp32", "fp16", "bf16"]]
 Names = Annotated[list[str], msgspec.Meta(min_length=1, max_length=256)]
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What may stand at the top of a recipe for all of its ops, and in a group of ops."""
 
-    formats: list[Format] | None = None
-    precisions: Precisions | None = None
+    formats: list[FileFormat] | None = None
+    precisions: list[Precision] | None = None
     gradient: bool | None = None
     attributes: dict[str, Any] = {}
     shapes: dict[str, str | int] = {}

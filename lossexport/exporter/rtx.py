@@ -10,7 +10,8 @@ from typing import Literal
 
 import onnx
 
-from lossexport.runtime.backends import has_module, one_line
+from lossexport.errors import one_line
+from lossexport.runtime.backends import has_module
 from lossexport.runtime.trt import availability
 
 _SCRIPT = Path(__file__).with_name("rtx_parse.py")

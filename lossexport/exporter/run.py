@@ -1,6 +1,6 @@
 """`export`: trace, build, check, and write everything or nothing."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -9,23 +9,33 @@ from typing import Any
 
 import msgspec
 
-from lossexport import __version__, arguments, artifact
+from lossexport import __version__, arguments
 from lossexport.catalog import CATALOG, find
-from lossexport.catalog.spec import PRECISIONS, Precision, Tensor
+from lossexport.catalog.spec import Tensor
 from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError, shown, within
 from lossexport.exporter import engine, recipe
-from lossexport.exporter.recipe import Format, Settings
+from lossexport.exporter.recipe import Settings
 from lossexport.files import appear_together, check_folder, sha256
-
-FORMATS: tuple[Format, ...] = ("onnx", "engine")
-Progress = Callable[[int, int, str], None]
+from lossexport.manifest import (
+    Artifact,
+    BackendParity,
+    Manifest,
+    RangeRecord,
+    TensorRecord,
+    load_manifest,
+    merge,
+    save_manifest,
+    tolerances,
+)
+from lossexport.names import FILE_FORMATS, PRECISIONS, Builder, FileFormat, Precision
+from lossexport.progress import Step
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
     variant: Variant
-    formats: tuple[Format, ...]
+    formats: tuple[FileFormat, ...]
 
 
 def export(
@@ -33,15 +43,15 @@ def export(
     out: str | Path,
     *,
     recipe_file: str | Path | None = None,
-    formats: Sequence[Format] | None = None,
+    formats: Sequence[FileFormat] | None = None,
     gradient: bool | None = None,
     precision: Precision | None = None,
     attributes: Mapping[str, Any] | None = None,
     shapes: Mapping[str, str | int] | None = None,
-    backend: artifact.Builder = "rtx",
+    backend: Builder = "rtx",
     compute_capabilities: Sequence[str] = (),
-    progress: Progress | None = None,
-) -> artifact.Manifest:
+    progress: Step | None = None,
+) -> Manifest:
     """Export ops to the folder `out` and return its manifest.
 
     `op` is a name, several names, or None for all (of the recipe, where one is given). Each op
@@ -73,15 +83,15 @@ def export(
         engine.module(backend)  # before any work
     _check_sizes(jobs)
     check_folder(folder)
-    made: list[artifact.Artifact] = []
+    made: list[Artifact] = []
     with appear_together(folder) as stage:
-        existing = artifact.load_manifest(folder)  # once no other run can change it
+        existing = load_manifest(folder)  # once no other run can change it
         for index, job in enumerate(jobs):
             if progress:
                 progress(index, len(jobs), job.variant.stem)
             made += _make(job, stage, backend, tuple(compute_capabilities))
-        manifest = artifact.merge(existing, made, _generator())
-        artifact.save_manifest(stage, manifest)
+        manifest = merge(existing, made, _generator())
+        save_manifest(stage, manifest)
     if progress:
         progress(len(jobs), len(jobs), "done")
     return manifest
@@ -96,7 +106,7 @@ def _check_sizes(jobs: list[_Job]) -> None:
 
 def _check_settings(given: Settings) -> None:
     for field, values, known in (
-        ("format", given.formats, FORMATS),
+        ("format", given.formats, FILE_FORMATS),
         ("precision", given.precisions, PRECISIONS),
     ):
         for value in values or []:
@@ -158,8 +168,8 @@ def _jobs(
 
 
 def _make(
-    job: _Job, stage: Path, backend: artifact.Builder, compute_capabilities: tuple[str, ...]
-) -> list[artifact.Artifact]:
+    job: _Job, stage: Path, backend: Builder, compute_capabilities: tuple[str, ...]
+) -> list[Artifact]:
     # torch is imported with the first trace, not with the module.
     from lossexport.exporter.onnx_file import onnx_bytes
     from lossexport.exporter.trace import OPSET
@@ -184,7 +194,7 @@ def _make(
         name = f"{variant.stem}.engine"
         (stage / name).write_bytes(data)
         built = str(engine.module(backend).__version__)
-        unseen = artifact.BackendParity(backend, built, "not run here", "export runs no engine")
+        unseen = BackendParity(backend, built, "not run here", "export runs no engine")
         entries.append(
             msgspec.structs.replace(
                 _describe(variant, data, name, OPSET, unseen),
@@ -198,22 +208,14 @@ def _make(
     return entries
 
 
-def tolerances(variant: Variant) -> dict[str, artifact.Tolerance]:
-    """By output, as a manifest states them."""
-    found = {
-        t.name: variant.op.output_tolerance(t.name, variant.precision) for t in variant.outputs
-    }
-    return {name: artifact.Tolerance(t.ulp, t.abs, t.why) for name, t in found.items()}
-
-
 def _describe(
-    variant: Variant, data: bytes, file: str, opset: int, measured: artifact.BackendParity
-) -> artifact.Artifact:
-    def info(tensor: Tensor) -> artifact.TensorInfo:
+    variant: Variant, data: bytes, file: str, opset: int, measured: BackendParity
+) -> Artifact:
+    def info(tensor: Tensor) -> TensorRecord:
         shape = list(variant.shape(tensor))
-        return artifact.TensorInfo(tensor.name, variant.numpy_dtype(tensor), shape, tensor.domain)
+        return TensorRecord(tensor.name, variant.numpy_dtype(tensor), shape, tensor.domain)
 
-    return artifact.Artifact(
+    return Artifact(
         file=file,
         sha256=sha256(data),
         size_bytes=len(data),
@@ -233,9 +235,9 @@ def _describe(
     )
 
 
-def _profile(ranges: Mapping[str, Range], variant: Variant) -> dict[str, artifact.Range]:
+def _profile(ranges: Mapping[str, Range], variant: Variant) -> dict[str, RangeRecord]:
     return {
-        name: artifact.Range(ranges[name].min, ranges[name].opt, ranges[name].max)
+        name: RangeRecord(ranges[name].min, ranges[name].opt, ranges[name].max)
         for name in variant.dynamic
     }
 

@@ -3,7 +3,7 @@
 import gc
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,81 +13,17 @@ import onnx_ir as ir
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-import lossexport.ops
-import lossexport.ops.stages
 from lossexport.catalog.spec import Tensor
 from lossexport.catalog.variant import MAX_ELEMENTS, Range, Variant
 from lossexport.exporter import decompositions
 from lossexport.exporter.simplify import optimise, simplify
 from lossexport.kernels import Kernel
-from lossexport.ops._common import NARROW
+from lossexport.parity.oracle import Function, function, stage
 
 OPSET = 20
 # Sizes to trace with, whatever range a dimension has: distinct, so that no two dimensions are taken
 # for one, and none is 0 or 1, which torch would bake in.
 _TRACE_SIZES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43)
-
-Function = Callable[..., tuple[torch.Tensor, ...]]
-
-
-def function(variant: Variant) -> Function:
-    """The variant as a function of its inputs in order, in eager torch, of any float type."""
-    op = getattr(lossexport.ops, variant.op.name)
-    wanted = variant.op.gradient if variant.gradient else ()
-
-    def value(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        result = op(*inputs, **variant.attributes)
-        return result if isinstance(result, tuple) else (result,)
-
-    return _with_gradient(value, variant.op.inputs, variant.outputs, wanted) if wanted else value
-
-
-def stage(kernel: Kernel, variant: Variant) -> Function:
-    """A stage of the variant likewise."""
-    call = getattr(lossexport.ops.stages, kernel.function)
-    attributes = {item.name: variant.attributes[item.name] for item in kernel.attributes}
-
-    def value(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        result = call(*(x.float() if x.dtype in NARROW else x for x in inputs), **attributes)
-        return result if isinstance(result, tuple) else (result,)
-
-    if kernel.gradient:
-        return _with_gradient(value, kernel.inputs, kernel.outputs, kernel.gradient)
-    return lambda *inputs: _rounded(value(*inputs), kernel.inputs, kernel.outputs, inputs)
-
-
-def _with_gradient(
-    value: Function,
-    inputs: tuple[Tensor, ...],
-    outputs: tuple[Tensor, ...],
-    wanted: tuple[str, ...],
-) -> Function:
-    names = [tensor.name for tensor in inputs]
-
-    def value_and_gradient(*given: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        with torch.enable_grad():
-            # Leaves in the type that the op computes in: a gradient is rounded once, at the end.
-            wide = [x.float() if x.dtype in NARROW else x.detach() for x in given]
-            leaves = [wide[names.index(name)].requires_grad_() for name in wanted]
-            results = value(*wide)
-            results += torch.autograd.grad(results[0].sum(), leaves)
-        return _rounded(tuple(x.detach() for x in results), inputs, outputs, given)
-
-    return value_and_gradient
-
-
-def _rounded(
-    results: tuple[torch.Tensor, ...],
-    inputs: tuple[Tensor, ...],
-    outputs: tuple[Tensor, ...],
-    given: tuple[torch.Tensor, ...],
-) -> tuple[torch.Tensor, ...]:
-    """Results in the types of the boundary."""
-    floats = [x.dtype for x, tensor in zip(given, inputs, strict=True) if tensor.dtype == "float"]
-    return tuple(
-        x.to(floats[0]) if tensor.dtype == "float" else x
-        for x, tensor in zip(results, outputs, strict=True)
-    )
 
 
 def body(variant: Variant, opset: int = OPSET) -> ir.Model:

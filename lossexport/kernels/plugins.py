@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from lossexport.catalog.spec import Attribute, Precision
+from lossexport.catalog.spec import Attribute
 from lossexport.kernels import Kernel, declared, ptx
+from lossexport.names import Precision
 from lossexport.runtime.cuda import capability as capability_at_hand
 
 NAMESPACE = "lossexport"

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from lossexport.catalog.kernels import Constant, Launch
-from lossexport.catalog.spec import Precision
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, one_line
 from lossexport.files import shipped
 from lossexport.kernels import Kernel
-from lossexport.runtime.backends import one_line
+from lossexport.names import Precision
 
 NVRTC_FIX = "pip install 'cuda-bindings>=13,<14' 'nvidia-cuda-nvrtc>=13.0,<13.1'"
 _TYPES: dict[Precision, str] = {

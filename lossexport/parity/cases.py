@@ -2,23 +2,19 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from lossexport.catalog.spec import Arrays, U
+from lossexport.catalog.spec import Arrays
 from lossexport.catalog.variant import Variant
 from lossexport.errors import LossexportError
-from lossexport.exporter.trace import function
-from lossexport.parity.compare import round_to
-from lossexport.parity.roundings import bounded
+from lossexport.parity.error import round_to
 
 # Elements of the largest tensor of a case: large enough to leave every vector loop and thread
 # split behind, small enough for a float64 oracle in well under a second.
-_ELEMENTS = 2**18
+ELEMENTS = 2**18
 _SEEDS = 2
 # The same where the shape leaves no smaller one, some 5 GB at a time, and of all such
 # cases together, a minute or two.
@@ -60,7 +56,7 @@ class Case:
                 raise LossexportError(
                     f"case {text!r}: {name} must be {allowed.min} to {allowed.max}"
                 )
-        if (count := _largest(variant, dict(pairs))) > _limit(variant, _ELEMENTS):
+        if (count := largest(variant, dict(pairs))) > _limit(variant, ELEMENTS):
             raise LossexportError(f"case {text!r}: {count} elements in one tensor are too many")
         return cls(family, pairs, int(seed))
 
@@ -83,7 +79,7 @@ class Case:
         return arrays
 
 
-def cases(variant: Variant, seeds: int = _SEEDS, elements: int = _ELEMENTS) -> Iterator[Case]:
+def cases(variant: Variant, seeds: int = _SEEDS, elements: int = ELEMENTS) -> Iterator[Case]:
     """Every family at every size: least, small, odd, large and as large as `elements` allows.
 
     One more case for each dimension of several has the largest size of that dimension. The least
@@ -98,18 +94,18 @@ def cases(variant: Variant, seeds: int = _SEEDS, elements: int = _ELEMENTS) -> I
             for family in variant.op.samplers
             for seed in range(seeds)
         ]
-        if (count := _largest(variant, sizes)) > elements:
+        if (count := largest(variant, sizes)) > elements:
             drawn.sort(key=lambda case: case.seed)  # of every family before a second of one
             drawn = drawn[: max(_MOST_IN_ALL // count, 1)]
         yield from drawn
-    for sizes in _ends(variant, max(elements, _ELEMENTS)):
+    for sizes in _ends(variant, max(elements, ELEMENTS)):
         if sizes not in planned:
             yield Case(next(iter(variant.op.samplers)), tuple(sizes.items()), 0)
 
 
 def check_sizes(variant: Variant) -> None:
     """Raise LossexportError where even the least sizes are too large to compare."""
-    if (least := _largest(variant, _least(variant))) > _MOST_ELEMENTS:
+    if (least := largest(variant, _least(variant))) > _MOST_ELEMENTS:
         name, size = max(variant.ranges.items(), key=lambda item: item[1].min)
         raise LossexportError(
             f"{variant.stem}: {least} elements in one tensor at the least shape, more than the "
@@ -127,7 +123,7 @@ def _sizes(variant: Variant, elements: int) -> Iterator[dict[str, int]]:
     plans = [[ladder[(i + k) % len(ladder)] for k in range(len(names))] for i in range(len(ladder))]
     plans.append(list(_least(variant).values()))
     side = int(elements ** (1 / len(names)))
-    while side > 1 and _largest(variant, dict.fromkeys(names, side)) > elements:
+    while side > 1 and largest(variant, dict.fromkeys(names, side)) > elements:
         side //= 2
     plans.append([side] * len(names))
     for plan in plans:
@@ -135,7 +131,7 @@ def _sizes(variant: Variant, elements: int) -> Iterator[dict[str, int]]:
             name: min(max(size, variant.ranges[name].min), variant.ranges[name].max)
             for name, size in zip(names, plan, strict=True)
         }
-        if sizes not in seen and _largest(variant, sizes) <= limit:
+        if sizes not in seen and largest(variant, sizes) <= limit:
             seen.append(sizes)
             yield sizes
 
@@ -148,10 +144,10 @@ def _ends(variant: Variant, limit: int) -> Iterator[dict[str, int]]:
     if len(variant.ranges) < 2:
         return  # as large as is allowed already
     for name, end in variant.ranges.items():
-        if _largest(variant, _least(variant) | {name: end.max}) > limit:
+        if largest(variant, _least(variant) | {name: end.max}) > limit:
             continue
         side = limit
-        while _largest(variant, sizes := _clipped(variant, side) | {name: end.max}) > limit:
+        while largest(variant, sizes := _clipped(variant, side) | {name: end.max}) > limit:
             side //= 2
         yield sizes
 
@@ -167,70 +163,14 @@ def _least(variant: Variant) -> dict[str, int]:
 
 def _limit(variant: Variant, elements: int) -> int:
     """Elements that a case may have: `elements`, or as many as the least sizes give."""
-    return max(elements, _largest(variant, _least(variant)))
+    return max(elements, largest(variant, _least(variant)))
 
 
-def _largest(variant: Variant, sizes: dict[str, int]) -> int:
+def largest(variant: Variant, sizes: dict[str, int]) -> int:
+    """Elements of the largest tensor."""
     known = sizes | {k: v for k, v in variant.attributes.items() if isinstance(v, int)}
     tensors = (*variant.op.inputs, *variant.outputs)
     return max(
         math.prod(dim if isinstance(dim, int) else known[dim] for dim in shape)
         for shape in (variant.op.work, *(tensor.shape for tensor in tensors))
     )
-
-
-def oracle(variant: Variant, inputs: Arrays) -> Arrays:
-    """The outputs of eager PyTorch in float64, from the very function that was exported."""
-    with _one_thread():
-        results = function(variant)(*_tensors(variant, inputs))
-    return _named(variant, results)
-
-
-class Judge:
-    """Inputs of cases with what is expected of them; all backends of a file share the answers."""
-
-    def __init__(self, variant: Variant) -> None:
-        self._variant = variant
-        self._known: dict[Case, tuple[Arrays, Arrays, Arrays]] = {}
-
-    def __call__(self, case: Case) -> tuple[Arrays, Arrays, Arrays]:
-        """The inputs, the oracle's outputs and the roundings that their elements hold."""
-        if (known := self._known.get(case)) is not None:
-            return known
-        inputs = case.inputs(self._variant)
-        answer = (inputs, *judged(self._variant, inputs))
-        # What fixed shapes make larger is computed again rather than held.
-        if _largest(self._variant, dict(case.sizes)) <= _ELEMENTS:
-            self._known[case] = answer
-        return answer
-
-
-def judged(variant: Variant, inputs: Arrays) -> tuple[Arrays, Arrays]:
-    """The outputs of the oracle, and how many roundings each element of them holds."""
-    if all(tensor.dtype == "int64" for tensor in variant.outputs):
-        expected = oracle(variant, inputs)
-        return expected, {name: np.zeros(values.shape) for name, values in expected.items()}
-    with _one_thread():
-        results, errors = bounded(function(variant), _tensors(variant, inputs))
-    return _named(variant, results), _named(variant, [error / U for error in errors])
-
-
-def _tensors(variant: Variant, inputs: Arrays) -> list[torch.Tensor]:
-    return [torch.from_numpy(inputs[tensor.name]) for tensor in variant.op.inputs]
-
-
-def _named(variant: Variant, tensors: Sequence[torch.Tensor]) -> Arrays:
-    return {
-        output.name: tensor.numpy() for output, tensor in zip(variant.outputs, tensors, strict=True)
-    }
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """On small tensors, and loops over them, threads would wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

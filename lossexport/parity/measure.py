@@ -6,12 +6,13 @@ from typing import Protocol
 
 import numpy as np
 
-from lossexport.artifact import BackendParity, Worst
 from lossexport.catalog.spec import Arrays
 from lossexport.catalog.variant import Variant
 from lossexport.errors import CheckFailedError, LossexportError
-from lossexport.parity.cases import Case, Judge
-from lossexport.parity.compare import Errors
+from lossexport.manifest import BackendParity, WorstRecord
+from lossexport.parity.cases import Case
+from lossexport.parity.error import Errors
+from lossexport.parity.oracle import Judge
 from lossexport.runtime import Session
 
 
@@ -115,7 +116,7 @@ def outcome(backend: str, version: str, cases: int, errors: dict[str, Errors]) -
             }
             for name, error in errors.items()
         },
-        worst=Worst(
+        worst=WorstRecord(
             seed=int(worst.case.rsplit(":", 1)[1]),
             case=worst.case,
             output=name,

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from lossexport.artifact import BackendParity
 from lossexport.catalog.variant import Variant
 from lossexport.errors import CheckFailedError
 from lossexport.files import write_bytes
+from lossexport.manifest import BackendParity
 from lossexport.parity.cases import Case, cases
 from lossexport.parity.measure import check_interface, measure, outcome
 from lossexport.runtime import available, load

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from lossexport import __version__
-from lossexport.artifact import BackendParity
+from lossexport.manifest import BackendParity
 from lossexport.parity.verify import FileReport, Report
 
 COLUMNS = (

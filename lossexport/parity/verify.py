@@ -4,20 +4,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lossexport import arguments, artifact
-from lossexport.artifact import BackendParity
+from lossexport import arguments
 from lossexport.catalog import find
 from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import CheckFailedError, LossexportError, within
-from lossexport.exporter.run import Progress, tolerances
 from lossexport.files import exclusive, read_bytes
-from lossexport.parity.cases import Case, Judge, cases
+from lossexport.manifest import (
+    MANIFEST_NAME,
+    Artifact,
+    BackendParity,
+    load_manifest,
+    store_parity,
+    tolerances,
+)
+from lossexport.parity.cases import Case, cases
 from lossexport.parity.measure import check_interface, difference, measure, outcome
+from lossexport.parity.oracle import Judge
+from lossexport.progress import Step
 from lossexport.runtime import NAMES, available, load
-from lossexport.runtime.backends import MAX_BYTES, Source, listed
+from lossexport.runtime.backends import MAX_BYTES, listed
 from lossexport.runtime.identity import identify as from_metadata
 from lossexport.runtime.native import kernel, kernels
 from lossexport.runtime.onnx_guard import check_model
+from lossexport.runtime.session import Source
 from lossexport.runtime.trt import check_header
 
 
@@ -59,7 +68,7 @@ def verify(
     backends: Sequence[str] | None = None,
     replay: str | None = None,
     store: bool = False,
-    progress: Progress | None = None,
+    progress: Step | None = None,
 ) -> Report:
     """Verify `.onnx` and `.engine` files, or all files that the manifest of a folder lists.
 
@@ -100,11 +109,11 @@ def _files(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    manifest = artifact.load_manifest(path)
+    manifest = load_manifest(path)
     if manifest is None:
         raise LossexportError(f"{path}: has no manifest.json")
     if not manifest.artifacts:
-        raise LossexportError(f"{path / artifact.MANIFEST_NAME}: lists no artifacts")
+        raise LossexportError(f"{path / MANIFEST_NAME}: lists no artifacts")
     for entry in manifest.artifacts:
         yield path / entry.file
 
@@ -163,7 +172,7 @@ def _run(
     return outcome(label, version, len(chosen), errors)
 
 
-def identify(path: Path) -> tuple[Variant, artifact.Artifact | None]:
+def identify(path: Path) -> tuple[Variant, Artifact | None]:
     """What a file is: from the manifest beside it, or from an `.onnx` file's own metadata."""
     data = read_bytes(path, MAX_BYTES)
     entry = listed(path, data)
@@ -179,7 +188,7 @@ def identify(path: Path) -> tuple[Variant, artifact.Artifact | None]:
     return from_metadata(check_model(data, str(path)), str(path)), None
 
 
-def _listed_variant(entry: artifact.Artifact) -> Variant:
+def _listed_variant(entry: Artifact) -> Variant:
     """The variant of an entry, whose tensors and profile must be that variant's."""
     op = find(entry.op)
     fixed = {
@@ -227,7 +236,7 @@ def _store(reports: Iterable[FileReport], keep: bool) -> Iterator[str]:
 
 def _store_in(folder: Path, files: dict[str, FileReport], keep: bool) -> list[str]:
     """Store the results on the files of one folder; the names of those that are not listed."""
-    manifest = artifact.load_manifest(folder)
+    manifest = load_manifest(folder)
     listed = {entry.file: entry for entry in manifest.artifacts} if manifest else {}
     results = {
         name: _parity(listed[name], report, keep)
@@ -235,11 +244,11 @@ def _store_in(folder: Path, files: dict[str, FileReport], keep: bool) -> list[st
         if name in listed and listed[name].sha256 == report.sha256
     }
     if any(listed[name].parity != result for name, result in results.items()):
-        artifact.store_parity(folder, results)
+        store_parity(folder, results)
     return sorted(files.keys() - results.keys())
 
 
-def _parity(entry: artifact.Artifact, report: FileReport, keep: bool) -> list[BackendParity]:
+def _parity(entry: Artifact, report: FileReport, keep: bool) -> list[BackendParity]:
     new = {result.backend for result in report.results}
     old = [result for result in entry.parity or () if keep and result.backend not in new]
     return [*old, *report.results]

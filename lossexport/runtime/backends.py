@@ -1,6 +1,5 @@
 """Which backends there are, which can run here, and `load`."""
 
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,48 +8,17 @@ from typing import TYPE_CHECKING, Protocol, cast
 from lossexport import arguments
 from lossexport.errors import LossexportError
 from lossexport.files import read_bytes, sha256
+from lossexport.names import BACKENDS
 from lossexport.runtime.guard.external import inline_external
-from lossexport.runtime.session import Session
+from lossexport.runtime.session import Availability, Session, Source
 
 if TYPE_CHECKING:
-    from lossexport.artifact import Artifact
-
-BACKENDS = {
-    "native": "lossexport.runtime.native",
-    "ort": "lossexport.runtime.ort",
-    "tensorrt": "lossexport.runtime.trt",
-    "rtx": "lossexport.runtime.trt",
-}
-"""Backend name -> module, the preferred one first among those that run the same files."""
+    from lossexport.manifest import Artifact
 
 NAMES = tuple(BACKENDS)
 """Every name that `load` knows."""
 
 MAX_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Availability:
-    """Whether a backend can run on this machine; if not why, and the command that mends it."""
-
-    backend: str
-    runs: bool
-    version: str | None = None
-    reason: str | None = None
-    fix: str | None = None
-    providers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A file as read once: what was checked is what the runtime gets.
-
-    `data` has the tensors inside that the file keeps in others beside it.
-    """
-
-    path: Path
-    data: bytes
-    artifact: "Artifact | None"
 
 
 class _Backend(Protocol):
@@ -136,12 +104,6 @@ def has_module(name: str) -> bool:
         return False
 
 
-def one_line(error: object) -> str:
-    """A runtime's message on one line, cut at 300 characters."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:297]}..."
-
-
 def _module(backend: str) -> _Backend:
     return cast(_Backend, import_module(BACKENDS[backend]))
 
@@ -150,7 +112,7 @@ def listed(path: Path, data: bytes) -> "Artifact | None":
     """The entry of the file in the manifest beside it; LossexportError where its hash differs."""
     if not (path.parent / "manifest.json").exists():
         return None
-    from lossexport.artifact import find, load_manifest
+    from lossexport.manifest import find, load_manifest
 
     manifest = load_manifest(path.parent)
     artifact = find(manifest, path.name) if manifest else None

@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 from lossexport.catalog import find
-from lossexport.catalog.spec import PRECISIONS
 from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError, within
+from lossexport.names import PRECISIONS
 from lossexport.runtime.onnx_guard import ModelSummary
 
 

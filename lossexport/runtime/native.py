@@ -21,11 +21,10 @@ import numpy as np
 import lossexport
 from lossexport.catalog.spec import Op
 from lossexport.catalog.variant import Variant
-from lossexport.errors import LossexportError
-from lossexport.runtime.backends import Availability, Source, one_line
+from lossexport.errors import LossexportError, one_line
 from lossexport.runtime.identity import identify
 from lossexport.runtime.onnx_guard import CLAIM, check_model, claim
-from lossexport.runtime.session import Array, Session, TensorInfo
+from lossexport.runtime.session import Array, Availability, Session, Source, TensorInfo
 
 SUFFIX = ".onnx"
 ABI = 2

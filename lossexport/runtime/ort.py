@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, one_line
 from lossexport.origin import install_command
-from lossexport.runtime.backends import Availability, Source, one_line
 from lossexport.runtime.cuda import driver
 from lossexport.runtime.guard.inlining import FOLD_BYTES, Plan
 from lossexport.runtime.onnx_guard import check_model
-from lossexport.runtime.session import Array, Session, TensorInfo
+from lossexport.runtime.session import Array, Availability, Session, Source, TensorInfo
 
 SUFFIX = ".onnx"
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"

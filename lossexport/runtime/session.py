@@ -5,11 +5,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from lossexport.errors import LossexportError
+
+if TYPE_CHECKING:
+    from lossexport.manifest import Artifact
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -30,6 +33,30 @@ class TensorInfo:
     name: str
     dtype: str
     shape: tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a backend can run on this machine; if not why, and the command that mends it."""
+
+    backend: str
+    runs: bool
+    version: str | None = None
+    reason: str | None = None
+    fix: str | None = None
+    providers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file as read once: what was checked is what the runtime gets.
+
+    `data` has the tensors inside that the file keeps in others beside it.
+    """
+
+    path: Path
+    data: bytes
+    artifact: "Artifact | None"
 
 
 class Session(ABC):

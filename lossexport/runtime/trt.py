@@ -10,20 +10,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, one_line
 from lossexport.origin import install_command
-from lossexport.runtime.backends import (
-    Availability,
-    Source,
-    has_module,
-    installed_version,
-    one_line,
-)
+from lossexport.runtime.backends import has_module, installed_version
 from lossexport.runtime.cuda import DRIVER_FIX, driver
-from lossexport.runtime.session import Array, Session, TensorInfo
+from lossexport.runtime.session import Array, Availability, Session, Source, TensorInfo
 
 if TYPE_CHECKING:
-    from lossexport.artifact import Artifact
+    from lossexport.manifest import Artifact
 
 SUFFIX = ".engine"
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from lossexport._lazy import lazy
 
 if TYPE_CHECKING:
-    from lossexport.scoring.compare_pipeline import compare
-    from lossexport.scoring.pipeline import score
+    from lossexport.comparison.run import compare
+    from lossexport.scoring.run import score
 
 __all__ = ["compare", "score"]
 
@@ -15,7 +15,7 @@ __all__ = ["compare", "score"]
 __getattr__ = lazy(
     __name__,
     {
-        "compare": "lossexport.scoring.compare_pipeline",
-        "score": "lossexport.scoring.pipeline",
+        "compare": "lossexport.comparison.run",
+        "score": "lossexport.scoring.run",
     },
 )

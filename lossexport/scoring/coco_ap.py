@@ -4,21 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossexport.scoring.boxset import Bool, Dataset, Float64, Int8, Int32, Int64
-from lossexport.scoring.pairs import Order, Pairs, assign, cap
+from lossexport.boxes.boxset import Bool, Dataset, Float64, Int8, Int32, Int64
+from lossexport.boxes.pairs import Order, Pairs, assign, cap
+from lossexport.names import COCO_NUMBERS, COCO_OF_SIZE
 
 THRESHOLDS: Float64 = np.linspace(0.5, 0.95, 10)
 RECALLS: Float64 = np.linspace(0.0, 1.0, 101)
 AREAS: Float64 = np.array([[0, 1e5**2], [0, 32**2], [32**2, 96**2], [96**2, 1e5**2]], np.float64)
 """Smallest and largest area of: all, small, medium, large."""
 MAX_DETECTIONS = (1, 10, 100)
-NAMES = (
-    *("AP", "AP50", "AP75", "APs", "APm", "APl"),
-    *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
-)
-OF_SIZE = tuple(name for name in NAMES if name[-1] in "sml")
-"""Those of one range of areas in pixels."""
-
 _TRUE, _IGNORED = 1, 2
 
 
@@ -27,7 +21,7 @@ class CocoResult:
     """What the evaluation found; -1 stands for "no reference of this kind"."""
 
     values: dict[str, float]
-    """The twelve numbers of COCO, by `NAMES`."""
+    """The twelve numbers of COCO, in the order of names.COCO_NUMBERS."""
     precision: Float64
     """[10,101] precision at each threshold and recall, mean over categories; -1 without any."""
     category_ap: Float64
@@ -81,7 +75,7 @@ def evaluate(data: Dataset, order: Order, pairs: Pairs) -> CocoResult:
     curve = curve / present if present else np.full_like(curve, -1.0)
     values = _summary(precision, recall)
     if data.parts:  # no size in pixels is known
-        values |= dict.fromkeys(OF_SIZE, -1.0)
+        values |= dict.fromkeys(COCO_OF_SIZE, -1.0)
     return CocoResult(values, curve, precision[:, 0])
 
 
@@ -160,4 +154,4 @@ def _summary(precision: Float64, recall: Float64) -> dict[str, float]:
         *(recall[2, a] for a in (1, 2, 3)),
     ]
     means = [float(n[n > -1].mean()) if np.any(n > -1) else -1.0 for n in numbers]
-    return dict(zip(NAMES, means, strict=True))
+    return dict(zip(COCO_NUMBERS, means, strict=True))

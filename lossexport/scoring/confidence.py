@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lossexport.scoring.boxset import Float32, Float64, Predictions
-from lossexport.scoring.matching import Matching
-from lossexport.scoring.metrics import corners, open_artifact, rows_at_once
-from lossexport.scoring.summary import statistics
+from lossexport.boxes.boxset import Float32, Float64, Predictions
+from lossexport.boxes.matching import Matching
+from lossexport.boxes.quality import corners, open_artifact, rows_at_once, statistics
 
 BINS = 10
 

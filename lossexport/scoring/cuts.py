@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossexport.scoring.boxset import Float64
-from lossexport.scoring.matching import IGNORED, MATCHED, Matching
+from lossexport.boxes.boxset import Float64
+from lossexport.boxes.matching import IGNORED, MATCHED, Matching
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,116 +5,43 @@ from typing import Any
 
 import numpy as np
 
-from lossexport.scoring import charts
-from lossexport.scoring.boxset import Dataset, Float32, Float64
-from lossexport.scoring.coco_ap import NAMES, RECALLS, THRESHOLDS, CocoResult
+from lossexport.boxes.boxset import Float32, Float64
+from lossexport.boxes.matching import IGNORED, Matching
+from lossexport.names import COCO_NUMBERS
+from lossexport.reports import charts
+from lossexport.reports.page import SHOWN_CATEGORIES, UNIT, fill, score_density, score_range
+from lossexport.reports.pictures import Crop
+from lossexport.scoring.coco_ap import RECALLS, THRESHOLDS, CocoResult
 from lossexport.scoring.confidence import bins, matched_quality
 from lossexport.scoring.cuts import rates
-from lossexport.scoring.matching import IGNORED, Matching
-from lossexport.scoring.metrics import METRICS
-from lossexport.scoring.pictures import Crop
-from lossexport.scoring.summary import STATISTICS
-
-SHOWN_CATEGORIES = 40
-UNIT = (0.0, 1.0)
+from lossexport.scoring.record import Run
 
 _CURVES = ((0, "s1"), (3, "s2"), (5, "s3"), (7, "s4"), (9, "s5"))
-_METRIC_NAMES = {"iou": "IoU", "giou": "GIoU", "diou": "DIoU", "ciou": "CIoU"}
 
 
-def render(
-    summary: Mapping[str, Any],
-    data: Dataset,
-    matching: Matching,
-    quality: Mapping[str, Float32],
-    estimate: Float32,
-    coco: CocoResult,
-    crops: Sequence[Crop] = (),
-) -> str:
+def render(run: Run, summary: Mapping[str, Any], crops: Sequence[Crop] = ()) -> str:
     """Fill the template."""
+    data, matching, quality, coco = run.data, run.matching, run.quality, run.coco
     drawings = {
         "curves": _precision_recall(coco),
         "cut": _score_cut(data.predictions.score, matching, summary["best"]),
         "density": score_density(data.predictions.score[matching.pairs()[0]], quality["iou"]),
         "thresholds": _by_threshold(coco),
-        "predicted": _predicted(estimate),
-        "calibration": _calibration(*matched_quality(estimate, matching, quality["iou"])),
+        "predicted": _predicted(run.estimate),
+        "calibration": _calibration(*matched_quality(run.estimate, matching, quality["iou"])),
     }
     rows = sorted(summary["categories"], key=lambda row: (-row["AP"], str(row["name"])))
     return fill(
-        "report.html.j2",
+        "score.html.j2",
         quality,
         summary=summary,
-        ap_names=NAMES,
+        ap_names=COCO_NUMBERS,
         drawings=drawings,
         curve_names=[(style, f"IoU {THRESHOLDS[t]:.2f}") for t, style in _CURVES],
         categories=rows[:SHOWN_CATEGORIES],
         more_categories=rows[SHOWN_CATEGORIES:],
         crops=crops,
     )
-
-
-def fill(
-    template: str,
-    quality: Mapping[str, Float32],
-    *,
-    summary: Mapping[str, Any],
-    drawings: Mapping[str, str],
-    **values: Any,
-) -> str:
-    """Fill a template with `values` and with what the reports of both verbs share."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-    from markupsafe import Markup
-
-    import lossexport
-
-    environment = Environment(
-        loader=PackageLoader("lossexport.scoring", "templates"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = _number
-    environment.filters["signed"] = _signed
-    environment.filters["count"] = lambda value: f"{value:,}"
-    return environment.get_template(template).render(
-        summary=summary,
-        counts=summary["counts"],
-        metric_names=_METRIC_NAMES,
-        statistics=STATISTICS,
-        charts={name: Markup(text) for name, text in drawings.items()},
-        spreads={name: Markup(text) for name, text in _spreads(quality).items()},
-        version=lossexport.__version__,
-        **values,
-    )
-
-
-def _spreads(quality: Mapping[str, Float32]) -> dict[str, str]:
-    """A histogram of each metric, where there is anything to count."""
-    if not len(quality["iou"]):
-        return {}
-    return {
-        metric: charts.histogram(
-            f"Distribution of {_METRIC_NAMES[metric]}",
-            quality[metric].astype(np.float64),
-            _METRIC_NAMES[metric],
-        )
-        for metric in METRICS
-    }
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    """Format a number for people; a dash for what is undefined."""
-    return "\N{EN DASH}" if value is None or value == -1 else f"{value:.{digits}f}"
-
-
-def _signed(value: float | None, digits: int = 3) -> str:
-    """Format a difference, with its sign unless it rounds to nothing."""
-    if value is None:
-        return "\N{EN DASH}"
-    text = f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
-    return text if float(f"{value:.{digits}f}") else text[1:]
 
 
 def _precision_recall(coco: CocoResult) -> str:
@@ -146,31 +73,6 @@ def _score_cut(score: Float64, matching: Matching, best: Mapping[str, float | No
     ]
     mark = charts.marker(axes, best["score"], best["f1"], f"F1 {best['f1']:.3f}")
     return charts.lines("Precision, recall and F1 against the least score", axes, curves, [mark])
-
-
-def score_range(score: Float64) -> tuple[float, float]:
-    """Return 0 to 1 for scores within it, else their own range, wide enough to draw."""
-    low, high = float(score.min()), float(score.max())
-    return UNIT if low >= 0 and high <= 1 else charts.span(low, high)
-
-
-def score_density(score: Float64, iou: Float32) -> str:
-    """Draw the IoU of matched boxes against their score, with its median; empty without a box."""
-    if not len(iou):
-        return ""
-    exact = iou.astype(np.float64)
-    low, high = score_range(score)
-    axes = charts.Axes(
-        (low, high), (min(np.floor(float(exact.min()) * 10) / 10, 0.9), 1.0), "score", "IoU"
-    )
-    edges = np.linspace(low, high, 13)
-    place = np.clip(np.searchsorted(edges, score, "right") - 1, 0, 11)
-    full = [b for b in range(12) if np.count_nonzero(place == b) >= 5]
-    middle = None
-    if len(full) > 1:
-        medians = np.array([np.median(exact[place == b]) for b in full])
-        middle = charts.Line((edges[full] + edges[np.array(full) + 1]) / 2, medians, "mid")
-    return charts.density("IoU of matched boxes against their score", axes, score, exact, middle)
 
 
 def _predicted(estimate: Float32) -> str:

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from lossexport.scoring.boxset import Dataset, Float32, Float64
-from lossexport.scoring.coco_ap import NAMES, CocoResult
+from lossexport.boxes.boxset import Dataset, Float32
+from lossexport.boxes.matching import IGNORED, MATCHED, UNMATCHED, Matching
+from lossexport.boxes.quality import statistics
+from lossexport.names import COCO_NUMBERS, METRICS, RATES, STATISTICS
+from lossexport.scoring.coco_ap import CocoResult
 from lossexport.scoring.cuts import best
-from lossexport.scoring.matching import IGNORED, MATCHED, UNMATCHED, Matching
-from lossexport.scoring.metrics import METRICS
+from lossexport.scoring.record import Run
 
 SCHEMA_VERSION = 2
 COUNTS = (
@@ -17,11 +19,9 @@ COUNTS = (
     *("unmatched_predictions", "unmatched_references"),
     *("ignored_predictions", "ignored_references", "inverted"),
 )
-RATES = ("precision", "recall", "f1")
-STATISTICS = ("mean", "median", "p5", "p95")
 PREDICTED = ("count", *STATISTICS, "pairs", "spearman")
 GATE_NAMES = (
-    *NAMES,
+    *COCO_NUMBERS,
     *(f"{metric}_{statistic}" for metric in METRICS for statistic in STATISTICS),
     *(f"quality_{name}" for name in PREDICTED),
     *RATES,
@@ -30,21 +30,14 @@ GATE_NAMES = (
 )
 
 
-def summarize(
-    data: Dataset,
-    matching: Matching,
-    quality: Mapping[str, Float32],
-    predicted: Mapping[str, Any],
-    coco: CocoResult,
-    settings: Mapping[str, Any],
-    backend: str,
-) -> dict[str, Any]:
+def summarize(run: Run, predicted: Mapping[str, Any]) -> dict[str, Any]:
     """Collect counts, statistics, AP and AR, the table of categories, settings and inputs.
 
     Precision, recall and F1 are those of all predictions, `best` has those of the score to cut at
     for the highest F1. `predicted` is the block of the quality that the detector predicts.
     Statistics without a matched pair are None; AP and AR without a reference are -1.
     """
+    data, matching, quality, coco = run.data, run.matching, run.quality, run.coco
     status = matching.status
     box = data.predictions.box
     matched = int(np.count_nonzero(status == MATCHED))
@@ -71,8 +64,8 @@ def summarize(
         "quality": dict(predicted),
         **coco.values,
         "categories": _categories(data, matching, quality["iou"], coco),
-        "settings": dict(settings),
-        "backend": backend,
+        "settings": dict(run.settings),
+        "backend": run.backend,
         "inputs": {
             side: {"name": value.name, "sha256": value.sha256}
             for side, value in sorted(data.inputs.items())
@@ -88,16 +81,6 @@ def _rates(matched: int, wrong: int, missed: int) -> dict[str, float | None]:
         "recall": matched / (matched + missed) if matched + missed else None,
         "f1": 2 * matched / (2 * matched + wrong + missed) if matched + wrong + missed else None,
     }
-
-
-def statistics(values: Float32 | Float64) -> dict[str, float | None]:
-    """Mean, median and 5th and 95th percentile of `values` [n]; None of nothing."""
-    if not len(values):
-        return dict.fromkeys(STATISTICS)
-    exact = values.astype(np.float64)
-    median, p5, p95 = np.percentile(exact, [50, 5, 95])
-    numbers = (exact.mean(), median, p5, p95)
-    return {name: float(number) for name, number in zip(STATISTICS, numbers, strict=True)}
 
 
 def _categories(

@@ -21,20 +21,20 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from lossexport.artifact import load_manifest
 from lossexport.catalog import CATALOG, find
 from lossexport.catalog.variant import Range, Variant
 from lossexport.cli import main
+from lossexport.detectors.detector import describe
 from lossexport.errors import LossexportError, error_line, printable, shown
 from lossexport.exporter import recipe
-from lossexport.exporter.attach import attach
 from lossexport.exporter.run import export
-from lossexport.exporter.wiring import WiringError
 from lossexport.files import shipped, shipped_files
+from lossexport.manifest import load_manifest
 from lossexport.runtime.identity import identify
-from lossexport.scoring.detector import describe
-from tests.exporter.test_expression import evaluate
-from tests.exporter.toy import toy
+from lossexport.wiring.attach import attach
+from lossexport.wiring.graph import WiringError
+from tests.wiring.test_expression import evaluate
+from tests.wiring.toy import toy
 
 MORE = int(os.environ.get("LOSSEXPORT_FUZZ", "1"))
 HUGE = ("9" * 400, "-" + "9" * 400, "9" * 5000, "1e999", "-1e999", "0x" + "f" * 4000, "nan", "inf")
@@ -137,7 +137,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "OUT": str(folder / "out"),
         "ONE": str(one),
         "DETECTOR": str(toy(folder)),
-        "BOX_IOU": str(shipped("artifacts") / "box_iou.onnx"),
+        "BOX_IOU": str(shipped("graphs") / "box_iou.onnx"),
     }
 
 
@@ -245,7 +245,7 @@ json_values = st.sampled_from(
 @fuzz(100)
 @given(data=st.data(), value=json_values)
 def test_a_manifest_of_any_value(data: st.DataObject, value: str, tmp_path: Path) -> None:
-    manifest = json.loads((shipped("artifacts") / "manifest.json").read_text())
+    manifest = json.loads((shipped("graphs") / "manifest.json").read_text())
     manifest["artifacts"] = manifest["artifacts"][:2]
     where: Any = manifest
     while True:

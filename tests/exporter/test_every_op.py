@@ -6,12 +6,12 @@ from typing import Any
 import onnx
 import pytest
 
-from lossexport.artifact import load_manifest
 from lossexport.catalog import CATALOG
-from lossexport.catalog.spec import Precision
 from lossexport.catalog.variant import Variant
 from lossexport.exporter import onnx_file
 from lossexport.exporter.engine import build
+from lossexport.manifest import load_manifest
+from lossexport.names import Precision
 from lossexport.parity import quick
 from tests.conftest import slow
 from tests.exporter.conftest import EVERY_OP, exported

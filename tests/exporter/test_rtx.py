@@ -7,11 +7,11 @@ import onnx
 import onnx.parser
 import pytest
 
-import lossexport.exporter.attach
+import lossexport.wiring.attach
 from lossexport.cli import main
 from lossexport.exporter import onnx_file, rtx
-from lossexport.exporter.attach import attach
-from tests.exporter.toy import arguments, toy
+from lossexport.wiring.attach import attach
+from tests.wiring.toy import arguments, toy
 
 HEAD = '<ir_version: 10, opset_import: ["": 20]> a (float[2,3] x) => (int64[2,N] y)'
 
@@ -65,7 +65,7 @@ def test_a_parser_that_fails_ends_nothing_else(
 def test_attach_says_what_the_parser_refuses_and_writes_all_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lossexport.exporter.attach, "onnx_bytes", onnx_file.onnx_bytes)
+    monkeypatch.setattr(lossexport.wiring.attach, "onnx_bytes", onnx_file.onnx_bytes)
     path = toy(tmp_path, opset=20)
     assert attach(**arguments(path)).rtx == rtx.Parsed("accepted")
     model = onnx.load(path)

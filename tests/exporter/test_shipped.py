@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import lossexport
-from lossexport.artifact import load_manifest
+from lossexport.manifest import load_manifest
 
-SHIPPED = Path(lossexport.__file__).parent / "artifacts"
+SHIPPED = Path(lossexport.__file__).parent / "graphs"
 
 
 def test_shipped_artifacts_are_verified() -> None:

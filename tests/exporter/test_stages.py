@@ -12,12 +12,12 @@ from lossexport import ops
 from lossexport.catalog import CATALOG
 from lossexport.catalog.variant import Variant
 from lossexport.exporter import engine
-from lossexport.exporter.attach import attach
 from lossexport.exporter.onnx_file import onnx_bytes
 from lossexport.kernels import kernels
 from lossexport.runtime import load
 from lossexport.runtime.onnx_guard import check_model
-from tests.exporter.toy import IMAGES, OUTPUT, arguments, toy
+from lossexport.wiring.attach import attach
+from tests.wiring.toy import IMAGES, OUTPUT, arguments, toy
 
 # On one worker, so that every graph is exported once.
 pytestmark = pytest.mark.xdist_group("stages")

@@ -14,11 +14,13 @@ import numpy as np
 
 from lossexport.catalog import CATALOG
 from lossexport.catalog.kernels import Launch
-from lossexport.catalog.spec import Arrays, Precision
+from lossexport.catalog.spec import Arrays
 from lossexport.catalog.variant import Variant
 from lossexport.kernels import Kernel, kernels, ptx
-from lossexport.parity.cases import Case, judged
-from lossexport.parity.compare import Errors
+from lossexport.names import Precision
+from lossexport.parity.cases import Case
+from lossexport.parity.error import Errors
+from lossexport.parity.oracle import judged
 
 GUARD = 256
 # What memory is full of beforehand: as an int64 or a float32 a number that no kernel gives, as a

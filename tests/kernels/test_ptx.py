@@ -4,9 +4,9 @@ import hashlib
 
 import pytest
 
-from lossexport.catalog.spec import PRECISIONS
 from lossexport.errors import LossexportError
 from lossexport.kernels import declared, ptx
+from lossexport.names import PRECISIONS
 
 KERNELS = declared()
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.7", "8.9", "9.0", "10.0", "12.0")

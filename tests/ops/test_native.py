@@ -13,9 +13,9 @@ from lossexport.catalog.variant import Variant
 from lossexport.errors import LossexportError
 from lossexport.exporter.trace import body
 from lossexport.ops import _native
-from lossexport.parity import cases as parity_cases
+from lossexport.parity import oracle as reference
 from lossexport.parity.cases import Case
-from lossexport.parity.compare import Errors
+from lossexport.parity.error import Errors
 from lossexport.runtime import native
 
 NAMES = [name for name in CATALOG if name in native.kernels()]
@@ -70,7 +70,7 @@ def test_eager_runs_the_kernel_within_the_tolerance(name, precision, calls):
     found = results(name, tensors)
     assert calls == [name]
     inputs = case.inputs(variant)
-    expected, roundings = parity_cases.judged(variant, inputs)
+    expected, roundings = reference.judged(variant, inputs)
     assert calls == [name], "float64 is the oracle"
     for tensor, value in zip(variant.outputs, found, strict=True):
         declared = variant.numpy_dtype(tensor)
@@ -91,7 +91,7 @@ def test_the_oracle_never_sees_the_library(name, monkeypatch):
 
     variant, case, _ = drawn(name)
     monkeypatch.setattr(native, "run", absent)
-    assert parity_cases.oracle(variant, case.inputs(variant))
+    assert reference.oracle(variant, case.inputs(variant))
 
 
 @every_op

@@ -9,8 +9,9 @@ import lossexport
 import lossexport.runtime
 from lossexport.catalog import CATALOG
 from lossexport.catalog.variant import Variant
-from lossexport.parity.cases import Case, oracle
+from lossexport.parity.cases import Case
 from lossexport.parity.measure import feed
+from lossexport.parity.oracle import oracle
 
 
 def test_polygraphy_agrees(tmp_path: Path) -> None:

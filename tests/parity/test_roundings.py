@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossexport.catalog import CATALOG
-from lossexport.catalog.spec import PRECISIONS, ROUNDINGS, Arrays, Precision, U
+from lossexport.catalog.spec import ROUNDINGS, Arrays, U
 from lossexport.catalog.variant import Variant
 from lossexport.errors import LossexportError
-from lossexport.exporter.trace import function
-from lossexport.parity.cases import Case, Judge, cases, judged
-from lossexport.parity.compare import Errors, round_to
+from lossexport.names import PRECISIONS, Precision
+from lossexport.parity.cases import Case, cases
+from lossexport.parity.error import Errors, round_to
 from lossexport.parity.measure import feed
+from lossexport.parity.oracle import Judge, function, judged
 from lossexport.parity.roundings import bounded
 
 

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 import lossexport
-from lossexport.artifact import BackendParity, load_manifest, save_manifest, store_parity
 from lossexport.cli import cli
 from lossexport.errors import LossexportError
+from lossexport.manifest import BackendParity, load_manifest, save_manifest, store_parity
 
 pytestmark = pytest.mark.xdist_group("verify")
 

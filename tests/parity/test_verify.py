@@ -11,13 +11,14 @@ import onnx
 import pytest
 
 import lossexport
-from lossexport.artifact import find, load_manifest
 from lossexport.catalog import CATALOG
 from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError
 from lossexport.exporter.onnx_file import onnx_bytes
 from lossexport.files import sha256
-from lossexport.parity.cases import Case, cases, oracle
+from lossexport.manifest import find, load_manifest
+from lossexport.parity.cases import Case, cases
+from lossexport.parity.oracle import oracle
 from lossexport.parity.report import data, html_page, rows, verdict
 from lossexport.runtime import available, native
 from lossexport.runtime.native import kernels

@@ -6,8 +6,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from lossexport.artifact import Artifact, Range, TensorInfo, merge, save_manifest
 from lossexport.files import sha256
+from lossexport.manifest import Artifact, RangeRecord, TensorRecord, merge, save_manifest
 
 
 def _add_model(dtype: int = TensorProto.FLOAT) -> bytes:
@@ -57,7 +57,7 @@ def listed():
 
     def write(folder: Path, name: str, data: bytes, **changes: object) -> Path:
         tensors = {
-            key: TensorInfo(name=key, dtype="float32", shape=["N", 4], domain="any")
+            key: TensorRecord(name=key, dtype="float32", shape=["N", 4], domain="any")
             for key in "xyz"
         }
         fields = {
@@ -71,7 +71,7 @@ def listed():
             "inputs": [tensors["x"], tensors["y"]],
             "outputs": [tensors["z"]],
             "tolerance": {},
-            "profile": {"N": Range(min=1, opt=16, max=64)},
+            "profile": {"N": RangeRecord(min=1, opt=16, max=64)},
         }
         save_manifest(folder, merge(None, [Artifact(**fields | changes)], {"lossexport": "0"}))
         path = folder / name

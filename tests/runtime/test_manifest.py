@@ -6,29 +6,29 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lossexport.artifact import (
+from lossexport.errors import LossexportError
+from lossexport.manifest import (
     MAX_MANIFEST_BYTES,
     Artifact,
     BackendParity,
-    Range,
-    TensorInfo,
-    Tolerance,
-    Worst,
+    RangeRecord,
+    TensorRecord,
+    ToleranceRecord,
+    WorstRecord,
     find,
     load_manifest,
     merge,
     save_manifest,
 )
-from lossexport.errors import LossexportError
 
-BOXES = TensorInfo(name="pred", dtype="float32", shape=["N", 4], domain="xyxy boxes")
+BOXES = TensorRecord(name="pred", dtype="float32", shape=["N", 4], domain="xyxy boxes")
 PARITY = BackendParity(
     backend="ort-cpu",
     backend_version="1.32.0",
     status="passed",
     cases=12,
     outputs={"score": {"max_abs": 3e-7, "max_ulp": 5, "max_rel": float("inf")}},
-    worst=Worst(seed=3, case="touching", output="score", index=[7]),
+    worst=WorstRecord(seed=3, case="touching", output="score", index=[7]),
 )
 
 
@@ -43,9 +43,9 @@ def artifact(file="box_ciou.onnx", **changes) -> Artifact:
         "attributes": {"eps": 1e-7, "weights": [1, 1.5], "reduction": "none"},
         "inputs": [BOXES],
         "outputs": [],
-        "tolerance": {"score": Tolerance(ulp=8, abs=1e-6, why="measured")},
+        "tolerance": {"score": ToleranceRecord(ulp=8, abs=1e-6, why="measured")},
         "opset": 20,
-        "profile": {"N": Range(min=1, opt=256, max=65536)},
+        "profile": {"N": RangeRecord(min=1, opt=256, max=65536)},
     }
     return Artifact(**fields | changes)
 
@@ -198,7 +198,7 @@ def test_what_would_not_load_is_not_saved(tmp_path):
     before = (tmp_path / "manifest.json").read_bytes()
     for bad in (
         artifact("../a"),
-        artifact(tolerance={"score": Tolerance(ulp=float("nan"), abs=0, why="")}),
+        artifact(tolerance={"score": ToleranceRecord(ulp=float("nan"), abs=0, why="")}),
         artifact(precision="fp8"),
     ):
         with pytest.raises(LossexportError):

@@ -11,15 +11,15 @@ import onnx
 import pytest
 
 from lossexport import __version__
-from lossexport.artifact import load_manifest
 from lossexport.catalog import CATALOG
 from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError
 from lossexport.exporter.onnx_file import onnx_bytes
+from lossexport.manifest import load_manifest
 from lossexport.runtime import available, load, native
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = ROOT / "lossexport" / "artifacts"
+SHIPPED = ROOT / "lossexport" / "graphs"
 BOXES = np.array([[0, 0, 4, 4], [1, 1, 3, 3], [5, 5, 5, 5]], np.float32)
 
 pytestmark = pytest.mark.skipif(not native.kernels(), reason="no library of native kernels")
@@ -196,7 +196,7 @@ STATE = """
 from lossexport.runtime import available, load, native
 found = available()["native"]
 print(found.runs, found.reason, found.fix, sep="|")
-print(load("lossexport/artifacts/box_iou.onnx").backend, len(native.kernels()))
+print(load("lossexport/graphs/box_iou.onnx").backend, len(native.kernels()))
 """
 
 
@@ -257,7 +257,7 @@ def test_running_natively_imports_neither_torch_nor_a_runtime():
 import sys, numpy as np
 from lossexport.runtime import load
 one = np.array([[0, 0, 2, 2]], np.float32)
-assert load("lossexport/artifacts/box_iou.onnx")(pred=one, target=one)["score"] == 1
+assert load("lossexport/graphs/box_iou.onnx")(pred=one, target=one)["score"] == 1
 heavy = "torch onnx onnxruntime pyarrow click rich polygraphy"
 print(*(name for name in heavy.split() if name in sys.modules))
 """

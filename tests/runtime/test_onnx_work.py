@@ -12,10 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lossexport.errors import LossexportError
 from lossexport.runtime import load
-from lossexport.runtime.backends import Source
 from lossexport.runtime.guard.inlining import Plan
 from lossexport.runtime.onnx_guard import Limits, check_model
 from lossexport.runtime.ort import OrtSession
+from lossexport.runtime.session import Source
 from lossexport.runtime.wire import varint_bytes
 
 node = helper.make_node

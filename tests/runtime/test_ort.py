@@ -187,8 +187,8 @@ print(*(name for name in heavy.split() if name in sys.modules))
 
 def test_the_verbs_are_at_the_top_of_the_package():
     import lossexport
-    from lossexport.exporter.attach import attach
     from lossexport.scoring import compare
+    from lossexport.wiring.attach import attach
 
     verbs = set(lossexport.__all__) - {"__version__"}
     assert verbs == {"attach", "compare", "export", "score", "verify"}

@@ -13,8 +13,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from lossexport.artifact import Range, TensorInfo
 from lossexport.errors import LossexportError
+from lossexport.manifest import RangeRecord, TensorRecord
 from lossexport.origin import install_command
 from lossexport.runtime import load, trt
 from lossexport.runtime.cuda import Driver, driver
@@ -265,7 +265,7 @@ def test_tensors_that_the_manifest_does_not_list(tmp_path, listed, fake):
 
 
 def test_runs_with_buffers_that_grow(tmp_path, listed, fake):
-    profile = {"N": Range(min=0, opt=16, max=64)}
+    profile = {"N": RangeRecord(min=0, opt=16, max=64)}
     session = load(listed(tmp_path, "add.engine", HEADER, **BUILT, profile=profile))
     assert session.backend == "rtx"
     assert session.providers == ("Stand-in (8.9)",)
@@ -304,7 +304,7 @@ def test_runtime_errors_are_one_line(tmp_path, listed, fake):
 
 def test_bfloat16_engines_have_the_manifests_dtype(tmp_path, listed, fake):
     fake.settings["dtype"] = "BF16"
-    tensors = [TensorInfo(name=k, dtype="bfloat16", shape=["N", 4], domain="") for k in "xyz"]
+    tensors = [TensorRecord(name=k, dtype="bfloat16", shape=["N", 4], domain="") for k in "xyz"]
     path = listed(tmp_path, "add.engine", HEADER, **BUILT, inputs=tensors[:2], outputs=tensors[2:])
     assert [info.dtype for info in load(path).inputs] == ["bfloat16", "bfloat16"]
 

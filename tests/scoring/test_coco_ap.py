@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lossexport.scoring import formats, pairs
-from tests.scoring.helpers import (
+from lossexport import formats
+from lossexport.boxes import pairs
+from tests.boxes.helpers import (
     Json,
     coco,
     evaluate_data,

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from lossexport import formats
+from lossexport.boxes import boxset
+from lossexport.boxes import quality as metrics
 from lossexport.errors import LossexportError
-from lossexport.scoring import boxset, confidence, formats, metrics, score
-from tests.scoring.helpers import coco, found, truth
+from lossexport.scoring import confidence, score
+from tests.boxes.helpers import coco, found, truth
 
 
 def estimate(box: Any, log_variance: Any) -> float:

@@ -6,10 +6,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lossexport.boxes.matching import MATCHED, UNMATCHED
 from lossexport.scoring.cuts import best
-from lossexport.scoring.matching import MATCHED, UNMATCHED
-from tests.scoring.helpers import Json, coco, found, read_json, truth
-from tests.scoring.test_matching import run
+from tests.boxes.helpers import Json, coco, found, read_json, truth
+from tests.boxes.test_matching import run
 
 side = st.integers(1, 6)
 box = st.tuples(side, side, side, side)

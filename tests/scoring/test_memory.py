@@ -5,8 +5,9 @@ import time
 import tracemalloc
 from pathlib import Path
 
-from lossexport.scoring import formats, score
-from tests.scoring.helpers import coco, found, truth
+from lossexport import formats
+from lossexport.scoring import score
+from tests.boxes.helpers import coco, found, truth
 
 MB = 1 << 20
 COLUMNS = 4 + 4 + 4 * 8 + 8

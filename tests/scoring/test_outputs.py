@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from lossexport.boxes.quality import METRICS
 from lossexport.errors import LossexportError
+from lossexport.reports import output
 from lossexport.runtime.native import kernels
-from lossexport.scoring import compare, pipeline, score
-from lossexport.scoring import parquet as parquet_module
-from lossexport.scoring.metrics import METRICS
-from tests.scoring.helpers import coco, found, iou_matrix, truth
+from lossexport.scoring import compare, score
+from lossexport.scoring import table as parquet_module
+from tests.boxes.helpers import coco, found, iou_matrix, truth
 
 FILES = {"summary.json", "boxes.parquet", "report.html"}
 COLUMNS = [
@@ -305,4 +306,4 @@ def test_a_bar_needs_a_terminal_and_two_seconds(
 
 
 def test_names_are_those_of_the_contract() -> None:
-    assert {pipeline.SUMMARY, pipeline.BOXES, pipeline.REPORT} == FILES
+    assert {output.SUMMARY, output.BOXES, output.REPORT} == FILES

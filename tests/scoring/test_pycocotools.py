@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from lossexport import formats
 from lossexport.errors import LossexportError
-from lossexport.scoring import formats, score
-from lossexport.scoring.coco_ap import NAMES
-from tests.scoring.helpers import Json, coco, evaluate_data, found, truth
+from lossexport.names import COCO_NUMBERS
+from lossexport.scoring import score
+from tests.boxes.helpers import Json, coco, evaluate_data, found, truth
 
 
 def numbers_of_pycocotools(pred: Path, ref: Path) -> dict[str, float]:
@@ -30,7 +31,7 @@ def numbers_of_pycocotools(pred: Path, ref: Path) -> dict[str, float]:
         run.evaluate()
         run.accumulate()
         run.summarize()
-    return dict(zip(NAMES, map(float, run.stats), strict=True))
+    return dict(zip(COCO_NUMBERS, map(float, run.stats), strict=True))
 
 
 def write(folder: Path, detections: Json, references: Json) -> tuple[Path, Path]:
@@ -221,7 +222,7 @@ def test_crowd_and_area_in_every_harmless_form(tmp_path: Path, value: Json, area
             if row[key] == "gone":
                 del row[key]
     summary = score(*write(tmp_path, DETS, changed(annotations=rows)))
-    assert [summary[name] for name in NAMES] == [wanted[name] for name in NAMES]
+    assert [summary[name] for name in COCO_NUMBERS] == [wanted[name] for name in COCO_NUMBERS]
 
 
 @pytest.mark.parametrize("value", [1, 1.0, True])

@@ -1,0 +1,324 @@
+"""Two inputs over one table of images and one of categories."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from lossexport.boxes.boxset import Bool, Category, Dataset, Float64, Id, Int32, Int64, sort_ids
+from lossexport.boxes.join import CATEGORIES, IMAGES, Kind, Part, distinct_id, match_ids
+from lossexport.boxes.side import Side, Table
+from lossexport.errors import LossexportError
+from lossexport.images import SUFFIXES
+from lossexport.names import Extra, MatchBy
+
+SHOWN = 3
+
+_RESPELLED = 'Image ids such as "17" or 17.0 were read as the number 17.'
+_PARTS = (
+    "Boxes are in parts of the image, whose size is not known: DIoU and CIoU are those of a square "
+    "image, and APs, APm, APl, ARs, ARm and ARl are undefined."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """One table of ids for both inputs, sorted."""
+
+    ids: list[Id]
+    base: Int32
+    """[n] position of each code of the base; -1 for ids without boxes that were left out."""
+    other: Int32
+    """[n] the same of the other input."""
+    known: Bool
+    """[I] whether the base has the id."""
+    named: list[tuple[Table, Id]]
+    """The table that names each id, and the id there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Both inputs' boxes over the same images and categories."""
+
+    images: list[Id]
+    files: list[tuple[str, ...]]
+    sizes: Float64
+    categories: list[Category]
+    base: tuple[Int32, Int32]
+    """Image and category positions of the boxes of the base (references, parent)."""
+    other: tuple[Int32, Int32]
+    extra_images: Bool
+    """[I] whether only the other input (predictions, child) has the image."""
+    extra_categories: Bool
+    """[K] the same of categories."""
+    notes: list[str]
+
+
+def join(base: Side, other: Side, by: MatchBy | None) -> Joined:
+    """Bring `base` (references, parent) and `other` (predictions, child) over shared tables.
+
+    Raises LossexportError where the tables contradict each other, where no box of `other` is on an
+    image of `base`, and where only one is in pixels and the image has no size.
+    """
+    notes = [*base.notes, *other.notes]
+    any_class = _forget_classes(base, other, notes)
+    base_codes, other_codes = base.boxes.codes(), other.boxes.codes()
+    images, note = _shared(base, other, "images", (base_codes[0], other_codes[0]), IMAGES, by)
+    notes += [note] if note else []
+    _refuse_strangers(base, other, images, other_codes[0])
+    categories, note = _shared(
+        base, other, "categories", (base_codes[1], other_codes[1]), CATEGORIES, by
+    )
+    notes += [note] if note else []
+    if any(s.images.ids.respelled and not s.images.stems for s in (base, other)):
+        notes.append(_RESPELLED)
+    sizes = _sizes(images, base, other)
+    placed = [
+        (_place(images.base, base_codes[0]), _place(categories.base, base_codes[1])),
+        (_place(images.other, other_codes[0]), _place(categories.other, other_codes[1])),
+    ]
+    _same_unit(base, other, placed, sizes, images, notes)
+    return Joined(
+        images.ids,
+        [_files(table, value) for table, value in images.named],
+        sizes,
+        [Category(1, "any")] if any_class else _named(categories),
+        placed[0],
+        placed[1],
+        ~images.known,
+        ~categories.known,
+        notes,
+    )
+
+
+def _forget_classes(base: Side, other: Side, notes: list[str]) -> bool:
+    """Where one of the inputs has no classes, put all boxes into one."""
+    # No prediction at all has no class to disagree with.
+    without = [side for side in (base, other) if side.classes is False]
+    if not without:
+        return False
+    names = " and ".join(side.path.name for side in without)
+    verb = "has" if len(without) == 1 else "have"
+    notes.append(f"{names} {verb} no class: boxes are matched without regard to class.")
+    for side in (base, other):
+        side.categories = Table()
+        side.categories.ids.codes([1])
+        side.boxes.one_category()
+    return True
+
+
+def _shared(
+    base: Side,
+    other: Side,
+    table: Literal["images", "categories"],
+    codes: tuple[Int32, Int32],
+    kind: Kind,
+    by: MatchBy | None,
+) -> tuple[Shared, str]:
+    first, second = (
+        Part(side.path, getattr(side, table), _used(getattr(side, table), code))
+        for side, code in zip((base, other), codes, strict=True)
+    )
+    mapping, note = match_ids(first, second, kind, by)
+    ids = first.ids
+    known = len(ids)
+    named: list[tuple[Table, Id]] = [(first.table, value) for value in ids]
+    place = {value: i for i, value in enumerate(ids)}
+    position: dict[Id, int] = {}
+    for value in second.ids:
+        target = mapping.get(value)
+        if target is None:
+            if value not in second.used:
+                continue
+            target = distinct_id(value, second.table.name(value), second.path, place)
+            place[target] = len(ids)
+            ids.append(target)
+            named.append((second.table, value))
+        elif first.table.name(target) is None:
+            named[place[target]] = (second.table, value)
+        position[value] = place[target]
+    order = _order(ids, text=first.table.text)
+    rank = np.empty(len(ids), np.int32)
+    rank[order] = np.arange(len(ids), dtype=np.int32)
+    return Shared(
+        [ids[i] for i in order],
+        _codes_to(first.table, place, rank),
+        _codes_to(second.table, position, rank),
+        np.array([i < known for i in order], np.bool_),
+        [named[i] for i in order],
+    ), note
+
+
+def _used(table: Table, codes: Int32) -> dict[Id, int]:
+    """Ids that have boxes, with their number."""
+    counts = np.bincount(codes, minlength=len(table.ids.ids))
+    return {table.ids.ids[i]: int(counts[i]) for i in np.flatnonzero(counts).tolist()}
+
+
+def _order(ids: Sequence[Id], *, text: bool) -> list[int]:
+    """Places by rising id; as texts where the references write every id so."""
+    if text:
+        return sorted(range(len(ids)), key=lambda i: str(ids[i]))
+    _, position = sort_ids(ids)
+    order: list[int] = np.argsort(position).tolist()
+    return order
+
+
+def _codes_to(table: Table, place: Mapping[Id, int], rank: Int32) -> Int32:
+    """Final position of each code of a table; -1 for ids without boxes that were left out."""
+    return np.array([rank[place[v]] if v in place else -1 for v in table.ids.ids], np.int32)
+
+
+def _place(position: Int32, codes: Int32) -> Int32:
+    return position[codes] if len(codes) else codes
+
+
+def _refuse_strangers(base: Side, other: Side, images: Shared, codes: Int32) -> None:
+    """Raise LossexportError where no box of `other` is on an image of `base`."""
+    if not len(codes) or images.known[images.other[codes]].any():
+        return
+    here = _shown(other.images, other.images.ids.ids[codes[0]])
+    if not images.known.any() and base.images.rows is None:  # an empty result list has no image
+        return
+    theirs = next(iter(base.images.rows or base.images.ids.ids), None)
+    there = "none" if theirs is None else _shown(base.images, theirs)
+    raise LossexportError(
+        f"{other.path}: no image in common with {base.path}: image {here} here, {there} there"
+    )
+
+
+def _shown(table: Table, value: Id) -> str:
+    name = table.name(value)
+    return repr(value) if name is None or name == str(value) else f"{value!r} ({name})"
+
+
+def _sizes(images: Shared, base: Side, other: Side) -> Float64:
+    """Width and height [I,2] of each image as an input states them; NaN where none does."""
+    sizes = np.full((len(images.ids), 2), np.nan)
+    for side, position in ((other, images.other), (base, images.base)):
+        for value, row in (side.images.rows or {}).items():
+            code = side.images.ids.get(value)
+            if row.size is not None and code is not None and position[code] >= 0:
+                sizes[position[code]] = row.size
+    return sizes
+
+
+def _same_unit(
+    base: Side,
+    other: Side,
+    placed: Sequence[tuple[Int32, Int32]],
+    sizes: Float64,
+    images: Shared,
+    notes: list[str],
+) -> None:
+    """Bring boxes in parts of the image to pixels where the other input is in pixels."""
+    if base.parts and other.parts:
+        notes.append(_PARTS)
+        return
+    for side, (image, _) in zip((base, other), placed, strict=True):
+        if not side.parts:
+            continue
+        size = sizes[image]
+        if np.isnan(size).any():
+            first = images.ids[int(image[np.isnan(size).any(axis=1)][0])]
+            inputs = {base.path: other.path, other.path: base.path}
+            raise LossexportError(
+                f"{side.path}: boxes are in parts of the image, and {inputs[side.path]} gives no "
+                f"width and height of image {first!r}: they are needed to compare in pixels"
+            )
+        side.boxes.scale(np.tile(size, 2))
+
+
+def _named(categories: Shared) -> list[Category]:
+    return [
+        Category(final, table.name(value) or str(final))
+        for final, (table, value) in zip(categories.ids, categories.named, strict=True)
+    ]
+
+
+def _files(table: Table, value: Id) -> tuple[str, ...]:
+    """The names that the file of an image may have."""
+    name = table.name(value)
+    if name is None:
+        return ()
+    return tuple(name + suffix for suffix in SUFFIXES) if table.stems else (name,)
+
+
+def dataset(pred: Side, ref: Side, by: MatchBy | None, extra: Extra) -> Dataset:
+    """Predictions and references over shared tables; what only predictions have gets a note."""
+    joined = join(ref, pred, by)
+    notes = joined.notes
+    image, category = joined.other
+    kept = _note_extras(joined, category, extra, notes)
+    _note_strange_images(joined, image, notes)
+    ids = ref.annotation_ids
+    predictions = pred.boxes.predictions(image, category)
+    if kept is not None:
+        predictions = predictions.take(kept)
+    references = ref.boxes.references(*joined.base, ids)
+    if references.zero_id.any():
+        notes.append(
+            "A reference has annotation id 0; as in pycocotools, AP and AR count no match with it."
+        )
+    return Dataset(
+        joined.images,
+        joined.categories,
+        predictions,
+        references,
+        {"pred": pred.input, "ref": ref.input},
+        notes,
+        joined.files,
+        joined.sizes,
+        parts=pred.parts and ref.parts,
+    )
+
+
+def _note_extras(joined: Joined, category: Int32, extra: Extra, notes: list[str]) -> Int64 | None:
+    """Say which predictions are of categories that the references lack; the rows to keep."""
+    strange = joined.extra_categories[category]
+    if not strange.any():
+        return None
+    counts = np.bincount(category[strange])
+    kinds = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+    shown = [f"{_called(joined.categories[int(k)])}: {int(counts[k])}" for k in kinds[:SHOWN]]
+    more = f" and {len(kinds) - SHOWN} more" if len(kinds) > SHOWN else ""
+    left_out = extra == "ignore"
+    notes.append(
+        f"{plural(int(strange.sum()), 'prediction')} of categories that the references do not have "
+        f"({', '.join(shown)}{more}): {'left out' if left_out else 'counted as wrong'}."
+        + _nearest(joined, kinds, every=bool(strange.all()))
+    )
+    return np.flatnonzero(~strange) if left_out else None
+
+
+def _nearest(joined: Joined, kinds: Int64, *, every: bool) -> str:
+    """Categories of the references that are spelled alike, or the first where none is met."""
+    known = [k for k, e in zip(joined.categories, joined.extra_categories, strict=True) if not e]
+    folded = {str(joined.categories[int(k)].name).casefold() for k in kinds}
+    near = [k for k in known if k.name.casefold() in folded] or (known if every else [])
+    more = ", ..." if len(near) > SHOWN else ""
+    names = ", ".join(map(_called, near[:SHOWN]))
+    return f" The references have {names}{more}." if near else ""
+
+
+def _called(category: Category) -> str:
+    same = category.name == str(category.id)
+    return repr(category.id) if same else f"{category.id!r} ({category.name})"
+
+
+def _note_strange_images(joined: Joined, image: Int32, notes: list[str]) -> None:
+    strange = joined.extra_images[image]
+    if strange.any():
+        places = np.unique(image[strange])
+        notes.append(
+            f"{plural(int(strange.sum()), 'prediction')} on {plural(len(places), 'image')} that "
+            f"the references do not have (the first: {joined.images[int(places[0])]!r}): counted "
+            "as wrong."
+        )
+
+
+def plural(count: int, word: str) -> str:
+    """`count` and the word in its number: "1 box", "2 boxes"."""
+    ending = "" if count == 1 else "es" if word.endswith("x") else "s"
+    return f"{count} {word}{ending}"

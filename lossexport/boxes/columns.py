@@ -1,0 +1,204 @@
+"""Columns that grow while a file is read."""
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lossexport.boxes.boxset import (
+    Bool,
+    Float32,
+    Float64,
+    Id,
+    Int32,
+    Int64,
+    Predictions,
+    References,
+)
+
+RawId = int | str | float
+
+_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+LEAST_ID, MOST_ID = -(2**63), 2**63 - 1
+
+
+def plain_id(value: RawId) -> Id | None:
+    """Give the number for a number in quotes or with a zero fraction; None if it cannot be an id.
+
+    Files mix "2299", 2299 and 2299.0; a string with leading zeros or letters, or of a number
+    beyond 63 bits, stays a string.
+    """
+    if isinstance(value, str):
+        if not _NUMBER.fullmatch(value) or not LEAST_ID <= int(value) <= MOST_ID:
+            return value
+        value = int(value)
+    if isinstance(value, float):
+        if not value.is_integer():
+            return None
+        value = int(value)
+    return value if LEAST_ID <= value <= MOST_ID else None
+
+
+class IdTable(dict[RawId, int]):
+    """Numbers the distinct ids in the order of their first appearance.
+
+    `table[raw]` is the position in `table.ids`, or -1 for a value that cannot be an id;
+    `respelled` tells whether any came as text or fraction and was read as a number.
+    """
+
+    def __init__(self, ids: Iterable[RawId] = ()) -> None:
+        """Start with `ids`, which are distinct and plain."""
+        super().__init__()
+        self.ids: list[Id] = []
+        self.respelled = False
+        for value in ids:
+            _ = self[value]
+
+    def __missing__(self, raw: RawId) -> int:
+        """Number an id that is new, or new in this spelling."""
+        value = plain_id(raw)
+        if value is None:
+            return -1
+        self.respelled |= type(value) is not type(raw)
+        code = super().get(value, len(self.ids))
+        if code == len(self.ids):
+            self.ids.append(value)
+            self[value] = code
+        self[raw] = code
+        return code
+
+    def codes(self, raws: Sequence[RawId]) -> Int32:
+        """Positions [n] of `raws`; -1 for what cannot be an id."""
+        return np.array([self[raw] for raw in raws], np.int32)
+
+
+def box_array(rows: Sequence[Sequence[float]]) -> Float64:
+    """Turn n rows of four numbers into an array [n,4]."""
+    flat = np.fromiter(chain.from_iterable(rows), np.float64, 4 * len(rows))
+    return flat.reshape(-1, 4)
+
+
+class BoxColumns:
+    """Collects boxes block by block; `predictions` and `references` join the blocks."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._image: list[Int32] = []
+        self._category: list[Int32] = []
+        self._box: list[Float64] = []
+        self._score: list[Float64] = []
+        self._log_variance: list[Float32] = []
+        self._area: list[Float64] = []
+        self._ignored: list[Bool] = []
+        self._any_class: list[Bool] = []
+        self.count = 0
+
+    def add(
+        self,
+        image: Int32,
+        category: Int32,
+        box: Float64,
+        *,
+        score: Float64 | None = None,
+        log_variance: Float32 | None = None,
+        area: Float64 | None = None,
+        ignored: Bool | None = None,
+        any_class: bool = False,
+    ) -> None:
+        """Append n rows; predictions have a `score`, references may have `area` and `ignored`.
+
+        With `any_class` ignored references act on predictions of every category.
+
+        `log_variance` [n,4] is NaN in rows without; blocks before the first that has any take no
+        memory for it.
+        """
+        if log_variance is not None and not self._log_variance and self.count:
+            self._log_variance.append(_nothing(self.count))
+        if log_variance is not None or self._log_variance:
+            self._log_variance.append(_nothing(len(box)) if log_variance is None else log_variance)
+        self._image.append(image)
+        self._category.append(category)
+        self._box.append(box)
+        if score is not None:
+            self._score.append(score)
+        else:
+            self._area.append(box[:, 2] * box[:, 3] if area is None else area)
+            self._ignored.append(np.zeros(len(box), np.bool_) if ignored is None else ignored)
+            self._any_class.append(self._ignored[-1] & any_class)
+        self.count += len(box)
+
+    def peek_codes(self) -> tuple[Int32, Int32]:
+        """Image and category codes of all rows so far."""
+        return _column(self._image), _column(self._category)
+
+    def codes(self) -> tuple[Int32, Int32]:
+        """The same, and let go of them."""
+        return _join(self._image, np.int32), _join(self._category, np.int32)
+
+    def equal(self, first: Int64, second: Int64) -> Bool:
+        """Whether rows `first` [n] of references say the same as rows `second` [n]."""
+        same = np.ones(len(first), np.bool_)
+        for blocks in (self._image, self._category, self._box, self._area, self._ignored):
+            column = _column(blocks)
+            differs = column[first] != column[second]
+            same &= ~(differs.any(axis=1) if differs.ndim > 1 else differs)
+        return same
+
+    def keep(self, rows: Int64) -> None:
+        """Forget all rows of references but `rows`."""
+        columns = (self._image, self._category, self._box, self._area, self._ignored)
+        for blocks in (*columns, self._any_class):
+            blocks[:] = [_column(blocks)[rows]]
+        self.count = len(rows)
+
+    def scale(self, factors: Float64) -> None:
+        """Multiply the boxes x, y, width, height of all rows by `factors` [n,4]."""
+        box = _join(self._box, np.float64).reshape(-1, 4) * factors
+        self._box.append(box)
+        if self._area:
+            self._area[:] = [box[:, 2] * box[:, 3]]
+
+    def one_category(self) -> None:
+        """Forget the categories: all rows get code 0."""
+        self._category = [np.zeros_like(codes) for codes in self._category]
+
+    def predictions(self, image: Int32, category: Int32) -> Predictions:
+        """All rows as predictions, with the final image and category positions."""
+        box = _join(self._box, np.float64).reshape(-1, 4)
+        log_variance = _join(self._log_variance, np.float32) if self._log_variance else None
+        return Predictions(image, category, box, _join(self._score, np.float64), log_variance)
+
+    def references(self, image: Int32, category: Int32, ids: Int64 | None = None) -> References:
+        """All rows as references, with the final image and category positions."""
+        any_class = _join(self._any_class, np.bool_) if self._any_class else None
+        return References(
+            image,
+            category,
+            _join(self._box, np.float64).reshape(-1, 4),
+            _join(self._area, np.float64),
+            _join(self._ignored, np.bool_),
+            np.zeros(self.count, np.bool_) if ids is None else ids == 0,
+            any_class if any_class is not None and any_class.any() else None,
+        )
+
+
+def _column(blocks: list[Any]) -> npt.NDArray[Any]:
+    """Join the blocks of a column into one, which stays."""
+    if len(blocks) != 1:
+        blocks[:] = [_join(blocks, np.int32)]
+    column: npt.NDArray[Any] = blocks[0]
+    return column
+
+
+def _nothing(count: int) -> Float32:
+    return np.full((count, 4), np.nan, np.float32)
+
+
+def _join(blocks: list, kind: type) -> np.ndarray:  # type: ignore[type-arg]
+    """Join the blocks and let go of them, so that few columns exist twice at any time."""
+    joined = np.concatenate(blocks) if blocks else np.empty(0, kind)
+    blocks.clear()
+    return joined

@@ -1,0 +1,282 @@
+"""Notes on results that one look explains: what the boxes would match if they were read otherwise.
+
+Every reading is tried on the boxes themselves, so a note states a count and not a guess. Numbers
+stay as they are. At most `BOXES` predictions and references are looked at, those of the first
+images.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lossexport.boxes import matching, pairs
+from lossexport.boxes.assemble import plural
+from lossexport.boxes.boxset import Dataset, Float64, Id, Int64, Predictions, References
+from lossexport.errors import LossexportError
+
+BOXES = 50_000
+FEW = 0.5
+"""Less than this part of the boxes that could match is few."""
+SOME = 0.2
+"""More than this part matches in another category before that is worth a note."""
+MUCH = 2.0
+"""Another reading is worth a note where it matches this many times as many boxes."""
+SPILL = 0.1
+"""Part of the image's side by which a box reaches out of it for more than a rounding reason."""
+SHOWN = 3
+
+Boxes = Predictions | References
+Reading = Callable[[Predictions, list[Id]], Predictions]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What the two inputs are called, the matched one first."""
+
+    pred: str
+    ref: str
+
+
+SCORED = Words("predictions", "references")
+COMPARED = Words("child", "parent")
+
+
+def explain(data: Dataset, matched: int, threshold: float, words: Words) -> list[str]:
+    """Notes on `data`, of which `matched` pairs were found at the IoU `threshold`."""
+    notes = [*_of_references(data, words), *_of_scores(data, words), *_doubled(data, words)]
+    notes += [*_in_parts(data, words), *_beyond_image(data, words)]
+    possible = min(len(data.predictions), int(np.count_nonzero(~data.references.ignored)))
+    few = matched < FEW * possible
+    if few or _may_be_corners(data.predictions.box):
+        notes += _other_readings(_first_images(data), threshold, words, few=few)
+    return notes
+
+
+def _of_references(data: Dataset, words: Words) -> Iterator[str]:
+    ignored = data.references.ignored
+    if len(ignored) and ignored.all():
+        yield (
+            f"All {plural(len(ignored), words.ref.removesuffix('s'))} are crowds, difficult or "
+            "don't-care: nothing is left to find."
+        )
+
+
+def _of_scores(data: Dataset, words: Words) -> Iterator[str]:
+    score = data.predictions.score
+    if words is SCORED and len(score) > 1 and score.min() == score.max():
+        yield (
+            f"All scores of the {words.pred} are {score[0]:g}: AP depends on the order of the file."
+        )
+
+
+def _doubled(data: Dataset, words: Words) -> Iterator[str]:
+    """Rows that are there more than once."""
+    predictions, references = data.predictions, data.references
+    for name, count in (
+        (words.pred, _repeats(predictions, predictions.score)),
+        (words.ref, _repeats(references, references.area)),
+    ):
+        if count:
+            are = "is" if count == 1 else "are"
+            yield f"{plural(count, 'row')} of the {name} {are} there more than once: each counts."
+
+
+def _repeats(boxes: Boxes, value: Float64) -> int:
+    """How many rows repeat an earlier one."""
+    place = boxes.category.astype(np.int64) << 32 | boxes.image
+    columns = [place.view(np.uint64), *boxes.box.T.copy().view(np.uint64), value.view(np.uint64)]
+    mixed = np.zeros(len(place), np.uint64)
+    for column in columns:
+        mixed = (mixed ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    order = np.argsort(mixed, kind="stable")
+    same = mixed[order[1:]] == mixed[order[:-1]]
+    for column in columns:
+        same &= column[order[1:]] == column[order[:-1]]
+    return int(np.count_nonzero(same))
+
+
+def _in_parts(data: Dataset, words: Words) -> Iterator[str]:
+    """One side in parts of the image, the other in pixels."""
+    sides = [(words.pred, data.predictions.box), (words.ref, data.references.box)]
+    if any(not len(box) for _, box in sides):
+        return
+    most = [float(np.abs(box).max()) for _, box in sides]
+    for (name, _), mine, other in zip(sides, most, reversed(most), strict=True):
+        if mine <= 1.5 and other > 16:
+            yield (
+                f"No coordinate of the {name} is above {mine:g}, those of the other side reach "
+                f"{other:g}: are they parts of the image instead of pixels?"
+            )
+
+
+def _beyond_image(data: Dataset, words: Words) -> Iterator[str]:
+    """Boxes that reach far out of an image whose size an input states."""
+    if data.sizes is None or data.parts:
+        return
+    for name, boxes in ((words.pred, data.predictions), (words.ref, data.references)):
+        size = data.sizes[boxes.image]
+        low, high = boxes.box[:, :2], boxes.box[:, :2] + boxes.box[:, 2:]
+        out = ((high > (1 + SPILL) * size) | (low < -SPILL * size)).any(axis=1)
+        count = int(np.count_nonzero(out))
+        if count > 0.05 * len(boxes):
+            yield (
+                f"{count} of {plural(len(boxes), 'box')} of the {name} reach out of their image by "
+                f"more than a tenth of its side: is bbox x1, y1, x2, y2 instead of x, y, width, "
+                "height, or of another image size?"
+            )
+
+
+def _first_images(data: Dataset) -> Dataset:
+    """The images from the first on that have `BOXES` boxes between them, at least one."""
+    images = np.concatenate([data.predictions.image, data.references.image])
+    if len(images) <= BOXES:
+        return data
+    total = np.cumsum(np.bincount(images, minlength=len(data.images)))
+    last = max(int(np.searchsorted(total, BOXES, "right")) - 1, int(np.argmax(total > 0)))
+    return replace(
+        data,
+        predictions=data.predictions.take(np.flatnonzero(data.predictions.image <= last)),
+        references=data.references.take(np.flatnonzero(data.references.image <= last)),
+    )
+
+
+def _other_readings(data: Dataset, threshold: float, words: Words, *, few: bool) -> Iterator[str]:
+    """Readings of the boxes that match many more of them than the one that was taken."""
+    now = len(_match(data, threshold)[0])
+    alike = _one_category(data)
+    pred, ref = _match(alike, threshold)
+    possible = min(len(data.predictions), len(data.references))
+    if len(pred) > max(MUCH * now, SOME * possible):
+        yield _categories_differ(data, pred, ref, now, words)
+    enough = max(MUCH * len(pred), FEW * possible, 1)
+    best, sentence = 0, ""
+    for reading, change in _READINGS:
+        if not few and change is not _corners:
+            continue
+        least = enough if few else 1.2 * len(pred)
+        changed = change(alike.predictions, data.images)
+        count = len(_match(replace(alike, predictions=changed), threshold)[0])
+        if count >= least and count > max(best, len(pred)):
+            best, sentence = count, reading
+    if best:
+        yield (
+            f"{len(pred)} of {plural(len(data.predictions), 'box')} of the {words.pred} match a "
+            f"box of their image, whatever its category, but {best} would {sentence}"
+        )
+    elif not len(pred):
+        yield (
+            f"No box of the {words.pred} overlaps one of the {words.ref} on its image by an IoU of "
+            f"{threshold:g}, whatever its category."
+        )
+
+
+def _match(data: Dataset, threshold: float) -> tuple[Int64, Int64]:
+    order = pairs.sort_boxes(data)
+    try:
+        found = pairs.find_pairs(data, order, pairs.cap(threshold))
+    except LossexportError:  # more overlaps than are held: such a reading explains nothing
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    return matching.match(data, order, found, threshold).pairs()
+
+
+def _one_category(data: Dataset) -> Dataset:
+    predictions, references = data.predictions, data.references
+    return replace(
+        data,
+        categories=data.categories[:1],
+        predictions=replace(predictions, category=np.zeros_like(predictions.category)),
+        references=replace(references, category=np.zeros_like(references.category), any_class=None),
+    )
+
+
+def _categories_differ(data: Dataset, pred: Int64, ref: Int64, now: int, words: Words) -> str:
+    """How many boxes would match in another category, and which those are."""
+    mine, theirs = data.predictions.category[pred], data.references.category[ref]
+    other = mine != theirs
+    changes = Counter(zip(mine[other].tolist(), theirs[other].tolist(), strict=True))
+    shift = _shift([(data.categories[a].id, data.categories[b].id) for a, b in changes])
+    if shift:
+        mapping = f"with category_id {'+' if shift > 0 else '-'} {abs(shift)}"
+    else:
+        shown = [
+            f"{data.categories[a].name} as {data.categories[b].name}: {count}"
+            for (a, b), count in changes.most_common(SHOWN)
+        ]
+        more = ", ..." if len(changes) > SHOWN else ""
+        mapping = f"in another category ({', '.join(shown)}{more})"
+    some = "No box" if not now else f"Only {plural(now, 'box')}"
+    verb = "matches" if now < 2 else "match"
+    return f"{some} of the {words.pred} {verb} in its category, but {len(pred)} would {mapping}."
+
+
+def _shift(changes: list[tuple[Id, Id]]) -> int:
+    """The number that turns every id into the other; 0 where none does."""
+    steps = {b - a if isinstance(a, int) and isinstance(b, int) else 0 for a, b in changes}
+    return steps.pop() if len(steps) == 1 else 0
+
+
+def _may_be_corners(box: Float64) -> bool:
+    """Whether x1, y1, x2, y2 is a way to read all boxes: rare among x, y, width, height."""
+    return len(box) > 1 and bool((box[:, 2:] > box[:, :2]).all())
+
+
+def _with_box(boxes: Predictions, low: Float64, size: Float64) -> Predictions:
+    return replace(boxes, box=np.concatenate([low, size], axis=1))
+
+
+def _corners(boxes: Predictions, images: list[Id]) -> Predictions:
+    return _with_box(boxes, boxes.box[:, :2], boxes.box[:, 2:] - boxes.box[:, :2])
+
+
+def _centres(boxes: Predictions, images: list[Id]) -> Predictions:
+    return _with_box(boxes, boxes.box[:, :2] - boxes.box[:, 2:] / 2, boxes.box[:, 2:])
+
+
+def _swapped(boxes: Predictions, images: list[Id]) -> Predictions:
+    return replace(boxes, box=boxes.box[:, [1, 0, 3, 2]])
+
+
+def _score_second(boxes: Predictions, images: list[Id]) -> Predictions:
+    """A YOLO line `class score cx cy w h` that was read as `class cx cy w h score`."""
+    size = np.stack([boxes.box[:, 3], boxes.score], axis=1)
+    second = boxes.box[:, 1] + boxes.box[:, 3] / 2
+    return _with_box(boxes, np.stack([second, boxes.box[:, 2]], axis=1) - size / 2, size)
+
+
+def _moved(step: int) -> Reading:
+    """The boxes on the image whose number is larger by `step`, where there is one."""
+
+    def move(boxes: Predictions, images: list[Id]) -> Predictions:
+        place = {value: i for i, value in enumerate(images) if isinstance(value, int)}
+        target = [place.get(value + step, -1) if isinstance(value, int) else -1 for value in images]
+        image = np.array(target, np.int32)[boxes.image]
+        kept = np.flatnonzero(image >= 0)
+        return replace(boxes, image=np.maximum(image, 0)).take(kept)
+
+    return move
+
+
+_READINGS: tuple[tuple[str, Reading], ...] = (
+    ("if bbox were x1, y1, x2, y2.", _corners),
+    ("if x and y were the centre of the box.", _centres),
+    ("if x and y, and width and height, changed places.", _swapped),
+    ("if the score came second, as in class score cx cy w h.", _score_second),
+    ("on the next image: does one side count frames from 0?", _moved(1)),
+    ("on the image before: does one side count frames from 0?", _moved(-1)),
+)
+
+
+def scores_differ(pred: Float64, ref: Float64, words: Words) -> list[str]:
+    """A note where only one of two sides has scores beyond 1, as percent or logits."""
+    if not len(pred) or not len(ref):
+        return []
+    tops = float(pred.max()), float(ref.max())
+    if (tops[0] > 1.5) == (tops[1] > 1.5):
+        return []
+    return [
+        f"Scores of the {words.pred} go up to {tops[0]:g}, of the {words.ref} to {tops[1]:g}: "
+        "is one in percent?"
+    ]

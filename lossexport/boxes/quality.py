@@ -1,0 +1,82 @@
+"""Box quality of matched pairs, computed by the exported artifacts on the chosen backend."""
+
+from collections.abc import Callable
+from importlib.resources import as_file, files
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lossexport.boxes.boxset import Float32, Float64
+from lossexport.errors import LossexportError
+from lossexport.names import METRICS, STATISTICS
+
+if TYPE_CHECKING:
+    from lossexport.runtime import Session
+
+ENGINE_BACKENDS = ("tensorrt", "rtx")
+ROWS_AT_ONCE = 65_536
+
+
+def open_artifact(name: str, backend: str | None) -> "Session":
+    """Load an artifact that the package ships; LossexportError where `backend` cannot run it."""
+    from lossexport.runtime import load
+
+    suffix = ".engine" if isinstance(backend, str) and backend in ENGINE_BACKENDS else ".onnx"
+    file = files("lossexport") / "graphs" / f"{name}{suffix}"
+    if not file.is_file():
+        raise LossexportError(f"{file}: is missing: {backend or 'score'} needs it")
+    with as_file(file) as path:
+        return load(path, backend)
+
+
+def rows_at_once(session: "Session") -> int:
+    """How many rows go into one call."""
+    return min([ROWS_AT_ONCE, *(most for _, most in session.profile.values())])
+
+
+def corners(box: Float64, origin: Float64) -> Float32:
+    """Turn x, y, width, height [n,4] into x1, y1, x2, y2, counted from the x, y of `origin` [n,4].
+
+    No metric depends on where its boxes are, and float32 has digits for their size only near 0.
+    """
+    low = box[:, :2] - origin[:, :2]
+    return np.concatenate([low, low + box[:, 2:]], axis=1).astype(np.float32)
+
+
+class BoxQuality:
+    """The four metrics, loaded once; `backend` is the name of what runs them."""
+
+    def __init__(self, backend: str | None = None) -> None:
+        """Load the shipped artifacts. Raises LossexportError where `backend` cannot run here."""
+        self._sessions = {metric: open_artifact(f"box_{metric}", backend) for metric in METRICS}
+        first = self._sessions[METRICS[0]]
+        self.backend = first.backend
+        self._rows = rows_at_once(first)
+
+    def __call__(
+        self, pred: Float64, ref: Float64, advance: Callable[[float], None] | None = None
+    ) -> dict[str, Float32]:
+        """Score rows of x, y, width, height [N,4] against rows [N,4]: each metric [N] by name."""
+        count = len(pred)
+        found = {metric: np.empty(count, np.float32) for metric in METRICS}
+        for start in range(0, count, self._rows):
+            rows = slice(start, start + self._rows)
+            pair = {
+                "pred": corners(pred[rows], ref[rows]),
+                "target": corners(ref[rows], ref[rows]),
+            }
+            for metric, session in self._sessions.items():
+                found[metric][rows] = session(**pair)["score"]
+            if advance:
+                advance(min(start + self._rows, count) / count)
+        return found
+
+
+def statistics(values: Float32 | Float64) -> dict[str, float | None]:
+    """Mean, median and 5th and 95th percentile of `values` [n]; None of nothing."""
+    if not len(values):
+        return dict.fromkeys(STATISTICS)
+    exact = values.astype(np.float64)
+    median, p5, p95 = np.percentile(exact, [50, 5, 95])
+    numbers = (exact.mean(), median, p5, p95)
+    return {name: float(number) for name, number in zip(STATISTICS, numbers, strict=True)}

@@ -1,0 +1,185 @@
+"""The whole of a comparison, from two inputs to three files."""
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lossexport import arguments
+from lossexport.boxes.explain import COMPARED, explain, scores_differ
+from lossexport.boxes.gates import Gates
+from lossexport.boxes.join import check_match_by
+from lossexport.boxes.matching import check_iou_threshold
+from lossexport.boxes.quality import BoxQuality
+from lossexport.comparison.match import as_dataset, compare_boxes
+from lossexport.comparison.record import Run
+from lossexport.comparison.sides import read_results, run_detectors
+from lossexport.comparison.summary import GATE_NAMES, summarize
+from lossexport.errors import LossexportError, shown
+from lossexport.files import check_folder
+from lossexport.images import ImageFolder
+from lossexport.names import MatchBy
+from lossexport.progress import Progress, follow
+from lossexport.reports.pictures import Crop, crops
+
+PathLike = str | os.PathLike[str]
+
+
+def compare(
+    parent: PathLike,
+    child: PathLike,
+    *,
+    images: PathLike | None = None,
+    detector: PathLike | None = None,
+    child_detector: PathLike | None = None,
+    names: PathLike | None = None,
+    match_by: MatchBy | None = None,
+    iou_threshold: float = 0.5,
+    score_threshold: float = 0.25,
+    backend: str | None = None,
+    out: PathLike | None = None,
+    fail_below: Mapping[str, float] | None = None,
+    fail_above: Mapping[str, float] | None = None,
+    progress: bool | Progress = False,
+) -> dict[str, Any]:
+    """Compare the boxes of a child with those of its parent and return the summary.
+
+    `parent` and `child` are both COCO results (a list, or a dictionary of annotations with a
+    score), or both `.onnx` detectors. Detectors run on every JPEG and PNG file of the folder
+    `images`, as the description `detector` says (a TOML file, or the name of a shipped one) and
+    `child_detector` where the child's tensors differ. For results, `images` is where the report
+    finds the images that it draws, and `names` a COCO dictionary that names images and categories.
+    `match_by` is as in `score`.
+
+    Boxes whose score is `score_threshold` or more count. Per image and category, child boxes by
+    falling score each take the free parent box of highest IoU that is at least `iou_threshold`, in
+    (0, 1]; what is left is lost (the parent's) or new (the child's). IoU, GIoU, DIoU and CIoU of
+    the matched pairs are computed by the exported artifacts on `backend` (None: the best one here).
+    Drift is the child's score minus the parent's. With `out`, the folder gets `summary.json`,
+    `boxes.parquet` and `report.html`, all or none of them.
+
+    `fail_below` and `fail_above` map names of numbers (`kept`, `iou_mean`, `new`, `drift_max_abs`,
+    ...) to the least and the most that passes; what fails stands in the summary's `gate_failures`,
+    one sentence each, and raises nothing. `progress` is as in `score`.
+
+    Raises LossexportError on a bad argument or input, naming the file, the field and the value.
+    """
+    gates = Gates(GATE_NAMES, fail_below, fail_above)
+    check_match_by(match_by)
+    iou_threshold = check_iou_threshold(iou_threshold)
+    score_threshold = arguments.number("score_threshold", score_threshold)
+    if not 0 <= score_threshold < math.inf:
+        raise LossexportError(
+            f"score threshold is {shown(score_threshold)}: a finite number from 0 up is expected"
+        )
+    pair = arguments.path("parent", parent), arguments.path("child", child)
+    folder = arguments.optional_path("out", out)
+    drawn_from = arguments.optional_path("images", images)
+    table = arguments.optional_path("names", names)
+    described = arguments.optional_path("detector", detector)
+    child_described = arguments.optional_path("child_detector", child_detector)
+    detectors = _descriptions(pair, drawn_from, described, child_described, table)
+    if drawn_from and not detectors and not folder:
+        raise LossexportError(
+            "images are drawn in the report, which needs a folder: out is missing"
+        )
+    if folder is not None:
+        check_folder(folder)
+    pictures = None if drawn_from is None else ImageFolder(drawn_from)
+    measure = BoxQuality(backend)
+    settings = {"iou_threshold": iou_threshold, "score_threshold": score_threshold}
+    with follow(progress, "comparing") as tell:
+
+        def watch(step: str) -> Callable[[float], None]:
+            return partial(tell, step)
+
+        if detectors and pictures:
+            sides = run_detectors(pair, detectors, pictures, match_by, watch)
+        else:
+            sides = read_results(*pair, table, match_by, watch)
+        tell("matching", 0.0)
+        result = compare_boxes(sides, iou_threshold, score_threshold)
+        tell("matching", 1.0)
+        quality = measure(
+            sides.child.box[result.child],
+            sides.parent.box[result.parent],
+            watch("box quality"),
+        )
+        run = Run(sides, result, quality, settings, measure.backend)
+        summary = summarize(run)
+        summary["notes"] += _explanations(run)
+        gates.apply(summary)
+        if folder is not None:
+            _write(folder, pictures, run, summary, tell)
+    return summary
+
+
+def _explanations(run: Run) -> list[str]:
+    sides, least = run.sides, run.settings["score_threshold"]
+    scores = sides.parent.score, sides.child.score
+    counted = [np.flatnonzero(score >= least) for score in scores]
+    notes = scores_differ(sides.child.score, sides.parent.score, COMPARED)
+    data = as_dataset(sides, *counted)
+    matched = len(run.result.child)
+    return notes + explain(data, matched, run.settings["iou_threshold"], COMPARED)
+
+
+def _descriptions(
+    pair: tuple[Path, Path],
+    images: Path | None,
+    detector: Path | None,
+    child_detector: Path | None,
+    names: Path | None,
+) -> tuple[Path, Path] | None:
+    """Description files of parent and child; None for results, which have none.
+
+    Raises LossexportError where the arguments do not go together.
+    """
+    parent, child = pair
+    models = [path.suffix == ".onnx" for path in pair]
+    if models[0] != models[1]:
+        raise LossexportError(
+            f"{parent} and {child}: an .onnx detector is compared with another, not with results"
+        )
+    if not models[0]:
+        if detector or child_detector:
+            raise LossexportError(f"{parent}: is no .onnx detector: a description is for detectors")
+        return None
+    if not images or not detector:
+        missing = "a description (detector)" if images else "a folder of images"
+        raise LossexportError(f"{parent}: running a detector needs {missing}")
+    if names:
+        raise LossexportError(f"{names}: names are for results: a description names categories")
+    return detector, child_detector or detector
+
+
+def _write(
+    folder: Path,
+    pictures: ImageFolder | None,
+    run: Run,
+    summary: dict[str, Any],
+    tell: Progress,
+) -> None:
+    # Only a run that writes pays for the imports of pyarrow and jinja2.
+    from lossexport.comparison.cases import worst_cases
+    from lossexport.comparison.report import render
+    from lossexport.comparison.table import write_boxes
+    from lossexport.reports.output import write
+
+    drawn: list[Crop] = []
+    if pictures is not None:
+        tell("drawing", 0.0)
+        drawn, notes = crops(pictures, worst_cases(run))
+        summary["notes"] += notes
+    tell("writing", 0.0)
+    write(
+        folder,
+        summary,
+        lambda path: write_boxes(path, run),
+        lambda: render(run, summary, drawn),
+        partial(tell, "writing"),
+    )

@@ -1,0 +1,251 @@
+"""An .onnx detector on images, as its description file says; resizing and NMS in numpy."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from lossexport.boxes.boxset import (
+    Category,
+    Float32,
+    Float64,
+    Input,
+    Int32,
+    Int64,
+    UInt8,
+)
+from lossexport.detectors.layouts import Found, Name, Output, Section
+from lossexport.errors import LossexportError
+from lossexport.files import file_or_shipped, read_bytes, sha256
+from lossexport.runtime.backends import read_source
+from lossexport.runtime.ort import open_session
+
+MAX_DESCRIPTION_BYTES = 1 << 20
+MAX_MODEL_BYTES = 1 << 30
+MAX_CANDIDATES = 20_000
+"""Boxes of an image that go into NMS, the best by score."""
+
+_DTYPES = ("float32", "float16", "float64", "uint8")
+
+Part = Annotated[float, Meta(ge=0, le=1)]
+Side = Annotated[int, Meta(ge=1, le=8192)]
+Triple = tuple[float, float, float]
+
+
+class Picture(Section, frozen=True):
+    """`[input]`: how an image becomes the tensor [1,3,height,width].
+
+    `letterbox` keeps the aspect: the image goes into the top left corner, `pad` into the rest.
+    `stretch` fills the tensor. Then (value - mean) / std, both in the order of the channels.
+    """
+
+    tensor: Name
+    width: Side
+    height: Side
+    colour: Literal["rgb", "bgr"]
+    resize: Literal["letterbox", "stretch"]
+    pad: Annotated[float, Meta(ge=0, le=255)] = 114.0
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: Triple = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        """Refuse values that make no picture."""
+        if not all(map(math.isfinite, (*self.mean, *self.std, self.pad))) or min(self.std) <= 0:
+            raise ValueError("mean, std and pad must be finite, and std above 0")
+
+    def prepare(self, image: UInt8) -> tuple[Float32, Float64]:
+        """The tensor of an RGB image [h,w,3], and its pixels per pixel of the image in x and y."""
+        high, wide = image.shape[:2]
+        scale = np.array([self.width / wide, self.height / high])
+        size = (self.width, self.height)
+        if self.resize == "letterbox":
+            scale[:] = scale.min()
+            size = (max(int(wide * scale[0]), 1), max(int(high * scale[1]), 1))
+        small = resized(image, *size)
+        channels = small if self.colour == "rgb" else small[..., ::-1]
+        tensor = np.full((1, 3, self.height, self.width), self.pad, np.float32)
+        tensor[0, :, : size[1], : size[0]] = channels.transpose(2, 0, 1)
+        mean, std = (np.array(v, np.float32)[:, None, None] for v in (self.mean, self.std))
+        tensor -= mean
+        tensor /= std
+        return tensor, scale
+
+
+class Limits(Section, frozen=True):
+    """`[limits]`: the least score, the IoU above which NMS drops a box, the most boxes an image.
+
+    NMS is within a category; without `nms_iou` there is none, as where the graph has done it.
+    """
+
+    score: Part = 0.001
+    nms_iou: Part | None = None
+    boxes: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class Categories(Section, frozen=True):
+    """`[categories]`: names, and ids (else 0, 1, 2...), in the order of the class scores."""
+
+    names: Annotated[list[str], Meta(min_length=1, max_length=10_000)]
+    ids: list[Annotated[int, Meta(ge=0, le=2**63 - 1)]] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse ids that are not one for each name."""
+        if self.ids is not None and (
+            len(self.ids) != len(self.names) or len(set(self.ids)) != len(self.ids)
+        ):
+            raise ValueError("ids must be distinct and as many as names")
+
+
+class Description(Section, frozen=True):
+    """A whole file: what goes into a detector and what comes out of it."""
+
+    input: Picture
+    output: Output
+    categories: Categories
+    limits: Limits = Limits()
+
+    def kinds(self) -> list[Category]:
+        """The categories, in the order of the class scores."""
+        names = self.categories.names
+        ids: list[int] = self.categories.ids or list(range(len(names)))
+        return [Category(value, name) for value, name in zip(ids, names, strict=True)]
+
+
+def describe(path: Path) -> tuple[Description, Input]:
+    """Read a description; a bare name means a shipped one. LossexportError names the field."""
+    path = file_or_shipped(path, "models/detectors")
+    data = read_bytes(path, MAX_DESCRIPTION_BYTES)
+    try:
+        description = msgspec.toml.decode(data, type=Description)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise LossexportError(f"{path}: {' '.join(str(error).split())}") from error
+    return description, Input(path.name, sha256(data))
+
+
+class Detector:
+    """A detector that is loaded and fits its description.
+
+    `kinds` are its categories by label; `input` and `description_input` name and hash the files;
+    `free_batch` tells that the batch was open. It runs with a batch of 1 then.
+    """
+
+    def __init__(self, path: Path, description: Path) -> None:
+        """Raises LossexportError where the tensors of `path` are not those of the description."""
+        self.path = path
+        self.description, self.description_input = describe(description)
+        source = read_source(path, MAX_MODEL_BYTES)
+        self._session = open_session(source, "ort", "cpu")
+        self.kinds = self.description.kinds()
+        self.input = Input(path.name, sha256(source.data))
+        self._dtype = self._check_input()
+        self.free_batch = not isinstance(self._session.inputs[0].shape[0], int)
+        outputs = [info.name for info in self._session.outputs]
+        for name in self.description.output.names():
+            if name not in outputs:
+                self._fail(f"no output {name!r}, the outputs are {', '.join(outputs)}")
+
+    def _check_input(self) -> str:
+        """The type of the one input, which has the name and shape that the description states."""
+        given = self.description.input
+        names = [info.name for info in self._session.inputs]
+        if given.tensor not in names:
+            self._fail(f"no input {given.tensor!r}, the inputs are {', '.join(names)}")
+        if len(names) > 1:
+            self._fail(f"takes {', '.join(names)}; the description gives {given.tensor!r} alone")
+        (info,) = self._session.inputs
+        wanted = (1, 3, given.height, given.width)
+        # A dimension that is free, as a batch often is, takes what the description says.
+        if len(info.shape) != 4 or any(
+            isinstance(has, int) and has != want
+            for has, want in zip(info.shape, wanted, strict=True)
+        ):
+            self._fail(
+                f"input {given.tensor!r} has shape [{','.join(map(str, info.shape))}], "
+                f"expected is [{','.join(map(str, wanted))}]"
+            )
+        if info.dtype not in _DTYPES:
+            self._fail(f"input {given.tensor!r} is {info.dtype}, not {', '.join(_DTYPES)}")
+        return info.dtype
+
+    def __call__(self, image: UInt8) -> Found:
+        """Boxes of an RGB image [h,w,3] in its pixels, cut at its borders, by falling score."""
+        given, limits = self.description.input, self.description.limits
+        kinds = len(self.kinds)
+        tensor, scale = given.prepare(image)
+        outputs = self._session(**{given.tensor: tensor.astype(self._dtype)})
+        try:
+            found = self.description.output.decode(
+                outputs, (given.width, given.height), kinds, limits.score
+            )
+        except ValueError as error:
+            self._fail(str(error))
+        if len(found.label) and not 0 <= found.label.min() <= found.label.max() < kinds:
+            self._fail(f"a box has label {found.label.max()}, there are {kinds} categories")
+        if np.isnan(found.box).any():
+            self._fail("a box has a coordinate that is NaN")
+        high, wide = image.shape[:2]
+        box = np.clip(found.box / np.tile(scale, 2), 0, [wide, high, wide, high])
+        found = Found(box, found.score, found.label)
+        # What is left of a box outside of the image has no area, and nothing could match it.
+        found = found.take(np.all(box[:, 2:] > box[:, :2], axis=1))
+        return found.take(select(found, limits.nms_iou, limits.boxes))
+
+    def _fail(self, message: str) -> NoReturn:
+        raise LossexportError(f"{self.path}: {message}")
+
+
+def select(found: Found, iou: float | None, most: int) -> Int64:
+    """Greedy NMS: positions by falling score, at most `most`, none above `iou` with a better one.
+
+    Only boxes of one category compete; with no `iou` none do.
+    """
+    order = np.argsort(-found.score, kind="stable")[:MAX_CANDIDATES]
+    if iou is None:
+        return order[:most]
+    x0, y0, x1, y1 = found.box.T
+    area = (x1 - x0) * (y1 - y0)
+    kept: list[int] = []
+    while len(order) and len(kept) < most:
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        wide = np.minimum(x1[rest], x1[best]) - np.maximum(x0[rest], x0[best])
+        high = np.minimum(y1[rest], y1[best]) - np.maximum(y0[rest], y0[best])
+        inside = np.maximum(wide, 0) * np.maximum(high, 0)
+        above = inside > iou * (area[rest] + area[best] - inside)
+        order = rest[~above | (found.label[rest] != found.label[best])]
+    return np.array(kept, np.int64)
+
+
+def resized(image: UInt8, width: int, height: int) -> Float32:
+    """An image [h,w,3] at another size, as OpenCV's INTER_LINEAR makes it, to the last bit.
+
+    Detectors are trained and deployed with it, and other bilinear filters move their scores. It
+    computes with weights of 11 bits and drops bits between its two passes.
+    """
+    rows, next_row, upper, lower = _taps(height, image.shape[0])
+    columns, next_column, left, right = _taps(width, image.shape[1])
+
+    def across(lines: Int64) -> Int32:
+        strip = image.take(lines, axis=0)
+        first, second = strip.take(columns, axis=1), strip.take(next_column, axis=1)
+        return first * left[:, None] + second * right[:, None]
+
+    top = upper[:, None, None] * (across(rows) >> 4) >> 16
+    bottom = lower[:, None, None] * (across(next_row) >> 4) >> 16
+    small: Float32 = ((top + bottom + 2) >> 2).astype(np.float32)
+    return small
+
+
+def _taps(size: int, original: int) -> tuple[Int64, Int64, Int32, Int32]:
+    """For each of `size` pixels the two that it lies between, and their weights out of 2048."""
+    at = ((np.arange(size) + 0.5) * (original / size) - 0.5).astype(np.float32)
+    first = np.floor(at).astype(np.int64)
+    part = at - first.astype(np.float32)
+    part[(first < 0) | (first >= original - 1)] = 0
+    first = np.clip(first, 0, original - 1)
+    weights = (np.rint(value * np.float32(2048)).astype(np.int32) for value in (1 - part, part))
+    left, right = weights
+    return first, np.minimum(first + 1, original - 1), left, right

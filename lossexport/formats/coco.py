@@ -1,0 +1,379 @@
+"""COCO json: a result list, or a dictionary of images, categories and annotations.
+
+As in pycocotools `iscrowd` alone makes a reference ignored (a field `ignore` does not), and the
+size of a reference is its `area`, or width x height where there is none. Beyond COCO a detection
+may have a `log_variance`: log sigma^2 of x1, y1, x2, y2 in the unit of its box.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+import numpy as np
+from msgspec import UNSET
+
+from lossexport.boxes.assemble import plural
+from lossexport.boxes.boxset import (
+    MAX_CATEGORIES,
+    MAX_COORDINATE,
+    MAX_IMAGES,
+    MAX_PREDICTIONS,
+    MAX_REFERENCES,
+    Float32,
+    Id,
+    Input,
+    Int32,
+    Int64,
+    check_boxes,
+    check_count,
+    check_log_variance,
+    check_scores,
+    fail,
+)
+from lossexport.boxes.columns import RawId, box_array, plain_id
+from lossexport.boxes.side import Entry, Side, Size, Table
+from lossexport.errors import LossexportError
+from lossexport.formats import coco_help
+from lossexport.formats.json_stream import JsonStream
+from lossexport.formats.source import Advance, Source
+
+Box = tuple[float, float, float, float]
+_MISSING: Any = UNSET
+"""Stands where a row lacks a field, so that the message can count such rows."""
+
+
+class _Detection(msgspec.Struct, gc=False):
+    image_id: RawId = _MISSING
+    category_id: RawId = _MISSING
+    bbox: Box = _MISSING
+    score: float = _MISSING
+    log_variance: Box | None = None
+
+
+class _Annotation(msgspec.Struct, gc=False):
+    id: RawId = _MISSING
+    image_id: RawId = _MISSING
+    category_id: RawId = _MISSING
+    bbox: Box = _MISSING
+    area: float | None = None
+    iscrowd: bool | int | float | None = 0
+    ignore: object = None
+
+
+class _Image(msgspec.Struct, gc=False):
+    id: RawId
+    file_name: str | None = None
+    # Of any type: only a pair of positive numbers is a size.
+    width: object = None
+    height: object = None
+    # Of LVIS, where a category is judged on some of the images alone.
+    neg_category_ids: object = None
+    not_exhaustive_category_ids: object = None
+
+
+class _Category(msgspec.Struct, gc=False):
+    id: RawId
+    name: str | int | float | None = None
+
+
+DETECTIONS = msgspec.json.Decoder(list[_Detection])
+_ANY = msgspec.json.Decoder(list[msgspec.Raw])
+_ANNOTATIONS = msgspec.json.Decoder(list[_Annotation])
+_IMAGES: msgspec.json.Decoder[list[_Image | _Category]] = msgspec.json.Decoder(list[_Image])
+_CATEGORIES: msgspec.json.Decoder[list[_Image | _Category]] = msgspec.json.Decoder(list[_Category])
+
+_BAD_ID = "an id is a string or a whole number, at least -2^63 and at most 2^63 - 1"
+_REQUIRED = ("id", "image_id", "category_id", "bbox", "score")
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class File:
+    """A side while it is read, and the name of the rows for messages."""
+
+    side: Side
+    where: str = "annotations"
+    annotation_ids: list[Int64] = field(default_factory=list)
+    ignore_flags: int = 0
+    """References whose field `ignore` is set, which is not read."""
+    federated: bool = False
+    """Images list categories as LVIS does."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.side.path
+
+
+def read(path: Path, scored: bool, advance: Advance) -> Side:
+    """Read a result list or dictionary (`scored`), or a reference dictionary; plain or gzipped."""
+    if scored:
+        return _read_file(path, DETECTIONS, _add_detections, advance, bare=True).side
+    file = _read_file(path, _ANNOTATIONS, _add_annotations, advance, bare=False)
+    side = file.side
+    for name, table in (("images", side.images), ("categories", side.categories)):
+        if table.rows is None:
+            raise LossexportError(f"{path}: {name} is missing: references are a COCO dictionary")
+    ids = _annotation_ids(file)
+    kept = _of_tables(side)
+    side.annotation_ids = ids if kept is None else ids[kept]
+    if file.ignore_flags:
+        side.notes.append(
+            f"{path.name}: `ignore` is not read, as in pycocotools; "
+            f"{plural(file.ignore_flags, 'reference')} with it set "
+            f"{'counts' if file.ignore_flags == 1 else 'count'}."
+        )
+    if file.federated:
+        side.notes.append(
+            f"{path.name}: neg_category_ids and not_exhaustive_category_ids are not applied: AP is "
+            "that of COCO, not of LVIS."
+        )
+    return side
+
+
+def _of_tables(side: Side) -> Int64 | None:
+    """Leave out references outside of the tables, as pycocotools does; the rows that stay."""
+    codes = side.boxes.peek_codes()
+    listed = [
+        np.array([value in (table.rows or ()) for value in table.ids.ids], np.bool_)[code]
+        for table, code in zip((side.images, side.categories), codes, strict=True)
+    ]
+    if all(known.all() for known in listed):
+        return None
+    for name, table, code, known in zip(
+        ("images", "categories"), (side.images, side.categories), codes, listed, strict=True
+    ):
+        if not known.all():
+            first = table.ids.ids[int(code[np.argmin(known)])]
+            side.notes.append(
+                f"{side.path.name}: {plural(int(np.count_nonzero(~known)), 'annotation')} left "
+                f"out, as in pycocotools: {name} has no row of the id (the first: {first!r})."
+            )
+    kept = np.flatnonzero(listed[0] & listed[1])
+    side.boxes.keep(kept)
+    return kept
+
+
+def read_tables(path: Path, advance: Advance) -> Side:
+    """Read the images and the categories of a COCO dictionary; its annotations are passed over."""
+    side = _read_file(path, _ANY, lambda *_: None, advance, bare=False).side
+    if side.images.rows is None:
+        raise LossexportError(f"{path}: images is missing: a COCO dictionary is expected")
+    return side
+
+
+def _read_file(
+    path: Path,
+    decoder: msgspec.json.Decoder[list[T]],
+    add: Callable[[File, Sequence[T]], None],
+    advance: Advance,
+    *,
+    bare: bool,
+) -> File:
+    """Read a dictionary, or (where `bare` lists are allowed) a list of boxes alone.
+
+    `add` takes in the boxes, some thousands that `decoder` read at a time. Raises LossexportError
+    on a file that is not of this form.
+    """
+    if path.is_dir():
+        raise LossexportError(
+            f"{path}: is a folder, is not a regular file: coco is one file; --format yolo and "
+            "--format voc read folders"
+        )
+    file = File(Side(path, Input("", "")))
+    try:
+        with Source(path, advance) as source:
+            stream = JsonStream(source)
+            if stream.peek() == b"[":
+                if not bare:
+                    raise LossexportError(
+                        f"{path}: is a list: references are a COCO dictionary of images, "
+                        "categories and annotations; is this a file of predictions?"
+                    )
+                file.where = ""
+                for rows in stream.rows(decoder, ""):
+                    _add(file, rows, add)
+            else:
+                _read_dictionary(file, stream, decoder, add, bare=bare)
+            stream.end()
+            file.side.input = source.finish()
+    except LossexportError as error:
+        form = coco_help.form(path)
+        if form:
+            raise LossexportError(f"{path}: {form}") from error
+        raise
+    return file
+
+
+def _add(file: File, rows: Sequence[T], add: Callable[[File, Sequence[T]], None]) -> None:
+    """Take in a block of rows; no number can be made of the UNSET of a missing field."""
+    start = file.side.boxes.count
+    try:
+        add(file, rows)
+    except TypeError:
+        for i, row in enumerate(rows):
+            for name in _REQUIRED:
+                if getattr(row, name, None) is UNSET:
+                    coco_help.refuse_missing(file.path, file.where, start + i, name)
+        raise
+
+
+def _read_dictionary(
+    file: File,
+    stream: JsonStream,
+    decoder: msgspec.json.Decoder[list[T]],
+    add: Callable[[File, Sequence[T]], None],
+    *,
+    bare: bool,
+) -> None:
+    keys: list[str] = []
+    for key in stream.members():
+        keys.append(key)
+        if key == file.where:
+            for rows in stream.rows(decoder, key):
+                _add(file, rows, add)
+        elif key == "images":
+            _add_rows(file, key, file.side.images, stream.rows(_IMAGES, key), MAX_IMAGES)
+        elif key == "categories":
+            blocks = stream.rows(_CATEGORIES, key)
+            _add_rows(file, key, file.side.categories, blocks, MAX_CATEGORIES)
+        elif len(keys) == coco_help.MOST_KEYS and not set(coco_help.TABLES) & set(keys):
+            break
+        else:
+            stream.skip()
+    if file.where not in keys:
+        coco_help.refuse_dictionary(file.path, keys, stream, scored=bare)
+
+
+def _add_rows(
+    file: File,
+    key: str,
+    table: Table,
+    blocks: Iterator[Sequence[_Image | _Category]],
+    limit: int,
+) -> None:
+    """Read a table of ids and names; a row that is there twice has to say the same."""
+    path, rows = file.path, dict[Id, Entry]()
+    table.rows, table.text = rows, True
+    count = 0
+    for block in blocks:
+        check_count(path, key, count + len(block), limit)
+        for row in block:
+            value = _id(path, f"{key}[{count}].id", row.id)
+            table.text &= isinstance(row.id, str)
+            _ = table.ids[row.id]
+            if isinstance(row, _Image):
+                entry = _image(row)
+                lists = (row.neg_category_ids, row.not_exhaustive_category_ids)
+                file.federated |= lists != (None, None)
+            else:
+                entry = Entry(None if row.name is None else str(row.name))
+            if rows.setdefault(value, entry) != entry:
+                fail(path, f"{key}[{count}].id", value, "the id appears twice with other values")
+            count += 1
+
+
+def _image(row: _Image) -> Entry:
+    size = (row.width, row.height)
+    known = all(isinstance(side, int | float) and 0 < side < MAX_COORDINATE for side in size)
+    return Entry(row.file_name, cast(Size, size) if known else None)
+
+
+def _id(path: Path, where: str, raw: RawId) -> Id:
+    value = plain_id(raw)
+    if value is None:
+        fail(path, where, raw, _BAD_ID)
+    return value
+
+
+def _add_ids(file: File, rows: Sequence[_Detection | _Annotation]) -> tuple[Int32, Int32]:
+    """Code the image and category ids of `rows`."""
+    image = file.side.images.ids.codes([row.image_id for row in rows])
+    category = file.side.categories.ids.codes([row.category_id for row in rows])
+    for name, codes in (("image_id", image), ("category_id", category)):
+        if codes.min() < 0:
+            row = int(np.argmax(codes < 0))
+            where = f"{file.where}[{file.side.boxes.count + row}].{name}"
+            fail(file.path, where, getattr(rows[row], name), _BAD_ID)
+    for what, table, most in (
+        ("different image ids", file.side.images, MAX_IMAGES),
+        ("different category ids", file.side.categories, MAX_CATEGORIES),
+    ):
+        check_count(file.path, what, len(table.ids.ids), most)
+    return image, category
+
+
+def _add_detections(file: File, rows: Sequence[_Detection]) -> None:
+    """Take in rows of `DETECTIONS`. Raises LossexportError on a value that cannot be."""
+    start = file.side.boxes.count
+    check_count(file.path, "predictions", start + len(rows), MAX_PREDICTIONS)
+    box = box_array([row.bbox for row in rows])
+    check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=True)
+    score = np.array([row.score for row in rows], np.float64)
+    check_scores(file.path, score, lambda r: f"{file.where}[{start + r}].score")
+    variance = _log_variance(file, rows)
+    file.side.boxes.add(*_add_ids(file, rows), box, score=score, log_variance=variance)
+
+
+def _log_variance(file: File, rows: Sequence[_Detection]) -> Float32 | None:
+    """The column [n,4], NaN where a row has none; None where no row has."""
+    given = {i: row.log_variance for i, row in enumerate(rows) if row.log_variance is not None}
+    if not given:
+        return None
+    places, values = list(given), box_array(list(given.values()))
+    start = file.side.boxes.count
+
+    def where(row: int, column: int) -> str:
+        return f"{file.where}[{start + places[row]}].log_variance[{column}]"
+
+    check_log_variance(file.path, values, where)
+    column = np.full((len(rows), 4), np.nan, np.float32)
+    column[places] = values
+    return column
+
+
+def _add_annotations(file: File, rows: Sequence[_Annotation]) -> None:
+    start = file.side.boxes.count
+    check_count(file.path, "references", start + len(rows), MAX_REFERENCES)
+    box = box_array([row.bbox for row in rows])
+    check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=False)
+    ids = [plain_id(row.id) for row in rows]
+    for i, (row, number) in enumerate(zip(rows, ids, strict=True)):
+        if not isinstance(number, int):
+            why = _BAD_ID if number is None else "must be a whole number"
+            fail(file.path, f"{file.where}[{start + i}].id", row.id, why)
+        if row.iscrowd not in (0, 1, None):
+            fail(file.path, f"{file.where}[{start + i}].iscrowd", row.iscrowd, "must be 0 or 1")
+    area = np.array([row.area for row in rows], np.float64)  # None becomes NaN
+    if (area < 0).any():
+        i = int(np.argmax(area < 0))
+        where = f"{file.where}[{start + i}].area"
+        fail(file.path, where, float(area[i]), "must not be negative")
+    area = np.where(np.isnan(area), box[:, 2] * box[:, 3], area)
+    file.annotation_ids.append(np.array(ids, np.int64))
+    file.ignore_flags += sum(map(bool, [row.ignore for row in rows]))
+    ignored = np.array([bool(row.iscrowd) for row in rows], np.bool_)
+    file.side.boxes.add(*_add_ids(file, rows), box, area=area, ignored=ignored)
+
+
+def _annotation_ids(file: File) -> Int64:
+    """Join the annotation ids of all blocks; refuse an id that appears twice with other values."""
+    ids = np.concatenate([np.empty(0, np.int64), *file.annotation_ids])
+    order = np.argsort(ids, kind="stable")
+    twice = np.flatnonzero(ids[order[1:]] == ids[order[:-1]])
+    first, again = order[twice], order[twice + 1]
+    differ = again[~file.side.boxes.equal(first, again)] if again.size else again
+    if differ.size:
+        row = int(differ.min())
+        more = f" (and {len(differ) - 1} more such)" if len(differ) > 1 else ""
+        why = f"the id appears twice with other values{more}"
+        fail(file.path, f"{file.where}[{row}].id", int(ids[row]), why)
+    if again.size:
+        file.side.notes.append(
+            f"{file.path.name}: annotations are repeated in {plural(len(again), 'row')}, which "
+            "count again, as in pycocotools."
+        )
+    return ids

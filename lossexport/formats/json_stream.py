@@ -1,0 +1,370 @@
+"""JSON read in slices: large arrays decode a piece at a time, in bounded memory.
+
+A cursor walks the buffer. What stands at it is looked for in a window that doubles until it holds
+enough, so the time is linear in the text, whatever that is made of. An array is cut after a
+complete element. The cheap guess is the last `},{` of the window, white space between or not: a cut
+inside a string or a nested value leaves brackets open, so a wrong guess never decodes and the
+structure is scanned instead.
+
+What is accepted is what Python's json accepts, and so what pycocotools reads: NaN, Infinity and
+halves of surrogate pairs among it, but only where the value is not used.
+"""
+
+import codecs
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+import numpy as np
+
+from lossexport.boxes.boxset import Int32, UInt8, check_count, fail
+from lossexport.errors import LossexportError
+from lossexport.formats.source import Source
+
+BLOCK = 1 << 20
+WINDOW = 1 << 8
+"""Bytes that are looked at first."""
+MAX_KEYS = 10_000
+MAX_VALUE = 64 << 20
+"""Largest single element of an array, or other value, in bytes."""
+
+T = TypeVar("T")
+_SPACE = re.compile(rb"[ \t\r\n]*+")
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_WORD = re.compile(rb"[^,\]}\s]*+(?=[,\]}\s])")
+_ESCAPED = re.compile(rb"\\.", re.DOTALL)
+_AT = re.compile(r" - at `(\$[^`]*)`$")
+_CUT = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*$")
+_CUT_LENGTH = 64
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SKIPPED = msgspec.json.Decoder(list[msgspec.Raw])
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{\0", b"[\0", b"\0{", b"\0[", b"\0\0")
+"""How UTF-16 and UTF-32 begin."""
+
+
+class JsonStream:
+    """Walks the top level of one JSON text; every error names the file."""
+
+    def __init__(self, source: Source) -> None:
+        """Read from `source`, from its first byte on."""
+        self._source = source
+        self._path = source.path
+        self._buffer = b""
+        self._utf8 = codecs.getincrementaldecoder("utf-8")()
+        self._read = 0
+        self._at = 0  # the cursor in the buffer...
+        self._offset = 0  # ...and in the text
+        if self._ahead(3) == b"\xef\xbb\xbf":
+            self._drop(3)
+
+    def peek(self) -> bytes:
+        """Return the next byte that is not white space; empty at the end."""
+        while True:
+            self._drop(_space(self._buffer, self._at) - self._at)
+            if self._at < len(self._buffer) or not self._more():
+                return self._buffer[self._at : self._at + 1]
+
+    def rows(self, decoder: msgspec.json.Decoder[list[T]], field: str) -> Iterator[list[T]]:
+        """Yield the elements of the array that comes next, some thousands at a time.
+
+        `field` is how errors call the array; "" for an array that is the whole file.
+        """
+        self._expect(b"[", field or "the file", "a list")
+        index = 0
+        size = WINDOW
+        done = False
+        while not done:
+            text = self._ahead(size)
+            rows = self._guess(decoder, text, field, index)
+            if rows is None:
+                comma, end = _structure(text)
+                if comma < 0 and end < 0:
+                    size = self._doubled(text, size)
+                    continue
+                done = end >= 0
+                if text[end : end + 1] == b"}":
+                    self._drop(end)
+                    self._malformed("a list ends with }")
+                rows = self._scanned(decoder, text[: end if done else comma], field, index, done)
+            index += len(rows)
+            if rows:
+                yield rows
+            size = min(2 * size, BLOCK)
+
+    def members(self) -> Iterator[str]:
+        """Yield the keys of the object that comes next; take each value before the next key.
+
+        A key that appears twice is refused here, for a value that was taken cannot be given back;
+        deeper in the file the last value counts, as in Python.
+        """
+        self._expect(b"{", "the file", "an object or a list")
+        seen: set[str] = set()
+        if self.peek() == b"}":
+            self._drop(1)
+            return
+        while True:
+            if self.peek() != b'"':
+                self._malformed("a key in quotes is missing")
+            key = str(self._value("a key")).encode("utf-8", "backslashreplace").decode()
+            if key in seen:
+                fail(self._path, "key", key, "appears twice")
+            seen.add(key)
+            check_count(self._path, "keys", len(seen), MAX_KEYS)
+            self._expect(b":", f"text after key {key}", "a colon")
+            yield key
+            mark = self.peek()
+            if mark == b"}":
+                self._drop(1)
+                return
+            self._expect(b",", f"text after {key}", "a comma or the end of the object")
+
+    def skip(self) -> None:
+        """Pass over the value that comes next, whatever it is."""
+        if self.peek() == b"[":
+            for _ in self.rows(_SKIPPED, "skipped"):
+                pass
+        else:
+            self._value("a value that is not used")
+
+    def end(self) -> None:
+        """Raise LossexportError if anything but white space is left."""
+        if self.peek():
+            self._malformed("text after the end of the JSON value")
+
+    def _more(self) -> bool:
+        block = self._source.read(BLOCK)
+        self._check_utf8(block)
+        if block:
+            self._buffer = self._buffer[self._at :] + block
+            self._at = 0
+        return bool(block)
+
+    def _check_utf8(self, block: bytes) -> None:
+        """Check the text itself, for decoders pass over what they skip; b"" is the end."""
+        if not self._read and block.startswith(_WIDE):
+            raise LossexportError(f"{self._path}: is UTF-16 or UTF-32: save it as UTF-8")
+        held = len(self._utf8.getstate()[0])
+        try:
+            self._utf8.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            at = self._read - held + error.start
+            raise LossexportError(f"{self._path}: not UTF-8 at byte {at}") from None
+        self._read += len(block)
+
+    def _ahead(self, size: int) -> bytes:
+        """The `size` bytes from the cursor on, fewer only where the text ends."""
+        while len(self._buffer) - self._at < size and self._more():
+            pass
+        return self._buffer[self._at : self._at + size]
+
+    def _drop(self, count: int) -> None:
+        self._at += count
+        self._offset += count
+
+    def _expect(self, mark: bytes, what: str, wanted: str) -> None:
+        found = self.peek()
+        if not found:
+            self._truncated()
+        if found != mark:
+            start = self._ahead(40).decode("utf-8", "replace")
+            fail(self._path, what, start, f"{wanted} is expected (byte {self._offset})")
+        self._drop(1)
+
+    def _value(self, what: str) -> object:
+        """Take a string, number, word or object; arrays go through `rows`."""
+        self.peek()
+        size = WINDOW
+        text = self._ahead(size)
+        while (end := _length(text)) < 0:
+            size = self._doubled(text, size)
+            text = self._ahead(size)
+        try:
+            value: object = json.loads(text[:end].decode())
+        except RecursionError:
+            self._malformed(f"{what} is nested too deeply")
+        except ValueError:
+            self._malformed(f"{what} cannot be read")
+        self._drop(end)
+        return value
+
+    def _doubled(self, text: bytes, size: int) -> int:
+        """Size of the next window, where `text`, that of `size`, does not hold a whole value."""
+        if size > MAX_VALUE:
+            raise LossexportError(
+                f"{self._path}: one value at byte {self._offset} is longer than {MAX_VALUE} bytes"
+            )
+        if len(text) < size:
+            self._truncated()
+        return 2 * size
+
+    def _guess(
+        self, decoder: msgspec.json.Decoder[list[T]], text: bytes, field: str, index: int
+    ) -> list[T] | None:
+        at = len(text)
+        while (at := text.rfind(b"{", 0, at)) >= 0:
+            cut = _CUT.search(text, max(at - _CUT_LENGTH, 0), at)
+            if cut is None:
+                continue
+            try:
+                rows = decoder.decode(b"[" + text[: cut.start() + 1] + b"]")
+            except msgspec.ValidationError as error:
+                # The elements before the first wrong one are complete, whatever the cut.
+                self._invalid(str(error), text, field, index)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return None
+            self._drop(at)
+            return rows
+        return None
+
+    def _scanned(
+        self,
+        decoder: msgspec.json.Decoder[list[T]],
+        text: bytes,
+        field: str,
+        index: int,
+        last: bool,
+    ) -> list[T]:
+        """Take the elements `text`, and the comma or, where they are the `last`, bracket after."""
+        if _space(text) == len(text) and (index or not last):
+            self._malformed("an element is missing after a comma")
+        try:
+            rows = decoder.decode(b"[" + text + b"]")
+        except msgspec.ValidationError as error:
+            self._invalid(str(error), text, field, index)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            rows = self._loosely(decoder, text, field, index)
+        self._drop(len(text) + 1)
+        if not last and self.peek() == b"]":
+            self._malformed("an element is missing after a comma")
+        return rows
+
+    def _invalid(self, message: str, text: bytes, field: str, index: int) -> NoReturn:
+        """Report a value of the wrong type: find it by the path in msgspec's message."""
+        match = _AT.search(message)
+        path = match.group(1) if match else "$[0]"
+        why = message[: match.start()] if match else message
+        steps = re.findall(r"\[(\d+)\]|\.([^.\[]+)", path)
+        row = int(steps[0][0])
+        # Up to the wrong element the text is sound, so a scan finds where each element starts.
+        value: object = _element(text, row)
+        name = f"{field}[{index + row}]"
+        for number, key in steps[1:]:
+            name += f"[{number}]" if number else f".{key}"
+            if isinstance(value, dict):
+                value = value.get(key)
+            elif isinstance(value, list) and int(number or 0) < len(value):
+                value = value[int(number or 0)]
+        missing = re.search(r"missing required field `(\w+)`", why)
+        if missing:
+            raise LossexportError(f"{self._path}: {name}.{missing.group(1)} is missing")
+        fail(self._path, name, value, _unusable(value) or why[:1].lower() + why[1:])
+
+    def _loosely(
+        self, decoder: msgspec.json.Decoder[list[T]], text: bytes, field: str, index: int
+    ) -> list[T]:
+        """Decode complete elements with Python's json, which reads more; refuse no JSON at all."""
+        try:
+            values = _marked(json.loads(f"[{text.decode()}]", parse_constant=_Unusable))
+        except json.JSONDecodeError as syntax:
+            at = self._offset + len(syntax.doc[: max(syntax.pos - 1, 0)].encode())
+            raise LossexportError(f"{self._path}: not JSON at byte {at}: {syntax.msg}") from None
+        except RecursionError:
+            self._malformed("an element is nested too deeply")
+        except ValueError:
+            self._malformed("a number has too many digits")
+        rows: list[T] = values  # of which nothing is used
+        if decoder is _SKIPPED:
+            return rows
+        try:
+            rows = msgspec.convert(values, decoder.type, strict=decoder.strict)
+        except msgspec.ValidationError as error:
+            self._invalid(str(error), text, field, index)
+        return rows
+
+    def _malformed(self, why: str) -> NoReturn:
+        raise LossexportError(f"{self._path}: not JSON at byte {self._offset}: {why}")
+
+    def _truncated(self) -> NoReturn:
+        raise LossexportError(
+            f"{self._path}: the file ends early, at byte "
+            f"{self._offset + len(self._buffer) - self._at}"
+        )
+
+
+def _space(text: bytes, start: int = 0) -> int:
+    """Where the white space that begins at `start` ends."""
+    match = _SPACE.match(text, start)
+    return match.end() if match else start
+
+
+def _length(text: bytes) -> int:
+    """Length of the string, number, word or object that `text` begins with; -1 where it is cut."""
+    if text.startswith(b"{"):
+        end = _structure(text[1:])[1]
+        return end + 2 if end >= 0 else -1
+    match = (_STRING if text.startswith(b'"') else _WORD).match(text)
+    return match.end() if match else -1
+
+
+def _marks(text: bytes) -> tuple[Int32, UInt8]:
+    """Depth after each byte, and the bytes with all that stands in strings blanked."""
+    data = np.frombuffer(_ESCAPED.sub(b"  ", text), np.uint8).copy()
+    inside = np.cumsum(data == ord('"'), dtype=np.uint8) & 1
+    data[inside == 1] = 0
+    step = np.zeros(len(data), np.int8)
+    step[(data == ord("[")) | (data == ord("{"))] = 1
+    step[(data == ord("]")) | (data == ord("}"))] = -1
+    return np.cumsum(step, dtype=np.int32), data
+
+
+def _structure(text: bytes) -> tuple[int, int]:
+    """Find the last top-level comma and the bracket that closes the level; -1 where none is."""
+    depth, data = _marks(text)
+    closing = np.flatnonzero(depth < 0)
+    end = int(closing[0]) if closing.size else -1
+    commas = np.flatnonzero((data == ord(",")) & (depth == 0))
+    return (int(commas[-1]) if commas.size else -1), end
+
+
+def _element(text: bytes, row: int) -> object:
+    """Decode element `row` of the array text, loosely; the text after it may be cut."""
+    depth, data = _marks(text)
+    ends = np.flatnonzero(((data == ord(",")) & (depth == 0)) | (depth == -1))
+    start = int(ends[row - 1]) + 1 if row else 0
+    stop = int(ends[row]) if row < len(ends) else len(text)
+    try:
+        value: object = json.loads(text[start:stop])
+    except (ValueError, RecursionError):
+        return text[start:stop].decode("utf-8", "replace")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Unusable:
+    """In place of what json reads and no field can use, so that a field which takes it says so."""
+
+    text: str
+
+
+def _marked(value: Any) -> Any:
+    """`value` with _Unusable for each string that no encoding has; a key like that is dropped."""
+    if isinstance(value, str):
+        return _Unusable(value) if _SURROGATE.search(value) else value
+    if isinstance(value, list):
+        return [_marked(inner) for inner in value]
+    if isinstance(value, dict):
+        return {key: _marked(value[key]) for key in value if not _SURROGATE.search(key)}
+    return value
+
+
+def _unusable(value: object) -> str:
+    """Why no field can use `value`; "" where one may."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number"
+    if isinstance(value, str) and _SURROGATE.search(value):
+        return "has half of a surrogate pair"
+    return ""

@@ -1,0 +1,105 @@
+"""Input files: read once, in blocks, gunzipped where needed, hashed on the way."""
+
+import gzip
+import hashlib
+import io
+import os
+import zlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from lossexport.boxes.boxset import Input
+from lossexport.errors import LossexportError
+from lossexport.files import open_regular, reason
+
+MAX_BYTES = 64 << 30
+"""Largest text, after gunzipping, that is read from one file."""
+
+Advance = Callable[[float], None]
+"""Told which part of the input, 0 to 1, has been read."""
+
+
+def ignore_progress(part: float) -> None:
+    """Stand in where nobody watches."""
+
+
+class _Hashed(io.RawIOBase):
+    """The raw bytes of a file, hashed as they pass."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self.raw = raw
+        self.digest = hashlib.sha256()
+        self.position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(cast(bytearray, buffer))
+        count = cast(io.BufferedReader, self.raw).readinto(view)
+        self.digest.update(view[:count])
+        self.position += count
+        return count
+
+
+class Source(AbstractContextManager["Source"]):
+    """A regular file, plain or gzipped, read front to back; a context manager.
+
+    `read` raises LossexportError when the file cannot be read, is damaged or too large.
+    """
+
+    def __init__(self, path: Path, advance: Advance = ignore_progress) -> None:
+        """Open `path`. Raises LossexportError when it is missing or not a regular file."""
+        self.path = path
+        self._advance = advance
+        self._count = 0
+        self._raw = raw = open_regular(path)
+        self._size = max(os.fstat(raw.fileno()).st_size, 1)
+        gzipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        self._hashed = _Hashed(raw)
+        buffered = io.BufferedReader(self._hashed, 1 << 18)
+        self._stream: io.BufferedIOBase = gzip.GzipFile(fileobj=buffered) if gzipped else buffered
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes of text; empty at the end."""
+        try:
+            data = self._stream.read(size)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise LossexportError(f"{self.path}: damaged gzip file: {error}") from error
+        except OSError as error:
+            raise LossexportError(f"{self.path}: cannot be read: {reason(error)}") from error
+        self._count += len(data)
+        if self._count > MAX_BYTES:
+            raise LossexportError(f"{self.path}: more than the limit of {MAX_BYTES} bytes")
+        self._advance(min(self._hashed.position / self._size, 1.0))
+        return data
+
+    def finish(self) -> Input:
+        """Name and hash of the file; reads what is left of it."""
+        while self.read(1 << 20):
+            pass
+        return Input(self.path.name, self._hashed.digest.hexdigest())
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self._raw.close()
+
+
+class FolderDigest:
+    """One hash for the files of a folder: sha256 over the lines `sha256  name`."""
+
+    def __init__(self) -> None:
+        """Start with no file."""
+        self._digest = hashlib.sha256()
+
+    def add(self, path: Path, data: bytes) -> None:
+        """Take in one file, in sorted order; `path` is relative to the folder."""
+        line = f"{hashlib.sha256(data).hexdigest()}  {path.as_posix()}\n"
+        self._digest.update(line.encode("utf-8", "surrogateescape"))
+
+    def finish(self, folder: Path) -> Input:
+        """Name of the folder and hash of its files."""
+        return Input(folder.name, self._digest.hexdigest())

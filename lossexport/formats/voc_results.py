@@ -1,0 +1,113 @@
+"""Results of the VOC development kit: `comp4_det_test_CLASS.txt`, a file for each class.
+
+Lines are `IMAGE score xmin ymin xmax ymax`, in pixels from 1 with both ends included.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lossexport.boxes.boxset import (
+    MAX_CATEGORIES,
+    MAX_PREDICTIONS,
+    Input,
+    check_count,
+    check_scores,
+    fail,
+)
+from lossexport.boxes.side import Entry, Side
+from lossexport.errors import LossexportError
+from lossexport.folder import Folder
+from lossexport.formats.shared import number, text_lines
+from lossexport.formats.source import Advance, FolderDigest, Source
+from lossexport.formats.voc_pixels import CORNERS, box_of
+
+MAX_FILE = 1 << 30
+WANTED = "comp3_ or comp4_det_SET_CLASS.txt"
+
+_NAME = re.compile(r"(?:.*[/_-])?comp[0-9]+_(?:.+_)?det_[^_/]+_([^/]+)\.txt", re.IGNORECASE)
+_FIELDS = ("score", *CORNERS)
+
+
+def class_of(name: str) -> str | None:
+    """The class in the name of a file of results; None where it is no such name."""
+    match = _NAME.fullmatch(name)
+    return match[1] if match else None
+
+
+def read_file(path: Path, advance: Advance) -> Side:
+    """Read the results of one class."""
+    kind = class_of(path.name)
+    if kind is None:
+        raise LossexportError(f"{path}: a folder, or a file of results ({WANTED}) is expected")
+    side = Side(path, Input("", ""))
+    side.images.rows, side.images.stems = {}, True
+    with Source(path, advance) as source:
+        data = source.read(MAX_FILE + 1)
+        check_count(path, "bytes", len(data), MAX_FILE)
+        side.input = source.finish()
+    _add(path, data, kind, side)
+    return _finished(side)
+
+
+def read_folder(folder: Folder, files: Sequence[str], side: Side, advance: Advance) -> Input:
+    """Read the results in `files` of a folder. Raises LossexportError on two of one class."""
+    digest = FolderDigest()
+    kinds: dict[str, str] = {}
+    for done, name in enumerate(files):
+        kind = class_of(name) or ""
+        if kinds.setdefault(kind, name) != name:
+            raise LossexportError(
+                f"{folder.path / name}: is of the same class as {kinds[kind]}: keep one"
+            )
+        data = folder.read(name, MAX_FILE)
+        digest.add(Path(name), data)
+        _add(folder.path / name, data, kind, side)
+        advance((done + 1) / len(files))
+    check_count(folder.path, "classes", len(kinds), MAX_CATEGORIES)
+    _finished(side)
+    return digest.finish(folder.path)
+
+
+def _finished(side: Side) -> Side:
+    side.images.rows = {value: Entry(str(value)) for value in side.images.ids.ids}
+    side.categories.rows = {value: Entry(str(value)) for value in side.categories.ids.ids}
+    return side
+
+
+def _add(path: Path, data: bytes, kind: str, side: Side) -> None:
+    images: list[str] = []
+    values: list[list[float]] = []
+    lines: list[str] = []
+    for index, line in enumerate(text_lines(path, data), 1):
+        texts = line.rsplit(None, len(_FIELDS))  # names of images may have spaces
+        if not texts:
+            continue
+        where = f"line {index}, "
+        if len(texts) <= len(_FIELDS):
+            fail(path, f"line {index}", line, f"image {' '.join(_FIELDS)} is expected")
+        images.append(texts[0].strip())
+        row = zip(_FIELDS, texts[1:], strict=True)
+        values.append([_number(path, f"{where}{name}", text) for name, text in row])
+        lines.append(where)
+    check_count(path, "boxes", side.boxes.count + len(images), MAX_PREDICTIONS)
+    category = side.categories.ids[kind]
+    if not images:
+        return
+    rows = np.array(values)
+    check_scores(path, rows[:, 0], lambda r: f"{lines[r]}score")
+    side.boxes.add(
+        side.images.ids.codes(images),
+        np.full(len(images), category, np.int32),
+        box_of(path, rows[:, 1:], lines, inverted=True),
+        score=rows[:, 0].copy(),
+    )
+
+
+def _number(path: Path, where: str, text: str) -> float:
+    try:
+        return number(text)
+    except ValueError:
+        fail(path, where, text, "a number is expected")

@@ -1,0 +1,40 @@
+"""Names that the command line, the package and the pages share. Importing it costs nothing."""
+
+from typing import Literal, get_args
+
+METRICS = ("iou", "giou", "diou", "ciou")
+"""Box quality of a matched pair."""
+METRIC_TITLES = dict(zip(METRICS, ("IoU", "GIoU", "DIoU", "CIoU"), strict=True))
+STATISTICS = ("mean", "median", "p5", "p95")
+"""Of a metric over all matched pairs."""
+RATES = ("precision", "recall", "f1")
+
+COCO_PRECISION = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+COCO_RECALL = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+COCO_NUMBERS = COCO_PRECISION + COCO_RECALL
+"""The twelve numbers of the COCO protocol, in its order."""
+COCO_OF_SIZE = tuple(name for name in COCO_NUMBERS if name[-1] in "sml")
+
+BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
+BOX_FORMATS: tuple[BoxFormat, ...] = get_args(BoxFormat)
+MatchBy = Literal["id", "name"]
+MATCH_BY: tuple[MatchBy, ...] = get_args(MatchBy)
+"""How images and categories of two inputs are joined where their ids and names contradict."""
+Extra = Literal["count", "ignore"]
+EXTRA_CATEGORIES: tuple[Extra, ...] = get_args(Extra)
+"""What becomes of predictions of categories that the references lack."""
+
+Precision = Literal["fp32", "fp16", "bf16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+FileFormat = Literal["onnx", "engine"]
+FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
+Builder = Literal["rtx", "tensorrt"]
+BUILDERS: tuple[Builder, ...] = get_args(Builder)
+"""Backends that build engines."""
+BACKENDS = {
+    "native": "lossexport.runtime.native",
+    "ort": "lossexport.runtime.ort",
+    "tensorrt": "lossexport.runtime.trt",
+    "rtx": "lossexport.runtime.trt",
+}
+"""Backend -> module, the preferred one first among those that run the same files."""

@@ -1,0 +1,135 @@
+"""The reference: eager PyTorch in float64, from the very function that is exported."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+import lossexport.ops
+import lossexport.ops.stages
+from lossexport.catalog.spec import Arrays, Tensor, U
+from lossexport.catalog.variant import Variant
+from lossexport.kernels import Kernel
+from lossexport.ops._common import NARROW
+from lossexport.parity.cases import ELEMENTS, Case, largest
+from lossexport.parity.roundings import bounded
+
+Function = Callable[..., tuple[torch.Tensor, ...]]
+
+
+def function(variant: Variant) -> Function:
+    """The variant as a function of its inputs in order, in eager torch, of any float type."""
+    op = getattr(lossexport.ops, variant.op.name)
+    wanted = variant.op.gradient if variant.gradient else ()
+
+    def value(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        result = op(*inputs, **variant.attributes)
+        return result if isinstance(result, tuple) else (result,)
+
+    return _with_gradient(value, variant.op.inputs, variant.outputs, wanted) if wanted else value
+
+
+def stage(kernel: Kernel, variant: Variant) -> Function:
+    """A stage of the variant likewise."""
+    call = getattr(lossexport.ops.stages, kernel.function)
+    attributes = {item.name: variant.attributes[item.name] for item in kernel.attributes}
+
+    def value(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        result = call(*(x.float() if x.dtype in NARROW else x for x in inputs), **attributes)
+        return result if isinstance(result, tuple) else (result,)
+
+    if kernel.gradient:
+        return _with_gradient(value, kernel.inputs, kernel.outputs, kernel.gradient)
+    return lambda *inputs: _rounded(value(*inputs), kernel.inputs, kernel.outputs, inputs)
+
+
+def _with_gradient(
+    value: Function,
+    inputs: tuple[Tensor, ...],
+    outputs: tuple[Tensor, ...],
+    wanted: tuple[str, ...],
+) -> Function:
+    names = [tensor.name for tensor in inputs]
+
+    def value_and_gradient(*given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with torch.enable_grad():
+            # Leaves in the type that the op computes in: a gradient is rounded once, at the end.
+            wide = [x.float() if x.dtype in NARROW else x.detach() for x in given]
+            leaves = [wide[names.index(name)].requires_grad_() for name in wanted]
+            results = value(*wide)
+            results += torch.autograd.grad(results[0].sum(), leaves)
+        return _rounded(tuple(x.detach() for x in results), inputs, outputs, given)
+
+    return value_and_gradient
+
+
+def _rounded(
+    results: tuple[torch.Tensor, ...],
+    inputs: tuple[Tensor, ...],
+    outputs: tuple[Tensor, ...],
+    given: tuple[torch.Tensor, ...],
+) -> tuple[torch.Tensor, ...]:
+    """Results in the types of the boundary."""
+    floats = [x.dtype for x, tensor in zip(given, inputs, strict=True) if tensor.dtype == "float"]
+    return tuple(
+        x.to(floats[0]) if tensor.dtype == "float" else x
+        for x, tensor in zip(results, outputs, strict=True)
+    )
+
+
+def oracle(variant: Variant, inputs: Arrays) -> Arrays:
+    """The outputs of eager PyTorch in float64, from the very function that was exported."""
+    with _one_thread():
+        results = function(variant)(*_tensors(variant, inputs))
+    return _named(variant, results)
+
+
+class Judge:
+    """Inputs of cases with what is expected of them; all backends of a file share the answers."""
+
+    def __init__(self, variant: Variant) -> None:
+        self._variant = variant
+        self._known: dict[Case, tuple[Arrays, Arrays, Arrays]] = {}
+
+    def __call__(self, case: Case) -> tuple[Arrays, Arrays, Arrays]:
+        """The inputs, the oracle's outputs and the roundings that their elements hold."""
+        if (known := self._known.get(case)) is not None:
+            return known
+        inputs = case.inputs(self._variant)
+        answer = (inputs, *judged(self._variant, inputs))
+        # What fixed shapes make larger is computed again rather than held.
+        if largest(self._variant, dict(case.sizes)) <= ELEMENTS:
+            self._known[case] = answer
+        return answer
+
+
+def judged(variant: Variant, inputs: Arrays) -> tuple[Arrays, Arrays]:
+    """The outputs of the oracle, and how many roundings each element of them holds."""
+    if all(tensor.dtype == "int64" for tensor in variant.outputs):
+        expected = oracle(variant, inputs)
+        return expected, {name: np.zeros(values.shape) for name, values in expected.items()}
+    with _one_thread():
+        results, errors = bounded(function(variant), _tensors(variant, inputs))
+    return _named(variant, results), _named(variant, [error / U for error in errors])
+
+
+def _tensors(variant: Variant, inputs: Arrays) -> list[torch.Tensor]:
+    return [torch.from_numpy(inputs[tensor.name]) for tensor in variant.op.inputs]
+
+
+def _named(variant: Variant, tensors: Sequence[torch.Tensor]) -> Arrays:
+    return {
+        output.name: tensor.numpy() for output, tensor in zip(variant.outputs, tensors, strict=True)
+    }
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """On small tensors, and loops over them, threads would wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,144 @@
+"""The whole of a scoring run, from two inputs to three files."""
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lossexport import arguments, formats
+from lossexport.boxes import matching, pairs
+from lossexport.boxes.explain import SCORED, explain
+from lossexport.boxes.gates import Gates
+from lossexport.boxes.quality import BoxQuality
+from lossexport.errors import LossexportError
+from lossexport.files import check_folder
+from lossexport.images import ImageFolder
+from lossexport.names import Extra, MatchBy
+from lossexport.progress import Progress, follow
+from lossexport.reports.pictures import Crop, crops
+from lossexport.scoring import coco_ap, confidence
+from lossexport.scoring.record import Run
+from lossexport.scoring.summary import GATE_NAMES, summarize
+
+
+def score(
+    pred: str | os.PathLike[str],
+    ref: str | os.PathLike[str],
+    *,
+    format: str = "coco",
+    pred_format: str | None = None,
+    ref_format: str | None = None,
+    match_by: MatchBy | None = None,
+    extra_categories: Extra = "count",
+    iou_threshold: float = 0.5,
+    backend: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    images: str | os.PathLike[str] | None = None,
+    fail_below: Mapping[str, float] | None = None,
+    fail_above: Mapping[str, float] | None = None,
+    progress: bool | Progress = False,
+) -> dict[str, Any]:
+    """Score predictions against references and return the summary.
+
+    `pred` and `ref` are files (`coco`, `mot`) or folders (`yolo`, `voc`) in `format`, or each in
+    its own (`pred_format`, `ref_format`). `match_by` ("id", "name") decides where ids and names of
+    images or categories contradict each other, which is refused otherwise; predictions of
+    categories that the references do not have are wrong ("count") or left out ("ignore"), as
+    `extra_categories` says, with a note. Boxes are matched at
+    `iou_threshold`, in (0, 1]; AP and AR follow the COCO protocol whatever the threshold. IoU,
+    GIoU, DIoU and CIoU of the matched pairs are computed by the exported artifacts on `backend`
+    (None: the best one here), and so is the quality that predicted log variances promise, for the
+    COCO results that have them. With `out`, the folder gets `summary.json`, `boxes.parquet` and
+    `report.html`, all or none of them; the report draws the worst boxes on images of the folder
+    `images`, found by file name.
+
+    `fail_below` and `fail_above` map names of numbers (`AP50`, `iou_mean`, `best_f1`, `unmatched`,
+    ...) to the least and the most that passes; what fails stands in the summary's `gate_failures`,
+    one sentence each, and raises nothing. `progress` shows a bar on a terminal when the run takes
+    more than two seconds, and elsewhere a line on stderr every ten seconds; or it is a function
+    called with the step's name and the part of it that is done.
+
+    Raises LossexportError on a bad argument or input, naming the file, the field and the value.
+    """
+    gates = Gates(GATE_NAMES, fail_below, fail_above)
+    files = arguments.path("pred", pred), arguments.path("ref", ref)
+    pred_format = format if pred_format is None else pred_format
+    ref_format = format if ref_format is None else ref_format
+    for form in (pred_format, ref_format):
+        arguments.choice("format", form, formats.FORMATS)
+    iou_threshold = matching.check_iou_threshold(iou_threshold)
+    folder = arguments.optional_path("out", out)
+    drawn_from = arguments.optional_path("images", images)
+    if folder is not None:
+        check_folder(folder)
+    elif drawn_from is not None:
+        raise LossexportError(f"images {drawn_from}: are drawn in the report: out is missing")
+    pictures = None if drawn_from is None else ImageFolder(drawn_from)
+    measure = BoxQuality(backend)
+    settings = {
+        "format": pred_format if pred_format == ref_format else f"{pred_format}, {ref_format}",
+        "iou_threshold": iou_threshold,
+    }
+
+    with follow(progress, "scoring") as tell:
+        data = formats.read(
+            *files,
+            pred_format,
+            lambda step: partial(tell, step),
+            ref_format=ref_format,
+            match_by=match_by,
+            extra_categories=extra_categories,
+        )
+        tell("matching", 0.0)
+        order = pairs.sort_boxes(data)
+        least = min(pairs.cap(iou_threshold), float(coco_ap.THRESHOLDS[0]))
+        found = pairs.find_pairs(data, order, least)
+        coco = coco_ap.evaluate(data, order, found)
+        tell("matching", 0.8)
+        result = matching.match(data, order, found, iou_threshold)
+        tell("matching", 1.0)
+        taken, refs = result.pairs()
+        quality = measure(
+            data.predictions.box[taken],
+            data.references.box[refs],
+            partial(tell, "box quality"),
+        )
+        estimate = confidence.predicted_quality(
+            data.predictions, backend, partial(tell, "predicted quality")
+        )
+        run = Run(data, result, quality, estimate, coco, settings, measure.backend)
+        summary = summarize(run, confidence.block(estimate, result, quality["iou"]))
+        summary["notes"] += explain(data, len(taken), iou_threshold, SCORED)
+        gates.apply(summary)
+        if folder is not None:
+            _write(folder, pictures, run, summary, tell)
+    return summary
+
+
+def _write(
+    folder: Path,
+    pictures: ImageFolder | None,
+    run: Run,
+    summary: dict[str, Any],
+    tell: Progress,
+) -> None:
+    # Only a run that writes pays for the imports of pyarrow and jinja2.
+    from lossexport.reports.output import write
+    from lossexport.scoring.cases import worst_cases
+    from lossexport.scoring.report import render
+    from lossexport.scoring.table import write_boxes
+
+    drawn: list[Crop] = []
+    if pictures is not None:
+        tell("drawing", 0.0)
+        drawn, notes = crops(pictures, worst_cases(run))
+        summary["notes"] += notes
+    tell("writing", 0.0)
+    write(
+        folder,
+        summary,
+        lambda path: write_boxes(path, run),
+        lambda: render(run, summary, drawn),
+        partial(tell, "writing"),
+    )

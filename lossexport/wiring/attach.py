@@ -1,0 +1,357 @@
+"""`attach`: put an op behind the tensors of a detector."""
+
+import itertools
+import json
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from lossexport import __version__, arguments
+from lossexport.catalog import find
+from lossexport.catalog.spec import Dim, Op, Tensor
+from lossexport.catalog.variant import Range, Variant
+from lossexport.errors import LossexportError, one_line, shown
+from lossexport.exporter import rtx
+from lossexport.exporter.onnx_file import DOMAIN, onnx_bytes
+from lossexport.files import write_bytes
+from lossexport.names import BOX_FORMATS, BoxFormat, Precision
+from lossexport.parity import quick
+from lossexport.runtime.ort import open_session
+from lossexport.runtime.session import Source
+from lossexport.wiring import detector
+from lossexport.wiring.expression import Compiler
+from lossexport.wiring.graph import Size, Term, Wiring, WiringError
+from lossexport.wiring.unchanged import Original
+
+_MAX_SIDE = 1e6
+
+_PRECISIONS: dict[ir.DataType, Precision] = {
+    ir.DataType.FLOAT: "fp32",
+    ir.DataType.FLOAT16: "fp16",
+    ir.DataType.BFLOAT16: "bf16",
+}
+_TYPES = {"int64": ir.DataType.INT64, "bool": ir.DataType.BOOL, "float32": ir.DataType.FLOAT}
+_BOUNDARY = _TYPES | {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
+
+
+_NEWEST = 23  # the newest opset that functions are traced for
+_STEPS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """What was added: the op's precision, and its outputs as `boxes float32[100,4]`.
+
+    `rtx` is the verdict of TensorRT-RTX's parser, where that is installed.
+    """
+
+    precision: Precision
+    outputs: tuple[str, ...]
+    rtx: rtx.Parsed
+
+
+def attach(
+    model: str | Path,
+    op: str,
+    inputs: Mapping[str, str],
+    out: str | Path,
+    *,
+    attributes: Mapping[str, Any] | None = None,
+    box_format: BoxFormat = "xyxy",
+    image_size: tuple[float, float] | None = None,
+    prefix: str = "",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Attached:
+    """Write the detector `model` with `op` behind it to `out`.
+
+    `inputs` gives for every input of the op a tensor, or an expression over tensors, of the
+    detector (see `expression`); a batch of 1 is dropped, [C,A] is turned to [A,C], and boxes are
+    converted from `box_format` and multiplied by `image_size` (width, height), which normalised
+    ones need. The op has the float type of what is mapped, float32 where types differ or are
+    float64. Its outputs are added to the detector's own, their names after `prefix`.
+
+    The op is compared with float64 PyTorch, and the file checked, loaded in onnxruntime and
+    compared with the detector before it is written. `progress` is told `(done, total, step)`.
+    Raises LossexportError on bad usage or input, and where the detector does not run here.
+    """
+    path, target, spec = arguments.path("model", model), arguments.path("out", out), find(op)
+    inputs = arguments.mapping("inputs", inputs)
+    attributes = arguments.mapping("attributes", attributes)
+    prefix = arguments.text("prefix", prefix)
+    step = _steps(progress)
+    base = Variant.make(spec, attributes)
+    _check_usage(spec, inputs, box_format, image_size)
+    if not prefix.isprintable():
+        raise LossexportError(f"prefix {shown(prefix)}: must be printable text")
+    step(0, "reading")
+    data, opset, graph_model = detector.load(path)
+    graph = graph_model.graph
+    stem = _free(f"{prefix}{op}", {str(node.name) for node in graph})
+    wiring = Wiring(graph, stem)
+    compiler = Compiler(wiring)
+    terms = {}
+    for tensor in spec.inputs:
+        try:
+            term = compiler.compile(inputs[tensor.name])
+            if is_box(tensor):
+                term = _xyxy(wiring, term, box_format, image_size)
+            terms[tensor.name] = _fit(wiring, term, tensor, base.shape(tensor))
+        except WiringError as error:
+            raise LossexportError(f"{path}: {tensor.name}={inputs[tensor.name]}: {error}") from None
+    try:
+        floats = [tensor.name for tensor in spec.inputs if tensor.dtype == "float"]
+        terms |= zip(floats, wiring.alike(*(terms[name] for name in floats)), strict=True)
+        sizes = _bind(spec, base, terms)
+    except WiringError as error:
+        raise LossexportError(f"{path}: {op}: {error}") from None
+    precision = _PRECISIONS[terms[floats[0]].dtype] if floats else "fp32"
+    variant = Variant.make(spec, attributes, precision, ranges=_ranges(spec, sizes))
+
+    outputs = [_output(prefix, stem, variant, tensor, sizes) for tensor in variant.outputs]
+    for value in outputs:
+        if value.name in wiring.values:
+            raise LossexportError(
+                f"{path}: already has a tensor {value.name}; name the outputs with --prefix"
+            )
+    step(0, "looking for inputs that fit")
+    original = Original(path, data, opset)
+    step(1, f"exporting {op}")
+    exported = _export(variant, graph_model.opset_imports[""])
+    values = [wiring.materialise(terms[tensor.name]) for tensor in spec.inputs]
+    _append(graph_model, exported, values, outputs, stem)
+    graph_model.metadata_props[f"lossexport.attached.{stem}"] = json.dumps(
+        {
+            "op": op,
+            "attributes": dict(variant.attributes),
+            "precision": precision,
+            "map": {name: _portable(text, compiler.files) for name, text in inputs.items()},
+            "box_format": box_format,
+            "image_size": image_size,
+            "version": __version__,
+        },
+        sort_keys=True,
+    )
+    result = _checked(target, graph_model)
+    original.check_same(target, result, lambda text: step(2, text))
+    step(3, "parsing with TensorRT-RTX")
+    parsed = rtx.parse(result)
+    write_bytes(target, result)
+    step(_STEPS, "done")
+    made = (Term.of(value) for value in outputs)
+    described = tuple(f"{v.name} {term}" for v, term in zip(outputs, made, strict=True))
+    return Attached(precision, described, parsed)
+
+
+def _steps(progress: Callable[[int, int, str], None] | None) -> Callable[[int, str], None]:
+    return lambda done, text: None if progress is None else progress(done, _STEPS, text)
+
+
+def is_box(tensor: Tensor) -> bool:
+    """Whether an input holds boxes, which `box_format` and `image_size` are about."""
+    return tensor.shape[-1:] == (4,) and tensor.domain.startswith("xyxy")
+
+
+def _check_usage(
+    op: Op,
+    inputs: Mapping[str, str],
+    box_format: str,
+    image_size: tuple[float, float] | None,
+) -> None:
+    names = [tensor.name for tensor in op.inputs]
+    for name in inputs:
+        if name not in names:
+            raise LossexportError(
+                f"{op.name}: has no input {shown(name)}; it has: {', '.join(names)}"
+            )
+    for tensor in op.inputs:
+        if tensor.name not in inputs:
+            raise LossexportError(f"{op.name}: input {_shown(tensor)} is not mapped to a tensor")
+    arguments.choice("box format", box_format, BOX_FORMATS)
+    sides = (1, 1) if image_size is None else arguments.several("image_size", image_size)
+    if len(sides) != 2:
+        raise arguments.refuse("image_size", image_size, "a width and a height")
+    if not all(0 < arguments.number("image_size", side) <= _MAX_SIDE for side in sides):
+        raise LossexportError(f"image size {shown(image_size)}: must be above 0, at most 1e6")
+    if not any(map(is_box, op.inputs)) and (box_format != "xyxy" or image_size is not None):
+        raise LossexportError(f"{op.name}: has no box input for a box format or an image size")
+
+
+def _shown(tensor: Tensor) -> str:
+    return f"{tensor.name}[{','.join(map(str, tensor.shape))}]"
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """`name`, or `name_2` and so on where that is taken."""
+    number, found = 1, name
+    while found in taken:
+        number += 1
+        found = f"{name}_{number}"
+    return found
+
+
+def _xyxy(
+    wiring: Wiring, boxes: Term, box_format: BoxFormat, image_size: tuple[float, float] | None
+) -> Term:
+    """Corners in pixels. The 4 coordinates may be the last axis or, of [1,4,A], the one before."""
+    if box_format == "xyxy" and image_size is None:
+        return boxes
+    if boxes.weak and not boxes.floating:
+        boxes = wiring.cast(boxes, ir.DataType.FLOAT)
+    if boxes.shape[-1:] != (4,) and boxes.shape[-2:-1] == (4,):
+        order = list(range(len(boxes.shape)))
+        boxes = wiring.transpose(boxes, *order[:-2], order[-1], order[-2])
+    if box_format != "xyxy":
+        boxes = wiring.xywh(boxes) if box_format == "xywh" else wiring.cxcywh(boxes)
+    if image_size is not None:
+        boxes = wiring.arithmetic("Mul", boxes, Term.constant([float(v) for v in image_size * 2]))
+    return boxes
+
+
+def _fit(wiring: Wiring, term: Term, tensor: Tensor, wanted: tuple[Dim, ...]) -> Term:
+    """`term` in the type and the shape of an input of the op."""
+    if tensor.dtype in _TYPES and (tensor.dtype != "bool" or term.dtype is _TYPES["bool"]):
+        term = wiring.cast(term, _TYPES[tensor.dtype])
+    elif tensor.dtype == "float" and (term.floating or term.weak):
+        term = term if term.floating else wiring.cast(term, ir.DataType.FLOAT)
+    else:
+        hint = "; float(...) makes it one" if tensor.dtype == "float" else ""
+        raise WiringError(f"is {term}; {_shown(tensor)} has to be {tensor.dtype}{hint}")
+    laid_out = _layout(wiring, term, wanted)
+    if laid_out is None:
+        batch = f", and no batch of {term.shape[0]}" if len(term.shape) > len(wanted) else ""
+        raise WiringError(f"is {term}; the op needs {_shown(tensor)}{batch}")
+    return laid_out
+
+
+def _layout(wiring: Wiring, term: Term, wanted: tuple[Dim, ...]) -> Term | None:
+    """`term` without a batch of 1, [C,A] turned to [A,C] where C is fixed, and the fixed dimensions
+    after the first taken apart where the detector has them as one; None where nothing fits."""
+    fixed = [dim for dim in wanted[1:] if isinstance(dim, int)]
+    forms = [wanted]
+    if 2 <= len(fixed) == len(wanted) - 1:
+        forms.append((wanted[0], math.prod(fixed)))
+    batches = (False, True) if term.shape[:1] == (1,) else (False,)
+    for form, batch, turned in itertools.product(forms, batches, (False, True)):
+        shape = term.shape[1:] if batch else term.shape
+        if turned and (len(form) != 2 or not fixed):
+            continue
+        if _matches(shape[::-1] if turned else shape, form):
+            term = wiring.squeeze(term, [0]) if batch else term
+            term = wiring.transpose(term) if turned else term
+            return term if form is wanted else wiring.reshape(term, -1, *fixed)
+    return None
+
+
+def _matches(shape: tuple[Size, ...], form: tuple[Dim, ...]) -> bool:
+    return len(shape) == len(form) and all(
+        size in (dim, None) or isinstance(dim, str) for size, dim in zip(shape, form, strict=True)
+    )
+
+
+def _bind(op: Op, base: Variant, terms: Mapping[str, Term]) -> dict[str, Size]:
+    """Sizes of the op's symbolic dimensions. Raises WiringError where two inputs differ."""
+    sizes: dict[str, Size] = {}
+    source: dict[str, str] = {}
+    for tensor in op.inputs:
+        for dim, size in zip(base.shape(tensor), terms[tensor.name].shape, strict=True):
+            if not isinstance(dim, str) or size is None:
+                continue
+            if sizes.setdefault(dim, size) != size:
+                raise WiringError(
+                    f"{tensor.name} has {dim}={size} where {source[dim]} has {dim}={sizes[dim]}"
+                )
+            source.setdefault(dim, tensor.name)
+    for dim, size in sizes.items():
+        if size is not None and size < op.dims[dim][0]:
+            raise WiringError(f"{dim}={size} must be at least {op.dims[dim][0]}")
+    return sizes
+
+
+def _ranges(op: Op, sizes: Mapping[str, Size]) -> dict[str, Range]:
+    """Ranges that reach up to sizes beyond the usual ones."""
+    return {
+        dim: Range(low, best, size)
+        for dim, (low, best, high) in op.dims.items()
+        if (size := sizes.get(dim)) is not None and size > high
+    }
+
+
+def _output(
+    prefix: str, stem: str, variant: Variant, tensor: Tensor, sizes: Mapping[str, Size]
+) -> ir.Value:
+    dims: list[Dim] = []
+    for dim in variant.shape(tensor):
+        size = sizes.get(dim) if isinstance(dim, str) else dim
+        dims.append(f"{stem}.{dim}" if size is None else size)
+    dtype = _BOUNDARY[variant.numpy_dtype(tensor)]
+    return ir.Value(name=prefix + tensor.name, shape=ir.Shape(dims), type=ir.TensorType(dtype))
+
+
+def _export(variant: Variant, opset: int) -> ir.Model:
+    """The op as `lossexport export` writes it, and compares it with float64 PyTorch."""
+    model = ir.from_proto(onnx.load_from_string(onnx_bytes(variant, min(opset, _NEWEST))))
+    # Beyond the newest traced for, operators have gained types and kept their meaning; the
+    # comparison that follows would show the contrary.
+    for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
+        imports[""] = opset
+    data = ir.to_proto(model).SerializeToString(deterministic=True)
+    with tempfile.TemporaryDirectory() as folder:
+        quick.check(variant, data, Path(folder))
+    return model
+
+
+def _append(
+    model: ir.Model,
+    exported: ir.Model,
+    inputs: list[ir.Value],
+    outputs: list[ir.Value],
+    stem: str,
+) -> None:
+    """Call the function of `exported` at the end of `model`, of which it becomes a part."""
+    (call,) = exported.graph
+    names: dict[str, str] = {}
+    for function in exported.functions.values():  # what calls another stands behind it
+        for part in function:
+            part.op_type = names.get(part.op_type, part.op_type)
+        # Same op, other attributes: another name, for TensorRT's parser knows no overloads.
+        plain, number = function.name, 1
+        while (held := model.functions.get(function.identifier())) and not _equal(held, function):
+            number += 1
+            function.name = f"{plain}_{number}"
+        if held is None:
+            model.functions[function.identifier()] = function
+        names[plain] = function.name
+    name = names[call.op_type]
+    node = ir.Node(DOMAIN, name, inputs, call.attributes.values(), outputs=outputs, name=stem)
+    model.graph.append(node)
+    model.graph.outputs.extend(outputs)
+    model.opset_imports[DOMAIN] = 1
+
+
+def _equal(a: ir.Function, b: ir.Function) -> bool:
+    first, second = (ir.to_proto(x).SerializeToString(deterministic=True) for x in (a, b))
+    return bool(first == second)
+
+
+def _portable(text: str, files: list[str]) -> str:
+    """An expression without the folders of this machine."""
+    for file in files:
+        text = text.replace(f"@{file}", f"@{Path(file).name}")
+    return text
+
+
+def _checked(out: Path, model: ir.Model) -> bytes:
+    """The bytes of a model that the checker, the guard and onnxruntime take."""
+    data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
+    try:
+        onnx.checker.check_model(data)
+    except Exception as error:  # it raises what its C++ throws
+        raise LossexportError(f"{out}: would not be valid: {one_line(error)}") from error
+    open_session(Source(out, data, None), "ort", "cpu")
+    return data

@@ -1,0 +1,356 @@
+"""Expressions over tensors: what they compute, the shapes they state, what they refuse."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+import torch
+
+from lossexport import ops
+from lossexport.wiring.expression import Compiler, usage
+from lossexport.wiring.graph import FUNCTIONS, Wiring, WiringError
+
+RNG = np.random.default_rng(0)
+ARRAYS = {
+    "out": RNG.normal(0.0, 1.0, (1, 6, 9)).astype(np.float32),
+    "input.1": RNG.normal(0.0, 20.0, (3, 4)).astype(np.float32),
+    "half": RNG.normal(0.0, 1.0, (3, 4)).astype(np.float16),
+    "wide": RNG.normal(0.0, 1.0, (3, 4)),
+    "rows": np.array([2, -1, 0, -1], np.int64),
+    "labels": np.array([0, 3, 79], np.int32),
+    "open": RNG.normal(0.0, 1.0, (2, 5, 3)).astype(np.float32),
+}
+OPEN = ("A", None, 3)
+O, I = ARRAYS["out"], ARRAYS["input.1"]  # noqa: E741
+
+
+def graph() -> ir.Graph:
+    inputs = [
+        ir.Value(
+            name=name,
+            shape=ir.Shape(OPEN if name == "open" else array.shape),
+            type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+        )
+        for name, array in ARRAYS.items()
+    ]
+    return ir.Graph(inputs, [], nodes=[], opset_imports={"": 20}, name="detector")
+
+
+def evaluate(text: str) -> tuple[np.ndarray, tuple[int | None, ...]]:
+    """The value of an expression in onnxruntime, and the shape that was stated for it."""
+    main = graph()
+    wiring = Wiring(main, "op")
+    term = Compiler(wiring).compile(text)
+    main.outputs.append(wiring.materialise(term))
+    model = ir.to_proto(ir.Model(main, ir_version=10))
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (found,) = session.run(None, ARRAYS)
+    assert all(stated in (None, size) for stated, size in zip(term.shape, found.shape, strict=True))
+    return found, term.shape
+
+
+def taken(rows: np.ndarray) -> np.ndarray:
+    return np.where(rows[:, None] < 0, np.float32(0), I[rows])
+
+
+def corners(boxes: np.ndarray, centre: float) -> np.ndarray:
+    low = boxes[..., :2] - centre * boxes[..., 2:]
+    return np.concatenate((low, low + boxes[..., 2:]), axis=-1)
+
+
+VALUES = [
+    ("out", O),
+    ("input.1", I),
+    ("'input.1'", I),
+    ("float(rows) / 2", ARRAYS["rows"].astype(np.float32) / 2),
+    ("float(half)", ARRAYS["half"]),
+    ("wide * 2", ARRAYS["wide"].astype(np.float32) * 2),
+    ("out[0]", O[0]),
+    ("out[0,:,4]", O[0, :, 4]),
+    ("out[0,:,0:4]", O[0, :, 0:4]),
+    ("out[:,1:,:-3]", O[:, 1:, :-3]),
+    ("out[-1,-2,-1]", O[-1, -2, -1]),
+    ("out[0][2:5][:,8]", O[0][2:5][:, 8]),
+    ("out[0,:,4] * max(out[0,:,5:])", O[0, :, 4] * O[0, :, 5:].max(-1)),
+    ("out + 1 - out * 2.5 / 4", O + 1 - O * 2.5 / 4),
+    ("out[0,:,0:1] - out[0,0]", O[0, :, 0:1] - O[0, 0]),
+    ("-1 * 'input.1'", -I),
+    ("1/4 * 'input.1'", I / 4),
+    ("argmax(out[0,:,5:])", O[0, :, 5:].argmax(-1)),
+    ("argmax(out, axis=1)", O.argmax(1)),
+    ("max(out, axis=-2)", O.max(-2)),
+    ("rows * 2 + 1", ARRAYS["rows"] * 2 + 1),
+    ("concat(out[0,:,0:2], out[0,:,2:4], axis=1)", O[0, :, :4]),
+    ("concat(out, out, out, axis=1)", np.concatenate((O, O, O), 1)),
+    ("concat(out[0,0:2], out[0,4:])", O[0, [0, 1, 4, 5]]),
+    ("t(out)", O.T),
+    ("t(out, 0, 2, 1)", O.transpose(0, 2, 1)),
+    ("reshape(out, -1, 3)", O.reshape(-1, 3)),
+    ("reshape('input.1', 2, 6)", I.reshape(2, 6)),
+    ("take('input.1', rows)", taken(ARRAYS["rows"])),
+    ("take(out[0,:,0], rows)", np.where(ARRAYS["rows"] < 0, 0, O[0, ARRAYS["rows"], 0])),
+    ("xywh('input.1')", corners(I, 0)),
+    ("cxcywh('input.1')", corners(I, 0.5)),
+    ("per_class('input.1', labels, 4096)", I + ARRAYS["labels"][:, None].astype(np.float32) * 4096),
+    ("half * 0.5", ARRAYS["half"] * np.float16(0.5)),
+    ("half + 'input.1'", ARRAYS["half"].astype(np.float32) + I),
+    ("max(open[0] * 2)", (ARRAYS["open"][0] * 2).max(-1)),
+    ("open[:,1:3,0]", ARRAYS["open"][:, 1:3, 0]),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), VALUES, ids=[text for text, _ in VALUES])
+def test_values_types_and_shapes(text: str, expected: np.ndarray) -> None:
+    found, _ = evaluate(text)
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_sigmoid_is_not_0_far_below_0() -> None:
+    found, _ = evaluate("sigmoid('input.1')")
+    exact = torch.sigmoid(torch.tensor(I, dtype=torch.float64)).numpy()
+    assert exact.min() < 1e-8
+    np.testing.assert_allclose(found, exact, rtol=1e-6)
+
+
+def test_distance_of_classes_in_half_precision_is_float32() -> None:
+    found, _ = evaluate("per_class(half, labels, 4096)")
+    assert found.dtype == np.float32
+    assert found[2].min() == pytest.approx(79 * 4096, abs=4)
+
+
+def test_open_sizes_stay_open() -> None:
+    assert evaluate("open[0] + 1")[1] == (None, 3)
+    assert evaluate("open[:,0]")[1] == (None, 3)
+    assert evaluate("reshape(open, -1, 3)")[1] == (None, 3)
+    assert evaluate("concat(open[0], out[0,:,:3])")[1] == (None, 3)
+
+
+@pytest.mark.parametrize("kind", ["float64", "int64", "fortran"])
+def test_constants_from_files(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.arange(12).reshape(3, 4)
+    stored = {"float64": array / 2, "int64": array, "fortran": np.asfortranarray(array)}[kind]
+    np.save(tmp_path / "c.npy", stored)
+    monkeypatch.chdir(tmp_path)
+    for text in ("half * '@c.npy'", f"half * '@{tmp_path}/c.npy'"):
+        found, _ = evaluate(text)
+        assert found.dtype == np.float16
+        np.testing.assert_array_equal(found, ARRAYS["half"] * stored.astype(np.float16))
+    assert evaluate("@c.npy")[0].tolist() == stored.tolist()
+    assert evaluate("'@c.npy'[1:,0]")[0].tolist() == stored[1:, 0].tolist()
+
+
+def test_a_list_of_functions_as_they_are_called() -> None:
+    assert [usage(name) for name in FUNCTIONS] == [
+        *("max(x, axis=-1)", "argmax(x, axis=-1)", "sigmoid(x)", "concat(*parts, axis=0)"),
+        *("t(x, *axes)", "reshape(x, *sizes)", "take(x, indices)"),
+        *("per_class(boxes, labels, distance)", "xywh(boxes)", "cxcywh(boxes)", "float(x)"),
+    ]
+
+
+BAD = [
+    ("nope", "no tensor 'nope'; there are: "),
+    ("input.2", "cannot be read: invalid syntax; a tensor name that is no identifier goes in"),
+    ("out[0,:,9]", r"subscript 9 is outside of axis 2 of float32\[1,6,9\]"),
+    ("out[0,:,5:10]", "subscript 5:10 is outside of axis 2"),
+    ("out[0,6:]", "subscript 6: is outside of axis 1"),
+    ("out[0,0,0,0]", r"4 subscripts of float32\[1,6,9\]"),
+    ("out[0,::2]", "has a step"),
+    ("out[rows]", "subscript rows: must be N, N:M"),
+    ("out[0:rows]", "subscript rows: must be N, N:M"),
+    ("out[1.5]", "subscript 1.5: must be N, N:M"),
+    ("out * 'input.1'", r"Mul of float32\[1,6,9\] and float32\[3,4\], whose shapes"),
+    ("out * rows", "types differ: float32.* and int64"),
+    ("rows * 0.5", "where int64 is needed"),
+    ("rows / 2", "Div of int64"),
+    ("min(out)", "no function 'min'; there are: max, argmax, sigmoid"),
+    ("max()", r"missing a required argument: 'x'; it is max\(x, axis=-1\)"),
+    ("max(out, dim=1)", "unexpected keyword argument 'dim'"),
+    ("max(out, axis=rows)", "axis must be a whole number"),
+    ("max(out, axis=3)", "has no axis 3"),
+    ("max(1)", "x must be a tensor"),
+    ("concat(out, 'input.1')", r"concat of float32\[1,6,9\] and float32\[3,4\] along axis 0"),
+    ("concat()", "concat needs"),
+    ("t(out, 0, 1)", r"\[0, 1\] is no order of the axes"),
+    ("reshape(out, -1, 5)", "does not fit"),
+    ("reshape(out, -1, -1)", "at most one of them -1"),
+    ("reshape(out, 0, 54)", "must be sizes"),
+    ("take(out, out)", "take of float32"),
+    ("cxcywh(out)", "need 4 columns"),
+    ("per_class('input.1', out, 3)", "per_class of"),
+    ("sigmoid(rows)", "sigmoid of int64"),
+    ("out @ out", "not part of the language"),
+    ("out if 1 else out", "not part of the language"),
+    ("[x for x in out]", "not part of the language"),
+    ("(lambda: out)()", "not part of the language"),
+    ("__import__('os').system('true')", "not part of the language"),
+    ("out.__class__", "goes in quotes"),
+    ("True", "not part of the language"),
+    ("out[", "cannot be read"),
+    ("", "cannot be read"),
+    ("out\0", "cannot be read"),
+    ("99999999999999999999 * out", "is too large"),
+    ("out + " * 200 + "out", "longer than 1000 characters"),
+    ("-" * 900 + "1", "not part of the language|cannot be read|nested"),
+    ("(" * 400 + "out" + ")" * 400, "cannot be read"),
+    ("t(" * 60 + "out" + ")" * 60, "nested deeper than 50"),
+    ("reshape('input.1', 12, 1) * reshape('input.1', 1, 12) * reshape(out, 54, 1, 1)", None),
+    ("@none.npy", "none.npy: cannot be read"),
+    ("'@none.npy' * out", "none.npy: cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD, ids=[text[:40] for text, _ in BAD])
+def test_what_is_refused(text: str, message: str | None) -> None:
+    if message is None:  # large, but not too large
+        assert evaluate(text)[0].shape == (54, 12, 12)
+        return
+    with pytest.raises(WiringError, match=message) as caught:
+        evaluate(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_products_that_would_not_end() -> None:
+    text = "reshape(out, 54, 1)"
+    for _ in range(4):
+        text = f"reshape({text} * t({text}), -1, 1)"
+    with pytest.raises(WiringError, match=r"longer than|too large"):
+        evaluate(text)
+
+
+NUMBERS = {
+    **{name: np.array([3, 0, 7], name) for name in ("<u8", ">u8", ">i4", "<i2", "u1", "i1", "<u4")},
+    **{name: np.array([0.5, -2.0], name) for name in ("<f2", ">f4", "<f8", ">f8")},
+    "largest": np.array([2**63 - 1, 0], np.uint64),
+    "least": np.array([-(2**63)], np.int64),
+    "float32's largest": np.array([float(np.finfo(np.float32).max), -np.inf]),
+    "empty": np.zeros((0, 4)),
+    "fortran": np.asfortranarray(np.arange(24.0).reshape(2, 3, 4)),
+    "number": np.array(2.5),
+}
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_numbers_of_a_file_stay_what_they_are(kind: str, tmp_path: Path) -> None:
+    array = NUMBERS[kind]
+    np.save(tmp_path / "c.npy", array)
+    found, _ = evaluate(f"@{tmp_path}/c.npy")
+    assert found.dtype == (np.float32 if array.dtype.kind == "f" else np.int64)
+    assert found.shape == array.shape
+    assert found.tolist() == array.tolist()
+
+
+UNFIT = [
+    ("@c.npy", np.array([1, 2**64 - 1], np.uint64), "18446744073709551615 does not fit int64"),
+    ("@c.npy", np.array([2**63], ">u8"), "9223372036854775808 does not fit int64"),
+    ("@c.npy", np.array([1e39]), r"1e\+39 does not fit float32"),
+    ("@c.npy", np.array([-1.7e308]), r"-1\.7e\+308 does not fit float32"),
+    ("labels + '@c.npy'", np.array([2**31]), "2147483648 does not fit int32"),
+    ("labels + '@c.npy'", np.array([-(2**31) - 1]), "-2147483649 does not fit int32"),
+    ("labels + '@c.npy'", np.array([3e9]), "3000000000.0 does not fit int32"),
+    ("rows + '@c.npy'", np.array([2.0**63], np.float32), "9.2.*e.18 does not fit int64"),
+    ("rows + '@c.npy'", np.array([1.5]), "where int64 is needed"),
+    ("rows + '@c.npy'", np.array([np.nan]), "where int64 is needed"),
+    ("half + '@c.npy'", np.array([70000]), "70000 does not fit float16"),
+    ("half * '@c.npy'", np.array([1e5]), "100000.0 does not fit float16"),
+    ("labels + 2147483648", None, "2147483648 does not fit int32"),
+    ("half * 65520", None, "65520 does not fit float16"),
+]
+
+
+@pytest.mark.parametrize(("text", "array", "message"), UNFIT)
+def test_numbers_that_a_type_cannot_hold(
+    text: str, array: np.ndarray | None, message: str, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if array is not None:
+        np.save("c.npy", array)
+    with pytest.raises(WiringError, match=message):
+        evaluate(text)
+
+
+REFUSED_TYPES = {
+    **{name: np.zeros(2, name) for name in ("c8", "c16", "?", "S3", "U2", "M8[s]", "m8[ns]", "V4")},
+    "none": np.zeros(2, "V0"),
+    "structured": np.zeros(2, [("a", "f4"), ("b", "f4")]),
+    "axes": np.zeros((1,) * 9),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED_TYPES)
+def test_arrays_of_other_types(kind: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "c.npy", REFUSED_TYPES[kind])
+    wanted = "no type of whole or floating-point|has 9 axes, at most 8|not an array"
+    with pytest.raises(WiringError, match=f"c.npy: .*({wanted})"):
+        evaluate(f"@{tmp_path}/c.npy")
+
+
+SHAPES = [
+    "(-1,)",
+    "(-1, 2)",
+    "(2, -2)",
+    "(True, 4)",
+    "(4.0,)",
+    "(5,)",
+    "(3,)",
+    "(2**62, 4)",
+    "(0,)",
+]
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, f"(1, {'9' * 30})", f"({'9' * 4400},)", "4", "()"])
+def test_a_header_that_is_not_of_the_numbers(shape: str, tmp_path: Path) -> None:
+    header = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(32)
+    (tmp_path / "c.npy").write_bytes(data)
+    with pytest.raises(WiringError, match=r"c\.npy: not an array in \.npy format: "):
+        evaluate(f"@{tmp_path}/c.npy")
+    good = header.replace(shape.encode(), b"(4,)")
+    data = b"\x93NUMPY\x01\x00" + len(good).to_bytes(2, "little") + good + bytes(32)
+    (tmp_path / "c.npy").write_bytes(data)
+    assert evaluate(f"@{tmp_path}/c.npy")[0].tolist() == [0] * 4
+
+
+HEADERS = {"open": 9000 * b"(", "minus": 9000 * b"-" + b"1"}
+KINDS = ["pickle", "text", "short", "liar", "strings", "structured", "v3", *HEADERS]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_that_are_no_arrays_of_numbers(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.npy"
+    good = np.arange(4.0)
+    np.save(path, good)
+    data = path.read_bytes()
+    if kind == "pickle":
+        np.save(path, np.array([{"a": 1}], object), allow_pickle=True)
+    elif kind == "strings":
+        np.save(path, np.array(["a"]))
+    elif kind == "structured":
+        np.save(path, np.zeros(2, [("a", "f4")]))
+    elif kind in HEADERS:
+        size = len(HEADERS[kind]).to_bytes(2, "little")
+        path.write_bytes(b"\x93NUMPY\x01\x00" + size + HEADERS[kind])
+    else:
+        path.write_bytes(
+            {
+                "text": b"1 2 3",
+                "short": data[:-1],
+                "liar": data.replace(b"(4,)", b"(9,)"),
+                "v3": data.replace(b"NUMPY\x01", b"NUMPY\x03"),
+            }[kind]
+        )
+    with pytest.raises(WiringError, match=r"c\.npy: "):
+        evaluate(f"@{path}")
+
+
+def test_corners_agree_with_the_ops() -> None:
+    boxes = torch.tensor(np.abs(I) + 1)
+    direct = ops.decode_boxes(torch.zeros(3, 4), torch.tensor(corners(boxes.numpy(), 0.5)))
+    np.testing.assert_allclose(direct, corners(boxes.numpy(), 0.5), rtol=1e-6)
