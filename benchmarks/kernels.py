@@ -22,7 +22,7 @@ from suppression import eager_nms
 
 import lossexport
 from lossexport import ops
-from lossexport.catalog.samples import jittered, random_boxes
+from lossexport.families.sampling import jittered, random_boxes
 from lossexport.runtime import Session, load
 
 PACKAGES = ("lossexport", "numpy", "torch", "onnxruntime")

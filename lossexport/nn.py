@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-import lossexport.ops
 from lossexport.catalog import CATALOG
 from lossexport.catalog.spec import Op
+from lossexport.ops.binding import bind
 
 
 class CataloguedModule(nn.Module):
@@ -35,7 +35,7 @@ class CataloguedModule(nn.Module):
         nor an output. It is read in every call and updated in those of training mode.
         """
         state = {name: getattr(self, name) for name in self.spec.state}
-        results = getattr(lossexport.ops, self.spec.name)(*inputs, **state, **self.attributes)
+        results = bind(self.spec)(*inputs, **state, **self.attributes)
         if not state:
             return results
         outputs = {t.name: r for t, r in zip(self.spec.outputs, results, strict=True)}
@@ -61,7 +61,7 @@ class CataloguedModule(nn.Module):
 
 
 def _module(spec: Op) -> type[CataloguedModule]:
-    doc = getattr(lossexport.ops, spec.name).__doc__
+    doc = bind(spec).__doc__
     return type(spec.class_name, (CataloguedModule,), {"spec": spec, "__doc__": doc})
 
 

@@ -1,26 +1,19 @@
 """The catalogue: every op, declared once. Importing it pulls in numpy and nothing heavier."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from types import MappingProxyType
 
 from lossexport.arguments import refuse
-from lossexport.catalog import (
-    boxes,
-    distances,
-    localization,
-    losses,
-    matching,
-    ranking,
-    suppression,
-)
 from lossexport.catalog.spec import Op
 from lossexport.errors import LossexportError
+from lossexport.families import FAMILIES
 
 CATALOG: Mapping[str, Op] = MappingProxyType(
     {
         op.name: op
-        for module in (boxes, matching, localization, distances, losses, ranking, suppression)
-        for op in module.OPS
+        for family in FAMILIES
+        for op in import_module(f"lossexport.families.{family}.declaration").OPS
     }
 )
 

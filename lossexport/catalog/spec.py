@@ -4,11 +4,13 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 
-from lossexport.catalog.kernels import Launch
+from lossexport.catalog.launch import Launch
 from lossexport.errors import LossexportError, shown
 from lossexport.names import Precision
 
@@ -146,6 +148,28 @@ class Reference:
     link: str
 
 
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """A function of a module that is imported with the first use: declarations import no torch."""
+
+    module: str
+    name: str
+
+    def resolve(self) -> Callable[..., Any]:
+        """The function itself."""
+        function: Callable[..., Any] = getattr(import_module(self.module), self.name)
+        return function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        return self.resolve()(*args, **kwargs)
+
+
+def beside(declaration: str) -> Callable[[str], Deferred]:
+    """The functions of `functions.py` beside the module `declaration`, by their names."""
+    return partial(Deferred, f"{declaration.rpartition('.')[0]}.functions")
+
+
 # Draws the inputs of one verification case: (rng, dims, attributes) -> float64/int64 arrays.
 Sampler = Callable[[np.random.Generator, Dims, Mapping[str, Any]], Arrays]
 
@@ -155,14 +179,14 @@ class Stage:
     """One of the kernels that together compute an op: a node in the op's function.
 
     Inputs and outputs are tensors of the op's, or what other stages pass on, by name. `function` is
-    its torch function, in `lossexport.ops.stages`. In a gradient graph it gives the gradients of
-    its inputs `gradient` too, and stands in no other where it is `gradient_only`. `parts` bounds
-    the dimension P of its inputs: how many partial results a stage before it gives, one from the
-    body and several from a kernel.
+    its torch function. In a gradient graph it gives the gradients of its inputs `gradient` too, and
+    it is in no other graph where it is `gradient_only`. `parts` bounds the dimension P of its
+    inputs: how many partial results a stage before it gives, one from the body and several from a
+    kernel.
     """
 
     name: str
-    function: str
+    function: Callable[..., Any]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     attributes: tuple[str, ...]
@@ -172,11 +196,12 @@ class Stage:
     parts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Op:
-    """One op, declared once."""
+    """One op, declared once. `function` takes the inputs in order, then the attributes."""
 
     name: str
+    function: Callable[..., Any]
     summary: str
     formula: str
     inputs: tuple[Tensor, ...]

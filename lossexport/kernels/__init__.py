@@ -3,10 +3,12 @@
 `declared` derives from the catalogue; `ptx` compiles; `plugins` registers them with TensorRT.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lossexport.catalog import CATALOG
-from lossexport.catalog.kernels import Launch
+from lossexport.catalog.launch import Launch
 from lossexport.catalog.spec import Attribute, Op, Stage, Tensor
 
 _GRADIENT = "LX_GRADIENT"
@@ -24,7 +26,7 @@ class Kernel:
     outputs: tuple[Tensor, ...]
     attributes: tuple[Attribute, ...]
     launch: Launch
-    function: str = ""
+    function: Callable[..., Any] | None = None
     gradient: tuple[str, ...] = ()
     parts: int = 0
 

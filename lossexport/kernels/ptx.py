@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lossexport.catalog.kernels import Constant, Launch
+from lossexport.catalog.launch import Constant, Launch
 from lossexport.errors import LossexportError, one_line
 from lossexport.files import shipped
 from lossexport.kernels import Kernel

@@ -6,12 +6,11 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-import lossexport.ops
-import lossexport.ops.stages
 from lossexport.catalog.spec import Arrays, Tensor, U
 from lossexport.catalog.variant import Variant
 from lossexport.kernels import Kernel
-from lossexport.ops._common import NARROW
+from lossexport.ops.binding import bind
+from lossexport.ops.common import NARROW
 from lossexport.parity.cases import ELEMENTS, Case, largest
 from lossexport.parity.roundings import bounded
 
@@ -20,7 +19,7 @@ Function = Callable[..., tuple[torch.Tensor, ...]]
 
 def function(variant: Variant) -> Function:
     """The variant as a function of its inputs in order, in eager torch, of any float type."""
-    op = getattr(lossexport.ops, variant.op.name)
+    op = bind(variant.op)
     wanted = variant.op.gradient if variant.gradient else ()
 
     def value(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -32,7 +31,8 @@ def function(variant: Variant) -> Function:
 
 def stage(kernel: Kernel, variant: Variant) -> Function:
     """A stage of the variant likewise."""
-    call = getattr(lossexport.ops.stages, kernel.function)
+    call = kernel.function
+    assert call is not None
     attributes = {item.name: variant.attributes[item.name] for item in kernel.attributes}
 
     def value(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:

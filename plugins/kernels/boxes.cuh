@@ -1,5 +1,5 @@
-// IoU, GIoU, DIoU and CIoU of two boxes x1, y1, x2, y2: the arithmetic of lossexport/ops/iou.py and
-// lossexport/ops/suppression.py, operation by operation.
+// IoU, GIoU, DIoU and CIoU of two boxes x1, y1, x2, y2: the arithmetic of lossexport/families/iou/functions.py and
+// lossexport/families/suppression/functions.py, operation by operation.
 //
 // Sources: GIoU, Rezatofighi et al. (arXiv 1902.09630); DIoU and CIoU, Zheng et al. (arXiv
 // 1911.08287), eq. 7 and 8 to 11.
@@ -97,7 +97,7 @@ LX_INLINE float rivalry(const Box &a, const Box &b, float beta) {
 }
 
 // Estimated IoU of a box with the true one, from the log variances of its corners:
-// lossexport/ops/localization.py.
+// lossexport/families/localization/functions.py.
 LX_INLINE float localization_confidence(const Box &box, float left, float top, float right,
                                         float bottom) {
   const float x = exponential(left * 0.5f) + exponential(right * 0.5f);

@@ -1,4 +1,4 @@
-// GHM-C and GHM-R: the arithmetic of lossexport/ops/ghm.py. Li et al. (arXiv 1811.05181), eq. 8
+// GHM-C and GHM-R: the arithmetic of lossexport/families/ghm/functions.py. Li et al. (arXiv 1811.05181), eq. 8
 // to 12.
 //
 // On a GPU four kernels, each the body of a node. What the elements' sizes are compared with, the

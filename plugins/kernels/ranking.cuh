@@ -1,4 +1,4 @@
-// AP loss: the arithmetic of lossexport/ops/ranking.py. Chen et al. (arXiv 1904.06373),
+// AP loss: the arithmetic of lossexport/families/ranking/functions.py. Chen et al. (arXiv 1904.06373),
 // algorithm 1.
 //
 // On a GPU four kernels, each the body of a node: what is passed between them is by positive, of

@@ -1,5 +1,5 @@
 // NMS, Soft-NMS and variance voting: pick the best box, let it act on the others, repeat. The rules
-// are those of lossexport/ops/suppression.py.
+// are those of lossexport/families/suppression/functions.py.
 //
 // The kernels are one block of PICKERS threads. A thread owns the boxes thread, thread + PICKERS,
 // ... and keeps what changes of them in registers, so that one launch without a workspace does it

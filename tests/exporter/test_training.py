@@ -6,7 +6,7 @@ import torch
 
 from lossexport import ops
 from lossexport.catalog import CATALOG
-from lossexport.catalog.samples import jittered
+from lossexport.families.sampling import jittered
 from lossexport.runtime import load
 from tests.exporter.conftest import EVERY_OP, exported
 

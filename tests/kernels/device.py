@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from lossexport.catalog.kernels import Launch
+from lossexport.catalog.launch import Launch
 from lossexport.kernels import ptx
 from tests.kernels.launching import Arguments, Memory, addresses, pack
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lossexport.catalog.kernels import Launch
+from lossexport.catalog.launch import Launch
 from lossexport.kernels import ptx
 from tests.kernels.launching import Arguments, addresses, pack
 

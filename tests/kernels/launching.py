@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from lossexport.catalog import CATALOG
-from lossexport.catalog.kernels import Launch
+from lossexport.catalog.launch import Launch
 from lossexport.catalog.spec import Arrays
 from lossexport.catalog.variant import Variant
 from lossexport.kernels import Kernel, kernels, ptx

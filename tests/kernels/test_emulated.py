@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lossexport.catalog import CATALOG
-from lossexport.catalog.kernels import Launch
+from lossexport.catalog.launch import Launch
 from lossexport.catalog.variant import Variant
 from lossexport.kernels import declared
 from tests.kernels import launching

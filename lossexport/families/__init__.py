@@ -1,0 +1,20 @@
+"""The ops, a folder for each family, with the same parts as a file of ops that a user brings.
+
+`declaration.py` has the entries of the catalogue, `cases.py` the inputs they are verified with,
+`functions.py` the torch functions, which are imported on first use, and `launches.py` the kernels.
+"""
+
+FAMILIES = (
+    "iou",
+    "matching",
+    "deltas",
+    "distances",
+    "regression",
+    "localization",
+    "focal",
+    "classification",
+    "ghm",
+    "ranking",
+    "suppression",
+)
+"""In the order in which the ops are listed."""

@@ -1,0 +1,1 @@
+"""Losses of labelled logits: anchor loss, symmetric cross entropy."""

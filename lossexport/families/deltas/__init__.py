@@ -1,0 +1,1 @@
+"""Box deltas: encoding and decoding against anchors."""

@@ -1,0 +1,1 @@
+"""Boxes from distributions over distances to their sides."""

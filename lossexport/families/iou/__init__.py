@@ -1,0 +1,1 @@
+"""IoU, GIoU, DIoU and CIoU: scores and losses."""

@@ -1,0 +1,196 @@
+"""IoU, GIoU, DIoU and CIoU: aligned scores, pairwise scores and training losses.
+
+One computation over coordinate planes serves all twelve ops. Everything that belongs to one box
+(sides, area, aspect angle) is computed before the two sets are broadcast against each other, and
+the enclosing box comes from `side + side - overlap`, so that the pairwise graph stays small. Only
+differences of coordinates enter the products: the error grows with the size of the boxes and not
+with their distance from the origin.
+
+Sources: IoU loss, UnitBox (arXiv 1608.01471); GIoU, Rezatofighi et al., CVPR 2019 (arXiv
+1902.09630), eq. 1; DIoU and CIoU, Zheng et al., AAAI 2020 (arXiv 1911.08287), eq. 7 and 8 to 11.
+"""
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from lossexport.ops.common import poison, reduce, tiny
+from lossexport.ops.function import function, save
+
+Kind = Literal["iou", "giou", "diou", "ciou"]
+
+
+class _AspectAngle(Function):
+    """`atan2(w, h)` for sides that are not negative, with derivative 0 at a point box.
+
+    atan(w/h) is NaN at w = h = 0, and its autograd derivative is NaN wherever h = 0.
+    """
+
+    @staticmethod
+    def forward(w: Tensor, h: Tensor) -> Tensor:
+        return torch.atan(w / h.clamp(min=tiny(h)))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        save(ctx, *inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        w, h = ctx.saved_tensors
+        scaled = grads[0] / _AspectAngle.square(w, h)
+        return scaled * h, -scaled * w
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        w, h = ctx.saved_tensors
+        # Both sides come from the same box: where one moves, the other does.
+        turn: Tensor = (h * tangents[0] - w * tangents[1]) / _AspectAngle.square(w, h)
+        return turn
+
+    @staticmethod
+    def square(w: Tensor, h: Tensor) -> Tensor:
+        """w^2 + h^2; at a point box what it divides is 0, and so is the quotient."""
+        square = w * w + h * h
+        return square.clamp(min=tiny(square))
+
+
+_aspect_angle = function(_AspectAngle)
+
+
+class _Planes(NamedTuple):
+    """Coordinate planes of a set of boxes and what depends on one box alone."""
+
+    x1: Tensor
+    y1: Tensor
+    x2: Tensor
+    y2: Tensor
+    w: Tensor
+    h: Tensor
+    area: Tensor
+
+
+def _planes(boxes: Tensor) -> _Planes:
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    w, h = x2 - x1, y2 - y1
+    return _Planes(x1, y1, x2, y2, w, h, w * h + poison(boxes))
+
+
+def _metric(kind: Kind, pred: Tensor, target: Tensor, eps: float, training: bool) -> Tensor:
+    """The metric of boxes that broadcast against each other.
+
+    A loss adds `eps` to every denominator; a score has none in the two area ratios.
+    """
+    p, t = _planes(pred), _planes(target)
+    area_eps = eps if training else 0.0
+
+    # Negative where the boxes are apart; the enclosing sides need the sign.
+    overlap_w = torch.minimum(p.x2, t.x2) - torch.maximum(p.x1, t.x1)
+    overlap_h = torch.minimum(p.y2, t.y2) - torch.maximum(p.y1, t.y1)
+    intersection = overlap_w.clamp(min=0) * overlap_h.clamp(min=0)
+    union = (p.area + t.area) - intersection
+    iou = _ratio(intersection, union, area_eps)
+    if kind == "iou":
+        return iou
+
+    enclosing_w = (p.w + t.w) - overlap_w
+    enclosing_h = (p.h + t.h) - overlap_h
+    if kind == "giou":
+        enclosing = enclosing_w * enclosing_h
+        return iou - _ratio(enclosing - union, enclosing, area_eps)
+
+    # Twice the distance of the centres, as a sum of differences of corners.
+    shift_x = (p.x1 - t.x1) + (p.x2 - t.x2)
+    shift_y = (p.y1 - t.y1) + (p.y2 - t.y2)
+    diagonal = enclosing_w * enclosing_w + enclosing_h * enclosing_h
+    diou = iou - _ratio((shift_x * shift_x + shift_y * shift_y) * 0.25, diagonal, eps)
+    if kind == "diou":
+        return diou
+
+    angle_p, angle_t = _angle(p), _angle(t)
+    turn = angle_t - angle_p
+    v = turn * turn
+    alpha = _ratio(v, (1 - iou) + v, eps).detach()
+    return diou - alpha * v
+
+
+def _ratio(numerator: Tensor, denominator: Tensor, eps: float) -> Tensor:
+    """A quotient that is 0 where both are: without eps the clamp replaces a 0 under a 0 only."""
+    return numerator / (denominator + eps if eps > 0 else denominator.clamp(min=tiny(denominator)))
+
+
+def _angle(box: _Planes) -> Tensor:
+    # Scaled per box, so that the square of a difference is the paper's v.
+    angle: Tensor = _aspect_angle(box.w, box.h)
+    return angle * (2 / math.pi)
+
+
+def score_matrix(kind: Kind, pred: Tensor, target: Tensor, eps: float) -> Tensor:
+    """The score of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M]."""
+    return _metric(kind, pred.unsqueeze(1), target, eps, training=False)
+
+
+def _loss(kind: Kind, pred: Tensor, target: Tensor, eps: float, reduction: str) -> Tensor:
+    return reduce(1 - _metric(kind, pred, target, eps, training=True), reduction)
+
+
+def box_iou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
+    """IoU of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N]."""
+    return _metric("iou", pred, target, eps, training=False)
+
+
+def pairwise_iou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
+    """IoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M]."""
+    return score_matrix("iou", pred, target, eps)
+
+
+def iou_loss(pred: Tensor, target: Tensor, eps: float = 1e-7, reduction: str = "none") -> Tensor:
+    """1 - IoU of `pred[i]` with `target[i]`, `eps` in every denominator: [N,4] xyxy to [N]."""
+    return _loss("iou", pred, target, eps, reduction)
+
+
+def box_giou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
+    """GIoU of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N]."""
+    return _metric("giou", pred, target, eps, training=False)
+
+
+def pairwise_giou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
+    """GIoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M]."""
+    return score_matrix("giou", pred, target, eps)
+
+
+def giou_loss(pred: Tensor, target: Tensor, eps: float = 1e-7, reduction: str = "none") -> Tensor:
+    """1 - GIoU of `pred[i]` with `target[i]`, `eps` in every denominator: [N,4] xyxy to [N]."""
+    return _loss("giou", pred, target, eps, reduction)
+
+
+def box_diou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
+    """DIoU of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N]."""
+    return _metric("diou", pred, target, eps, training=False)
+
+
+def pairwise_diou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
+    """DIoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M]."""
+    return score_matrix("diou", pred, target, eps)
+
+
+def diou_loss(pred: Tensor, target: Tensor, eps: float = 1e-7, reduction: str = "none") -> Tensor:
+    """1 - DIoU of `pred[i]` with `target[i]`, `eps` in every denominator: [N,4] xyxy to [N]."""
+    return _loss("diou", pred, target, eps, reduction)
+
+
+def box_ciou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
+    """CIoU of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N]."""
+    return _metric("ciou", pred, target, eps, training=False)
+
+
+def pairwise_ciou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
+    """CIoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M]."""
+    return score_matrix("ciou", pred, target, eps)
+
+
+def ciou_loss(pred: Tensor, target: Tensor, eps: float = 1e-7, reduction: str = "none") -> Tensor:
+    """1 - CIoU of `pred[i]` with `target[i]`, `eps` in every denominator: [N,4] xyxy to [N]."""
+    return _loss("ciou", pred, target, eps, reduction)

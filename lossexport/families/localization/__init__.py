@@ -1,0 +1,1 @@
+"""Confidence in the place of a box."""

@@ -1,0 +1,1 @@
+"""The best partner of every box."""

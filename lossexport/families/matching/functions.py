@@ -1,0 +1,33 @@
+"""Best match: the assignment that anchors, trackers and comparisons of detectors begin with."""
+
+import torch
+from torch import Tensor
+
+from lossexport.families.iou.functions import Kind, score_matrix
+from lossexport.ops.common import poison
+
+
+def _best(matrix: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Highest score along the last axis and its place, of `boxes` a row each."""
+    if matrix.shape[1] == 0:  # a graph has at least one partner
+        places = torch.full((matrix.shape[0],), -1, dtype=torch.int64, device=matrix.device)
+        return poison(boxes), places
+    # A partner that is not finite is none.
+    known = torch.where(torch.isnan(matrix), -torch.inf, matrix)
+    most = known.amax(1)
+    alone = most == -torch.inf
+    scores = torch.where(alone, 0, most) + poison(boxes)
+    return scores, torch.where(alone, -1, known.argmax(1))
+
+
+def best_match(
+    pred: Tensor, target: Tensor, metric: Kind = "iou", eps: float = 1e-7
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Best partners by `metric`: pred [N,4] and target [M,4] xyxy to scores and indices.
+
+    Returns pred_score [N] and pred_index [N] (int64, into target), target_score [M] and
+    target_index [M] (into pred). Of equally good partners the lowest index; without one -1 and a
+    score of 0. A box with NaN or infinity has a score of NaN and index -1, and is nobody's partner.
+    """
+    matrix = score_matrix(metric, pred, target, eps)
+    return (*_best(matrix, pred), *_best(matrix.mT, target))

@@ -1,0 +1,1 @@
+"""Losses that rank: AP loss, DR loss."""

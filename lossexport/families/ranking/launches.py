@@ -1,0 +1,82 @@
+"""The kernels of AP loss, and the tensors that one passes to the next.
+
+Each is a node in the op's ONNX function, with a body of its own in standard operators, traced from
+its torch function. Constants are those of `plugins/kernels/ranking.cuh`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lossexport.catalog.launch import Constant, Launch, Sizes, blocks
+from lossexport.catalog.spec import Stage, Tensor, beside
+
+_torch = beside(__name__)
+_THREADS = 256
+_Expression = Callable[[Sizes], tuple[Any, ...]]
+
+
+def _ranking(
+    name: str,
+    inputs: tuple[Tensor, ...],
+    outputs: tuple[Tensor, ...],
+    attributes: tuple[str, ...],
+    grid: _Expression,
+    sizes: _Expression = lambda sizes: (sizes["K"],),
+    gradient_only: bool = False,
+) -> Stage:
+    def macros(given: Mapping[str, Any]) -> Mapping[str, Constant]:
+        return {f"LX_AP_{name.upper()}": 1, **{f"LX_{a.upper()}": given[a] for a in attributes}}
+
+    return Stage(
+        name,
+        _torch(f"ap_{name}"),
+        inputs,
+        outputs,
+        attributes,
+        Launch("ranking.cuh", f"ap_{name}", grid, _THREADS, sizes, macros),
+        gradient_only=gradient_only,
+    )
+
+
+_LOGITS = Tensor("logits", ("K",), "")
+_TARGET = Tensor("target", ("K",), "", "int64")
+_BY_POSITIVE = {
+    name: Tensor(name, ("max_positives",), "", "int64" if name == "place" else "float32")
+    for name in ("score", "place", "above", "level", "share")
+}
+_SCORE, _PLACE, _ABOVE, _LEVEL, _SHARE = _BY_POSITIVE.values()
+
+_ONE_BLOCK: _Expression = lambda sizes: (1,)  # noqa: E731
+
+AP = (
+    _ranking(
+        "positives",
+        inputs=(_LOGITS, _TARGET),
+        outputs=(_SCORE, _PLACE),
+        attributes=("max_positives",),
+        grid=_ONE_BLOCK,
+    ),
+    _ranking(
+        "counts",
+        inputs=(_LOGITS, _TARGET, _SCORE),
+        outputs=(_ABOVE, _LEVEL),
+        attributes=("delta", "max_positives"),
+        grid=lambda sizes: (sizes["max_positives"],),
+    ),
+    _ranking(
+        "shares",
+        inputs=(_SCORE, _PLACE, _ABOVE, _LEVEL),
+        outputs=(Tensor("loss", (), "", "float32"), _SHARE),
+        attributes=("max_positives",),
+        grid=_ONE_BLOCK,
+        sizes=lambda sizes: (),
+    ),
+    _ranking(
+        "update",
+        inputs=(_LOGITS, _TARGET, _SCORE, _PLACE, _ABOVE, _SHARE),
+        outputs=(Tensor("grad_logits", ("K",), ""),),
+        attributes=("delta", "max_positives"),
+        grid=lambda sizes: (blocks(sizes["K"], _THREADS),),
+        gradient_only=True,
+    ),
+)

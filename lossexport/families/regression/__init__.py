@@ -1,0 +1,1 @@
+"""Elementwise regression losses: smooth L1, KL."""

@@ -1,0 +1,138 @@
+"""Inputs to verify with: ordinary, structured and adversarial, in float64, from a seeded generator.
+
+Boxes are xyxy. Every sampler draws any number of rows, so that one serves every dynamic dimension.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lossexport.catalog.spec import Arrays, Dims
+
+# Relations of a prediction to the unit target (0,0,1,1), each exact in binary: identical, shifted,
+# nested both ways, sharing edges, touching at an edge and a corner, crossing, disjoint on one axis
+# and on both, far away.
+_RELATIONS = np.array(
+    [
+        (0, 0, 1, 1),
+        (0.5, 0, 1.5, 1),
+        (0.25, 0.25, 0.75, 0.75),
+        (-0.5, -0.5, 1.5, 1.5),
+        (0, 0, 0.5, 1),
+        (0, 0.25, 1, 2),
+        (1, 0, 2, 1),
+        (1, 1, 2, 2),
+        (-1, 0.25, 2, 0.75),
+        (0.25, -1, 0.75, 2),
+        (2, 0, 3, 1),
+        (2, 3, 3, 4),
+        (-4, -4, -3, -2),
+        (100, 100, 101, 101),
+    ]
+)
+# Boxes without area, by which sides of a unit box are taken to 0.
+_DEGENERATE = np.array([(0.5, 0.5, 0.5, 0.5), (0, 0.5, 1, 0.5), (0.5, 0, 0.5, 1), (0, 0, 0, 0)])
+
+_NONFINITE = [np.nan, np.inf, -np.inf]
+
+
+def random_boxes(rng: np.random.Generator, n: int, extent: float = 640.0) -> np.ndarray:
+    """`n` boxes of log-uniform sides from 1 unit up to the extent, as detectors see them."""
+    side = np.exp(rng.uniform(0.0, np.log(extent), (n, 2)))
+    low = rng.uniform(-0.1, 1.0, (n, 2)) * (extent - 0.5 * side)
+    return np.concatenate((low, low + side), axis=1)
+
+
+def jittered(rng: np.random.Generator, boxes: np.ndarray, amount: float) -> np.ndarray:
+    """The boxes with every corner moved by about `amount` of the side, still upright."""
+    side = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
+    corners = boxes + rng.normal(0.0, amount, boxes.shape) * np.tile(side, 2)
+    return np.concatenate(
+        (np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])),
+        axis=1,
+    )
+
+
+def spoil(rng: np.random.Generator, values: np.ndarray, share: float) -> None:
+    """Put NaN or an infinity, in place, into about `share` of the elements."""
+    where = rng.random(values.shape) < share
+    values[where] = rng.choice(_NONFINITE, int(where.sum()))
+
+
+def spoil_boxes(rng: np.random.Generator, boxes: np.ndarray) -> None:
+    """Put NaN or an infinity, in place, into one coordinate in about a sixth of the rows."""
+    rows = np.flatnonzero(rng.random(len(boxes)) < 1 / 6)
+    values = rng.choice(_NONFINITE, len(rows))
+    boxes[rows, rng.integers(0, 4, len(rows))] = values
+
+
+def _pairs(pred: str, target: str, sample: Any) -> Any:
+    """Name the two columns of boxes that `sample(rng, n)` draws; the counts may differ."""
+
+    def draw(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:
+        n, m = dims["N"], dims.get("M", dims["N"])
+        p, t = sample(rng, max(n, m))
+        return {pred: p[:n], target: t[:m]}
+
+    return draw
+
+
+def _ordinary(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions about their targets by 1 % to 50 % of a side, in pixels or normalised."""
+    target = random_boxes(rng, n)
+    pred = jittered(rng, target, float(rng.choice([0.01, 0.1, 0.5])))
+    unit = rng.choice([1.0, 1 / 640])
+    return pred * unit, target * unit
+
+
+def _structured(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every relation at sides from 1e-4 to 1e5, as powers of two so that the relation is exact."""
+    scale = np.exp2(rng.integers(-13, 11, (n, 1)).astype(float))
+    place = np.concatenate([np.arange(len(_RELATIONS)), rng.integers(0, len(_RELATIONS), n)])[:n]
+    offset = rng.integers(-64, 64, (n, 2)) * scale
+    move = np.tile(offset, 2)
+    return _RELATIONS[place] * scale + move, np.array([0.0, 0.0, 1.0, 1.0]) * scale + move
+
+
+def adversarial_pairs(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Degenerate boxes, far offsets, extreme aspects, almost identical boxes, 1e-4 to 1e5."""
+    target = random_boxes(rng, n)
+    pred = jittered(rng, target, 0.2)
+    kind = rng.permutation(n) % 6
+    for boxes, which in ((pred, 0), (target, 1)):
+        rows = np.flatnonzero((kind == which) | (kind == 2))
+        boxes[rows] = _DEGENERATE[rng.integers(0, len(_DEGENERATE), len(rows))] * 32 + 4
+    far = np.flatnonzero(kind == 3)
+    shift = 10.0 ** rng.uniform(3, 5, (len(far), 1))
+    pred[far] = pred[far] / 64 + shift
+    target[far] = target[far] / 64 + shift
+    thin = np.flatnonzero(kind == 4)
+    pred[thin] *= np.array([1.0, 1e-4, 1.0, 1e-4])
+    target[thin] *= np.array([1e-4, 1.0, 1e-4, 1.0])
+    near = np.flatnonzero(kind == 5)
+    scale = 10.0 ** rng.uniform(-6, 2, (len(near), 1))
+    target[near] *= scale
+    pred[near] = jittered(rng, target[near], 1e-6)
+    return pred, target
+
+
+def nonfinite_pairs(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ordinary pairs, one coordinate in a third of the rows NaN or infinite."""
+    pred, target = _ordinary(rng, n)
+    for boxes in (pred, target):
+        spoil_boxes(rng, boxes)
+    return pred, target
+
+
+_FAMILIES = {
+    "ordinary": _ordinary,
+    "structured": _structured,
+    "adversarial": adversarial_pairs,
+    "nonfinite": nonfinite_pairs,
+}
+
+
+def box_pairs(pred: str = "pred", target: str = "target") -> dict[str, Any]:
+    """Samplers of two sets of boxes under the given input names."""
+    return {name: _pairs(pred, target, sample) for name, sample in _FAMILIES.items()}

@@ -1,0 +1,1 @@
+"""Suppression: NMS, DIoU-NMS, Cluster-NMS, Soft-NMS, variance voting."""

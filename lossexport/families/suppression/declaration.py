@@ -1,0 +1,184 @@
+"""Declarations of the suppression family."""
+
+from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
+from lossexport.families.common import BOX_DOMAIN
+from lossexport.families.suppression import cases, launches
+
+_torch = beside(__name__)
+
+_BOXES = Tensor("boxes", ("N", 4), BOX_DOMAIN)
+_SCORES = Tensor("scores", ("N",), "at least 0; a box below takes no part")
+_INDICES = Tensor(
+    "indices", ("max_output",), "in [0, N), by falling score; -1 beyond count", "int64"
+)
+_COUNT = Tensor("count", (), "boxes that were chosen, at most max_output", "int64")
+_NEW_SCORES = Tensor("new_scores", ("max_output",), "scores at the pick; 0 beyond count")
+
+_IOU_THRESHOLD = Attribute(
+    "iou_threshold", 0.5, "a box is removed above it, not at it", minimum=0.0, maximum=1.0
+)
+_MAX_OUTPUT = Attribute("max_output", 100, "boxes chosen at most", minimum=1, maximum=65536)
+
+
+def _score_threshold(default: float) -> Attribute:
+    return Attribute("score_threshold", default, "a box of this score still takes part", 0.0, 1e6)
+
+
+def _sigma(name: str) -> Attribute:
+    return Attribute(name, 0.5, "scores fall by exp(-IoU^2 / sigma)", minimum=1e-6, maximum=1e6)
+
+
+def _beta(doc: str) -> Attribute:
+    return Attribute("beta", 1.0, doc, minimum=1e-3, maximum=1e3)
+
+
+_BETA = "exponent of the distance term"
+_SEQUENTIAL = (
+    "one step a chosen box: time grows with count x N, memory with N, and it is exact at every N",
+    "a box with NaN or infinity is never chosen and removes none",
+    "equal scores: the lowest index first",
+)
+_SOFT_NMS = Reference(
+    "Bodla et al., Soft-NMS, ICCV 2017, figure 2", "https://arxiv.org/abs/1704.04503"
+)
+_DIOU = Reference(
+    "Zheng et al., Distance-IoU Loss, AAAI 2020, DIoU-NMS", "https://arxiv.org/abs/1911.08287"
+)
+_CLUSTER = Reference(
+    "Zheng et al., Enhancing Geometric Factors in Model Learning and Inference, Cluster-NMS",
+    "https://arxiv.org/abs/2005.03572",
+)
+_SOFTER = Reference(
+    "He et al., Bounding Box Regression with Uncertainty, CVPR 2019, algorithm 1 and its code",
+    "https://arxiv.org/abs/1809.08545",
+)
+_GREEDY_FORMULA = (
+    r"\mathrm{keep}_j = s_j \ge s_{\min} \wedge \neg\exists i:\ \mathrm{keep}_i \wedge i \prec j "
+    r"\wedge m(b_i, b_j) > t"
+)
+
+NMS = Op(
+    name="nms",
+    function=_torch("nms"),
+    summary="Greedy non-maximum suppression by IoU.",
+    formula=rf"{_GREEDY_FORMULA},\quad m = \mathrm{{IoU}}",
+    inputs=(_BOXES, _SCORES),
+    outputs=(_INDICES, _COUNT),
+    attributes=(
+        _IOU_THRESHOLD,
+        _score_threshold(0.0),
+        _MAX_OUTPUT,
+        _beta("without effect: IoU has no distance term; the three NMS share one signature"),
+    ),
+    samplers=cases.greedy("iou"),
+    references=(_SOFT_NMS,),
+    kind="suppression",
+    kernel=launches.nms("iou"),
+    dims={"N": (0, 1024, 32768)},
+    notes=_SEQUENTIAL,
+)
+
+DIOU_NMS = Op(
+    name="diou_nms",
+    function=_torch("diou_nms"),
+    summary="Greedy non-maximum suppression by DIoU: overlapping boxes of far centres both stay.",
+    formula=rf"{_GREEDY_FORMULA},\quad m = \mathrm{{IoU}} - \left(\frac{{\rho^2}}{{c^2}}\right)"
+    r"^\beta",
+    inputs=(_BOXES, _SCORES),
+    outputs=(_INDICES, _COUNT),
+    attributes=(_IOU_THRESHOLD, _score_threshold(0.0), _MAX_OUTPUT, _beta(_BETA)),
+    samplers=cases.greedy("diou"),
+    references=(_DIOU,),
+    kind="suppression",
+    kernel=launches.nms("diou"),
+    dims={"N": (0, 1024, 32768)},
+    notes=(*_SEQUENTIAL, "the squared diagonal has no eps: the result is the same at every scale"),
+)
+
+CLUSTER_NMS = Op(
+    name="cluster_nms",
+    function=_torch("cluster_nms"),
+    summary="Greedy non-maximum suppression as a fixed point over all pairs, for parallel devices.",
+    formula=r"k^{(0)}_j = [s_j \ge s_{\min}],\quad k^{(t+1)}_j = k^{(0)}_j \wedge "
+    r"\sum_{i \prec j} k^{(t)}_i\,[m(b_i, b_j) > t] = 0\ \text{until}\ k^{(t+1)} = k^{(t)}",
+    inputs=(_BOXES, _SCORES),
+    outputs=(_INDICES, _COUNT),
+    attributes=(
+        _IOU_THRESHOLD,
+        _score_threshold(0.0),
+        _MAX_OUTPUT,
+        _beta(f"{_BETA}, where the metric is diou"),
+        Attribute("metric", "iou", "as in nms or as in diou_nms", choices=("iou", "diou")),
+    ),
+    samplers=cases.greedy(None),
+    references=(_CLUSTER, _DIOU),
+    kind="suppression",
+    kernel=launches.nms(None),
+    dims={"N": (0, 256, 4096)},
+    work=("N", "N"),
+    notes=(
+        "the very result of nms and diou_nms, at every N",
+        "a step a link of the longest chain of suppressions, N at worst and a handful as a rule; "
+        "each costs N x N: on a CPU nms and diou_nms are faster beyond a few hundred boxes",
+        "temporaries of N x N x 4 bytes, six at a time in onnxruntime, and max_output x N x 8",
+        *_SEQUENTIAL[1:],
+    ),
+)
+
+SOFT_NMS = Op(
+    name="soft_nms",
+    function=_torch("soft_nms"),
+    summary="Soft-NMS: overlap with a chosen box lowers a score instead of removing the box.",
+    formula=r"s_j \leftarrow s_j\, e^{-\mathrm{IoU}(b_i, b_j)^2 / \sigma},\quad "
+    r"i = \arg\max_{\text{left}} s",
+    inputs=(_BOXES, _SCORES),
+    outputs=(_INDICES, _NEW_SCORES, _COUNT),
+    attributes=(_sigma("sigma"), _score_threshold(0.001), _MAX_OUTPUT),
+    samplers=cases.SOFT,
+    references=(_SOFT_NMS,),
+    kind="suppression",
+    kernel=launches.SOFT_NMS,
+    dims={"N": (0, 1024, 16384)},
+    notes=_SEQUENTIAL,
+)
+
+VARIANCE_VOTING = Op(
+    name="variance_voting",
+    function=_torch("variance_voting"),
+    summary="Softer-NMS: a chosen box moves to the mean of its rivals, weighted by certainty.",
+    formula=r"x \leftarrow \frac{\sum_i p_i x_i / \sigma_{x,i}^2}{\sum_i p_i / \sigma_{x,i}^2},"
+    r"\quad p_i = e^{-(1 - \mathrm{IoU}(b_i, b))^2 / \sigma_t}",
+    inputs=(
+        _BOXES,
+        _SCORES,
+        Tensor("log_variance", ("N", 4), "log sigma^2 of x1, y1, x2, y2 in the unit of the boxes"),
+    ),
+    outputs=(
+        Tensor("indices", ("max_output",), "in [0, N), in order; -1 beyond count", "int64"),
+        Tensor("new_boxes", ("max_output", 4), "voted corners; 0 beyond count"),
+        _NEW_SCORES,
+        _COUNT,
+    ),
+    attributes=(
+        Attribute("method", "soft", "how scores fall", choices=("soft", "hard")),
+        Attribute("sigma_t", 0.02, "how close a voter has to be", minimum=1e-6, maximum=1e6),
+        _sigma("soft_sigma"),
+        Attribute("iou_threshold", 0.5, "hard: the score is 0 above it", minimum=0.0, maximum=1.0),
+        Attribute("vote_threshold", 0.01, "IoU above which a box votes", 0.0, 0.999),
+        Attribute("score_threshold", 0.001, "an overlapped box below it leaves", 0.0, 1e6),
+        Attribute("offset", 0.0, "added to every side: 1 for whole pixels", 0.0, 1.0),
+        _MAX_OUTPUT,
+    ),
+    samplers=cases.VOTING,
+    references=(_SOFTER,),
+    kind="suppression",
+    kernel=launches.VARIANCE_VOTING,
+    dims={"N": (0, 1024, 16384)},
+    notes=(
+        *_SEQUENTIAL,
+        "a box that no chosen one overlaps stays, whatever its score, as in the original code",
+        "scores at least 0; the order of equal scores in the original depends on what it swapped",
+    ),
+)
+
+OPS = (NMS, DIOU_NMS, CLUSTER_NMS, SOFT_NMS, VARIANCE_VOTING)

@@ -1,0 +1,55 @@
+"""The fused kernels of the suppression ops."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lossexport.catalog.launch import METRICS, Constant, Launch, macros_of
+
+# Of suppression.cuh: one block, whose threads keep a bit or a score of every box in registers.
+_PICKERS = 1024
+_MASK_BOXES, _SCORED_BOXES = 32 * _PICKERS, 16 * _PICKERS
+
+
+def _picking(
+    entry: str, most: int, macros: Callable[[Mapping[str, Any]], Mapping[str, Constant]]
+) -> Launch:
+    return Launch(
+        source=f"{entry}.cuh",
+        entry=entry,
+        grid=lambda sizes: (1,),
+        block=_PICKERS,
+        sizes=lambda sizes: (sizes["N"],),
+        macros=macros,
+        largest={"N": most},
+    )
+
+
+def nms(metric: str | None) -> Launch:
+    """Greedy NMS by "iou", by "diou" or by the attribute `metric`."""
+    constants = macros_of("iou_threshold", "score_threshold", "beta", "max_output")
+    return _picking(
+        "nms",
+        _MASK_BOXES,
+        lambda attributes: {
+            "LX_METRIC": METRICS[metric or attributes["metric"]],
+            **constants(attributes),
+        },
+    )
+
+
+SOFT_NMS = _picking("soft_nms", _SCORED_BOXES, macros_of("sigma", "score_threshold", "max_output"))
+
+_VOTING = macros_of(
+    "sigma_t",
+    "soft_sigma",
+    "iou_threshold",
+    "vote_threshold",
+    "score_threshold",
+    "offset",
+    "max_output",
+)
+VARIANCE_VOTING = _picking(
+    "variance_voting",
+    _SCORED_BOXES,
+    lambda attributes: {"LX_HARD": int(attributes["method"] == "hard"), **_VOTING(attributes)},
+)
