@@ -209,7 +209,8 @@ def _categories_differ(data: Dataset, pred: Int64, ref: Int64, now: int, words: 
         mapping = f"in another category ({', '.join(shown)}{more})"
     some = "No box" if not now else f"Only {plural(now, 'box')}"
     verb = "matches" if now < 2 else "match"
-    return f"{some} of the {words.pred} {verb} in its category, but {len(pred)} would {mapping}."
+    would = f"{len(pred)} of {len(data.predictions)} would {mapping}"
+    return f"{some} of the {words.pred} {verb} in its category, but {would}."
 
 
 def _shift(changes: list[tuple[Id, Id]]) -> int:

@@ -143,4 +143,4 @@ def test_counts_are_those_of_the_boxes(tmp_path: Path) -> None:
     matched = sum(1 for row in shifted if row[1] == 2)  # of category 1, read as 2
     assert summary["counts"]["matched"] == 0
     assert matched == 20
-    assert "but 40 would with category_id - 1" in note
+    assert "but 40 of 40 would with category_id - 1" in note
