@@ -22,7 +22,7 @@ demo: $(READY)  ## export two recipes, verify them, score a synthetic detection 
 	lossexport export --recipe models/box-quality.toml --out demo/box-quality
 	lossexport export --recipe models/box-regression.toml --out demo/box-regression
 	lossexport verify demo/box-quality demo/box-regression --html demo/parity.html --json demo/parity.json
-	python benchmarks/synthetic.py --out demo/data
+	python -m lossexport.sample --out demo/data
 	lossexport score --pred demo/data/dets.json --ref demo/data/gt.json --out demo/score
 	@echo
 	@echo "parity of every artifact: file://$(CURDIR)/demo/parity.html"

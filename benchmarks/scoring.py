@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import synthetic
 from measure import RESULTS, environment, table, write
 
+from lossexport import sample
 from lossexport.names import COCO_NUMBERS
 
-SET = synthetic.Counts(images=5000, references=36_000, predictions=500_000, even=True)
+SET = sample.Counts(images=5000, references=36_000, predictions=500_000, even=True)
 SEED = 0
 TOLERANCE = 1e-12
 OURS, WRITING, THEIRS = "lossexport score", "lossexport score --out", "faster-coco-eval"
@@ -141,7 +141,7 @@ def main() -> None:
         parser.error(f"--rounds {given.rounds}: must be at least 1")
     where = environment(PACKAGES)
     with tempfile.TemporaryDirectory() as folder:
-        synthetic.write(SET, SEED, Path(folder))
+        sample.write(SET, SEED, Path(folder))
         contenders, gaps = measure(Path(folder), given.rounds)
     record = {
         "environment": where,
@@ -151,7 +151,7 @@ def main() -> None:
             "predictions": SET.predictions,
             "seed": SEED,
         },
-        "command": f"python benchmarks/synthetic.py --even --images {SET.images} "
+        "command": f"python -m lossexport.sample --even --images {SET.images} "
         f"--references {SET.references} --predictions {SET.predictions}",
         "rounds": given.rounds,
         "figures": {name: contender.figures() for name, contender in contenders.items()},

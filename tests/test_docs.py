@@ -191,13 +191,13 @@ def test_attach_page_runs(play, tmp_path):
 
 
 def test_scoring_page_runs(play, tmp_path):
-    page, data = DOCS / "scoring.md", "```sh\npython benchmarks/synthetic.py --out .\n```\n"
+    page, data = DOCS / "scoring.md", "```sh\npython -m lossexport.sample --out .\n```\n"
     play(data + between(page, "# Scoring", "## Quality without references"))
     assert (tmp_path / "score" / "report.html").is_file()
 
 
 def test_comparison_page_runs(play, tmp_path):
-    page, data = DOCS / "compare.md", "```sh\npython benchmarks/synthetic.py --out .\n```\n"
+    page, data = DOCS / "compare.md", "```sh\npython -m lossexport.sample --out .\n```\n"
     # Fewer steps than a reader takes: that it runs, not how well it trains.
     few = {"examples/small_detector.py": ("--steps", "20")}
     play(data)

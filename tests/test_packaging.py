@@ -184,7 +184,7 @@ def test_wheel_scores_outside_the_checkout_without_torch(wheel, tmp_path):
     assert run(python, "-c", missing, cwd=tmp_path).split() == ["None", "None"]
 
     counts = ("--images", "20", "--references", "100", "--predictions", "400")
-    run(python, ROOT / "benchmarks" / "synthetic.py", *counts, "--out", "data", cwd=tmp_path)
+    run(python, "-m", "lossexport.sample", *counts, "--out", "data", cwd=tmp_path)
     files = ("--pred", "data/dets.json", "--ref", "data/gt.json")
     run(program, "score", *files, "--out", "score", cwd=tmp_path)
 

@@ -1,4 +1,6 @@
-"""Make a detection set that looks like COCO: `gt.json` and `dets.json`, the same for the same seed.
+"""Make a detection set that looks like COCO: `gt.json` and `dets.json`, equal for equal seeds.
+
+    python -m lossexport.sample --out data
 
 Sides are log-normal, 40 % of the boxes are small, categories are as uneven as 1/rank, images are as
 uneven as scenes are. A prediction is a reference moved by a random part of its sides, its score
@@ -29,6 +31,8 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Counts:
+    """How many of each; `even`: as many predictions in every image."""
+
     images: int
     references: int
     predictions: int
@@ -58,23 +62,23 @@ class Scenes:
         counts = zip(self.references, self.predictions, self.sizes, strict=True)
         for image, (references, predictions, size) in enumerate(counts, start=1):
             boxes = self.boxes(references, size)
-            category = self.categories(references)
+            category = self._categories(references)
             crowd = self.rng.random(references) < CROWD
             filled = self.rng.uniform(0.45, 0.9, references)  # of its box, by an object's outline
             annotations = [
                 {
                     "image_id": image,
                     "category_id": int(category[i]),
-                    "bbox": xywh(boxes[i]),
-                    "area": round(float(area(boxes[i]) * filled[i]), 2),
+                    "bbox": _xywh(boxes[i]),
+                    "area": round(float(_area(boxes[i]) * filled[i]), 2),
                     "iscrowd": int(crowd[i]),
                 }
                 for i in range(references)
             ]
-            found = self.detect(predictions, boxes, category, size)
+            found = self._detect(predictions, boxes, category, size)
             yield annotations, [{"image_id": image, **record} for record in found]
 
-    def categories(self, count: int) -> Array:
+    def _categories(self, count: int) -> Array:
         return self.rng.choice(CATEGORIES, count, p=self.share) + 1
 
     def boxes(self, count: int, size: Array) -> Array:
@@ -85,7 +89,7 @@ class Scenes:
         low = self.rng.random((count, 2)) * (size - wide_high)
         return np.concatenate((low, low + wide_high), axis=1)
 
-    def detect(self, count: int, boxes: Array, category: Array, size: Array) -> Iterator[Record]:
+    def _detect(self, count: int, boxes: Array, category: Array, size: Array) -> Iterator[Record]:
         hits = np.flatnonzero(self.rng.random(len(boxes)) < FOUND)[:count]
         rest = count - len(hits)
         copies = min(int(self.rng.binomial(rest, DUPLICATE)), 4 * len(hits))
@@ -93,26 +97,26 @@ class Scenes:
         source = np.concatenate((hits, again))
         blur = self.rng.gamma(2.0, 0.04, (len(source), 1))
         blur[len(hits) :] *= 3
-        moved = self.moved(boxes[source], blur, size)
-        quality = iou(moved, boxes[source])
+        moved = self._moved(boxes[source], blur, size)
+        quality = _iou(moved, boxes[source])
         score = np.clip(quality + self.rng.normal(-0.1, 0.15, len(source)), 0.01, 0.999)
         score[len(hits) :] *= 0.5
         named = category[source]
         confused = self.rng.random(len(source)) < CONFUSED
-        named[confused] = self.categories(int(confused.sum()))
+        named[confused] = self._categories(int(confused.sum()))
 
         alarms = rest - len(again)
         everything = np.concatenate((moved, self.boxes(alarms, size)))
-        named = np.concatenate((named, self.categories(alarms)))
+        named = np.concatenate((named, self._categories(alarms)))
         score = np.concatenate((score, 0.01 + 0.9 * self.rng.beta(0.8, 8.0, alarms)))
         for i in self.rng.permutation(count):
             yield {
                 "category_id": int(named[i]),
-                "bbox": xywh(everything[i]),
+                "bbox": _xywh(everything[i]),
                 "score": round(float(score[i]), 5),
             }
 
-    def moved(self, boxes: Array, blur: Array, size: Array) -> Array:
+    def _moved(self, boxes: Array, blur: Array, size: Array) -> Array:
         side = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
         shifted = boxes + self.rng.normal(0.0, 1.0, boxes.shape) * blur * side
         shifted = np.clip(shifted, 0.0, np.tile(size, 2))
@@ -123,17 +127,17 @@ class Scenes:
         return np.concatenate((low, high), axis=1)
 
 
-def area(boxes: Array) -> Array:
+def _area(boxes: Array) -> Array:
     return np.asarray((boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1]))
 
 
-def iou(a: Array, b: Array) -> Array:
+def _iou(a: Array, b: Array) -> Array:
     overlap = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     inner = np.prod(np.clip(overlap, 0.0, None), axis=1)
-    return np.asarray(inner / np.maximum(area(a) + area(b) - inner, 1e-9))
+    return np.asarray(inner / np.maximum(_area(a) + _area(b) - inner, 1e-9))
 
 
-def xywh(box: Array) -> list[float]:
+def _xywh(box: Array) -> list[float]:
     x1, y1, x2, y2 = (round(float(value), 2) for value in box)
     return [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]
 
@@ -169,7 +173,7 @@ def write(counts: Counts, seed: int, out: Path) -> None:
         found.write("]\n")
 
 
-def whole(text: str) -> int:
+def _whole(text: str) -> int:
     value = int(text)
     if not 0 <= value <= 10**8:
         raise argparse.ArgumentTypeError(f"{text}: must be from 0 to 100000000")
@@ -177,16 +181,17 @@ def whole(text: str) -> int:
 
 
 def main() -> None:
+    """Write the two files."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--images", type=whole, default=200)
-    parser.add_argument("--references", type=whole, default=1450)
-    parser.add_argument("--predictions", type=whole, default=6000)
+    parser.add_argument("--images", type=_whole, default=200)
+    parser.add_argument("--references", type=_whole, default=1450)
+    parser.add_argument("--predictions", type=_whole, default=6000)
     parser.add_argument(
         "--even",
         action="store_true",
         help="as many predictions in every image, as detectors give that keep a fixed number",
     )
-    parser.add_argument("--seed", type=whole, default=0)
+    parser.add_argument("--seed", type=_whole, default=0)
     parser.add_argument("--out", type=Path, required=True, help="folder; made where it is missing")
     given = parser.parse_args()
     if given.images < 1:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "synthetic.py"
-
 
 def generate(out: Path, *options: str) -> tuple[bytes, bytes]:
     counts = ("--images", "30", "--references", "200", "--predictions", "1000")
-    subprocess.run([sys.executable, SCRIPT, *counts, "--out", out, *options], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "lossexport.sample", *counts, "--out", out, *options], check=True
+    )
     return (out / "gt.json").read_bytes(), (out / "dets.json").read_bytes()
 
 

@@ -14,7 +14,7 @@ from lossexport.errors import one_line
 from lossexport.runtime.backends import has_module
 from lossexport.runtime.trt import availability
 
-_SCRIPT = Path(__file__).with_name("rtx_parse.py")
+_SCRIPT = Path(__file__).with_name("parse.py")
 _SECONDS = 300
 _SHOWN = 5
 
