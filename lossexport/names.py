@@ -2,7 +2,8 @@
 
 from typing import Literal, get_args
 
-METRICS = ("iou", "giou", "diou", "ciou")
+Metric = Literal["iou", "giou", "diou", "ciou"]
+METRICS: tuple[str, ...] = get_args(Metric)
 """Box quality of a matched pair."""
 METRIC_TITLES = dict(zip(METRICS, ("IoU", "GIoU", "DIoU", "CIoU"), strict=True))
 STATISTICS = ("mean", "median", "p5", "p95")

@@ -4,13 +4,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lossexport.names import METRICS
+
 # A size is an int, or TensorRT's symbolic integer: both have + - * and //.
 Sizes = Mapping[str, Any]
 # What a macro may hold.
 Constant = int | float | tuple[float, ...]
 
 # `enum Metric` of plugins/kernels/boxes.cuh.
-METRICS = {"iou": 0, "giou": 1, "diou": 2, "ciou": 3}
+METRIC_CODES = {name: place for place, name in enumerate(METRICS)}
 
 
 def blocks(count: Any, block: int) -> Any:

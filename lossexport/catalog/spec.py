@@ -12,7 +12,7 @@ import numpy as np
 
 from lossexport.catalog.launch import Launch
 from lossexport.errors import LossexportError, shown
-from lossexport.names import Precision
+from lossexport.names import METRICS, Precision
 
 Arrays = dict[str, np.ndarray]
 Dims = Mapping[str, int]
@@ -21,7 +21,7 @@ Dim = int | str
 
 # Words of op names that CamelCase spells in its own way (`ciou_loss` -> `CIoULoss`).
 _CAMEL = {
-    **{word: word[:-3].upper() + "IoU" for word in ("iou", "giou", "diou", "ciou")},
+    **{word: word[:-3].upper() + "IoU" for word in METRICS},
     **{word: word.upper() for word in ("l1", "kl", "ghm", "c", "r", "ap", "dr", "sce", "nms")},
 }
 

@@ -9,6 +9,7 @@ from lossexport.catalog import CATALOG
 from lossexport.catalog.spec import Op, Tensor
 from lossexport.cli._terminal import show
 from lossexport.errors import printable
+from lossexport.names import BUILDERS
 from lossexport.runtime import available
 from lossexport.runtime.native import kernels
 
@@ -72,6 +73,6 @@ def command(as_json: bool) -> None:
     show("Ops", ("op", "signature", "attributes", "backends", "reference"), rows)
     for name, here in available().items():
         if not here.runs:
-            built = name in ("rtx", "tensorrt") and here.version is not None
+            built = name in BUILDERS and here.version is not None
             state = "built, not run here" if built else "not run here"
             click.echo(printable(f"{name}: {state}: {here.reason}"))

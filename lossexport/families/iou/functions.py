@@ -11,16 +11,15 @@ Sources: IoU loss, UnitBox (arXiv 1608.01471); GIoU, Rezatofighi et al., CVPR 20
 """
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from lossexport.names import Metric
 from lossexport.ops.common import poison, reduce, tiny
 from lossexport.ops.function import function, save
-
-Kind = Literal["iou", "giou", "diou", "ciou"]
 
 
 class _AspectAngle(Function):
@@ -78,7 +77,7 @@ def _planes(boxes: Tensor) -> _Planes:
     return _Planes(x1, y1, x2, y2, w, h, w * h + poison(boxes))
 
 
-def _metric(kind: Kind, pred: Tensor, target: Tensor, eps: float, training: bool) -> Tensor:
+def _metric(kind: Metric, pred: Tensor, target: Tensor, eps: float, training: bool) -> Tensor:
     """The metric of boxes that broadcast against each other.
 
     A loss adds `eps` to every denominator; a score has none in the two area ratios.
@@ -127,12 +126,12 @@ def _angle(box: _Planes) -> Tensor:
     return angle * (2 / math.pi)
 
 
-def score_matrix(kind: Kind, pred: Tensor, target: Tensor, eps: float) -> Tensor:
+def score_matrix(kind: Metric, pred: Tensor, target: Tensor, eps: float) -> Tensor:
     """The score of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M]."""
     return _metric(kind, pred.unsqueeze(1), target, eps, training=False)
 
 
-def _loss(kind: Kind, pred: Tensor, target: Tensor, eps: float, reduction: str) -> Tensor:
+def _loss(kind: Metric, pred: Tensor, target: Tensor, eps: float, reduction: str) -> Tensor:
     return reduce(1 - _metric(kind, pred, target, eps, training=True), reduction)
 
 

@@ -1,6 +1,6 @@
 """The fused kernel of the pairwise metrics."""
 
-from lossexport.catalog.launch import METRICS, Launch, blocks
+from lossexport.catalog.launch import METRIC_CODES, Launch, blocks
 
 # Of pairwise.cuh: a thread for each column, PAIRWISE_ROWS rows for each block. CUDA bounds the y
 # of a grid.
@@ -15,6 +15,6 @@ def pairwise(metric: str) -> Launch:
         grid=lambda sizes: (blocks(sizes["M"], _COLUMNS), blocks(sizes["N"], _ROWS)),
         block=_COLUMNS,
         sizes=lambda sizes: (sizes["N"], sizes["M"]),
-        macros=lambda attributes: {"LX_METRIC": METRICS[metric], "LX_EPS": attributes["eps"]},
+        macros=lambda attributes: {"LX_METRIC": METRIC_CODES[metric], "LX_EPS": attributes["eps"]},
         largest={"N": _MOST_Y * _ROWS},
     )

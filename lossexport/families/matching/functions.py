@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from lossexport.families.iou.functions import Kind, score_matrix
+from lossexport.families.iou.functions import score_matrix
+from lossexport.names import Metric
 from lossexport.ops.common import poison
 
 
@@ -21,7 +22,7 @@ def _best(matrix: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def best_match(
-    pred: Tensor, target: Tensor, metric: Kind = "iou", eps: float = 1e-7
+    pred: Tensor, target: Tensor, metric: Metric = "iou", eps: float = 1e-7
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Best partners by `metric`: pred [N,4] and target [M,4] xyxy to scores and indices.
 

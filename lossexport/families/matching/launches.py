@@ -1,6 +1,6 @@
 """The fused kernel of `best_match`."""
 
-from lossexport.catalog.launch import METRICS, Launch, blocks
+from lossexport.catalog.launch import METRIC_CODES, Launch, blocks
 
 # MATCH_BOXES of best_match.cuh.
 _MATCH_BOXES = 128
@@ -12,7 +12,7 @@ BEST_MATCH = Launch(
     block=_MATCH_BOXES,
     sizes=lambda sizes: (sizes["N"], sizes["M"]),
     macros=lambda attributes: {
-        "LX_METRIC": METRICS[attributes["metric"]],
+        "LX_METRIC": METRIC_CODES[attributes["metric"]],
         "LX_EPS": attributes["eps"],
     },
 )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lossexport.catalog.launch import METRICS, Constant, Launch, macros_of
+from lossexport.catalog.launch import METRIC_CODES, Constant, Launch, macros_of
 
 # Of suppression.cuh: one block, whose threads keep a bit or a score of every box in registers.
 _PICKERS = 1024
@@ -31,7 +31,7 @@ def nms(metric: str | None) -> Launch:
         "nms",
         _MASK_BOXES,
         lambda attributes: {
-            "LX_METRIC": METRICS[metric or attributes["metric"]],
+            "LX_METRIC": METRIC_CODES[metric or attributes["metric"]],
             **constants(attributes),
         },
     )
