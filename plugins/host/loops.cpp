@@ -1,29 +1,10 @@
-// The loops of every op. Compiled once for every level of the processor, LX_LEVEL, whose
-// instructions the compiler may use here and nowhere else.
-#include "loops.h"
-
-#include "lanes.h"
-
-#include "../kernels/boxes.cuh"
-#include "../kernels/harmonise.cuh"
-#include "../kernels/ranking.cuh"
-#include "../kernels/suppression.cuh"
-
-#ifndef LX_LEVEL
-#define LX_LEVEL base
-#endif
-
-namespace lossexport {
-namespace LX_LEVEL {
-namespace {
-
-#include "loops_tensors.h"
-
+// The loops of every op.
 #include "loops_boxes.h"
 #include "loops_losses.h"
 #include "loops_picks.h"
 
-}  // namespace
+namespace lossexport {
+namespace LX_LEVEL {
 
 const Function LOOPS[OP_COUNT] = {
     aligned<IOU>,   aligned<GIOU>,  aligned<DIOU>,   aligned<CIOU>, pairwise<IOU>,  pairwise<GIOU>,

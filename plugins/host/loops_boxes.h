@@ -1,7 +1,15 @@
-// Metrics of boxes: aligned, pairwise, best match. Part of loops.cpp.
+// Metrics of boxes: aligned, pairwise, best match.
+#pragma once
 
-constexpr int64_t LINE = 16;      // floats that the caches move together
-constexpr int64_t COLUMNS = 512;  // boxes whose planes stay in the first cache
+#include "lanes.h"
+#include "loops_tensors.h"
+#include "../kernels/boxes.cuh"
+
+namespace lossexport {
+namespace LX_LEVEL {
+namespace {
+
+constexpr int64_t LINE = 16;  // floats that the caches move together
 constexpr int64_t ROWS = 16;
 constexpr int64_t CACHED = 1 << 20;  // elements of a matrix that the last cache may hold
 
@@ -41,20 +49,6 @@ class Planes {
   int64_t count_, step_;
   mutable Buffer<float> data_;
 };
-
-// Writes `value(i)`, which takes `steps` elementary steps, to every element of the one output.
-template <typename Value>
-void fill_output(const Call &call, double steps, const Value &value) {
-  const Sink out(call.outputs[0]);
-  const int64_t count = elements(call.outputs[0]);
-  each((count + COLUMNS - 1) / COLUMNS, steps * count, call.threads, [&](int64_t tile) {
-    float scratch[COLUMNS];
-    const int64_t first = tile * COLUMNS, size = smaller(COLUMNS, count - first);
-    float *row = out.place(first, scratch);
-    LX_SIMD for (int64_t i = 0; i < size; ++i) row[i] = value(first + i);
-    out.flush(first, size, scratch);
-  });
-}
 
 template <Metric M>
 void aligned(const Call &call) {
@@ -114,12 +108,12 @@ void pairwise(const Call &call) {
   Planes columns(m);
   columns.fill<M>(target.data());
   each((n + ROWS - 1) / ROWS, static_cast<double>(n) * m, call.threads, [&](int64_t block) {
-    float scratch[COLUMNS];
+    float scratch[TILE];
     Box rows[ROWS];
     const int64_t start = block * ROWS, height = smaller(ROWS, n - start);
     for (int64_t r = 0; r < height; ++r) rows[r] = load_box<M>(pred.data() + 4 * (start + r));
-    for (int64_t first = 0; first < m; first += COLUMNS) {
-      const int64_t width = smaller(COLUMNS, m - first);
+    for (int64_t first = 0; first < m; first += TILE) {
+      const int64_t width = smaller(TILE, m - first);
       for (int64_t r = 0; r < height; ++r) {
         const int64_t place = (start + r) * m + first;
         float *row = out.place(place, scratch);
@@ -127,8 +121,8 @@ void pairwise(const Call &call) {
           // Tiles of a row meet where a line ends, and none but its ends are written in part.
           const int64_t head = smaller(until_line(row), width);
           if (first == 0) score_row<M>(rows[r], columns, 0, head, eps, row);
-          score_row<M, true>(rows[r], columns, first + head, smaller(COLUMNS, m - first - head),
-                             eps, row + head);
+          score_row<M, true>(rows[r], columns, first + head, smaller(TILE, m - first - head), eps,
+                             row + head);
         } else {
           score_row<M>(rows[r], columns, first, width, eps, row);
           out.flush(place, width, scratch);
@@ -158,14 +152,14 @@ void best_match_by(const Call &call) {
     float *best = scores.data() + stripe * m;
     int32_t *place = places.data() + stripe * m;
     for (int64_t j = 0; j < m; ++j) best[j] = -LARGEST, place[j] = -1;
-    float tile[COLUMNS];
+    float tile[TILE];
     const int64_t last = smaller(n, (stripe + 1) * height);
     for (int64_t i = stripe * height; i < last; ++i) {
       const Box row = load_box<M>(pred.data() + 4 * i);
       float most = -LARGEST;
       int64_t where = -1;
-      for (int64_t first = 0; first < m; first += COLUMNS) {
-        const int64_t width = smaller(COLUMNS, m - first);
+      for (int64_t first = 0; first < m; first += TILE) {
+        const int64_t width = smaller(TILE, m - first);
         score_row<M>(row, columns, first, width, eps, tile);
         float highest = -LARGEST;
 #pragma omp simd reduction(max : highest)
@@ -200,3 +194,7 @@ void best_match(const Call &call) {
                                     best_match_by<CIOU>};
   BY_METRIC[static_cast<int>(call.attributes[0])](call);
 }
+
+}  // namespace
+}  // namespace LX_LEVEL
+}  // namespace lossexport

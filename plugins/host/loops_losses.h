@@ -1,10 +1,19 @@
-// AP loss and the GHM losses. Part of loops.cpp.
+// AP loss and the GHM losses.
+#pragma once
+
+#include "loops_tensors.h"
+#include "../kernels/harmonise.cuh"
+#include "../kernels/ranking.cuh"
+
+namespace lossexport {
+namespace LX_LEVEL {
+namespace {
 
 // The sum of ramp(scores[i] - row), in double every so many terms.
 double summed_ramp(const float *scores, int64_t count, float row, float delta) {
   double total = 0;
-  for (int64_t first = 0; first < count; first += COLUMNS) {
-    const int64_t size = smaller(COLUMNS, count - first);
+  for (int64_t first = 0; first < count; first += TILE) {
+    const int64_t size = smaller(TILE, count - first);
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < size; ++i) sum += ramp(scores[first + i], row, delta);
@@ -72,10 +81,10 @@ void ap_loss(const Call &call) {
   Buffer<int32_t> slot(count);
   for (int64_t i = 0, k = 0; i < count; ++i)
     slot[i] = target[i] == 1 ? static_cast<int32_t>(k++) : -1;
-  each((count + COLUMNS - 1) / COLUMNS, static_cast<double>(positives) * count, call.threads,
+  each((count + TILE - 1) / TILE, static_cast<double>(positives) * count, call.threads,
        [&](int64_t tile) {
-         const int64_t first = tile * COLUMNS, size = smaller(COLUMNS, count - first);
-         float update[COLUMNS], part[COLUMNS];
+         const int64_t first = tile * TILE, size = smaller(TILE, count - first);
+         float update[TILE], part[TILE];
          for (int64_t j = 0; j < size; ++j) update[j] = 0;
          for (int64_t rows = 0; rows < positives; rows += 64) {
            for (int64_t j = 0; j < size; ++j) part[j] = 0;
@@ -99,11 +108,11 @@ constexpr int MAX_BINS = 512;
 // Losses, slopes and bins of a stretch of elements, a tile at a time.
 template <bool CLASSES>
 struct Harmonics {
-  float loss[COLUMNS], slope[COLUMNS];
-  int bin[COLUMNS];
+  float loss[TILE], slope[TILE];
+  int bin[TILE];
   void fill(const float *a, const float *b, const float *weight, int64_t size, float mu,
             const float *edges, int bins) {
-    float height[COLUMNS];
+    float height[TILE];
     LX_SIMD for (int64_t i = 0; i < size; ++i) {
       const Harmonic here = CLASSES ? classified(a[i], b[i]) : regressed(a[i], b[i], mu);
       loss[i] = here.loss, slope[i] = here.slope;
@@ -125,7 +134,7 @@ void ghm_loss(const Call &call) {
   const int bins = static_cast<int>(call.inputs[3].shape[0]);
   const float momentum = static_cast<float>(call.attributes[1]);
   const double mu = CLASSES ? 0.0 : call.attributes[2];
-  const int64_t count = a.size(), tiles = (count + COLUMNS - 1) / COLUMNS;
+  const int64_t count = a.size(), tiles = (count + TILE - 1) / TILE;
   float edges[MAX_BINS];
   for (int i = 0; i < bins; ++i) {
     // The size of the gradient reaches i / bins where the logit, or the difference, reaches this.
@@ -144,7 +153,7 @@ void ghm_loss(const Call &call) {
     int64_t *seen = counts.data() + task * bins;
     for (int i = 0; i < bins; ++i) sum[i] = 0, seen[i] = 0;
     for (int64_t t = task * stretch; t < smaller((task + 1) * stretch, tiles); ++t) {
-      const int64_t first = t * COLUMNS, size = smaller(COLUMNS, count - first);
+      const int64_t first = t * TILE, size = smaller(TILE, count - first);
       tile.fill(a.data() + first, b.data() + first, weight.data() + first, size,
                 static_cast<float>(mu), edges, bins);
       for (int64_t i = 0; i < size; ++i) {
@@ -177,8 +186,8 @@ void ghm_loss(const Call &call) {
   const Sink grad(call.outputs[2]);
   each(tiles, 40.0 * count, call.threads, [&](int64_t t) {
     Harmonics<CLASSES> tile;
-    float scratch[COLUMNS];
-    const int64_t first = t * COLUMNS, size = smaller(COLUMNS, count - first);
+    float scratch[TILE];
+    const int64_t first = t * TILE, size = smaller(TILE, count - first);
     tile.fill(a.data() + first, b.data() + first, weight.data() + first, size,
               static_cast<float>(mu), edges, bins);
     float *row = grad.place(first, scratch);
@@ -189,3 +198,7 @@ void ghm_loss(const Call &call) {
     grad.flush(first, size, scratch);
   });
 }
+
+}  // namespace
+}  // namespace LX_LEVEL
+}  // namespace lossexport

@@ -1,4 +1,12 @@
-// NMS, Soft-NMS and variance voting. Part of loops.cpp.
+// NMS, Soft-NMS and variance voting.
+#pragma once
+
+#include "loops_boxes.h"
+#include "../kernels/suppression.cuh"
+
+namespace lossexport {
+namespace LX_LEVEL {
+namespace {
 
 // Boxes of finite numbers and scores of at least `floor`, as planes; OUT is the score of the
 // others.
@@ -189,3 +197,7 @@ void variance_voting(const Call &call) {
   }
   finish(call, picked);
 }
+
+}  // namespace
+}  // namespace LX_LEVEL
+}  // namespace lossexport

@@ -1,6 +1,22 @@
-// Tensors of any element type as rows of floats. Part of loops.cpp.
+// Tensors of any element type as rows of floats, and loops over their elements. As every header of
+// loops it is compiled once for each level of the processor, LX_LEVEL, whose instructions the
+// compiler may use there and nowhere else.
+#pragma once
+
+#include "loops.h"
+#include "../kernels/portable.cuh"
+
+#ifndef LX_LEVEL
+#define LX_LEVEL base
+#endif
 
 #define LX_SIMD _Pragma("omp simd")
+
+namespace lossexport {
+namespace LX_LEVEL {
+namespace {
+
+constexpr int64_t TILE = 512;  // elements whose data stay in the first cache
 
 int64_t elements(const lossexport_tensor &tensor) {
   int64_t count = 1;
@@ -86,3 +102,21 @@ LX_INLINE Rival as_rival(float score, int64_t place) {
   return static_cast<Rival>(rank) << 32 | (0xffffffffu - static_cast<uint32_t>(place));
 }
 LX_INLINE int64_t place_of(Rival rival) { return 0xffffffffu - static_cast<uint32_t>(rival); }
+
+// Writes `value(i)`, which takes `steps` elementary steps, to every element of the one output.
+template <typename Value>
+void fill_output(const Call &call, double steps, const Value &value) {
+  const Sink out(call.outputs[0]);
+  const int64_t count = elements(call.outputs[0]);
+  each((count + TILE - 1) / TILE, steps * count, call.threads, [&](int64_t tile) {
+    float scratch[TILE];
+    const int64_t first = tile * TILE, size = smaller(TILE, count - first);
+    float *row = out.place(first, scratch);
+    LX_SIMD for (int64_t i = 0; i < size; ++i) row[i] = value(first + i);
+    out.flush(first, size, scratch);
+  });
+}
+
+}  // namespace
+}  // namespace LX_LEVEL
+}  // namespace lossexport
