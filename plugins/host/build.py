@@ -1,6 +1,6 @@
 """Build the CPU kernels into one shared library: `python build.py [--out FILE] [--sanitize]`.
 
-Needs a C++17 compiler ($CXX, g++, c++ or clang++) and nothing else. The loops are compiled once for
+Needs a C++20 compiler ($CXX, g++, c++ or clang++) and nothing else. The loops are compiled once for
 each level of the processor, and the library picks one when it is loaded.
 """
 
@@ -19,7 +19,7 @@ SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 
 # Every operation rounds as it is written, so that every level, compiler and device agree.
 FLAGS = (
-    *("-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread", "-fopenmp-simd"),
+    *("-std=c++20", "-fPIC", "-fvisibility=hidden", "-pthread", "-fopenmp-simd"),
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
 )
 OPTIMISE = ("-O3",)
@@ -33,7 +33,7 @@ X86_LEVELS = {
     "v3": ("-march=x86-64-v3",),
     "base": (),
 }
-LOOPS = HERE / "loops.cpp"
+OPS = HERE / "ops.cpp"
 
 
 class BuildError(Exception):
@@ -73,8 +73,8 @@ def build(out: Path, sanitize: bool = False) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=out.parent) as folder:
         units = {
-            level: [str(LOOPS), f"-DLX_LEVEL={level}", *extra] for level, extra in levels.items()
-        } | {path.stem: [str(path)] for path in HERE.glob("*.cpp") if path != LOOPS}
+            level: [str(OPS), f"-DLX_LEVEL={level}", *extra] for level, extra in levels.items()
+        } | {path.stem: [str(path)] for path in HERE.glob("*.cpp") if path != OPS}
         objects = {name: str(Path(folder, f"{name}.o")) for name in units}
         commands = [[*cxx, *flags, "-c", *unit, "-o", objects[n]] for n, unit in units.items()]
         with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -19,40 +19,7 @@ struct Call {
   int threads;
 };
 
-using Function = void (*)(const Call &);
-
-// The ops in the order of the library's table.
-enum Op {
-  BOX_IOU,
-  BOX_GIOU,
-  BOX_DIOU,
-  BOX_CIOU,
-  PAIRWISE_IOU,
-  PAIRWISE_GIOU,
-  PAIRWISE_DIOU,
-  PAIRWISE_CIOU,
-  BEST_MATCH,
-  LOCALIZATION,
-  NMS,
-  DIOU_NMS,
-  CLUSTER_NMS,
-  SOFT_NMS,
-  VARIANCE_VOTING,
-  AP_LOSS,
-  GHM_C,
-  GHM_R,
-  OP_COUNT
-};
-
-namespace v4 {
-extern const Function LOOPS[OP_COUNT];
-}
-namespace v3 {
-extern const Function LOOPS[OP_COUNT];
-}
-namespace base {
-extern const Function LOOPS[OP_COUNT];
-}
+using Function = void(const Call &);
 
 // Runs task(context, i) for every i below `tasks` on at most `threads` threads.
 void in_parallel(int64_t tasks, int threads, void (*task)(void *, int64_t), void *context);

@@ -189,11 +189,10 @@ void best_match_by(const Call &call) {
   }
 }
 
-void best_match(const Call &call) {
-  constexpr Function BY_METRIC[] = {best_match_by<IOU>, best_match_by<GIOU>, best_match_by<DIOU>,
-                                    best_match_by<CIOU>};
-  BY_METRIC[static_cast<int>(call.attributes[0])](call);
-}
+constexpr Function *MATCH_BY[] = {best_match_by<IOU>, best_match_by<GIOU>, best_match_by<DIOU>,
+                                  best_match_by<CIOU>};
+
+void best_match(const Call &call) { MATCH_BY[static_cast<int>(call.attributes[0])](call); }
 
 }  // namespace
 }  // namespace LX_LEVEL
