@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lossexport.catalog import CATALOG
-from lossexport.catalog.spec import Op
+from lossexport.catalog.spec import Dim, Op, Tensor
 from lossexport.runtime import native
 from lossexport.runtime.native import CTensor
 
@@ -74,32 +74,40 @@ def op_of(kernel: str) -> Op:
     return CATALOG[kernel.removesuffix(".grad")]
 
 
+def declared(kernel: str, values: dict[str, Any] | None = None) -> dict[str, tuple[Tensor, ...]]:
+    """The catalogue's inputs and outputs of a kernel, for these attributes."""
+    op = op_of(kernel)
+    outputs = op.output_tensors(values or op.resolve({}), kernel.endswith(".grad"))
+    return {"inputs": op.inputs, "outputs": outputs}
+
+
 def call(
     kernel: str,
-    sizes: dict[str, int] | None = None,
+    sizes: dict[Dim, int] | None = None,
     attributes: dict[str, Any] | None = None,
     dtype: str = "float32",
     arrays: dict[str, np.ndarray] | None = None,
 ) -> Call:
-    """A right call on the op's own ordinary inputs, or on `arrays`; outputs hold SENTINEL."""
+    """A right call on the op's own ordinary inputs, or on `arrays`; outputs hold SENTINEL.
+
+    `sizes` may also replace a number in the catalogue's shapes, or an attribute there, which makes
+    the call a wrong one.
+    """
     op = op_of(kernel)
     values = op.resolve({"max_output": 6} | (attributes or {}) if _picks(op) else attributes or {})
-    known = SIZES | (sizes or {})
+    whole = {name: value for name, value in values.items() if isinstance(value, int)}
+    known = SIZES | whole | (sizes or {})
     dims = {name: known[name] for name in op.dims}
-    known |= {name: value for name, value in values.items() if isinstance(value, int)}
     if arrays is None:
         rng = np.random.default_rng(3)
         drawn = next(iter(op.samplers.values()))(
             rng, {k: max(v, 1) for k, v in dims.items()}, values
         )
         arrays = {
-            t.name: np.ascontiguousarray(
-                drawn[t.name][tuple(slice(size) for size in _shape(t, known))],
-                _numpy(t.dtype, dtype),
-            )
+            t.name: np.resize(drawn[t.name], _shape(t, known)).astype(_numpy(t.dtype, dtype))
             for t in op.inputs
         }
-    outputs = op.output_tensors(values, kernel.endswith(".grad"))
+    outputs = declared(kernel, values)["outputs"]
     written = {t.name: np.full(_shape(t, known), SENTINEL, _numpy(t.dtype, dtype)) for t in outputs}
     return Call(
         kernel,
@@ -116,8 +124,8 @@ def _picks(op: Op) -> bool:
     return any(item.name == "max_output" for item in op.attributes)
 
 
-def _shape(tensor: Any, sizes: dict[str, int]) -> list[int]:
-    return [dim if isinstance(dim, int) else sizes[dim] for dim in tensor.shape]
+def _shape(tensor: Tensor, sizes: dict[Dim, int]) -> list[int]:
+    return [sizes[dim] if isinstance(dim, str) else sizes.get(dim, dim) for dim in tensor.shape]
 
 
 def _numpy(declared: str, dtype: str) -> str:
