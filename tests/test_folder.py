@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lossexport import folder as folder_module
 from lossexport import formats
 from lossexport.errors import LossexportError
 from lossexport.folder import Folder
-from lossexport import folder as folder_module
 from lossexport.images import ImageFolder
 from tests.boxes.helpers import refusal, write
 

@@ -11,7 +11,8 @@ from lossexport.boxes.boxset import Category, Float64, Id, Input, Predictions
 from lossexport.boxes.side import Entry, Side
 from lossexport.detectors.detector import Detector
 from lossexport.errors import LossexportError
-from lossexport.formats import Watch, coco
+from lossexport.formats import Watch
+from lossexport.formats.coco import reader as coco
 from lossexport.formats.source import FolderDigest
 from lossexport.images import ImageFolder, few, pixels
 from lossexport.names import MatchBy

@@ -13,7 +13,13 @@ from lossexport.boxes.side import Side
 from lossexport.formats.source import Advance, ignore_progress
 from lossexport.names import EXTRA_CATEGORIES, Extra, MatchBy
 
-FORMATS = ("coco", "yolo", "mot", "voc")
+_READERS = {
+    "coco": "lossexport.formats.coco.reader",
+    "yolo": "lossexport.formats.yolo.reader",
+    "mot": "lossexport.formats.mot",
+    "voc": "lossexport.formats.voc.annotations",
+}
+FORMATS = tuple(_READERS)
 
 Watch = Callable[[str], Advance]
 """Given the name of a step, returns what is to be told of its progress."""
@@ -25,7 +31,7 @@ def read_side(path: Path, format: str, scored: bool, advance: Advance = ignore_p
     Raises LossexportError on an unknown format and on anything that is wrong in the input.
     """
     arguments.choice("format", format, FORMATS)
-    module = import_module(f"lossexport.formats.{format}")
+    module = import_module(_READERS[format])
     reader = cast(Callable[[Path, bool, Advance], Side], module.read)
     return reader(path, scored, advance)
 

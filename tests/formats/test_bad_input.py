@@ -9,8 +9,8 @@ import pytest
 
 from lossexport.boxes import boxset
 from lossexport.errors import LossexportError
-from lossexport.formats import coco as coco_format
 from lossexport.formats import source
+from lossexport.formats.coco import reader as coco_format
 from lossexport.scoring import score
 from tests.boxes.helpers import Json, coco, found, truth
 

@@ -22,7 +22,7 @@ from lossexport.errors import LossexportError
 from lossexport.folder import Folder
 from lossexport.formats.shared import number, text_lines
 from lossexport.formats.source import Advance, FolderDigest, Source
-from lossexport.formats.voc_pixels import CORNERS, box_of
+from lossexport.formats.voc.pixels import CORNERS, box_of
 
 MAX_FILE = 1 << 30
 WANTED = "comp3_ or comp4_det_SET_CLASS.txt"

@@ -35,8 +35,8 @@ from lossexport.boxes.boxset import (
 from lossexport.boxes.columns import RawId, box_array, plain_id
 from lossexport.boxes.side import Entry, Side, Size, Table
 from lossexport.errors import LossexportError
-from lossexport.formats import coco_help
-from lossexport.formats.json_stream import JsonStream
+from lossexport.formats.coco import refusal
+from lossexport.formats.coco.json_stream import JsonStream
 from lossexport.formats.source import Advance, Source
 
 Box = tuple[float, float, float, float]
@@ -201,7 +201,7 @@ def _read_file(
             stream.end()
             file.side.input = source.finish()
     except LossexportError as error:
-        form = coco_help.form(path)
+        form = refusal.form(path)
         if form:
             raise LossexportError(f"{path}: {form}") from error
         raise
@@ -217,7 +217,7 @@ def _add(file: File, rows: Sequence[T], add: Callable[[File, Sequence[T]], None]
         for i, row in enumerate(rows):
             for name in _REQUIRED:
                 if getattr(row, name, None) is UNSET:
-                    coco_help.refuse_missing(file.path, file.where, start + i, name)
+                    refusal.refuse_missing(file.path, file.where, start + i, name)
         raise
 
 
@@ -240,12 +240,12 @@ def _read_dictionary(
         elif key == "categories":
             blocks = stream.rows(_CATEGORIES, key)
             _add_rows(file, key, file.side.categories, blocks, MAX_CATEGORIES)
-        elif len(keys) == coco_help.MOST_KEYS and not set(coco_help.TABLES) & set(keys):
+        elif len(keys) == refusal.MOST_KEYS and not set(refusal.TABLES) & set(keys):
             break
         else:
             stream.skip()
     if file.where not in keys:
-        coco_help.refuse_dictionary(file.path, keys, stream, scored=bare)
+        refusal.refuse_dictionary(file.path, keys, stream, scored=bare)
 
 
 def _add_rows(

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from lossexport.boxes.boxset import Float64, check_boxes, check_scores, fail
-from lossexport.formats.names import MAX_CLASS
 from lossexport.formats.shared import check_class, counted, is_number, number
+from lossexport.formats.yolo.names import MAX_CLASS
 
 LOW, HIGH = -1.0, 2.0
 """A coordinate beyond is not in parts of the image, even of a box that sticks out."""

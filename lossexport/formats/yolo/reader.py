@@ -14,7 +14,6 @@ from lossexport.boxes.boxset import MAX_PREDICTIONS, MAX_REFERENCES, Id, Input, 
 from lossexport.boxes.side import Entry, Side
 from lossexport.errors import LossexportError
 from lossexport.folder import Folder
-from lossexport.formats import names as class_names
 from lossexport.formats.shared import (
     add_image,
     called,
@@ -25,7 +24,8 @@ from lossexport.formats.shared import (
     text_lines,
 )
 from lossexport.formats.source import Advance, FolderDigest
-from lossexport.formats.yolo_lines import Labels, parse
+from lossexport.formats.yolo import names as class_names
+from lossexport.formats.yolo.lines import Labels, parse
 from lossexport.images import IMAGE_FILES
 
 MAX_FILE = 4 << 20

@@ -24,7 +24,6 @@ from lossexport.boxes.boxset import (
 from lossexport.boxes.side import Entry, Side, Size
 from lossexport.errors import LossexportError
 from lossexport.folder import Folder
-from lossexport.formats import voc_results
 from lossexport.formats.shared import (
     add_image,
     called,
@@ -35,7 +34,8 @@ from lossexport.formats.shared import (
     suffix,
 )
 from lossexport.formats.source import Advance, FolderDigest
-from lossexport.formats.voc_pixels import CORNERS, box_of
+from lossexport.formats.voc import kit
+from lossexport.formats.voc.pixels import CORNERS, box_of
 from lossexport.images import IMAGE_FILES
 
 MAX_FILE = 1 << 20
@@ -54,13 +54,13 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
     One file of such results is read too. Objects marked difficult are not counted.
     """
     if scored and path.is_file():
-        return voc_results.read_file(path, advance)
+        return kit.read_file(path, advance)
     side = Side(path, Input("", ""))
     side.images.rows, side.images.stems = {}, True
     with Folder(path) as folder:
         names = folder.names("JPEGImages")
         files = [name for name in names if suffix(name) == "xml"]
-        results = [name for name in names if scored and voc_results.class_of(name)]
+        results = [name for name in names if scored and kit.class_of(name)]
         read_ = {*files, *results}
         others = [name for name in names if name not in read_ and suffix(name) not in IMAGE_FILES]
         if files and results:
@@ -68,7 +68,7 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
                 f"{path}: {files[0]} and {results[0]} are two kinds of predictions: keep one"
             )
         if results:
-            side.input = voc_results.read_folder(folder, results, side, advance)
+            side.input = kit.read_folder(folder, results, side, advance)
         else:
             side.input = _read_folder(folder, files, side, scored, advance)
     if not files and not results:
