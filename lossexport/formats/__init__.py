@@ -1,25 +1,26 @@
-"""Readers of detections and references, one module for each format."""
+"""Readers of detections and references."""
 
+import os
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from typing import cast
 
 from lossexport import arguments
 from lossexport.boxes.assemble import dataset
 from lossexport.boxes.boxset import Dataset
 from lossexport.boxes.join import check_match_by
 from lossexport.boxes.side import Side
+from lossexport.errors import LossexportError
+from lossexport.formats.format import Format
 from lossexport.formats.source import Advance, ignore_progress
 from lossexport.names import EXTRA_CATEGORIES, Extra, MatchBy
+from lossexport.registry import Registry
 
-_READERS = {
-    "coco": "lossexport.formats.coco.reader",
-    "yolo": "lossexport.formats.yolo.reader",
-    "mot": "lossexport.formats.mot",
-    "voc": "lossexport.formats.voc.annotations",
-}
-FORMATS = tuple(_READERS)
+FORMATS = Registry(
+    Format,
+    "format",
+    "lossexport.formats",
+    {name: f"lossexport.formats.{name}:FORMAT" for name in ("coco", "yolo", "mot", "voc")},
+)
 
 Watch = Callable[[str], Advance]
 """Given the name of a step, returns what is to be told of its progress."""
@@ -30,10 +31,22 @@ def read_side(path: Path, format: str, scored: bool, advance: Advance = ignore_p
 
     Raises LossexportError on an unknown format and on anything that is wrong in the input.
     """
-    arguments.choice("format", format, FORMATS)
-    module = import_module(_READERS[format])
-    reader = cast(Callable[[Path, bool, Advance], Side], module.read)
-    return reader(path, scored, advance)
+    form = FORMATS.find(format)
+    _check_given(path, form)
+    side = form.stream(path, scored, advance)
+    side.parts = form.unit == "parts"
+    return side
+
+
+def _check_given(path: Path, form: Format) -> None:
+    """Raise LossexportError on a folder where a file is expected, or a file for a folder."""
+    for kind, is_one in (("folder", os.path.isdir), ("file", os.path.isfile)):
+        if is_one(path) and kind not in form.given:
+            others = [name for name in FORMATS.builtin if kind in FORMATS.find(name).given]
+            raise LossexportError(
+                f"{path}: is a {kind}, and {form.name} reads a {form.given}; --format "
+                f"{' or '.join(others)} reads a {kind}"
+            )
 
 
 def read(

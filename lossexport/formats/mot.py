@@ -23,6 +23,7 @@ from lossexport.boxes.boxset import (
 )
 from lossexport.boxes.side import Entry, Side
 from lossexport.errors import LossexportError
+from lossexport.formats.format import Format
 from lossexport.formats.shared import MARK, is_number, number, refuse_wide
 from lossexport.formats.source import Advance, Source
 
@@ -212,3 +213,8 @@ def _check(path: Path, values: Float64, line_of: list[int], scored: bool) -> Non
         path, values[:, 2:6], lambda r, c: f"line {line_of[r]}, {_FIELDS[2 + c]}", inverted=scored
     )
     check_scores(path, values[:, 6], lambda r: f"line {line_of[r]}, conf")
+
+
+FORMAT = Format(
+    name="mot", title="MOT challenge text, a line for each box", given="file", stream=read
+)

@@ -178,11 +178,6 @@ def _read_file(
     `add` takes in the boxes, some thousands that `decoder` read at a time. Raises LossexportError
     on a file that is not of this form.
     """
-    if path.is_dir():
-        raise LossexportError(
-            f"{path}: is a folder, is not a regular file: coco is one file; --format yolo and "
-            "--format voc read folders"
-        )
     file = File(Side(path, Input("", "")))
     try:
         with Source(path, advance) as source:

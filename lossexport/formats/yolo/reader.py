@@ -56,7 +56,7 @@ class _Reader:
     def __init__(self, path: Path, scored: bool) -> None:
         self.scored = scored
         self.passed: list[str] = []
-        self._side = Side(path, Input("", ""), parts=True)
+        self._side = Side(path, Input("", ""))
         self._side.images.rows, self._side.images.stems = {}, True
         self._digest = FolderDigest()
         self._images: dict[Id, str] = {}
