@@ -2,23 +2,32 @@
 
 from collections.abc import Mapping
 from importlib import metadata
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from lossexport import arguments
 from lossexport.errors import LossexportError, one_line
 
-T = TypeVar("T")
+
+class Named(Protocol):
+    """What a registry holds."""
+
+    @property
+    def name(self) -> str:
+        """By which it is found."""
+
+
+T = TypeVar("T", bound=Named)
 
 
 class Registry(Generic[T]):
-    """Objects of one type, each imported when its name is asked for.
+    """Declarations of one type, each imported when its name is asked for.
 
-    An installed package adds to them by entry points of `group`, which are read only for a name
-    that is none of this package's.
+    An installed package adds to them by entry points of `group`, which is the package that has the
+    type. They are read only for a name that is not built in.
     """
 
     def __init__(self, kind: type[T], word: str, group: str, builtin: Mapping[str, str]) -> None:
-        """`builtin` maps names to "module:attribute"; `word` is how messages call an object."""
+        """`builtin` maps names to "module:attribute"; `word` is how messages call one of them."""
         self._kind = kind
         self._word = word
         self._group = group
@@ -38,7 +47,7 @@ class Registry(Generic[T]):
         return tuple(dict.fromkeys([*self._builtin, *outside]))
 
     def find(self, name: object) -> T:
-        """The object called `name`.
+        """The declaration of this name.
 
         Raises LossexportError where there is none, and on an entry point that takes a name which
         exists or cannot be loaded, naming its package.
@@ -75,8 +84,13 @@ class Registry(Generic[T]):
             raise LossexportError(f"{self._called(point)} cannot be loaded: {why}") from error
         if not isinstance(found, self._kind):
             raise LossexportError(
-                f"{self._called(point)} is a {type(found).__name__}: a {self._kind.__module__}."
-                f"{self._kind.__qualname__} is expected"
+                f"{self._called(point)} is a {type(found).__name__}: a "
+                f"{self._group}.{self._kind.__name__} is expected"
+            )
+        if found.name != point.name:
+            raise LossexportError(
+                f"{self._called(point)} is the {self._word} {found.name!r}: both have to have one "
+                "name"
             )
         return found
 

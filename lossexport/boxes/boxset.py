@@ -172,6 +172,15 @@ def check_scores(path: Path, score: Float64, where: Callable[[int], str]) -> Non
     fail(path, where(row), float(score[row]), too_large(float(score[row]), MAX_SCORE))
 
 
+def check_areas(path: Path, area: Float64, where: Callable[[int], str]) -> None:
+    """Refuse areas [n] that are negative or infinite; NaN is one that is not stated."""
+    bad = (area < 0) | np.isinf(area)
+    if bad.any():
+        row = int(np.argmax(bad))
+        why = "must be a finite number" if np.isinf(area[row]) else "must not be negative"
+        fail(path, where(row), float(area[row]), why)
+
+
 def too_large(value: float, limit: float) -> str:
     """What is wrong with a number that is not finite or beyond `limit` in size; else nothing."""
     if not np.isfinite(value):

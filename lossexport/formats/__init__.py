@@ -1,4 +1,8 @@
-"""Readers of detections and references."""
+"""Formats of detections and references, and their readers.
+
+An installed package adds a format by an entry point of the group `lossexport.formats` that names a
+`Format`, under its own name.
+"""
 
 import os
 from collections.abc import Callable
@@ -33,9 +37,7 @@ def read_side(path: Path, format: str, scored: bool, advance: Advance = ignore_p
     """
     form = FORMATS.find(format)
     _check_given(path, form)
-    side = form.stream(path, scored, advance)
-    side.parts = form.unit == "parts"
-    return side
+    return form.side(path, scored, advance)
 
 
 def _check_given(path: Path, form: Format) -> None:

@@ -13,9 +13,14 @@ from typing import BinaryIO, cast
 from lossexport.boxes.boxset import Input
 from lossexport.errors import LossexportError
 from lossexport.files import open_regular, reason
+from lossexport.folder import Folder
+from lossexport.formats.shared import suffix
+from lossexport.images import IMAGE_FILES
 
 MAX_BYTES = 64 << 30
 """Largest text, after gunzipping, that is read from one file."""
+MAX_FILE = 1 << 30
+"""Largest file of a folder in a format that is not this package's."""
 
 Advance = Callable[[float], None]
 """Told which part of the input, 0 to 1, has been read."""
@@ -86,6 +91,26 @@ class Source(AbstractContextManager["Source"]):
     def __exit__(self, *_: object) -> None:
         """Close the file."""
         self._raw.close()
+
+
+def hashed(path: Path) -> Input:
+    """Name and hash of a file, or of all files of a folder but images.
+
+    Raises LossexportError where one cannot be read, and on a link that leaves the folder.
+    """
+    if path.is_dir():
+        files = FolderDigest()
+        with Folder(path) as folder:
+            for name in folder.names():
+                if suffix(name) not in IMAGE_FILES:
+                    files.add(Path(name), folder.read(name, MAX_FILE))
+        return files.finish(path)
+    with open_regular(path) as raw:
+        try:
+            digest = hashlib.file_digest(cast(io.BufferedReader, raw), "sha256")
+        except OSError as error:
+            raise LossexportError(f"{path}: cannot be read: {reason(error)}") from error
+    return Input(path.name, digest.hexdigest())
 
 
 class FolderDigest:

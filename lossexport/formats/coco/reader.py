@@ -26,13 +26,14 @@ from lossexport.boxes.boxset import (
     Input,
     Int32,
     Int64,
+    check_areas,
     check_boxes,
     check_count,
     check_log_variance,
     check_scores,
     fail,
 )
-from lossexport.boxes.columns import RawId, box_array, plain_id
+from lossexport.boxes.columns import ID, RawId, box_array, plain_id
 from lossexport.boxes.side import Entry, Side, Size, Table
 from lossexport.errors import LossexportError
 from lossexport.formats.coco import refusal
@@ -84,7 +85,6 @@ _ANNOTATIONS = msgspec.json.Decoder(list[_Annotation])
 _IMAGES: msgspec.json.Decoder[list[_Image | _Category]] = msgspec.json.Decoder(list[_Image])
 _CATEGORIES: msgspec.json.Decoder[list[_Image | _Category]] = msgspec.json.Decoder(list[_Category])
 
-_BAD_ID = "an id is a string or a whole number, at least -2^63 and at most 2^63 - 1"
 _REQUIRED = ("id", "image_id", "category_id", "bbox", "score")
 
 T = TypeVar("T")
@@ -280,7 +280,7 @@ def _image(row: _Image) -> Entry:
 def _id(path: Path, where: str, raw: RawId) -> Id:
     value = plain_id(raw)
     if value is None:
-        fail(path, where, raw, _BAD_ID)
+        fail(path, where, raw, ID)
     return value
 
 
@@ -292,7 +292,7 @@ def _add_ids(file: File, rows: Sequence[_Detection | _Annotation]) -> tuple[Int3
         if codes.min() < 0:
             row = int(np.argmax(codes < 0))
             where = f"{file.where}[{file.side.boxes.count + row}].{name}"
-            fail(file.path, where, getattr(rows[row], name), _BAD_ID)
+            fail(file.path, where, getattr(rows[row], name), ID)
     for what, table, most in (
         ("different image ids", file.side.images, MAX_IMAGES),
         ("different category ids", file.side.categories, MAX_CATEGORIES),
@@ -338,15 +338,12 @@ def _add_annotations(file: File, rows: Sequence[_Annotation]) -> None:
     ids = [plain_id(row.id) for row in rows]
     for i, (row, number) in enumerate(zip(rows, ids, strict=True)):
         if not isinstance(number, int):
-            why = _BAD_ID if number is None else "must be a whole number"
+            why = ID if number is None else "must be a whole number"
             fail(file.path, f"{file.where}[{start + i}].id", row.id, why)
         if row.iscrowd not in (0, 1, None):
             fail(file.path, f"{file.where}[{start + i}].iscrowd", row.iscrowd, "must be 0 or 1")
     area = np.array([row.area for row in rows], np.float64)  # None becomes NaN
-    if (area < 0).any():
-        i = int(np.argmax(area < 0))
-        where = f"{file.where}[{start + i}].area"
-        fail(file.path, where, float(area[i]), "must not be negative")
+    check_areas(file.path, area, lambda r: f"{file.where}[{start + r}].area")
     area = np.where(np.isnan(area), box[:, 2] * box[:, 3], area)
     file.annotation_ids.append(np.array(ids, np.int64))
     file.ignore_flags += sum(map(bool, [row.ignore for row in rows]))
