@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import sys
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from click.testing import CliRunner
 
 from lossexport.cli import cli
 from lossexport.errors import LossexportError
-from lossexport.formats import FORMATS, Format, read_side
+from lossexport.formats import FORMATS, Format, columns, read_side
 from lossexport.registry import Registry
 from lossexport.scoring import score
 from tests.boxes.helpers import coco, found, truth
+from tests.conftest import ROOT
 from tests.packages import install
 
 CODE = """
@@ -137,7 +138,6 @@ def test_a_name_that_exists_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 def test_an_entry_point_that_is_broken(
     code: str, value: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "fmt", raising=False)
     install(monkeypatch, tmp_path, "fmt", code, f"lossexport.formats: x = {value}")
     wanted = f"fmt 1.5: entry point 'x' of lossexport.formats ({value}) {why}"
     assert refused(read_side, tmp_path, "x", True) == wanted
@@ -191,8 +191,8 @@ def test_a_folder_is_hashed_file_by_file(tmp_path: Path) -> None:
     (folder / "b.txt").write_text("2")
     (folder / "a.txt").write_text("1")
     (folder / "a.jpg").write_text("not read")
-    columns = {"image_id": [], "category_id": [], "bbox": [], "score": []}
-    form = Format(name="own", title="", given="folder", read=lambda path, scored: columns)
+    nothing = {"image_id": [], "category_id": [], "bbox": [], "score": []}
+    form = Format(name="own", title="", given="folder", read=lambda path, scored: nothing)
     parts: list[float] = []
     side = form.side(folder, True, parts.append)
     one, two = (hashlib.sha256(text).hexdigest() for text in (b"1", b"2"))
@@ -226,3 +226,24 @@ def test_a_registry_imports_nothing_before_a_name_is_asked_for() -> None:
     assert (registry.builtin, registry.names()) == (("x",), ("x",))
     with pytest.raises(ModuleNotFoundError):
         registry.find("x")
+
+
+PAGE = (ROOT / "docs/scoring.md").read_text("utf-8")
+SECTION = PAGE[PAGE.index("### A format of your own") : PAGE.index("## Which image is which")]
+
+
+def test_the_page_lists_every_column() -> None:
+    cells = [line.split("|")[1] for line in SECTION.splitlines() if line.startswith("| `")]
+    assert tuple(re.findall(r"`(\w+)`", "".join(cells))) == columns.NAMES
+
+
+def test_the_reader_of_the_page_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```$", SECTION, re.M | re.S)
+    (point,) = re.findall(r'^\[project\.entry-points\."(.*)"\]$', SECTION, re.M)
+    assert '\ncorners = "my_module:FORMAT"\n' in SECTION
+    install(monkeypatch, tmp_path, "my_module", code, f"{point}: corners = my_module:FORMAT")
+    rows = [{"picture": "a", "kind": "cat", "corners": [1, 2, 4, 6], "confidence": 0.5}]
+    side = read_side(written(tmp_path / "d.json", rows), "corners", True)
+    boxes = side.boxes.predictions(*side.boxes.codes())
+    assert (boxes.box.tolist(), boxes.score.tolist()) == ([[1, 2, 3, 4]], [0.5])
+    assert FORMATS.find("corners").title == "A list of boxes by their corners"
