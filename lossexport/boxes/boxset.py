@@ -144,6 +144,14 @@ def check_count(path: Path, what: str, count: int, limit: int) -> None:
         raise LossexportError(f"{path}: more than {limit} {what}, the most that is read")
 
 
+def check_rows(path: Path, count: int, scored: bool) -> None:
+    """Refuse more predictions (`scored`) or references than are read."""
+    if scored:
+        check_count(path, "predictions", count, MAX_PREDICTIONS)
+    else:
+        check_count(path, "references", count, MAX_REFERENCES)
+
+
 def check_boxes(
     path: Path, box: Float64, where: Callable[[int, int], str], *, inverted: bool
 ) -> None:

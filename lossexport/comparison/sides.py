@@ -114,7 +114,7 @@ def run_detectors(
             )
         advance(done / len(listed))
     for side in sides:
-        side.images.rows = {value: Entry(str(value)) for value in side.images.ids.ids}
+        side.images.name_by_ids()
     if not sides[0].images.rows:
         raise LossexportError(f"{folder.path}: no image can be read: {few(failures)}")
     inputs = {

@@ -27,21 +27,19 @@ from lossexport.boxes.boxset import (
     MAX_CATEGORIES,
     MAX_COORDINATE,
     MAX_IMAGES,
-    MAX_PREDICTIONS,
-    MAX_REFERENCES,
     Bool,
     Float32,
     Float64,
-    Input,
     Int32,
     check_areas,
     check_boxes,
     check_count,
     check_log_variance,
+    check_rows,
     check_scores,
     fail,
 )
-from lossexport.boxes.columns import ID, RawId, plain_id
+from lossexport.boxes.columns import ID, RawId
 from lossexport.boxes.side import Entry, Side, Size, Table
 from lossexport.errors import LossexportError, one_line, shown, within
 
@@ -63,7 +61,7 @@ def side_of(path: Path, columns: object, scored: bool) -> Side:
     Raises LossexportError on a column that is missing, unknown, or not of the shape, type, length
     or values that the table above says, naming the column and the row.
     """
-    side = Side(path, Input("", ""))
+    side = Side(path)
     with within(path):
         given = _given(columns)
         notes = arguments.several("notes", given.get("notes", ()))
@@ -104,7 +102,7 @@ class _Rows:
         name = "bbox" if "bbox" in given else "box"
         values = self._numbers(name, rank=2)
         self.count = len(values)
-        check_count(path, "boxes", self.count, MAX_PREDICTIONS if scored else MAX_REFERENCES)
+        check_rows(path, self.count, scored)
         corners = name == "box"
         check_boxes(path, values, lambda r, c: f"{name}[{r}][{c}]", inverted=scored or corners)
         if corners:
@@ -235,16 +233,13 @@ class _Rows:
         if not isinstance(rows, Mapping):
             fail(self._path, name, rows, "a mapping of ids to names is expected")
         check_count(self._path, name, len(rows), limit)
-        table.rows, table.text = {}, all(isinstance(raw, str) for raw in rows)
+        table.start()
         for raw, value in rows.items():
             where = f"{name}[{shown(raw)}]"
-            key = plain_id(_raw(raw))
-            if key is None or not _is_text(key):
-                fail(self._path, where, raw, ID if key is None else _NO_TEXT)
             entry = self._entry(where, value, sized=name == "images")
-            _ = table.ids[_raw(raw)]
-            if table.rows.setdefault(key, entry) != entry:
-                fail(self._path, where, value, "the id appears twice with other values")
+            why = table.add(_raw(raw), entry) if _is_text(raw) else _NO_TEXT
+            if why:
+                fail(self._path, f"an id of {name}", raw, why)
 
     def _entry(self, where: str, value: Any, *, sized: bool) -> Entry:
         name, *size = value if sized and isinstance(value, list | tuple) and value else (value,)

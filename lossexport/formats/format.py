@@ -38,6 +38,8 @@ class Format:
     """What an input is."""
     unit: Unit = "pixels"
     """Of the boxes; `parts` are parts of the image, 0 to 1."""
+    stems: bool = False
+    """Names of images are those of their files without suffix."""
     read: Read | None = None
     stream: Stream | None = None
 
@@ -64,7 +66,7 @@ class Format:
             side = side_of(path, self._columns(path, scored), scored)
             side.input = source
             advance(1.0)
-        side.parts = self.unit == "parts"
+        side.parts, side.images.stems = self.unit == "parts", self.stems
         return side
 
     def _columns(self, path: Path, scored: bool) -> Columns:

@@ -5,7 +5,7 @@ import hashlib
 import io
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -101,9 +101,9 @@ def hashed(path: Path) -> Input:
     if path.is_dir():
         files = FolderDigest()
         with Folder(path) as folder:
-            for name in folder.names():
-                if suffix(name) not in IMAGE_FILES:
-                    files.add(Path(name), folder.read(name, MAX_FILE))
+            names = [name for name in folder.names() if suffix(name) not in IMAGE_FILES]
+            for _ in files.read(folder, names, MAX_FILE):
+                pass
         return files.finish(path)
     with open_regular(path) as raw:
         try:
@@ -124,6 +124,16 @@ class FolderDigest:
         """Take in one file, in sorted order; `path` is relative to the folder."""
         line = f"{hashlib.sha256(data).hexdigest()}  {path.as_posix()}\n"
         self._digest.update(line.encode("utf-8", "surrogateescape"))
+
+    def read(
+        self, folder: Folder, names: Sequence[str], limit: int, advance: Advance = ignore_progress
+    ) -> Iterator[tuple[str, bytes]]:
+        """Read files of a folder, each of at most `limit` bytes, and take them in."""
+        for done, name in enumerate(names, 1):
+            data = folder.read(name, limit)
+            self.add(Path(name), data)
+            yield name, data
+            advance(done / len(names))
 
     def finish(self, folder: Path) -> Input:
         """Name of the folder and hash of its files."""

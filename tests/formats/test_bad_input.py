@@ -135,7 +135,7 @@ def with_(part: str, index: int, **fields: Json) -> str:
 
 REFERENCES = {
     "duplicate annotation": (with_("annotations", 1, id=1), "annotations[1].id is 1"),
-    "duplicate image": (with_("images", 1, id="1"), "images[1].id is 1"),
+    "duplicate image": (with_("images", 1, id="1"), "images[1].id is '1': the id appears twice"),
     "duplicate category": (with_("categories", 1, id=1), "categories[1].id is 1"),
     "named annotation": (with_("annotations", 0, id="a"), "annotations[0].id is 'a'"),
     "no id": (with_("annotations", 1, id="gone"), "annotations[1].id is missing"),
@@ -235,7 +235,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = json.dumps(GOOD_PRED)
     with monkeypatch.context() as patch:
-        patch.setattr(coco_format, "MAX_PREDICTIONS", 1)
+        patch.setattr(boxset, "MAX_PREDICTIONS", 1)
         assert "more than 1 predictions" in refused_text(tmp_path, good)
     with monkeypatch.context() as patch:
         patch.setattr(coco_format, "MAX_IMAGES", 1)
@@ -245,7 +245,7 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         rows = json.dumps([found(1, name, 0.9, 0, 0, 5, 5) for name in "abc"])
         assert "pred.json: more than 2 different category ids" in refused_text(tmp_path, rows)
     with monkeypatch.context() as patch:
-        patch.setattr(coco_format, "MAX_REFERENCES", 0)
+        patch.setattr(boxset, "MAX_REFERENCES", 0)
         assert "more than 0 references" in refused_text(tmp_path, good)
     with monkeypatch.context() as patch:
         patch.setattr(source, "MAX_BYTES", 100)

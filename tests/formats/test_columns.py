@@ -246,12 +246,12 @@ REFUSED = {
     ),
     "surrogate in a table": (
         PRED | {"images": {"\udc80": "a"}},
-        "images['\\udc80'] is '\\udc80': has half",
+        "an id of images is '\\udc80': has half",
     ),
-    "table id": (PRED | {"images": {None: "a"}}, f"images[None] is None: {columns.ID}"),
+    "table id": (PRED | {"images": {None: "a"}}, f"an id of images is None: {columns.ID}"),
     "twice": (
         PRED | {"images": {1: "a", "1": "b"}},
-        "images['1'] is 'b': the id appears twice with other values",
+        "an id of images is '1': the id appears twice with other values",
     ),
 }
 
@@ -290,14 +290,14 @@ def test_refused_references(more: dict[str, Any], wanted: str) -> None:
 @pytest.mark.parametrize(
     ("limit", "scored", "wanted"),
     [
-        ("MAX_PREDICTIONS", True, "boxes"),
-        ("MAX_REFERENCES", False, "boxes"),
+        ("MAX_PREDICTIONS", True, "predictions"),
+        ("MAX_REFERENCES", False, "references"),
         ("MAX_IMAGES", True, "different image ids"),
         ("MAX_CATEGORIES", True, "different category ids"),
     ],
 )
 def test_limits(limit: str, scored: bool, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns, limit, 1)
+    monkeypatch.setattr(columns if hasattr(columns, limit) else boxset, limit, 1)
     with pytest.raises(LossexportError, match=rf"^d\.csv: more than 1 {wanted}, the most that is "):
         side_of(PATH, PRED, scored)
 

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from lossexport.boxes.assemble import dataset
 from lossexport.cli import cli
 from lossexport.errors import LossexportError
 from lossexport.formats import FORMATS, Format, columns, read_side
+from lossexport.formats.columns import side_of
 from lossexport.registry import Registry
 from lossexport.scoring import score
 from tests.boxes.helpers import coco, found, truth
@@ -185,6 +187,15 @@ def test_what_a_reader_gives_is_checked(tmp_path: Path) -> None:
     )
 
 
+def test_names_without_suffix_are_those_of_images(tmp_path: Path) -> None:
+    path = written(tmp_path / "d.own", [])
+    rows = {"image_id": [1], "category_id": [1], "bbox": [[0, 0, 1, 1]], "images": {1: "a/b"}}
+    form = Format(name="own", title="", stems=True, read=lambda path, scored: rows)
+    side = form.side(path, False, lambda part: None)
+    data = dataset(side_of(path, rows | {"score": [1]}, True), side, None, "count")
+    assert data.files == [("a/b.jpg", "a/b.jpeg", "a/b.png")]
+
+
 def test_a_folder_is_hashed_file_by_file(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -199,6 +210,7 @@ def test_a_folder_is_hashed_file_by_file(tmp_path: Path) -> None:
     lines = f"{one}  a.txt\n{two}  b.txt\n".encode()
     assert side.input.sha256 == hashlib.sha256(lines).hexdigest()
     assert (side.input.name, parts) == ("in", [1.0])
+    assert (side.parts, side.images.stems) == (False, False)
     (folder / "c.txt").symlink_to(tmp_path / "outside")
     (tmp_path / "outside").write_text("3")
     assert refused(form.side, folder, True, parts.append).endswith(

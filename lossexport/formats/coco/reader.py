@@ -19,17 +19,14 @@ from lossexport.boxes.boxset import (
     MAX_CATEGORIES,
     MAX_COORDINATE,
     MAX_IMAGES,
-    MAX_PREDICTIONS,
-    MAX_REFERENCES,
     Float32,
-    Id,
-    Input,
     Int32,
     Int64,
     check_areas,
     check_boxes,
     check_count,
     check_log_variance,
+    check_rows,
     check_scores,
     fail,
 )
@@ -45,19 +42,19 @@ _MISSING: Any = UNSET
 """Stands where a row lacks a field, so that the message can count such rows."""
 
 
-class _Detection(msgspec.Struct, gc=False):
+class _Row(msgspec.Struct, gc=False):
     image_id: RawId = _MISSING
     category_id: RawId = _MISSING
     bbox: Box = _MISSING
+
+
+class _Detection(_Row, gc=False):
     score: float = _MISSING
     log_variance: Box | None = None
 
 
-class _Annotation(msgspec.Struct, gc=False):
+class _Annotation(_Row, gc=False):
     id: RawId = _MISSING
-    image_id: RawId = _MISSING
-    category_id: RawId = _MISSING
-    bbox: Box = _MISSING
     area: float | None = None
     iscrowd: bool | int | float | None = 0
     ignore: object = None
@@ -178,7 +175,7 @@ def _read_file(
     `add` takes in the boxes, some thousands that `decoder` read at a time. Raises LossexportError
     on a file that is not of this form.
     """
-    file = File(Side(path, Input("", "")))
+    file = File(Side(path))
     try:
         with Source(path, advance) as source:
             stream = JsonStream(source)
@@ -251,23 +248,20 @@ def _add_rows(
     limit: int,
 ) -> None:
     """Read a table of ids and names; a row that is there twice has to say the same."""
-    path, rows = file.path, dict[Id, Entry]()
-    table.rows, table.text = rows, True
+    table.start()
     count = 0
     for block in blocks:
-        check_count(path, key, count + len(block), limit)
+        check_count(file.path, key, count + len(block), limit)
         for row in block:
-            value = _id(path, f"{key}[{count}].id", row.id)
-            table.text &= isinstance(row.id, str)
-            _ = table.ids[row.id]
             if isinstance(row, _Image):
                 entry = _image(row)
                 lists = (row.neg_category_ids, row.not_exhaustive_category_ids)
                 file.federated |= lists != (None, None)
             else:
                 entry = Entry(None if row.name is None else str(row.name))
-            if rows.setdefault(value, entry) != entry:
-                fail(path, f"{key}[{count}].id", value, "the id appears twice with other values")
+            why = table.add(row.id, entry)
+            if why:
+                fail(file.path, f"{key}[{count}].id", row.id, why)
             count += 1
 
 
@@ -277,14 +271,7 @@ def _image(row: _Image) -> Entry:
     return Entry(row.file_name, cast(Size, size) if known else None)
 
 
-def _id(path: Path, where: str, raw: RawId) -> Id:
-    value = plain_id(raw)
-    if value is None:
-        fail(path, where, raw, ID)
-    return value
-
-
-def _add_ids(file: File, rows: Sequence[_Detection | _Annotation]) -> tuple[Int32, Int32]:
+def _add_ids(file: File, rows: Sequence[_Row]) -> tuple[Int32, Int32]:
     """Code the image and category ids of `rows`."""
     image = file.side.images.ids.codes([row.image_id for row in rows])
     category = file.side.categories.ids.codes([row.category_id for row in rows])
@@ -304,7 +291,7 @@ def _add_ids(file: File, rows: Sequence[_Detection | _Annotation]) -> tuple[Int3
 def _add_detections(file: File, rows: Sequence[_Detection]) -> None:
     """Take in rows of `DETECTIONS`. Raises LossexportError on a value that cannot be."""
     start = file.side.boxes.count
-    check_count(file.path, "predictions", start + len(rows), MAX_PREDICTIONS)
+    check_rows(file.path, start + len(rows), scored=True)
     box = box_array([row.bbox for row in rows])
     check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=True)
     score = np.array([row.score for row in rows], np.float64)
@@ -332,7 +319,7 @@ def _log_variance(file: File, rows: Sequence[_Detection]) -> Float32 | None:
 
 def _add_annotations(file: File, rows: Sequence[_Annotation]) -> None:
     start = file.side.boxes.count
-    check_count(file.path, "references", start + len(rows), MAX_REFERENCES)
+    check_rows(file.path, start + len(rows), scored=False)
     box = box_array([row.bbox for row in rows])
     check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=False)
     ids = [plain_id(row.id) for row in rows]

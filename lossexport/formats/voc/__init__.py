@@ -7,5 +7,6 @@ FORMAT = Format(
     name="voc",
     title="Pascal VOC, an XML file for each image, or results of its development kit",
     given="file or folder",
+    stems=True,
     stream=read,
 )

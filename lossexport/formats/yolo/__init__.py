@@ -8,5 +8,6 @@ FORMAT = Format(
     title="YOLO labels, a text file for each image",
     given="folder",
     unit="parts",
+    stems=True,
     stream=read,
 )
