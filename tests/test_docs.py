@@ -208,7 +208,7 @@ def test_comparison_page_runs(play, tmp_path):
     assert (tmp_path / "small" / "compare" / "report.html").is_file()
     play(between(page, "## Gates", "## Pictures"))
 
-    whole, output = blocks(page, "toml")
+    whole, output, _ = blocks(page, "toml")
     (tmp_path / "whole.toml").write_text(whole)
     assert describe(tmp_path / "whole.toml")[0].input.width == 416
     merged = re.sub(r"\[output\]\n.*?\n\n", output + "\n", whole, flags=re.S)

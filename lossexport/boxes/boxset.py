@@ -144,6 +144,14 @@ def check_count(path: Path, what: str, count: int, limit: int) -> None:
         raise LossexportError(f"{path}: more than {limit} {what}, the most that is read")
 
 
+def check_rows(path: Path, count: int, scored: bool) -> None:
+    """Refuse more predictions (`scored`) or references than are read."""
+    if scored:
+        check_count(path, "predictions", count, MAX_PREDICTIONS)
+    else:
+        check_count(path, "references", count, MAX_REFERENCES)
+
+
 def check_boxes(
     path: Path, box: Float64, where: Callable[[int, int], str], *, inverted: bool
 ) -> None:
@@ -170,6 +178,15 @@ def check_scores(path: Path, score: Float64, where: Callable[[int], str]) -> Non
         return
     row = int(np.argmin(fine))
     fail(path, where(row), float(score[row]), too_large(float(score[row]), MAX_SCORE))
+
+
+def check_areas(path: Path, area: Float64, where: Callable[[int], str]) -> None:
+    """Refuse areas [n] that are negative or infinite; NaN is one that is not stated."""
+    bad = (area < 0) | np.isinf(area)
+    if bad.any():
+        row = int(np.argmax(bad))
+        why = "must be a finite number" if np.isinf(area[row]) else "must not be negative"
+        fail(path, where(row), float(area[row]), why)
 
 
 def too_large(value: float, limit: float) -> str:

@@ -21,6 +21,9 @@ from lossexport.boxes.boxset import (
 
 RawId = int | str | float
 
+ID = "an id is a string or a whole number, at least -2^63 and at most 2^63 - 1"
+"""What `plain_id` takes, in messages."""
+
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 LEAST_ID, MOST_ID = -(2**63), 2**63 - 1
 
@@ -155,9 +158,12 @@ class BoxColumns:
         self.count = len(rows)
 
     def scale(self, factors: Float64) -> None:
-        """Multiply the boxes x, y, width, height of all rows by `factors` [n,4]."""
+        """Multiply the boxes x, y, width, height of all rows by `factors` [n,4], width first."""
         box = _join(self._box, np.float64).reshape(-1, 4) * factors
         self._box.append(box)
+        if self._log_variance:
+            shift = (2 * np.log(factors)).astype(np.float32)
+            self._log_variance[:] = [_join(self._log_variance, np.float32) + shift]
         if self._area:
             self._area[:] = [box[:, 2] * box[:, 3]]
 

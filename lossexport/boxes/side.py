@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from lossexport.boxes.boxset import Id, Input, Int64
-from lossexport.boxes.columns import BoxColumns, IdTable
+from lossexport.boxes.columns import ID, BoxColumns, IdTable, RawId, plain_id
+
+_UNREAD = Input("", "")
 
 Size = tuple[float, float]
 """Width and height in pixels."""
@@ -34,6 +36,24 @@ class Table:
     stems: bool = False
     """Names are file names without suffix, and the ids are made from them (YOLO, VOC, MOT)."""
 
+    def start(self) -> None:
+        """Begin a table whose rows `add` lists; there may be none."""
+        self.rows, self.text = {}, True
+
+    def add(self, raw: RawId, entry: Entry) -> str:
+        """List a row, after `start`. The answer is why it cannot be listed, else nothing."""
+        value = plain_id(raw)
+        if value is None:
+            return ID
+        _ = self.ids[raw]
+        self.text &= isinstance(raw, str)
+        same = cast(dict[Id, Entry], self.rows).setdefault(value, entry) == entry
+        return "" if same else "the id appears twice with other values"
+
+    def name_by_ids(self) -> None:
+        """List every id, each as its own name."""
+        self.rows = {value: Entry(str(value)) for value in self.ids.ids}
+
     def name(self, value: Id) -> str | None:
         """Name of `value`, where the input gives one."""
         row = (self.rows or {}).get(value)
@@ -50,7 +70,8 @@ class Side:
     """Predictions or references as one file or folder holds them."""
 
     path: Path
-    input: Input
+    input: Input = _UNREAD
+    """Known once all is read."""
     boxes: BoxColumns = field(default_factory=BoxColumns)
     """Image and category codes are positions in the tables' `ids.ids`."""
     images: Table = field(default_factory=Table)

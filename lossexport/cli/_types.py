@@ -1,9 +1,13 @@
-"""Types of the options that name a file, a folder or an op: their metavar, and how a shell
-completes them. The value is passed on as it is: whoever opens it knows best what is wrong."""
+"""Types of the options that name a file, a folder, an op or a format: their metavar, and how a
+shell completes them. A path is passed on as it is: whoever opens it knows best what is wrong."""
+
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 from click.types import StringParamType
+
+from lossexport.cli._terminal import Choice
 
 
 class _Place(StringParamType):
@@ -33,8 +37,27 @@ class _OpName(StringParamType):
         ]
 
 
+class _FormatName(StringParamType):
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from lossexport.formats import FORMATS
+
+        # For a name of this package nothing else that is installed is looked at.
+        known = FORMATS.builtin if value in FORMATS.builtin else FORMATS.names()
+        return Choice(known).convert(value, param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from lossexport.formats import FORMATS
+
+        return [CompletionItem(name) for name in FORMATS.names() if name.startswith(incomplete)]
+
+
 FILE = _Place("file", "file")
 DIR = _Place("dir", "dir")
 FILE_OR_DIR = _Place("file|dir", "file")
 FILE_OR_NAME = _Place("file|name", "file")
 OP = _OpName()
+FORMAT = _FormatName()

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from lossexport.cli._terminal import Choice, assignments, show
-from lossexport.cli._types import DIR, FILE_OR_DIR
+from lossexport.cli._types import DIR, FILE_OR_DIR, FORMAT
 from lossexport.errors import CheckFailedError, LossexportError, printable
 from lossexport.names import (
     BACKENDS,
@@ -17,8 +17,6 @@ from lossexport.names import (
     RATES,
     STATISTICS,
 )
-
-FORMATS = ("coco", "yolo", "mot", "voc")
 
 match_by = click.option(
     "--match-by", type=Choice(MATCH_BY),
@@ -37,20 +35,33 @@ def bounds(items: tuple[str, ...], option: str) -> dict[str, float]:
     return found
 
 
-@click.command("score", short_help="Score detections: COCO AP, and the quality of every box.")
-@click.option(
-    "--pred",
-    required=True,
-    type=FILE_OR_DIR,
-    help="Detections: a file, or a folder of YOLO or VOC files.",
+class _Command(click.Command):
+    """Its help ends with the formats."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from lossexport.formats import FORMATS
+
+        rows = []
+        for name in FORMATS.names():
+            try:
+                form = FORMATS.find(name)
+                rows.append((name, f"{form.title}: a {form.given}."))
+            except LossexportError as error:
+                rows.append((name, str(error)))
+        with formatter.section("Formats"):
+            formatter.write_dl(rows)
+
+
+@click.command(
+    "score", cls=_Command, short_help="Score detections: COCO AP, and the quality of every box."
 )
-@click.option("--ref", required=True, type=FILE_OR_DIR, help="References of the same format.")
-@click.option(
-    "--format", "form", type=Choice(FORMATS), default="coco", show_default=True,
-    help="Format of both.",
+@click.option("--pred", required=True, type=FILE_OR_DIR, help="Detections: a file or a folder.")
+@click.option("--ref", required=True, type=FILE_OR_DIR, help="References: a file or a folder.")
+@click.option("--format", "form", type=FORMAT, default="coco", show_default=True,
+    help="Format of both, see below.",
 )  # fmt: skip
-@click.option("--pred-format", type=Choice(FORMATS), help="Format of --pred.")
-@click.option("--ref-format", type=Choice(FORMATS), help="Format of --ref.")
+@click.option("--pred-format", type=FORMAT, help="Format of --pred.")
+@click.option("--ref-format", type=FORMAT, help="Format of --ref.")
 @match_by
 @click.option(
     "--extra-categories", type=Choice(EXTRA_CATEGORIES), default="count",

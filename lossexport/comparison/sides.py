@@ -11,7 +11,8 @@ from lossexport.boxes.boxset import Category, Float64, Id, Input, Predictions
 from lossexport.boxes.side import Entry, Side
 from lossexport.detectors.detector import Detector
 from lossexport.errors import LossexportError
-from lossexport.formats import Watch, coco
+from lossexport.formats import Watch, read_side
+from lossexport.formats.coco.reader import read_tables
 from lossexport.formats.source import FolderDigest
 from lossexport.images import ImageFolder, few, pixels
 from lossexport.names import MatchBy
@@ -44,12 +45,12 @@ def read_results(
     have no image in common.
     """
     sides = [
-        coco.read(path, True, watch(f"reading {what}"))
+        read_side(path, "coco", True, watch(f"reading {what}"))
         for what, path in (("parent", parent), ("child", child))
     ]
     inputs = {"parent": sides[0].input, "child": sides[1].input}
     if names is not None:
-        tables = coco.read_tables(names, watch("reading names"))
+        tables = read_tables(names, watch("reading names"))
         inputs["names"] = tables.input
         for side in sides:
             side.images.name_rows(tables.images.rows)
@@ -113,7 +114,7 @@ def run_detectors(
             )
         advance(done / len(listed))
     for side in sides:
-        side.images.rows = {value: Entry(str(value)) for value in side.images.ids.ids}
+        side.images.name_by_ids()
     if not sides[0].images.rows:
         raise LossexportError(f"{folder.path}: no image can be read: {few(failures)}")
     inputs = {

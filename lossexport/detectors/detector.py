@@ -1,8 +1,9 @@
 """An .onnx detector on images, as its description file says; resizing and NMS in numpy."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
 import numpy as np
@@ -17,8 +18,10 @@ from lossexport.boxes.boxset import (
     Int64,
     UInt8,
 )
-from lossexport.detectors.layouts import Found, Name, Output, Section
-from lossexport.errors import LossexportError
+from lossexport.detectors import LAYOUTS
+from lossexport.detectors.layout import Found, Keys, Layout, Name, Section
+from lossexport.detectors.tensors import Outputs
+from lossexport.errors import LossexportError, one_line, within
 from lossexport.files import file_or_shipped, read_bytes, sha256
 from lossexport.runtime.backends import read_source
 from lossexport.runtime.ort import open_session
@@ -99,13 +102,24 @@ class Categories(Section, frozen=True):
             raise ValueError("ids must be distinct and as many as names")
 
 
-class Description(Section, frozen=True):
-    """A whole file: what goes into a detector and what comes out of it."""
+class _File(Section, frozen=True):
+    """A whole description; the keys of `[output]` depend on its kind."""
 
     input: Picture
-    output: Output
+    output: dict[str, Any]
     categories: Categories
     limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What goes into a detector and what comes out of it."""
+
+    input: Picture
+    layout: Layout
+    output: Keys
+    categories: Categories
+    limits: Limits
 
     def kinds(self) -> list[Category]:
         """The categories, in the order of the class scores."""
@@ -113,15 +127,33 @@ class Description(Section, frozen=True):
         ids: list[int] = self.categories.ids or list(range(len(names)))
         return [Category(value, name) for value, name in zip(ids, names, strict=True)]
 
+    def find(self, outputs: Outputs) -> Found:
+        """Boxes at or above the least score, in pixels of the input tensor, before any NMS.
+
+        Raises ValueError on outputs that do not fit, naming one.
+        """
+        size = self.input.width, self.input.height
+        count, least = len(self.categories.names), self.limits.score
+        return self.layout.find(self.output, outputs, size, count, least)
+
 
 def describe(path: Path) -> tuple[Description, Input]:
     """Read a description; a bare name means a shipped one. LossexportError names the field."""
     path = file_or_shipped(path, "models/detectors")
     data = read_bytes(path, MAX_DESCRIPTION_BYTES)
-    try:
-        description = msgspec.toml.decode(data, type=Description)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise LossexportError(f"{path}: {' '.join(str(error).split())}") from error
+    with within(path):
+        try:
+            file = msgspec.toml.decode(data, type=_File)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise LossexportError(one_line(error)) from error
+        output = dict(file.output)
+        with within("[output]"):
+            layout = LAYOUTS.find(output.pop("kind", None))
+            try:
+                keys = msgspec.convert(output, layout.keys)
+            except ValueError as error:
+                raise LossexportError(one_line(error)) from error
+    description = Description(file.input, layout, keys, file.categories, file.limits)
     return description, Input(path.name, sha256(data))
 
 
@@ -177,11 +209,9 @@ class Detector:
         tensor, scale = given.prepare(image)
         outputs = self._session(**{given.tensor: tensor.astype(self._dtype)})
         try:
-            found = self.description.output.decode(
-                outputs, (given.width, given.height), kinds, limits.score
-            )
+            found = self.description.find(outputs)
         except ValueError as error:
-            self._fail(str(error))
+            self._fail(one_line(error))
         if len(found.label) and not 0 <= found.label.min() <= found.label.max() < kinds:
             self._fail(f"a box has label {found.label.max()}, there are {kinds} categories")
         if np.isnan(found.box).any():

@@ -1,19 +1,30 @@
-"""Readers of detections and references, one module for each format."""
+"""Formats of detections and references, and their readers.
 
+An installed package adds a format by an entry point of the group `lossexport.formats` that names a
+`Format`, under its own name.
+"""
+
+import os
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from typing import cast
 
 from lossexport import arguments
 from lossexport.boxes.assemble import dataset
 from lossexport.boxes.boxset import Dataset
 from lossexport.boxes.join import check_match_by
 from lossexport.boxes.side import Side
+from lossexport.errors import LossexportError
+from lossexport.formats.format import Format
 from lossexport.formats.source import Advance, ignore_progress
 from lossexport.names import EXTRA_CATEGORIES, Extra, MatchBy
+from lossexport.registry import Registry
 
-FORMATS = ("coco", "yolo", "mot", "voc")
+FORMATS = Registry(
+    Format,
+    "format",
+    "lossexport.formats",
+    {name: f"lossexport.formats.{name}:FORMAT" for name in ("coco", "yolo", "mot", "voc")},
+)
 
 Watch = Callable[[str], Advance]
 """Given the name of a step, returns what is to be told of its progress."""
@@ -24,10 +35,20 @@ def read_side(path: Path, format: str, scored: bool, advance: Advance = ignore_p
 
     Raises LossexportError on an unknown format and on anything that is wrong in the input.
     """
-    arguments.choice("format", format, FORMATS)
-    module = import_module(f"lossexport.formats.{format}")
-    reader = cast(Callable[[Path, bool, Advance], Side], module.read)
-    return reader(path, scored, advance)
+    form = FORMATS.find(format)
+    _check_given(path, form)
+    return form.side(path, scored, advance)
+
+
+def _check_given(path: Path, form: Format) -> None:
+    """Raise LossexportError on a folder where a file is expected, or a file for a folder."""
+    for kind, is_one in (("folder", os.path.isdir), ("file", os.path.isfile)):
+        if is_one(path) and kind not in form.given:
+            others = [name for name in FORMATS.builtin if kind in FORMATS.find(name).given]
+            raise LossexportError(
+                f"{path}: is a {kind}, and {form.name} reads a {form.given}; --format "
+                f"{' or '.join(others)} reads a {kind}"
+            )
 
 
 def read(

@@ -11,19 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from lossexport.boxes.boxset import (
-    MAX_PREDICTIONS,
-    MAX_REFERENCES,
     Bool,
     Float64,
-    Input,
     check_boxes,
-    check_count,
+    check_rows,
     check_scores,
     fail,
 )
 from lossexport.boxes.side import Entry, Side
 from lossexport.errors import LossexportError
-from lossexport.formats.shared import MARK, is_number, number, refuse_wide
+from lossexport.formats.format import Format
+from lossexport.formats.shared import MARK, is_number, number_at, refuse_wide
 from lossexport.formats.source import Advance, Source
 
 BLOCK = 1 << 20
@@ -34,12 +32,11 @@ _FIELDS = ("frame", "id", "x", "y", "w", "h", "conf", "class", "visibility")
 
 def read(path: Path, scored: bool, advance: Advance) -> Side:
     """Read a file of predictions (`scored`), whose `conf` is the score, or of references."""
-    side = Side(path, Input("", ""))
-    limit = MAX_PREDICTIONS if scored else MAX_REFERENCES
+    side = Side(path)
     classes = _Classes(path)
     with Source(path, advance) as source:
         for first, lines in _blocks(source):
-            check_count(path, "boxes", side.boxes.count + len(lines), limit)
+            check_rows(path, side.boxes.count + len(lines), scored)
             if first == 1:
                 _blank_heading(lines, side)
             values, line_of = _parse(path, lines, first)
@@ -66,7 +63,6 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
             "MOT15: it is read as no class."
         )
     side.images.rows = {v: Entry(f"{v:06d}") for v in side.images.ids.ids if isinstance(v, int)}
-    side.images.stems = True
     return side
 
 
@@ -186,12 +182,8 @@ def _slow(path: Path, index: int, line: str) -> list[float]:
     texts = _split(line)
     if len(texts) < 7:
         _refuse_fields(path, index, line)
-    values = []
-    for name, text in zip(_FIELDS, texts[:8], strict=False):
-        try:
-            values.append(number(text))
-        except ValueError:
-            fail(path, f"line {index}, {name}", text, "a number is expected")
+    fields = zip(_FIELDS, texts[:8], strict=False)
+    values = [number_at(path, f"line {index}, {name}", text) for name, text in fields]
     return [*values, -1.0][:8]
 
 
@@ -212,3 +204,12 @@ def _check(path: Path, values: Float64, line_of: list[int], scored: bool) -> Non
         path, values[:, 2:6], lambda r, c: f"line {line_of[r]}, {_FIELDS[2 + c]}", inverted=scored
     )
     check_scores(path, values[:, 6], lambda r: f"line {line_of[r]}, conf")
+
+
+FORMAT = Format(
+    name="mot",
+    title="MOT challenge text, a line for each box",
+    given="file",
+    stems=True,
+    stream=read,
+)

@@ -23,6 +23,15 @@ def number(text: str) -> float:
     return float(text)
 
 
+def number_at(path: Path, where: str, text: str) -> float:
+    """The number in `text`. Raises LossexportError where it is none."""
+    try:
+        return number(text)
+    except ValueError:
+        hint = ", with a point for the fraction" if "," in text else ""
+        fail(path, where, text, f"a number is expected{hint}")
+
+
 def is_number(text: str) -> bool:
     """Whether `number` takes `text`."""
     try:

@@ -5,7 +5,7 @@ import hashlib
 import io
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -13,9 +13,14 @@ from typing import BinaryIO, cast
 from lossexport.boxes.boxset import Input
 from lossexport.errors import LossexportError
 from lossexport.files import open_regular, reason
+from lossexport.folder import Folder
+from lossexport.formats.shared import suffix
+from lossexport.images import IMAGE_FILES
 
 MAX_BYTES = 64 << 30
 """Largest text, after gunzipping, that is read from one file."""
+MAX_FILE = 1 << 30
+"""Largest file of a folder in a format that is not this package's."""
 
 Advance = Callable[[float], None]
 """Told which part of the input, 0 to 1, has been read."""
@@ -88,6 +93,26 @@ class Source(AbstractContextManager["Source"]):
         self._raw.close()
 
 
+def hashed(path: Path) -> Input:
+    """Name and hash of a file, or of all files of a folder but images.
+
+    Raises LossexportError where one cannot be read, and on a link that leaves the folder.
+    """
+    if path.is_dir():
+        files = FolderDigest()
+        with Folder(path) as folder:
+            names = [name for name in folder.names() if suffix(name) not in IMAGE_FILES]
+            for _ in files.read(folder, names, MAX_FILE):
+                pass
+        return files.finish(path)
+    with open_regular(path) as raw:
+        try:
+            digest = hashlib.file_digest(cast(io.BufferedReader, raw), "sha256")
+        except OSError as error:
+            raise LossexportError(f"{path}: cannot be read: {reason(error)}") from error
+    return Input(path.name, digest.hexdigest())
+
+
 class FolderDigest:
     """One hash for the files of a folder: sha256 over the lines `sha256  name`."""
 
@@ -99,6 +124,16 @@ class FolderDigest:
         """Take in one file, in sorted order; `path` is relative to the folder."""
         line = f"{hashlib.sha256(data).hexdigest()}  {path.as_posix()}\n"
         self._digest.update(line.encode("utf-8", "surrogateescape"))
+
+    def read(
+        self, folder: Folder, names: Sequence[str], limit: int, advance: Advance = ignore_progress
+    ) -> Iterator[tuple[str, bytes]]:
+        """Read files of a folder, each of at most `limit` bytes, and take them in."""
+        for done, name in enumerate(names, 1):
+            data = folder.read(name, limit)
+            self.add(Path(name), data)
+            yield name, data
+            advance(done / len(names))
 
     def finish(self, folder: Path) -> Input:
         """Name of the folder and hash of its files."""

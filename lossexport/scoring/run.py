@@ -41,11 +41,11 @@ def score(
 ) -> dict[str, Any]:
     """Score predictions against references and return the summary.
 
-    `pred` and `ref` are files (`coco`, `mot`) or folders (`yolo`, `voc`) in `format`, or each in
-    its own (`pred_format`, `ref_format`). `match_by` ("id", "name") decides where ids and names of
-    images or categories contradict each other, which is refused otherwise; predictions of
-    categories that the references do not have are wrong ("count") or left out ("ignore"), as
-    `extra_categories` says, with a note. Boxes are matched at
+    `pred` and `ref` are files or folders in `format`, or each in its own (`pred_format`,
+    `ref_format`): a name that `lossexport score --help` lists. `match_by` ("id", "name") decides
+    where ids and names of images or categories contradict each other, which is refused otherwise;
+    predictions of categories that the references do not have are wrong ("count") or left out
+    ("ignore"), as `extra_categories` says, with a note. Boxes are matched at
     `iou_threshold`, in (0, 1]; AP and AR follow the COCO protocol whatever the threshold. IoU,
     GIoU, DIoU and CIoU of the matched pairs are computed by the exported artifacts on `backend`
     (None: the best one here), and so is the quality that predicted log variances promise, for the
@@ -66,7 +66,7 @@ def score(
     pred_format = format if pred_format is None else pred_format
     ref_format = format if ref_format is None else ref_format
     for form in (pred_format, ref_format):
-        arguments.choice("format", form, formats.FORMATS)
+        formats.FORMATS.find(form)
     iou_threshold = matching.check_iou_threshold(iou_threshold)
     folder = arguments.optional_path("out", out)
     drawn_from = arguments.optional_path("images", images)

@@ -200,8 +200,11 @@ def test_tensors_that_do_not_fit(outputs: Any, more: str, message: str, tmp_path
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (NEAR.replace("scores", "score"), r"d\.toml: Object contains unknown field `score`"),
-        (NEAR.replace('"boxes"\nb', '"bxes"\nb'), r"Invalid value 'bxes' - at `\$\.output\.kind`"),
+        (NEAR.replace("scores", "score"), r"d\.toml: \[output\]: Object contains unknown field `s"),
+        (NEAR.replace('"boxes"\nb', '"bxes"\nb'), r"d\.toml: \[output\]: layout 'bxes' is not one "
+         r"of yolox, nanodet, boxes; did you mean boxes\?$"),
+        (NEAR.replace('kind = "boxes"\n', ""), r"\[output\]: layout None is not one of yolox"),
+        (NEAR.replace('"boxes"\nscores', '5\nscores'), r"\[output\]: Expected `str`, got `int` "),
         (NEAR + 'new_scores = "s"', "new_scores and new_boxes need indices"),
         (NEAR + "[limits]\nscore = nan", r"Expected `float` >= 0.0 - at `\$\.limits\.score`"),
         (NEAR + "[limits]\nboxes = 0", r"Expected `int` >= 1 - at `\$\.limits\.boxes`"),

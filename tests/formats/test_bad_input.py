@@ -9,8 +9,8 @@ import pytest
 
 from lossexport.boxes import boxset
 from lossexport.errors import LossexportError
-from lossexport.formats import coco as coco_format
 from lossexport.formats import source
+from lossexport.formats.coco import reader as coco_format
 from lossexport.scoring import score
 from tests.boxes.helpers import Json, coco, found, truth
 
@@ -135,7 +135,7 @@ def with_(part: str, index: int, **fields: Json) -> str:
 
 REFERENCES = {
     "duplicate annotation": (with_("annotations", 1, id=1), "annotations[1].id is 1"),
-    "duplicate image": (with_("images", 1, id="1"), "images[1].id is 1"),
+    "duplicate image": (with_("images", 1, id="1"), "images[1].id is '1': the id appears twice"),
     "duplicate category": (with_("categories", 1, id=1), "categories[1].id is 1"),
     "named annotation": (with_("annotations", 0, id="a"), "annotations[0].id is 'a'"),
     "no id": (with_("annotations", 1, id="gone"), "annotations[1].id is missing"),
@@ -225,7 +225,9 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     ref = tmp_path / "ref.json"
     ref.write_text(json.dumps(GOOD_REF))
     assert "No such file" in refused(tmp_path, tmp_path / "none.json", ref)
-    assert "is not a regular file" in refused(tmp_path, tmp_path, ref)
+    assert refused(tmp_path, tmp_path, ref) == (
+        f"{tmp_path}: is a folder, and coco reads a file; --format yolo or voc reads a folder"
+    )
     os.mkfifo(tmp_path / "pipe")
     assert "is not a regular file" in refused(tmp_path, tmp_path / "pipe", ref)
 
@@ -233,7 +235,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = json.dumps(GOOD_PRED)
     with monkeypatch.context() as patch:
-        patch.setattr(coco_format, "MAX_PREDICTIONS", 1)
+        patch.setattr(boxset, "MAX_PREDICTIONS", 1)
         assert "more than 1 predictions" in refused_text(tmp_path, good)
     with monkeypatch.context() as patch:
         patch.setattr(coco_format, "MAX_IMAGES", 1)
@@ -243,7 +245,7 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         rows = json.dumps([found(1, name, 0.9, 0, 0, 5, 5) for name in "abc"])
         assert "pred.json: more than 2 different category ids" in refused_text(tmp_path, rows)
     with monkeypatch.context() as patch:
-        patch.setattr(coco_format, "MAX_REFERENCES", 0)
+        patch.setattr(boxset, "MAX_REFERENCES", 0)
         assert "more than 0 references" in refused_text(tmp_path, good)
     with monkeypatch.context() as patch:
         patch.setattr(source, "MAX_BYTES", 100)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossexport.errors import LossexportError
-from lossexport.formats import json_stream
-from lossexport.formats.json_stream import JsonStream
+from lossexport.formats.coco import json_stream
+from lossexport.formats.coco.json_stream import JsonStream
 from lossexport.formats.source import Source
 from tests.boxes.helpers import Json
 

@@ -120,6 +120,7 @@ def with_names(results: Path, references: Path) -> Path:
 
 
 WRITERS = {"coco": as_coco, "yolo": as_yolo, "voc": as_voc, "mot": as_mot}
+assert set(WRITERS) == set(formats.FORMATS.builtin), "a new format needs a writer here"
 SIZED = ("APs", "APm", "APl", "ARs", "ARm", "ARl")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lossexport import formats
 from lossexport.boxes.side import Side
 from lossexport.errors import LossexportError
-from lossexport.formats import names
+from lossexport.formats.yolo import names
 from tests.boxes.helpers import evaluate_data, refusal, write
 
 REF = "0 0.5 0.5 0.2 0.4\n"

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lossexport.errors import LossexportError
-from lossexport.formats import coco as coco_format
+from lossexport.formats.coco import reader as coco_format
 from lossexport.images import MAX_PIXELS, ImageFolder
 from lossexport.reports.pictures import MAX_JPEG, SHOWN, TILE, Case, crops, in_turn
 from lossexport.scoring import compare, score
@@ -205,11 +205,9 @@ def test_score_report(tmp_path: Path) -> None:
 
 
 def test_pictures_read_no_input_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, seen = coco_format.read, []
+    opened, seen = coco_format.Source, []
     monkeypatch.setattr(
-        coco_format,
-        "read",
-        lambda path, *a, **k: seen.append(path.name) or read(path, *a, **k),
+        coco_format, "Source", lambda path, *a: seen.append(path.name) or opened(path, *a)
     )
     score(*coco_files(tmp_path), images=tmp_path / "photos", out=tmp_path / "out")
     assert seen == ["ref.json", "pred.json"]

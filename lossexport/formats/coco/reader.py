@@ -19,24 +19,22 @@ from lossexport.boxes.boxset import (
     MAX_CATEGORIES,
     MAX_COORDINATE,
     MAX_IMAGES,
-    MAX_PREDICTIONS,
-    MAX_REFERENCES,
     Float32,
-    Id,
-    Input,
     Int32,
     Int64,
+    check_areas,
     check_boxes,
     check_count,
     check_log_variance,
+    check_rows,
     check_scores,
     fail,
 )
-from lossexport.boxes.columns import RawId, box_array, plain_id
+from lossexport.boxes.columns import ID, RawId, box_array, plain_id
 from lossexport.boxes.side import Entry, Side, Size, Table
 from lossexport.errors import LossexportError
-from lossexport.formats import coco_help
-from lossexport.formats.json_stream import JsonStream
+from lossexport.formats.coco import refusal
+from lossexport.formats.coco.json_stream import JsonStream
 from lossexport.formats.source import Advance, Source
 
 Box = tuple[float, float, float, float]
@@ -44,19 +42,19 @@ _MISSING: Any = UNSET
 """Stands where a row lacks a field, so that the message can count such rows."""
 
 
-class _Detection(msgspec.Struct, gc=False):
+class _Row(msgspec.Struct, gc=False):
     image_id: RawId = _MISSING
     category_id: RawId = _MISSING
     bbox: Box = _MISSING
+
+
+class _Detection(_Row, gc=False):
     score: float = _MISSING
     log_variance: Box | None = None
 
 
-class _Annotation(msgspec.Struct, gc=False):
+class _Annotation(_Row, gc=False):
     id: RawId = _MISSING
-    image_id: RawId = _MISSING
-    category_id: RawId = _MISSING
-    bbox: Box = _MISSING
     area: float | None = None
     iscrowd: bool | int | float | None = 0
     ignore: object = None
@@ -84,7 +82,6 @@ _ANNOTATIONS = msgspec.json.Decoder(list[_Annotation])
 _IMAGES: msgspec.json.Decoder[list[_Image | _Category]] = msgspec.json.Decoder(list[_Image])
 _CATEGORIES: msgspec.json.Decoder[list[_Image | _Category]] = msgspec.json.Decoder(list[_Category])
 
-_BAD_ID = "an id is a string or a whole number, at least -2^63 and at most 2^63 - 1"
 _REQUIRED = ("id", "image_id", "category_id", "bbox", "score")
 
 T = TypeVar("T")
@@ -178,12 +175,7 @@ def _read_file(
     `add` takes in the boxes, some thousands that `decoder` read at a time. Raises LossexportError
     on a file that is not of this form.
     """
-    if path.is_dir():
-        raise LossexportError(
-            f"{path}: is a folder, is not a regular file: coco is one file; --format yolo and "
-            "--format voc read folders"
-        )
-    file = File(Side(path, Input("", "")))
+    file = File(Side(path))
     try:
         with Source(path, advance) as source:
             stream = JsonStream(source)
@@ -201,7 +193,7 @@ def _read_file(
             stream.end()
             file.side.input = source.finish()
     except LossexportError as error:
-        form = coco_help.form(path)
+        form = refusal.form(path)
         if form:
             raise LossexportError(f"{path}: {form}") from error
         raise
@@ -217,7 +209,7 @@ def _add(file: File, rows: Sequence[T], add: Callable[[File, Sequence[T]], None]
         for i, row in enumerate(rows):
             for name in _REQUIRED:
                 if getattr(row, name, None) is UNSET:
-                    coco_help.refuse_missing(file.path, file.where, start + i, name)
+                    refusal.refuse_missing(file.path, file.where, start + i, name)
         raise
 
 
@@ -240,12 +232,12 @@ def _read_dictionary(
         elif key == "categories":
             blocks = stream.rows(_CATEGORIES, key)
             _add_rows(file, key, file.side.categories, blocks, MAX_CATEGORIES)
-        elif len(keys) == coco_help.MOST_KEYS and not set(coco_help.TABLES) & set(keys):
+        elif len(keys) == refusal.MOST_KEYS and not set(refusal.TABLES) & set(keys):
             break
         else:
             stream.skip()
     if file.where not in keys:
-        coco_help.refuse_dictionary(file.path, keys, stream, scored=bare)
+        refusal.refuse_dictionary(file.path, keys, stream, scored=bare)
 
 
 def _add_rows(
@@ -256,23 +248,20 @@ def _add_rows(
     limit: int,
 ) -> None:
     """Read a table of ids and names; a row that is there twice has to say the same."""
-    path, rows = file.path, dict[Id, Entry]()
-    table.rows, table.text = rows, True
+    table.start()
     count = 0
     for block in blocks:
-        check_count(path, key, count + len(block), limit)
+        check_count(file.path, key, count + len(block), limit)
         for row in block:
-            value = _id(path, f"{key}[{count}].id", row.id)
-            table.text &= isinstance(row.id, str)
-            _ = table.ids[row.id]
             if isinstance(row, _Image):
                 entry = _image(row)
                 lists = (row.neg_category_ids, row.not_exhaustive_category_ids)
                 file.federated |= lists != (None, None)
             else:
                 entry = Entry(None if row.name is None else str(row.name))
-            if rows.setdefault(value, entry) != entry:
-                fail(path, f"{key}[{count}].id", value, "the id appears twice with other values")
+            why = table.add(row.id, entry)
+            if why:
+                fail(file.path, f"{key}[{count}].id", row.id, why)
             count += 1
 
 
@@ -282,14 +271,7 @@ def _image(row: _Image) -> Entry:
     return Entry(row.file_name, cast(Size, size) if known else None)
 
 
-def _id(path: Path, where: str, raw: RawId) -> Id:
-    value = plain_id(raw)
-    if value is None:
-        fail(path, where, raw, _BAD_ID)
-    return value
-
-
-def _add_ids(file: File, rows: Sequence[_Detection | _Annotation]) -> tuple[Int32, Int32]:
+def _add_ids(file: File, rows: Sequence[_Row]) -> tuple[Int32, Int32]:
     """Code the image and category ids of `rows`."""
     image = file.side.images.ids.codes([row.image_id for row in rows])
     category = file.side.categories.ids.codes([row.category_id for row in rows])
@@ -297,7 +279,7 @@ def _add_ids(file: File, rows: Sequence[_Detection | _Annotation]) -> tuple[Int3
         if codes.min() < 0:
             row = int(np.argmax(codes < 0))
             where = f"{file.where}[{file.side.boxes.count + row}].{name}"
-            fail(file.path, where, getattr(rows[row], name), _BAD_ID)
+            fail(file.path, where, getattr(rows[row], name), ID)
     for what, table, most in (
         ("different image ids", file.side.images, MAX_IMAGES),
         ("different category ids", file.side.categories, MAX_CATEGORIES),
@@ -309,7 +291,7 @@ def _add_ids(file: File, rows: Sequence[_Detection | _Annotation]) -> tuple[Int3
 def _add_detections(file: File, rows: Sequence[_Detection]) -> None:
     """Take in rows of `DETECTIONS`. Raises LossexportError on a value that cannot be."""
     start = file.side.boxes.count
-    check_count(file.path, "predictions", start + len(rows), MAX_PREDICTIONS)
+    check_rows(file.path, start + len(rows), scored=True)
     box = box_array([row.bbox for row in rows])
     check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=True)
     score = np.array([row.score for row in rows], np.float64)
@@ -337,21 +319,18 @@ def _log_variance(file: File, rows: Sequence[_Detection]) -> Float32 | None:
 
 def _add_annotations(file: File, rows: Sequence[_Annotation]) -> None:
     start = file.side.boxes.count
-    check_count(file.path, "references", start + len(rows), MAX_REFERENCES)
+    check_rows(file.path, start + len(rows), scored=False)
     box = box_array([row.bbox for row in rows])
     check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=False)
     ids = [plain_id(row.id) for row in rows]
     for i, (row, number) in enumerate(zip(rows, ids, strict=True)):
         if not isinstance(number, int):
-            why = _BAD_ID if number is None else "must be a whole number"
+            why = ID if number is None else "must be a whole number"
             fail(file.path, f"{file.where}[{start + i}].id", row.id, why)
         if row.iscrowd not in (0, 1, None):
             fail(file.path, f"{file.where}[{start + i}].iscrowd", row.iscrowd, "must be 0 or 1")
     area = np.array([row.area for row in rows], np.float64)  # None becomes NaN
-    if (area < 0).any():
-        i = int(np.argmax(area < 0))
-        where = f"{file.where}[{start + i}].area"
-        fail(file.path, where, float(area[i]), "must not be negative")
+    check_areas(file.path, area, lambda r: f"{file.where}[{start + r}].area")
     area = np.where(np.isnan(area), box[:, 2] * box[:, 3], area)
     file.annotation_ids.append(np.array(ids, np.int64))
     file.ignore_flags += sum(map(bool, [row.ignore for row in rows]))

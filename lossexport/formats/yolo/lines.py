@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from lossexport.boxes.boxset import Float64, check_boxes, check_scores, fail
-from lossexport.formats.names import MAX_CLASS
-from lossexport.formats.shared import check_class, counted, is_number, number
+from lossexport.formats.shared import check_class, counted, is_number, number, number_at
+from lossexport.formats.yolo.names import MAX_CLASS
 
 LOW, HIGH = -1.0, 2.0
 """A coordinate beyond is not in parts of the image, even of a box that sticks out."""
@@ -58,9 +58,11 @@ def parse(path: Path, lines: list[str], scored: bool) -> Labels | None:
             labels.center.append(_around(path, index, texts[1:end]))
         else:
             names = zip(_BOX[1:], texts[1:5], strict=True)
-            labels.center.append([_number(path, index, name, text) for name, text in names])
+            labels.center.append(
+                [number_at(path, f"line {index}, {name}", text) for name, text in names]
+            )
         if scored:
-            labels.scores.append(_number(path, index, "score", texts[end]))
+            labels.scores.append(number_at(path, f"line {index}, score", texts[end]))
         labels.polygons += points > 0
         labels.tracks += track
     _check(path, labels, [index for index, _ in rows])
@@ -112,7 +114,10 @@ def _why(line: str, count: int, scored: bool) -> str:
 def _around(path: Path, line: int, texts: list[str]) -> list[float]:
     """The box around a polygon."""
     names = [f"{axis}{point}" for point in range(1, len(texts) // 2 + 1) for axis in "xy"]
-    values = [_number(path, line, name, text) for name, text in zip(names, texts, strict=True)]
+    values = [
+        number_at(path, f"line {line}, {name}", text)
+        for name, text in zip(names, texts, strict=True)
+    ]
     for name, value in zip(names, values, strict=True):
         if not LOW <= value <= HIGH:
             fail(path, f"line {line}, {name}", value, _IN_PARTS)
@@ -137,11 +142,3 @@ def _check(path: Path, labels: Labels, lines: list[int]) -> None:
         fail(path, where, float(box[row, column]), f"{_IN_PARTS}{more}")
     score = np.array(labels.scores, np.float64)
     check_scores(path, score, lambda r: f"line {lines[r]}, score")
-
-
-def _number(path: Path, line: int, name: str, text: str) -> float:
-    try:
-        return number(text)
-    except ValueError:
-        hint = ", with a point for the fraction" if "," in text else ""
-        fail(path, f"line {line}, {name}", text, f"a number is expected{hint}")

@@ -9,7 +9,7 @@ from typing import NoReturn
 import msgspec
 
 from lossexport.errors import LossexportError
-from lossexport.formats.json_stream import JsonStream
+from lossexport.formats.coco.json_stream import JsonStream
 from lossexport.formats.source import Source
 
 MOST_ROWS = 100_000

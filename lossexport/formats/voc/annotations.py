@@ -13,18 +13,16 @@ import numpy as np
 from lossexport.boxes.boxset import (
     MAX_CATEGORIES,
     MAX_COORDINATE,
-    MAX_PREDICTIONS,
-    MAX_REFERENCES,
     Id,
     Input,
     check_count,
+    check_rows,
     check_scores,
     fail,
 )
-from lossexport.boxes.side import Entry, Side, Size
+from lossexport.boxes.side import Side, Size
 from lossexport.errors import LossexportError
 from lossexport.folder import Folder
-from lossexport.formats import voc_results
 from lossexport.formats.shared import (
     add_image,
     called,
@@ -32,10 +30,12 @@ from lossexport.formats.shared import (
     image_name,
     note_passed,
     number,
+    number_at,
     suffix,
 )
 from lossexport.formats.source import Advance, FolderDigest
-from lossexport.formats.voc_pixels import CORNERS, box_of
+from lossexport.formats.voc import kit
+from lossexport.formats.voc.pixels import CORNERS, box_of
 from lossexport.images import IMAGE_FILES
 
 MAX_FILE = 1 << 20
@@ -54,13 +54,13 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
     One file of such results is read too. Objects marked difficult are not counted.
     """
     if scored and path.is_file():
-        return voc_results.read_file(path, advance)
-    side = Side(path, Input("", ""))
-    side.images.rows, side.images.stems = {}, True
+        return kit.read_file(path, advance)
+    side = Side(path)
+    side.images.rows = {}
     with Folder(path) as folder:
         names = folder.names("JPEGImages")
         files = [name for name in names if suffix(name) == "xml"]
-        results = [name for name in names if scored and voc_results.class_of(name)]
+        results = [name for name in names if scored and kit.class_of(name)]
         read_ = {*files, *results}
         others = [name for name in names if name not in read_ and suffix(name) not in IMAGE_FILES]
         if files and results:
@@ -68,13 +68,13 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
                 f"{path}: {files[0]} and {results[0]} are two kinds of predictions: keep one"
             )
         if results:
-            side.input = voc_results.read_folder(folder, results, side, advance)
+            side.input = kit.read_folder(folder, results, side, advance)
         else:
             side.input = _read_folder(folder, files, side, scored, advance)
     if not files and not results:
         wanted = ".xml file" + (" and no comp3_ or comp4_det_SET_CLASS.txt" if scored else "")
         check_found(side, wanted, others, _FOREIGN, scored)
-    side.categories.rows = {value: Entry(str(value)) for value in side.categories.ids.ids}
+    side.categories.name_by_ids()
     note_passed(side, "annotations", [*others, *folder.passed])
     return side
 
@@ -84,11 +84,9 @@ def _read_folder(
 ) -> Input:
     digest = FolderDigest()
     images: dict[Id, str] = {}
-    limit = MAX_PREDICTIONS if scored else MAX_REFERENCES
     empty = 0
-    for done, name in enumerate(files):
-        file, data = folder.path / name, folder.read(name, MAX_FILE)
-        digest.add(Path(name), data)
+    for name, data in digest.read(folder, files, MAX_FILE, advance):
+        file = folder.path / name
         root = _parse(file, data)
         objects = _objects(file, root)
         empty += sum(not _filled(item) for item in objects)
@@ -96,9 +94,8 @@ def _read_folder(
         rows = [(f"object[{i}]", item) for i, item in enumerate(objects) if _filled(item)]
         if rows:
             _add(file, rows, image, side, scored)
-        check_count(file, "boxes", side.boxes.count, limit)
+        check_rows(file, side.boxes.count, scored)
         check_count(file, "kinds of object", len(side.categories.ids.ids), MAX_CATEGORIES)
-        advance((done + 1) / len(files))
     if empty:
         word = "object was" if empty == 1 else "objects were"
         side.notes.append(f"{called(folder.path)}: {empty} empty {word} passed over.")
@@ -196,11 +193,7 @@ def _text(path: Path, item: Element, where: str, name: str) -> str:
 
 
 def _number(path: Path, item: Element, where: str, name: str) -> float:
-    text = _text(path, item, where, name)
-    try:
-        return number(text)
-    except ValueError:
-        fail(path, f"{where}/{name}", text, "a number is expected")
+    return number_at(path, f"{where}/{name}", _text(path, item, where, name))
 
 
 def _difficult(path: Path, item: Element, where: str) -> bool:

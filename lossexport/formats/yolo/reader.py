@@ -10,11 +10,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from lossexport.boxes.boxset import MAX_PREDICTIONS, MAX_REFERENCES, Id, Input, check_count
+from lossexport.boxes.boxset import Id, check_rows
 from lossexport.boxes.side import Entry, Side
 from lossexport.errors import LossexportError
 from lossexport.folder import Folder
-from lossexport.formats import names as class_names
 from lossexport.formats.shared import (
     add_image,
     called,
@@ -25,28 +24,26 @@ from lossexport.formats.shared import (
     text_lines,
 )
 from lossexport.formats.source import Advance, FolderDigest
-from lossexport.formats.yolo_lines import Labels, parse
+from lossexport.formats.yolo import names as class_names
+from lossexport.formats.yolo.lines import Labels, parse
 from lossexport.images import IMAGE_FILES
 
 MAX_FILE = 4 << 20
 
 _LABELS = "labels"
 _FOREIGN = ("xml", "json", "csv")
-_TABLES = ("names", "yaml", "yml")
+_READ = ("txt", "names", "yaml", "yml")
 
 
 def read(path: Path, scored: bool, advance: Advance) -> Side:
     """Read a folder of label files; lines of predictions (`scored`) have a score."""
     reader = _Reader(path, scored)
     with Folder(path) as folder:
-        files = folder.names()
-        for done, file in enumerate(files):
-            kind = suffix(file)
-            if kind == "txt" or kind in _TABLES:
-                reader.take(file, folder.read(file, MAX_FILE))
-            elif kind not in IMAGE_FILES:
-                reader.passed.append(file)
-            advance((done + 1) / len(files))
+        names = [name for name in folder.names() if suffix(name) not in IMAGE_FILES]
+        files = [name for name in names if suffix(name) in _READ]
+        reader.passed += [name for name in names if suffix(name) not in _READ]
+        for name, data in reader.digest.read(folder, files, MAX_FILE, advance):
+            reader.take(name, data)
     return reader.finish(folder.passed)
 
 
@@ -56,9 +53,9 @@ class _Reader:
     def __init__(self, path: Path, scored: bool) -> None:
         self.scored = scored
         self.passed: list[str] = []
-        self._side = Side(path, Input("", ""), parts=True)
-        self._side.images.rows, self._side.images.stems = {}, True
-        self._digest = FolderDigest()
+        self.digest = FolderDigest()
+        self._side = Side(path)
+        self._side.images.rows = {}
         self._images: dict[Id, str] = {}
         self._tables: list[tuple[str, dict[int, str]]] = []
         self._polygons = self._tracks = 0
@@ -68,7 +65,6 @@ class _Reader:
     def take(self, file: str, data: bytes) -> None:
         """Read a file of labels or of names."""
         path = self._side.path / file
-        self._digest.add(Path(file), data)
         lines = text_lines(path, data)
         if suffix(file) in ("yaml", "yml"):
             names = class_names.in_yaml(path, lines)
@@ -88,8 +84,7 @@ class _Reader:
 
     def _add(self, file: str, labels: Labels) -> None:
         side, count = self._side, len(labels.kinds)
-        limit = MAX_PREDICTIONS if self.scored else MAX_REFERENCES
-        check_count(side.path / file, "boxes", side.boxes.count + count, limit)
+        check_rows(side.path / file, side.boxes.count + count, self.scored)
         # A file without a line is an image without a box: it still counts as an image.
         image = add_image(side, image_name(file, _LABELS), file, self._images, None)
         if not count:
@@ -126,7 +121,7 @@ class _Reader:
                 "read as scores where a line has no score (Ultralytics: save_conf=True)."
             )
         note_passed(side, "labels", [*self.passed, *hidden])
-        side.input = self._digest.finish(side.path)
+        side.input = self.digest.finish(side.path)
         return side
 
     def _add_names(self) -> None:

@@ -11,18 +11,18 @@ import numpy as np
 
 from lossexport.boxes.boxset import (
     MAX_CATEGORIES,
-    MAX_PREDICTIONS,
     Input,
     check_count,
+    check_rows,
     check_scores,
     fail,
 )
-from lossexport.boxes.side import Entry, Side
+from lossexport.boxes.side import Side
 from lossexport.errors import LossexportError
 from lossexport.folder import Folder
-from lossexport.formats.shared import number, text_lines
+from lossexport.formats.shared import number_at, text_lines
 from lossexport.formats.source import Advance, FolderDigest, Source
-from lossexport.formats.voc_pixels import CORNERS, box_of
+from lossexport.formats.voc.pixels import CORNERS, box_of
 
 MAX_FILE = 1 << 30
 WANTED = "comp3_ or comp4_det_SET_CLASS.txt"
@@ -42,39 +42,31 @@ def read_file(path: Path, advance: Advance) -> Side:
     kind = class_of(path.name)
     if kind is None:
         raise LossexportError(f"{path}: a folder, or a file of results ({WANTED}) is expected")
-    side = Side(path, Input("", ""))
-    side.images.rows, side.images.stems = {}, True
+    side = Side(path)
     with Source(path, advance) as source:
         data = source.read(MAX_FILE + 1)
         check_count(path, "bytes", len(data), MAX_FILE)
         side.input = source.finish()
     _add(path, data, kind, side)
-    return _finished(side)
+    side.images.name_by_ids()
+    side.categories.name_by_ids()
+    return side
 
 
 def read_folder(folder: Folder, files: Sequence[str], side: Side, advance: Advance) -> Input:
     """Read the results in `files` of a folder. Raises LossexportError on two of one class."""
     digest = FolderDigest()
     kinds: dict[str, str] = {}
-    for done, name in enumerate(files):
+    for name, data in digest.read(folder, files, MAX_FILE, advance):
         kind = class_of(name) or ""
         if kinds.setdefault(kind, name) != name:
             raise LossexportError(
                 f"{folder.path / name}: is of the same class as {kinds[kind]}: keep one"
             )
-        data = folder.read(name, MAX_FILE)
-        digest.add(Path(name), data)
         _add(folder.path / name, data, kind, side)
-        advance((done + 1) / len(files))
     check_count(folder.path, "classes", len(kinds), MAX_CATEGORIES)
-    _finished(side)
+    side.images.name_by_ids()
     return digest.finish(folder.path)
-
-
-def _finished(side: Side) -> Side:
-    side.images.rows = {value: Entry(str(value)) for value in side.images.ids.ids}
-    side.categories.rows = {value: Entry(str(value)) for value in side.categories.ids.ids}
-    return side
 
 
 def _add(path: Path, data: bytes, kind: str, side: Side) -> None:
@@ -90,9 +82,9 @@ def _add(path: Path, data: bytes, kind: str, side: Side) -> None:
             fail(path, f"line {index}", line, f"image {' '.join(_FIELDS)} is expected")
         images.append(texts[0].strip())
         row = zip(_FIELDS, texts[1:], strict=True)
-        values.append([_number(path, f"{where}{name}", text) for name, text in row])
+        values.append([number_at(path, f"{where}{name}", text) for name, text in row])
         lines.append(where)
-    check_count(path, "boxes", side.boxes.count + len(images), MAX_PREDICTIONS)
+    check_rows(path, side.boxes.count + len(images), scored=True)
     category = side.categories.ids[kind]
     if not images:
         return
@@ -104,10 +96,3 @@ def _add(path: Path, data: bytes, kind: str, side: Side) -> None:
         box_of(path, rows[:, 1:], lines, inverted=True),
         score=rows[:, 0].copy(),
     )
-
-
-def _number(path: Path, where: str, text: str) -> float:
-    try:
-        return number(text)
-    except ValueError:
-        fail(path, where, text, "a number is expected")

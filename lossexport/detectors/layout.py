@@ -1,0 +1,190 @@
+"""What a layout is: how the output tensors of a detector become boxes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+
+from lossexport import arguments
+from lossexport.boxes.boxset import MAX_SCORE, Float64, Int64, too_large
+from lossexport.detectors.tensors import Array, Outputs, boxes_of, plain, shape_of, whole
+
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+"""A key that names an output of the graph."""
+Names = Annotated[list[Name], Meta(min_length=1, max_length=16)]
+"""A key that names several."""
+Size = tuple[int, int]
+"""Width and height of the input tensor."""
+Decoded = tuple[Array, Array, Array | None]
+"""Boxes, scores and labels, see `Layout`."""
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of a description; a key that it does not know is an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Boxes [n,4] x1, y1, x2, y2, scores [n] and labels [n], the positions of categories."""
+
+    box: Float64
+    score: Float64
+    label: Int64
+
+    def take(self, rows: Array) -> "Found":
+        """The boxes of `rows`, positions or a mask."""
+        return Found(self.box[rows], self.score[rows], self.label[rows])
+
+
+class Keys(Section, frozen=True, kw_only=True):
+    """The keys of `[output]`: those that every layout has, as `lossexport attach` puts the outputs
+    behind a detector.
+
+    `indices` [K] picks rows, up to the first -1; `count` is how many of them (of all rows, without
+    `indices`) are real. `new_scores` [K] and `new_boxes` [K,4] stand in place of what is picked.
+    """
+
+    indices: Name | None = None
+    count: Name | None = None
+    new_scores: Name | None = None
+    new_boxes: Name | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse new values where nothing says of which rows they are."""
+        if (self.new_scores or self.new_boxes) and not self.indices:
+            raise ValueError("new_scores and new_boxes need indices")
+
+    def names(self) -> list[str]:
+        """The outputs that are read: the values of all keys of the type Name or Names."""
+        named: list[str] = []
+        for field in msgspec.structs.fields(self):
+            value = getattr(self, field.name)
+            if value is not None and field.type in (Name, Name | None, Names, Names | None):
+                named += [value] if isinstance(value, str) else value
+        return named
+
+    def corners(self, box: Array, size: Size) -> Array:
+        """Boxes [N,4] as the tensors have them, in x1, y1, x2, y2 in pixels of the input tensor."""
+        return box
+
+    def select(self, outputs: Outputs, decoded: Decoded) -> Decoded:
+        """Of boxes [N,4], scores [N,C] or [N] and labels [N] those that are results.
+
+        Without `indices`, a box with a score for each category is a result in each of them. With
+        `indices` its best category counts, and all three have one row a result.
+        """
+        box, score, label = decoded
+        rows = self._rows(outputs, len(box))
+        box, score = box[rows], score[rows]
+        label = None if label is None else label[rows]
+        if not self.indices:
+            return box, score, label
+        if score.ndim == 2:
+            label, score = score.argmax(axis=1), score.max(axis=1)
+        if self.new_boxes:
+            box = boxes_of(outputs, self.new_boxes, len(rows))[: len(rows)]
+        if self.new_scores:
+            score = plain(outputs, self.new_scores, 1, len(rows))[: len(rows)]
+        return box, score, label
+
+    def _rows(self, outputs: Outputs, boxes: int) -> Int64:
+        count = int(whole(outputs, self.count, 0)) if self.count else None
+        rows = np.arange(boxes)
+        if self.indices:
+            rows = whole(outputs, self.indices, 1)
+            rows = rows[: np.argmax(np.append(rows, -1) < 0)]
+        rows = rows[: None if count is None else max(count, 0)]
+        if rows.max(initial=-1) >= boxes:
+            raise ValueError(f"output {self.indices!r} has {rows.max()}, there are {boxes} boxes")
+        return rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """A layout of the outputs of a detector.
+
+    `decode(keys, outputs, size, classes)` gets the keys of the description, the outputs by name,
+    width and height of the input tensor and the count of categories. It gives boxes [N,4] as
+    `keys.corners` takes them, scores [N,classes] with None, or scores [N] with labels [N], before
+    any threshold and any NMS. It raises ValueError where an output does not fit, naming it; the
+    functions of `lossexport.detectors.tensors` do so.
+
+    Raises LossexportError on a field of another kind.
+    """
+
+    name: str
+    """`kind` in a description."""
+    title: str
+    """The tensors, in one line for the pages."""
+    keys: type[Keys]
+    """The keys of `[output]`."""
+    scores: str
+    """The key that names the outputs with the scores, for messages."""
+    decode: Callable[[Any, Outputs, Size, int], Decoded]
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        arguments.text("name", self.name)
+        arguments.text("title", self.title)
+        if not (isinstance(self.keys, type) and issubclass(self.keys, Keys)):
+            raise arguments.refuse("keys", self.keys, "a subclass of lossexport.detectors.Keys")
+        arguments.choice("scores", self.scores, self.keys.__struct_fields__)
+        if not callable(self.decode):
+            raise arguments.refuse("decode", self.decode, "a function")
+
+    def find(self, keys: Keys, outputs: Outputs, size: Size, classes: int, least: float) -> Found:
+        """The boxes whose score is at least `least`, in pixels of the input tensor.
+
+        Raises ValueError on outputs that do not fit.
+        """
+        try:
+            decoded = self.decode(keys, outputs, size, classes)
+            self._check(decoded, classes)
+        except ValueError:
+            raise
+        except Exception as error:  # of the code of a stranger
+            raise ValueError(
+                f"layout {self.name!r} cannot decode: {type(error).__name__}: {error}"
+            ) from error
+        box, score, label = keys.select(outputs, decoded)
+        named = keys.new_scores or getattr(keys, self.scores)
+        _check_scores(score, named if isinstance(named, str) else ", ".join(named))
+        row, *column = np.nonzero(score >= least)
+        return Found(
+            keys.corners(box, size)[row].astype(np.float64),
+            score[row, *column].astype(np.float64),
+            (column[0] if label is None else label[row]).astype(np.int64),
+        )
+
+    def _check(self, decoded: Decoded, classes: int) -> None:
+        """Raise ValueError where the shapes are not those that `decode` has to give."""
+        if not (isinstance(decoded, tuple) and len(decoded) == 3):
+            raise ValueError(f"layout {self.name!r} gives no tuple of boxes, scores and labels")
+        box, score, label = decoded
+        rows = len(box)
+        columns = (classes,) if label is None else ()
+        for what, array, shape in (
+            ("boxes", box, (rows, 4)),
+            ("scores", score, (rows, *columns)),
+            ("labels", label, (rows,)),
+        ):
+            if array is not None and array.shape != shape:
+                raise ValueError(
+                    f"layout {self.name!r} gives {what} {shape_of(array)}, expected is "
+                    f"[{','.join(map(str, shape))}]"
+                )
+        if label is not None and label.dtype.kind not in "iu":
+            raise ValueError(f"layout {self.name!r} gives labels of {label.dtype}, not integers")
+
+
+def _check_scores(score: Array, name: str) -> None:
+    if score.dtype.kind != "f":
+        raise ValueError(f"output {name!r} gives scores of {score.dtype}: floats are expected")
+    fine = np.abs(score) <= np.float64(MAX_SCORE)  # which is beyond float16
+    if not fine.all():
+        value = score[~fine][0]
+        why = too_large(float(value), MAX_SCORE)
+        raise ValueError(f"output {name!r} gives a score of {value}: {why}")

@@ -1,0 +1,61 @@
+"""Outputs of a graph, checked: ValueError names the one whose shape or values do not fit."""
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from lossexport.boxes.boxset import Float32, Float64, Int64
+
+Array = npt.NDArray[Any]
+Outputs = Mapping[str, Array]
+
+
+def plain(outputs: Outputs, name: str, rank: int, rows: int = 0) -> Array:
+    """An output of `rank` dimensions and at least `rows` rows, without a batch of 1 before them."""
+    array = outputs[name]
+    if array.ndim == rank + 1 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != rank:
+        misfit(outputs, name, f"a rank of {rank}, or a batch of 1 before it")
+    if rows and len(array) < rows:
+        misfit(outputs, name, f"{rows} rows or more")
+    return array
+
+
+def whole(outputs: Outputs, name: str, rank: int, rows: int = 0) -> Int64:
+    """An output of whole numbers, whatever its type."""
+    array = plain(outputs, name, rank, rows)
+    fine = (np.abs(array) < np.float64(2**53)) & (array == np.floor(array))
+    if not fine.all():
+        raise ValueError(f"output {name!r} has {array[~fine][0]}: a whole number is expected")
+    numbers: Int64 = array.astype(np.int64)
+    return numbers
+
+
+def matrix(outputs: Outputs, name: str, rows: int, columns: int | None) -> Float32:
+    """An output [1,rows,columns] as a matrix of float32; None is any count of columns."""
+    array = outputs[name]
+    if array.ndim != 3 or array.shape[:2] != (1, rows) or columns not in (None, array.shape[2]):
+        misfit(outputs, name, f"[1,{rows},{'any' if columns is None else columns}]")
+    values: Float32 = array[0].astype(np.float32)
+    return values
+
+
+def boxes_of(outputs: Outputs, name: str, rows: int = 0) -> Float64:
+    """An output of boxes [N,4], `rows` of them or more."""
+    box = plain(outputs, name, 2, rows).astype(np.float64)
+    if box.shape[1] != 4:
+        misfit(outputs, name, "[N,4]")
+    return box
+
+
+def misfit(outputs: Outputs, name: str, wanted: str) -> NoReturn:
+    """Raise ValueError on the shape of an output."""
+    raise ValueError(f"output {name!r} has shape {shape_of(outputs[name])}, expected is {wanted}")
+
+
+def shape_of(array: Array) -> str:
+    """The shape as messages have it: [3,4]."""
+    return f"[{','.join(map(str, array.shape))}]"

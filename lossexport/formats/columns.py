@@ -1,0 +1,271 @@
+"""Detections in columns: a mapping of arrays or sequences, checked, becomes a `Side`.
+
+| name | shape | |
+| --- | --- | --- |
+| `image_id`, `category_id` | [n] | whole numbers or texts |
+| `bbox` or `box` | [n,4] | x, y, width, height; or x1, y1, x2, y2 |
+| `score` | [n] | of predictions, which have to have it |
+| `log_variance` | [n,4] | of predictions, optional: of x1, y1, x2, y2; NaN in a row without |
+| `iscrowd` | [n] | of references, optional: 0 or 1 |
+| `area` | [n] | of references, optional: NaN is width x height |
+| `images` | | optional: id to file name, or to (file name, width, height) |
+| `categories` | | optional: id to name |
+| `notes` | | optional: sentences for the summary |
+
+A column that belongs to the other side is not read. Arrays of float64 are not copied.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from lossexport import arguments
+from lossexport.boxes.boxset import (
+    MAX_CATEGORIES,
+    MAX_COORDINATE,
+    MAX_IMAGES,
+    Bool,
+    Float32,
+    Float64,
+    Int32,
+    check_areas,
+    check_boxes,
+    check_count,
+    check_log_variance,
+    check_rows,
+    check_scores,
+    fail,
+)
+from lossexport.boxes.columns import ID, RawId
+from lossexport.boxes.side import Entry, Side, Size, Table
+from lossexport.errors import LossexportError, one_line, shown, within
+
+Columns = Mapping[str, Any]
+Array = npt.NDArray[Any]
+
+NAMES = (
+    *("image_id", "category_id", "bbox", "box", "score", "log_variance", "iscrowd", "area"),
+    *("images", "categories", "notes"),
+)
+_CORNERS = ("x1", "y1", "x2 - x1", "y2 - y1")
+_SIZED = "a file name, or file name, width and height,"
+_NO_TEXT = "has half of a surrogate pair"
+
+
+def side_of(path: Path, columns: object, scored: bool) -> Side:
+    """The predictions (`scored`) or references in `columns`; `path` is what messages name.
+
+    Raises LossexportError on a column that is missing, unknown, or not of the shape, type, length
+    or values that the table above says, naming the column and the row.
+    """
+    side = Side(path)
+    with within(path):
+        given = _given(columns)
+        notes = arguments.several("notes", given.get("notes", ()))
+    side.notes += [f"{path.name}: {note}" for note in notes]
+    rows = _Rows(path, given, scored)
+    image = rows.ids("image", side.images, MAX_IMAGES)
+    category = rows.ids("category", side.categories, MAX_CATEGORIES)
+    if scored:
+        side.boxes.add(
+            image, category, rows.box, score=rows.score(), log_variance=rows.log_variance()
+        )
+    else:
+        side.boxes.add(image, category, rows.box, area=rows.area(), ignored=rows.crowds())
+    return side
+
+
+def _given(columns: object) -> Columns:
+    """What is there of `columns`. Raises LossexportError on an unknown name."""
+    if not isinstance(columns, Mapping):
+        raise arguments.refuse("columns", columns, "a mapping of names to arrays")
+    given = {name: value for name, value in columns.items() if value is not None}
+    for name in given:
+        arguments.choice("column", name, NAMES)
+    if ("bbox" in given) == ("box" in given):
+        raise LossexportError(
+            f"{'both' if 'box' in given else 'neither'} of the columns bbox (x, y, width, height) "
+            "and box (x1, y1, x2, y2): one of them is expected"
+        )
+    return given
+
+
+class _Rows:
+    """The columns of one side, which all have as many rows as the boxes [n,4] x, y, w, h."""
+
+    def __init__(self, path: Path, given: Columns, scored: bool) -> None:
+        self._path = path
+        self._given = given
+        name = "bbox" if "bbox" in given else "box"
+        values = self._numbers(name, rank=2)
+        self.count = len(values)
+        check_rows(path, self.count, scored)
+        corners = name == "box"
+        check_boxes(path, values, lambda r, c: f"{name}[{r}][{c}]", inverted=scored or corners)
+        if corners:
+            values = np.concatenate([values[:, :2], values[:, 2:] - values[:, :2]], axis=1)
+            check_boxes(path, values, lambda r, c: f"box[{r}]: {_CORNERS[c]}", inverted=scored)
+        self.box = values
+
+    def ids(self, kind: str, table: Table, limit: int) -> Int32:
+        """Positions [n] in `table`, which gets the rows of the column that names its ids."""
+        many = {"image": "images", "category": "categories"}[kind]
+        if many in self._given:
+            self._fill(many, self._given[many], table, limit)
+        name = f"{kind}_id"
+        value = self._required(name)
+        # Numbers and texts of one list stay what they are.
+        array = self._array(name, value, object if isinstance(value, list | tuple) else None)
+        if array.ndim != 1 or array.dtype.kind not in "iufUTO":
+            self._misfit(name, array, "[n] of ids")
+        self._check_length(name, array)
+        if array.dtype.kind in "iuf":
+            distinct, place = np.unique(array, return_inverse=True)
+            codes = table.ids.codes(distinct.tolist())[place]
+        else:
+            raws = array.tolist()
+            plain = set(map(type, raws)) <= {str, int, float}
+            codes = table.ids.codes(raws if plain else list(map(_raw, raws)))
+        strange = next((i for i, value in enumerate(table.ids.ids) if not _is_text(value)), -2)
+        for bad, why in ((codes < 0, ID), (codes == strange, _NO_TEXT)):
+            if bad.any():
+                row = int(np.argmax(bad))
+                fail(self._path, f"{name}[{row}]", array[row], why)
+        check_count(self._path, f"different {kind} ids", len(table.ids.ids), limit)
+        return codes
+
+    def score(self) -> Float64:
+        """[n]"""
+        score = self._numbers("score")
+        check_scores(self._path, score, lambda r: f"score[{r}]")
+        return score
+
+    def log_variance(self) -> Float32 | None:
+        """[n,4], NaN in rows without; None where no row has any."""
+        if "log_variance" not in self._given:
+            return None
+        values = self._numbers("log_variance", rank=2)
+        rows = np.flatnonzero(~np.isnan(values).all(axis=1))
+        check_log_variance(self._path, values[rows], lambda r, c: f"log_variance[{rows[r]}][{c}]")
+        return values.astype(np.float32) if len(rows) else None
+
+    def area(self) -> Float64:
+        """[n]"""
+        area = self.box[:, 2] * self.box[:, 3]
+        if "area" in self._given:
+            stated = self._numbers("area")
+            check_areas(self._path, stated, lambda r: f"area[{r}]")
+            area = np.where(np.isnan(stated), area, stated)
+        return area
+
+    def crowds(self) -> Bool:
+        """[n]"""
+        if "iscrowd" not in self._given:
+            return np.zeros(self.count, np.bool_)
+        values = self._numbers("iscrowd", kinds="biuf")
+        strange = (values != 0) & (values != 1)
+        if strange.any():
+            row = int(np.argmax(strange))
+            fail(self._path, f"iscrowd[{row}]", float(values[row]), "must be 0 or 1")
+        ignored: Bool = values == 1
+        return ignored
+
+    def _required(self, name: str) -> Any:
+        if name not in self._given:
+            there = ", ".join(self._given)
+            raise LossexportError(f"{self._path}: column {name} is missing, there are {there}")
+        return self._given[name]
+
+    def _array(self, name: str, value: Any, kind: type | None = None) -> Array:
+        try:
+            return np.asarray(value, kind)
+        except Exception as error:  # rows of several lengths, or what the value's own code raises
+            raise LossexportError(f"{self._path}: {name} is no array: {one_line(error)}") from error
+
+    def _numbers(self, name: str, rank: int = 1, kinds: str = "iuf") -> Float64:
+        """The column [n], or (`rank` 2) [n,4], of a type whose kind is one of `kinds`."""
+        value = self._required(name)
+        try:
+            array = self._array(name, value)
+        except LossexportError:
+            self._blame(name, value, rank)
+            raise
+        if array.shape == (0,) and rank == 2:
+            array = array.reshape(0, 4)
+        fits = array.ndim == rank and (rank == 1 or array.shape[1] == 4)
+        if not fits or array.dtype.kind not in kinds:
+            self._blame(name, value, rank)
+            self._misfit(name, array, f"{'[n,4]' if rank == 2 else '[n]'} of numbers")
+        if name not in ("bbox", "box"):
+            self._check_length(name, array)
+        return array.astype(np.float64, copy=False)
+
+    def _check_length(self, name: str, array: Array) -> None:
+        if len(array) != self.count:
+            raise LossexportError(
+                f"{self._path}: {name} has {len(array)} rows, the boxes have {self.count}"
+            )
+
+    def _misfit(self, name: str, array: Array, wanted: str) -> NoReturn:
+        shape = ",".join(map(str, array.shape))
+        raise LossexportError(
+            f"{self._path}: {name} is {array.dtype} [{shape}]: {wanted} is expected"
+        )
+
+    def _blame(self, name: str, value: Any, rank: int) -> None:
+        """Raise LossexportError on the first row of a sequence that is no number, or not four."""
+        if not isinstance(value, list | tuple):
+            return
+        for row, found in enumerate(value):
+            plain = found.tolist() if isinstance(found, np.ndarray) else found
+            items = plain if rank == 2 else [plain]
+            if not isinstance(items, list | tuple) or len(items) != (4 if rank == 2 else 1):
+                items = [None]
+            if not all(map(_is_number, items)):
+                wanted = "four numbers are expected" if rank == 2 else "a number is expected"
+                fail(self._path, f"{name}[{row}]", found, wanted)
+
+    def _fill(self, name: str, rows: Any, table: Table, limit: int) -> None:
+        """Take in a mapping of ids to names."""
+        if not isinstance(rows, Mapping):
+            fail(self._path, name, rows, "a mapping of ids to names is expected")
+        check_count(self._path, name, len(rows), limit)
+        table.start()
+        for raw, value in rows.items():
+            where = f"{name}[{shown(raw)}]"
+            entry = self._entry(where, value, sized=name == "images")
+            why = table.add(_raw(raw), entry) if _is_text(raw) else _NO_TEXT
+            if why:
+                fail(self._path, f"an id of {name}", raw, why)
+
+    def _entry(self, where: str, value: Any, *, sized: bool) -> Entry:
+        name, *size = value if sized and isinstance(value, list | tuple) and value else (value,)
+        if not isinstance(name, str | None) or len(size) not in (0, 2):
+            fail(self._path, where, value, f"{_SIZED if sized else 'a name'} is expected")
+        if not _is_text(name):
+            fail(self._path, where, value, _NO_TEXT)
+        if not all(_is_number(side) and 0 < side < MAX_COORDINATE for side in size):
+            wanted = f"width and height above 0 and below {MAX_COORDINATE:g}"
+            fail(self._path, where, value, f"{wanted} are expected")
+        return Entry(name, cast(Size, tuple(map(float, size))) if size else None)
+
+
+def _raw(value: Any) -> RawId:
+    """An id as it was given; NaN, which can be none, for what is neither text nor number."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return plain if isinstance(plain, RawId) and not isinstance(plain, bool) else float("nan")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _is_text(value: object) -> bool:
+    """Whether `value` can be written, where it is a str: not with half of a surrogate pair."""
+    try:
+        return not isinstance(value, str) or value.encode() is not None
+    except UnicodeEncodeError:
+        return False

@@ -1,0 +1,88 @@
+"""What a format of detections is, and how an input in it is read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from lossexport import arguments
+from lossexport.boxes.side import Side
+from lossexport.errors import LossexportError, one_line
+from lossexport.files import reason
+from lossexport.formats.columns import Columns, side_of
+from lossexport.formats.source import Advance, hashed
+
+Given = Literal["file", "folder", "file or folder"]
+Unit = Literal["pixels", "parts"]
+Read = Callable[[Path, bool], Columns]
+Stream = Callable[[Path, bool, Advance], Side]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """A format of detections and of references.
+
+    `read(path, scored)` gives predictions (`scored`) or references as columns, see
+    `lossexport.formats.columns`. What it raises becomes an error that names the file. A format that
+    has to read large files in pieces gives a `stream` instead, which makes the `Side` itself and
+    tells `advance` which part of the input has been read.
+
+    Raises LossexportError where both or neither are given, and on a field of another kind.
+    """
+
+    name: str
+    """On the command line."""
+    title: str
+    """One line for the help and the pages."""
+    given: Given = "file"
+    """What an input is."""
+    unit: Unit = "pixels"
+    """Of the boxes; `parts` are parts of the image, 0 to 1."""
+    stems: bool = False
+    """Names of images are those of their files without suffix."""
+    read: Read | None = None
+    stream: Stream | None = None
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        arguments.text("name", self.name)
+        arguments.text("title", self.title)
+        arguments.choice("given", self.given, get_args(Given))
+        arguments.choice("unit", self.unit, get_args(Unit))
+        arguments.check_function("read", self.read)
+        arguments.check_function("stream", self.stream)
+        if (self.read is None) == (self.stream is None):
+            raise LossexportError(f"format {self.name!r} needs one of read and stream")
+
+    def side(self, path: Path, scored: bool, advance: Advance) -> Side:
+        """Read predictions (`scored`) or references.
+
+        Raises LossexportError on anything that is wrong in them, naming the file.
+        """
+        if self.stream is not None:
+            side = self.stream(path, scored, advance)
+        else:
+            source = hashed(path)
+            side = side_of(path, self._columns(path, scored), scored)
+            side.input = source
+            advance(1.0)
+        side.parts, side.images.stems = self.unit == "parts", self.stems
+        return side
+
+    def _columns(self, path: Path, scored: bool) -> Columns:
+        try:
+            return cast(Read, self.read)(path, scored)
+        except LossexportError as error:
+            if str(error).startswith(str(path)):
+                raise
+            raise LossexportError(f"{path}: {error}") from error
+        except UnicodeDecodeError as error:
+            raise LossexportError(
+                f"{path}: is not text in {error.encoding}: {error.reason} at byte {error.start}"
+            ) from error
+        except OSError as error:
+            raise LossexportError(f"{path}: cannot be read: {reason(error)}") from error
+        except Exception as error:  # of the code of a stranger, on a file of a stranger
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            why = one_line(f"{kind}{error}")
+            raise LossexportError(f"{path}: cannot be read as {self.name}: {why}") from error
