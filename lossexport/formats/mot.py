@@ -27,6 +27,8 @@ from lossexport.formats.source import Advance, Source
 BLOCK = 1 << 20
 MAX_CLASS = 99_999
 
+# Of a line of MOT15, which ends in x, y and z where later ones have class and visibility.
+_WORLD_FIELDS = 10
 _FIELDS = ("frame", "id", "x", "y", "w", "h", "conf", "class", "visibility")
 
 
@@ -43,6 +45,8 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
             if not len(values):
                 continue
             _check(path, values, line_of, scored)
+            # The second line, where the first is a heading.
+            classes.wide |= any(len(_split(line)) >= _WORLD_FIELDS for line in lines[:2])
             classes.add(values[:, 7], line_of)
             kind = np.zeros(len(values)) if classes.world else np.maximum(values[:, 7], 0)
             side.boxes.add(
@@ -62,6 +66,11 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
             f"{path.name}: column 8 has fractions or negative numbers, as the world coordinates of "
             "MOT15: it is read as no class."
         )
+    elif classes.wide and side.classes:
+        side.notes.append(
+            f"{path.name}: lines have {_WORLD_FIELDS} fields, as those of MOT15, where column 8 is "
+            "a coordinate: it is read as the class."
+        )
     side.images.rows = {v: Entry(f"{v:06d}") for v in side.images.ids.ids if isinstance(v, int)}
     return side
 
@@ -71,6 +80,8 @@ class _Classes:
     """What column 8 of a file is, which only its last line may tell."""
 
     path: Path
+    wide: bool = False
+    """Lines of as many fields as those of MOT15."""
     world: bool = False
     """A fraction, or a negative number other than -1: no classes at all."""
     lines: int = 0

@@ -121,6 +121,27 @@ def test_world_coordinates_of_references_match_without_class(tmp_path: Path) -> 
     assert data.notes[1] == "gt.txt has no class: boxes are matched without regard to class."
 
 
+@pytest.mark.parametrize(
+    ("line", "noted"),
+    [
+        ("1,1,10,10,20,40,1,3,4,0", True),
+        ("1 1 10 10 20 40 1 3 4 0", True),
+        ("frame,id,x,y,w,h,conf,a,b,c\n1,1,10,10,20,40,1,3,4,0", True),
+        ("1,1,10,10,20,40,1,3,0.9", False),
+        ("1,1,10,10,20,40,1,-1,-1,-1", False),
+        ("1,1,10,10,20,40,1,0.5,4,0", False),
+    ],
+)
+def test_whole_coordinates_are_read_as_classes_with_a_note(
+    tmp_path: Path, line: str, noted: bool
+) -> None:
+    wanted = (
+        "a.txt: lines have 10 fields, as those of MOT15, where column 8 is a coordinate: it is "
+        "read as the class."
+    )
+    assert (wanted in read(tmp_path, line, scored=False).notes) == noted
+
+
 def test_a_region_that_does_not_count_acts_on_every_class(tmp_path: Path) -> None:
     ref = "1,1,10,10,100,100,1,1,1\n1,3,400,50,50,60,0,7,0.2\n1,4,600,50,50,60,0,8,0.2\n"
     pred = "1,-1,10,10,100,100,0.9,1\n1,-1,400,50,50,60,0.6,1\n1,-1,600,50,50,60,0.6,2\n"
