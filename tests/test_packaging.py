@@ -147,6 +147,13 @@ def test_every_installed_package_is_pinned_within_its_range():
         assert requirement.specifier.contains(pins[name]), f"{requirement} excludes {pins[name]}"
 
 
+def test_citation_is_of_this_version():
+    lines = (ROOT / "CITATION.cff").read_text("utf-8").splitlines()
+    assert f"version: {lossexport.__version__}" in lines
+    assert f"license: {PROJECT['license']}" in lines
+    assert f"repository-code: {PROJECT['urls']['Source']}" in lines
+
+
 @pytest.mark.parametrize("extra", PROJECT["optional-dependencies"])
 def test_no_extra_has_both_builds_of_onnxruntime(extra):
     names = {requirement.name for requirement in requirements(extra)}
