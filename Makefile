@@ -41,9 +41,12 @@ sanitize: $(READY)  ## test the CPU kernels under AddressSanitizer and Undefined
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 LOSSEXPORT_NATIVE=$(SANITIZED) pytest -n 0 tests/native
 
-lint: $(READY)  ## style, format, types
+CODE := $(wildcard $(addprefix plugins/*/*., h inc cpp cuh) tests/kernels/*.hpp)
+lint: $(READY)  ## style, format, spelling, types
 	ruff check .
 	ruff format --check .
+	clang-format --dry-run -Werror $(CODE)
+	codespell
 	mypy
 
 docs: $(READY)  ## rewrite docs/ops and the pictures from the catalogue

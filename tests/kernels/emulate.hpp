@@ -137,13 +137,12 @@ constexpr std::size_t arity(void (*)(A...)) {
 
 }  // namespace emulation
 
-#define EMULATE(kernel)                                                                       \
-  extern "C" std::size_t emulated_arity() { return emulation::arity(kernel); }                \
-  extern "C" int emulated_launch(const unsigned *grid, const unsigned *block, void **given,   \
-                                 char *message, std::size_t room) {                           \
-    emulation::body = [](void **arguments) {                                                  \
-      emulation::call(kernel, arguments,                                                      \
-                      std::make_index_sequence<emulation::arity(kernel)>());                  \
-    };                                                                                        \
-    return emulation::launch(grid, block, given, message, room);                              \
+#define EMULATE(kernel)                                                                         \
+  extern "C" std::size_t emulated_arity() { return emulation::arity(kernel); }                  \
+  extern "C" int emulated_launch(const unsigned *grid, const unsigned *block, void **given,     \
+                                 char *message, std::size_t room) {                             \
+    emulation::body = [](void **arguments) {                                                    \
+      emulation::call(kernel, arguments, std::make_index_sequence<emulation::arity(kernel)>()); \
+    };                                                                                          \
+    return emulation::launch(grid, block, given, message, room);                                \
   }
