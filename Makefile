@@ -1,6 +1,6 @@
 # Everything runs in its own virtual environment, which the first target that needs it makes.
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint docs graphs bench sanitize clean
+.PHONY: help demo test slow lint docs site graphs bench sanitize clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -51,6 +51,11 @@ lint: $(READY)  ## style, format, spelling, types
 
 docs: $(READY)  ## rewrite docs/ops and the pictures from the catalogue
 	python docs/generate.py
+
+site: $(READY)  ## make a searchable site of the pages: build/site
+	rm -rf build/site
+	sphinx-build -q -W -c docs/site -d build/doctrees . build/site
+	@echo "file://$(CURDIR)/build/site/index.html"
 
 graphs: $(READY)  ## rewrite the graphs that the package ships for scoring, and verify them
 	lossexport export --recipe models/box-quality.toml --format onnx --out lossexport/graphs

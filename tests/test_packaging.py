@@ -137,7 +137,7 @@ def test_every_installed_package_is_pinned_within_its_range():
     pins = {}
     for line in lines:
         if not line.startswith("#"):
-            match = re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9.]+)", line)
+            match = re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9][0-9a-z.]*)", line)
             assert match, line
             pins[canonicalize_name(match[1])] = match[2]
     base = [Requirement(text) for text in PROJECT["dependencies"]]
