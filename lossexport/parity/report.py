@@ -1,15 +1,19 @@
 """A parity report as a table, as JSON and as one HTML page."""
 
 import json
+import shlex
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from lossexport import __version__
 from lossexport.manifest import BackendParity
-from lossexport.parity.verify import FileReport, Report
+from lossexport.parity.record import FileReport, Report
 
 COLUMNS = (
     *("artifact", "backend", "status", "output"),
@@ -68,6 +72,33 @@ def _not_run(report: Report) -> dict[tuple[str, str, str], list[str]]:
     return found
 
 
+def failure(name: object, result: BackendParity, replay: Callable[[str], str]) -> str:
+    """What failed of the file or op `name`, and the worst element; `replay` says how to see it.
+
+    It is called with the name of the case.
+    """
+    text = f"{name} on {result.backend}: {result.reason}"
+    if result.worst is None:
+        return text
+    worst, errors = result.worst, result.outputs[result.worst.output]
+    used = errors["tolerance_used"]
+    times = "" if used is None else f", off by {used:.3g} times its tolerance"
+    return (
+        f"{text}\n  {worst.output}{worst.index} is {_value(errors['worst_actual'])}, expected "
+        f"{_value(errors['worst_expected'])}{times} ({errors['breaches']} of {errors['elements']} "
+        f"elements are beyond); {replay(worst.case)}"
+    )
+
+
+def _value(value: float | None) -> str:
+    return "NaN or infinite" if value is None else str(value)
+
+
+def replay_command(path: Path, case: str) -> str:
+    """The command that runs one case of a file."""
+    return f"lossexport verify {shlex.quote(str(path))} --replay '{case}'"
+
+
 def verdict(report: Report) -> str:
     """One line that counts, and one for each breach with the case that replays it."""
     results = [(file, result) for file in report.files for result in file.results]
@@ -76,16 +107,11 @@ def verdict(report: Report) -> str:
         for name in ("passed", "failed", _NOT_RUN)
     }
     lines = [", ".join(f"{count} {name}" for name, count in counts.items())]
-    for file, result in results:
-        if result.status == "failed":
-            lines.append(f"FAILED {file.path} on {result.backend}: {result.reason}")
-        if result.status == "failed" and result.worst is not None:
-            worst, errors = result.worst, result.outputs[result.worst.output]
-            lines.append(
-                f"  {worst.output}{worst.index} is {errors['worst_actual']}, expected "
-                f"{errors['worst_expected']}; "
-                f"lossexport verify {file.path} --replay '{worst.case}'"
-            )
+    lines += [
+        f"FAILED {failure(file.path, result, partial(replay_command, file.path))}"
+        for file, result in results
+        if result.status == "failed"
+    ]
     return "\n".join(lines)
 
 
