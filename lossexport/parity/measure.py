@@ -37,7 +37,7 @@ def _numpy(name: str) -> np.dtype:
 def check_interface(variant: Variant, session: Session) -> None:
     """Raise CheckFailedError where names, types or shapes are not those of the catalogue."""
     if found := difference(variant, session.inputs, session.outputs):
-        raise CheckFailedError(f"{session.path}: {found}")
+        raise CheckFailedError(found)
 
 
 class Computes(Protocol):
@@ -68,11 +68,15 @@ def measure(
     }
     for case in cases:
         inputs, expected, roundings = judge(case)
-        actual = session(**feed(variant, inputs))
+        try:
+            actual = session(**feed(variant, inputs))
+        except Exception as raised:
+            raised.add_note(f"in case {case}")
+            raise
         for name, error in errors.items():
             if actual[name].shape != expected[name].shape:
                 raise CheckFailedError(
-                    f"{session.path}: {name} has shape {list(actual[name].shape)} instead of "
+                    f"{name} has shape {list(actual[name].shape)} instead of "
                     f"{list(expected[name].shape)} in case {case}"
                 )
             error.add(str(case), actual[name], expected[name], roundings[name])

@@ -81,12 +81,19 @@ def failure(name: object, result: BackendParity, replay: Callable[[str], str]) -
     if result.worst is None:
         return text
     worst, errors = result.worst, result.outputs[result.worst.output]
-    used = errors["tolerance_used"]
-    times = "" if used is None else f", off by {used:.3g} times its tolerance"
+    used, actual, expected = (
+        errors[name] for name in ("tolerance_used", "worst_actual", "worst_expected")
+    )
+    if actual is None or expected is None:
+        kind, times = "", ""
+    elif used is None:  # the tolerance is 0
+        kind, times = "exactly ", ""
+    else:
+        kind, times = "", f", off by {used:.3g} times its tolerance"
     return (
-        f"{text}\n  {worst.output}{worst.index} is {_value(errors['worst_actual'])}, expected "
-        f"{_value(errors['worst_expected'])}{times} ({errors['breaches']} of {errors['elements']} "
-        f"elements are beyond); {replay(worst.case)}"
+        f"{text}\n  {worst.output}{worst.index} is {_value(actual)}, expected "
+        f"{kind}{_value(expected)}{times} ({errors['breaches']} of {errors['elements']} elements "
+        f"are beyond); {replay(worst.case)}"
     )
 
 

@@ -1,6 +1,6 @@
 """`verify`: every artifact against eager PyTorch in float64, on every backend of this machine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lossexport import arguments
@@ -14,7 +14,7 @@ from lossexport.parity.oracle import Judge
 from lossexport.parity.record import FileReport, Report
 from lossexport.parity.store import store_results
 from lossexport.progress import Step
-from lossexport.runtime import available, load
+from lossexport.runtime import Session, available, load
 
 
 def verify(
@@ -64,35 +64,50 @@ def verify_file(path: Path, backends: Sequence[str] | None, selection: Selection
     Raises LossexportError on a file that cannot be used.
     """
     variant, entry = identify(path)
-    check = Check(path, variant, selection(variant))
+    check = Check(variant, selection(variant))
     wanted = targets(
         variant.op.name, variant.gradient, None if entry is None else entry.builder, backends
     )
     return FileReport(
         path,
         variant,
-        tuple(check(target) for target in wanted),
+        tuple(check.file(path, target) for target in wanted),
         None if entry is None else entry.sha256,
     )
 
 
 class Check:
-    """A file, the cases to run, and the oracle's answers to them, which its backends share."""
+    """The cases of a variant, and the oracle's answers to them, which all backends share."""
 
-    def __init__(self, path: Path, variant: Variant, cases: Sequence[Case]) -> None:
-        self._path = path
+    def __init__(self, variant: Variant, cases: Sequence[Case]) -> None:
         self._variant = variant
         self._cases = cases
         self._judge = Judge(variant)
 
-    def __call__(self, target: Target) -> BackendParity:
-        """How a backend fares. Raises LossexportError on a file that is broken."""
-        variant, label = self._variant, target.label
+    def file(
+        self, path: Path, target: Target, adapt: Callable[[Session], Computes] | None = None
+    ) -> BackendParity:
+        """How a file fares on a backend; the session must be as declared, or is what `adapt` gives.
+
+        Raises LossexportError on a file that is broken.
+        """
+
+        def opened() -> Computes:
+            session = load(path, target.backend, provider=target.provider)
+            if adapt is not None:
+                return adapt(session)
+            check_interface(self._variant, session)
+            return session
+
         version = available()[target.backend].version or "unknown"
-        if (absence := target.absence(variant)) is not None:
-            return BackendParity(label, version, "not run here", absence)
+        if (absence := target.absence(self._variant)) is not None:
+            return BackendParity(target.label, version, "not run here", absence)
+        return self.run(target.label, version, opened)
+
+    def run(self, label: str, version: str, opened: Callable[[], Computes]) -> BackendParity:
+        """How that which is `opened` fares, under the name and the version of a backend."""
         try:
-            errors = measure(variant, self._open(target), self._cases, self._judge)
+            errors = measure(self._variant, opened(), self._cases, self._judge)
         except CheckFailedError as error:
             return BackendParity(label, version, "failed", str(error))
         except LossexportError as error:
@@ -101,8 +116,3 @@ class Check:
                 raise
             return BackendParity(label, version, "failed", str(error))
         return outcome(label, version, len(self._cases), errors)
-
-    def _open(self, target: Target) -> Computes:
-        session = load(self._path, target.backend, provider=target.provider)
-        check_interface(self._variant, session)
-        return session
