@@ -13,7 +13,7 @@ import msgspec
 
 from lossexport import __version__
 from lossexport.manifest import BackendParity
-from lossexport.parity.record import FileReport, Report
+from lossexport.parity.record import Report
 
 COLUMNS = (
     *("artifact", "backend", "status", "output"),
@@ -24,11 +24,16 @@ _NOT_RUN = "not run here"
 _MOST_ULP = 2**23
 
 
-def status(file: FileReport, result: BackendParity) -> str:
+def status(path: Path, result: BackendParity) -> str:
     """The verdict in words: an engine that cannot run here was still built."""
     if result.status != _NOT_RUN:
         return result.status
-    return f"built, {_NOT_RUN}" if file.path.suffix == ".engine" else _NOT_RUN
+    return f"built, {_NOT_RUN}" if path.suffix == ".engine" else _NOT_RUN
+
+
+def absence(path: Path, result: BackendParity) -> str:
+    """Why a file did not run."""
+    return f"{status(path, result)}: {result.reason}"
 
 
 def rows(report: Report) -> list[tuple[str, ...]]:
@@ -36,7 +41,7 @@ def rows(report: Report) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     for file in report.files:
         for result in file.results:
-            head = (file.path.name, result.backend, status(file, result))
+            head = (file.path.name, result.backend, status(file.path, result))
             if not result.outputs:
                 found.append((*head, result.reason or "", *[""] * NUMBERS))
             for name, errors in result.outputs.items():
@@ -67,7 +72,7 @@ def _not_run(report: Report) -> dict[tuple[str, str, str], list[str]]:
     for file in report.files:
         for result in file.results:
             if result.status == _NOT_RUN:
-                key = (result.backend, status(file, result), result.reason or "")
+                key = (result.backend, status(file.path, result), result.reason or "")
                 found.setdefault(key, []).append(file.path.name)
     return found
 
@@ -142,7 +147,7 @@ def data(report: Report) -> dict[str, Any]:
                     for t in [file.variant.op.output_tolerance(tensor.name, file.variant.precision)]
                 },
                 "backends": [
-                    {**msgspec.to_builtins(result), "status": status(file, result)}
+                    {**msgspec.to_builtins(result), "status": status(file.path, result)}
                     for result in file.results
                 ],
             }
