@@ -19,7 +19,7 @@ __getattr__ = lazy(
         "attach": "lossexport.wiring.attach",
         "compare": "lossexport.scoring",
         "export": "lossexport.exporter",
-        "verify": "lossexport.parity",
+        "verify": "lossexport.parity.verify",
         "score": "lossexport.scoring",
     },
 )

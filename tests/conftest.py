@@ -3,12 +3,15 @@ import functools
 import hashlib
 import json
 import os
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+pytest_plugins = ["pytester"]
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers share the cores; threads of torch that wait for each other only take them away.
@@ -18,6 +21,19 @@ os.environ.setdefault("LOSSEXPORT_PROGRESS", "0")
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def entry_points(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A PYTHONPATH on which pytest finds our plugin, also where this checkout is not installed."""
+    folder = tmp_path_factory.mktemp("installed")
+    info = folder / "lossexport_checkout-0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lossexport-checkout\nVersion: 0\n")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (plugin,) = project["entry-points"]["pytest11"].items()
+    (info / "entry_points.txt").write_text("[pytest11]\n{} = {}\n".format(*plugin))
+    return os.pathsep.join((str(folder), str(ROOT)))
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,11 @@ def test_sdist_holds_what_is_needed_to_build_and_test(dist):
 def test_wheel_holds_the_package_and_its_data(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
+        (entry_points,) = (name for name in names if name.endswith("/entry_points.txt"))
+        assert (
+            "[pytest11]\nlossexport = lossexport.pytest_plugin\n"
+            in archive.read(entry_points).decode()
+        )
     outside = {n for n in names if not n.startswith("lossexport/") and ".dist-info/" not in n}
     assert not outside
     wanted = {"lossexport/py.typed", "lossexport/graphs/manifest.json"}

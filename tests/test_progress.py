@@ -147,7 +147,7 @@ def test_scoring_tells_a_function_or_the_lines(monkeypatch: pytest.MonkeyPatch) 
     ("arguments", "worker", "line"),
     [
         (["export", "box_iou", "--out", "o"], "lossexport.exporter.export", "exporting: 1/2 x ("),
-        (["verify", "o"], "lossexport.parity.verify", "verifying: 1/2 x ("),
+        (["verify", "o"], "lossexport.parity.verify.verify", "verifying: 1/2 x ("),
         (["bench"], "lossexport.bench.run", "timing: 1/2 x ("),
         (
             ["attach", "d.onnx", "--op", "nms", "--map", "boxes=b", "--out", "o.onnx"],

@@ -14,7 +14,8 @@ from lossexport.progress import steps
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=FILE_OR_DIR)
 @click.option(
     "--backend", "backends", multiple=True, metavar="NAME",
-    help="native, ort, rtx or tensorrt; several with commas or repeated.  [default: all]",
+    help="native, ort (ort-cpu and ort-cuda), rtx or tensorrt; several with commas or repeated.  "
+    "[default: all]",
 )  # fmt: skip
 @click.option("--json", "json_file", type=FILE, help="Write the report as JSON.")
 @click.option("--html", "html_file", type=FILE, help="Write the report as one HTML page.")
@@ -38,8 +39,8 @@ def command(
     here", engines without a GPU as "built, not run here"; neither counts as passed.
     """
     from lossexport.files import write_bytes
-    from lossexport.parity import verify
     from lossexport.parity.report import COLUMNS, NUMBERS, html_page, json_text, rows, verdict
+    from lossexport.parity.verify import verify
 
     chosen = [name for text in backends for name in text.split(",")] or None
     with steps("verifying") as step:

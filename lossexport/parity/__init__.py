@@ -1,5 +1,1 @@
 """Proof that an artifact computes what eager PyTorch computes."""
-
-from lossexport.parity.verify import Report, verify
-
-__all__ = ["Report", "verify"]

@@ -2,11 +2,12 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from lossexport import arguments
 from lossexport.catalog.spec import Arrays
 from lossexport.catalog.variant import Variant
 from lossexport.errors import LossexportError
@@ -101,6 +102,24 @@ def cases(variant: Variant, seeds: int = _SEEDS, elements: int = ELEMENTS) -> It
     for sizes in _ends(variant, max(elements, ELEMENTS)):
         if sizes not in planned:
             yield Case(next(iter(variant.op.samplers)), tuple(sizes.items()), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which cases run: the one named `replay`, or those of `families` (None: all) and `seeds`."""
+
+    replay: str | None = None
+    families: Sequence[str] | None = None
+    seeds: int = _SEEDS
+
+    def __call__(self, variant: Variant) -> list[Case]:
+        """The cases of a variant. Raises LossexportError on a name that it does not have."""
+        if self.replay is not None:
+            return [Case.parse(self.replay, variant)]
+        for family in self.families or ():
+            arguments.choice(f"{variant.op.name}: family", family, list(variant.op.samplers))
+        found = cases(variant, self.seeds)
+        return [case for case in found if not self.families or case.family in self.families]
 
 
 def check_sizes(variant: Variant) -> None:

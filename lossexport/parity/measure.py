@@ -1,8 +1,8 @@
 """Run a session against the float64 oracle and measure every output."""
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from lossexport.catalog.spec import Arrays
 from lossexport.catalog.variant import Variant
 from lossexport.errors import CheckFailedError, LossexportError
 from lossexport.manifest import BackendParity, WorstRecord
+from lossexport.parity.artifact import difference
 from lossexport.parity.cases import Case
 from lossexport.parity.error import Errors
 from lossexport.parity.oracle import Judge
@@ -33,42 +34,29 @@ def _numpy(name: str) -> np.dtype:
     return dtype
 
 
-class _Info(Protocol):
-    """A tensor as a file or a manifest has it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def dtype(self) -> str: ...
-    @property
-    def shape(self) -> Sequence[str | int]: ...
-
-
-def difference(variant: Variant, inputs: Iterable[_Info], outputs: Iterable[_Info]) -> str:
-    """How names, types or shapes differ from the catalogue's, in words; nothing where equal."""
-    for kind, tensors, found in (
-        ("input", variant.op.inputs, inputs),
-        ("output", variant.outputs, outputs),
-    ):
-        wanted = [(t.name, variant.numpy_dtype(t), list(variant.shape(t))) for t in tensors]
-        actual = [(info.name, info.dtype, list(info.shape)) for info in found]
-        if wanted != actual:
-            return f"{kind}s are {actual}, the catalogue's are {wanted}"
-    return ""
-
-
 def check_interface(variant: Variant, session: Session) -> None:
     """Raise CheckFailedError where names, types or shapes are not those of the catalogue."""
     if found := difference(variant, session.inputs, session.outputs):
-        raise CheckFailedError(f"{session.path}: {found}")
+        raise CheckFailedError(found)
+
+
+class Computes(Protocol):
+    """A session, or anything else that computes the outputs of a variant from its inputs."""
+
+    path: Any
+    """Its name in messages."""
+
+    def __call__(self, /, **arrays: Any) -> Mapping[str, np.ndarray]:
+        """The outputs by name; inputs and outputs have the types of the variant."""
 
 
 def measure(
-    variant: Variant, session: Session, cases: Iterable[Case], judge: Judge | None = None
+    variant: Variant, session: Computes, cases: Iterable[Case], judge: Judge | None = None
 ) -> dict[str, Errors]:
     """Errors of every output over the cases.
 
-    Raises LossexportError where an output had no element to compare: that would prove nothing.
+    Raises CheckFailedError on an output of another shape, and LossexportError where an output had
+    no element to compare: that would prove nothing.
     """
     judge = judge or Judge(variant)
     errors = {
@@ -80,8 +68,17 @@ def measure(
     }
     for case in cases:
         inputs, expected, roundings = judge(case)
-        actual = session(**feed(variant, inputs))
+        try:
+            actual = session(**feed(variant, inputs))
+        except Exception as raised:
+            raised.add_note(f"in case {case}")
+            raise
         for name, error in errors.items():
+            if actual[name].shape != expected[name].shape:
+                raise CheckFailedError(
+                    f"{name} has shape {list(actual[name].shape)} instead of "
+                    f"{list(expected[name].shape)} in case {case}"
+                )
             error.add(str(case), actual[name], expected[name], roundings[name])
     for name, error in errors.items():
         if not error.elements:

@@ -28,10 +28,12 @@ def check(variant: Variant, model: bytes, folder: Path) -> BackendParity:
             if errors.breaches and errors.worst is not None:
                 worst = errors.worst
                 raise CheckFailedError(
-                    f"{variant.stem}: {name}{list(worst.index)} is {worst.actual!r} instead of "
-                    f"{worst.expected!r} in case {worst.case}: nothing was written"
+                    f"{name}{list(worst.index)} is {worst.actual!r} instead of {worst.expected!r} "
+                    f"in case {worst.case}"
                 )
         return outcome("ort-cpu", available()["ort"].version or "unknown", len(chosen), found)
+    except CheckFailedError as error:
+        raise CheckFailedError(f"{variant.stem}: {error}: nothing was written") from None
     finally:
         path.unlink(missing_ok=True)
 

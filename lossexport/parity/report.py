@@ -1,15 +1,19 @@
 """A parity report as a table, as JSON and as one HTML page."""
 
 import json
+import shlex
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from lossexport import __version__
 from lossexport.manifest import BackendParity
-from lossexport.parity.verify import FileReport, Report
+from lossexport.parity.record import Report
 
 COLUMNS = (
     *("artifact", "backend", "status", "output"),
@@ -20,11 +24,16 @@ _NOT_RUN = "not run here"
 _MOST_ULP = 2**23
 
 
-def status(file: FileReport, result: BackendParity) -> str:
+def status(path: Path, result: BackendParity) -> str:
     """The verdict in words: an engine that cannot run here was still built."""
     if result.status != _NOT_RUN:
         return result.status
-    return f"built, {_NOT_RUN}" if file.path.suffix == ".engine" else _NOT_RUN
+    return f"built, {_NOT_RUN}" if path.suffix == ".engine" else _NOT_RUN
+
+
+def absence(path: Path, result: BackendParity) -> str:
+    """Why a file did not run."""
+    return f"{status(path, result)}: {result.reason}"
 
 
 def rows(report: Report) -> list[tuple[str, ...]]:
@@ -32,7 +41,7 @@ def rows(report: Report) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     for file in report.files:
         for result in file.results:
-            head = (file.path.name, result.backend, status(file, result))
+            head = (file.path.name, result.backend, status(file.path, result))
             if not result.outputs:
                 found.append((*head, result.reason or "", *[""] * NUMBERS))
             for name, errors in result.outputs.items():
@@ -63,9 +72,43 @@ def _not_run(report: Report) -> dict[tuple[str, str, str], list[str]]:
     for file in report.files:
         for result in file.results:
             if result.status == _NOT_RUN:
-                key = (result.backend, status(file, result), result.reason or "")
+                key = (result.backend, status(file.path, result), result.reason or "")
                 found.setdefault(key, []).append(file.path.name)
     return found
+
+
+def failure(name: object, result: BackendParity, replay: Callable[[str], str]) -> str:
+    """What failed of the file or op `name`, and the worst element; `replay` says how to see it.
+
+    It is called with the name of the case.
+    """
+    text = f"{name} on {result.backend}: {result.reason}"
+    if result.worst is None:
+        return text
+    worst, errors = result.worst, result.outputs[result.worst.output]
+    used, actual, expected = (
+        errors[name] for name in ("tolerance_used", "worst_actual", "worst_expected")
+    )
+    if actual is None or expected is None:
+        kind, times = "", ""
+    elif used is None:  # the tolerance is 0
+        kind, times = "exactly ", ""
+    else:
+        kind, times = "", f", off by {used:.3g} times its tolerance"
+    return (
+        f"{text}\n  {worst.output}{worst.index} is {_value(actual)}, expected "
+        f"{kind}{_value(expected)}{times} ({errors['breaches']} of {errors['elements']} elements "
+        f"are beyond); {replay(worst.case)}"
+    )
+
+
+def _value(value: float | None) -> str:
+    return "NaN or infinite" if value is None else str(value)
+
+
+def replay_command(path: Path, case: str) -> str:
+    """The command that runs one case of a file."""
+    return f"lossexport verify {shlex.quote(str(path))} --replay '{case}'"
 
 
 def verdict(report: Report) -> str:
@@ -76,16 +119,11 @@ def verdict(report: Report) -> str:
         for name in ("passed", "failed", _NOT_RUN)
     }
     lines = [", ".join(f"{count} {name}" for name, count in counts.items())]
-    for file, result in results:
-        if result.status == "failed":
-            lines.append(f"FAILED {file.path} on {result.backend}: {result.reason}")
-        if result.status == "failed" and result.worst is not None:
-            worst, errors = result.worst, result.outputs[result.worst.output]
-            lines.append(
-                f"  {worst.output}{worst.index} is {errors['worst_actual']}, expected "
-                f"{errors['worst_expected']}; "
-                f"lossexport verify {file.path} --replay '{worst.case}'"
-            )
+    lines += [
+        f"FAILED {failure(file.path, result, partial(replay_command, file.path))}"
+        for file, result in results
+        if result.status == "failed"
+    ]
     return "\n".join(lines)
 
 
@@ -109,7 +147,7 @@ def data(report: Report) -> dict[str, Any]:
                     for t in [file.variant.op.output_tolerance(tensor.name, file.variant.precision)]
                 },
                 "backends": [
-                    {**msgspec.to_builtins(result), "status": status(file, result)}
+                    {**msgspec.to_builtins(result), "status": status(file.path, result)}
                     for result in file.results
                 ],
             }

@@ -190,10 +190,11 @@ def _fix() -> str:
 
 def kernel(variant: Variant) -> str:
     """What the library calls the computation of a variant."""
-    return _kernel(variant.op.name, variant.gradient)
+    return kernel_name(variant.op.name, variant.gradient)
 
 
-def _kernel(op: str, gradient: bool) -> str:
+def kernel_name(op: str, gradient: bool) -> str:
+    """What the library calls the value of an op, or its value and gradient."""
     return op + (".grad" if gradient else "")
 
 
@@ -202,7 +203,7 @@ def runs(source: Source) -> bool:
     artifact = source.artifact
     if artifact is None:
         return False
-    return _kernel(artifact.op, artifact.kind == "gradient") in kernels()
+    return kernel_name(artifact.op, artifact.kind == "gradient") in kernels()
 
 
 def open_session(source: Source, backend: str, provider: str) -> Session:

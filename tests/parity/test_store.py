@@ -1,6 +1,5 @@
 """`verify` leaves the manifest as it is; `--store` changes the results in it and nothing else."""
 
-import importlib
 import json
 import re
 import shutil
@@ -15,6 +14,7 @@ import lossexport
 from lossexport.cli import cli
 from lossexport.errors import LossexportError
 from lossexport.manifest import BackendParity, load_manifest, save_manifest, store_parity
+from lossexport.parity import cases
 
 pytestmark = pytest.mark.xdist_group("verify")
 
@@ -28,8 +28,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _small_cases(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("lossexport.parity.verify")
-    monkeypatch.setattr(module, "cases", partial(module.cases, elements=2**10))
+    monkeypatch.setattr(cases, "cases", partial(cases.cases, elements=2**10))
 
 
 @pytest.fixture

@@ -87,8 +87,21 @@ def test_a_constant_off_by_one_in_a_hundred_thousand_fails(folder: Path) -> None
                 node.attribute[0].t.CopyFrom(onnx.numpy_helper.from_array(scaled))
                 changed += 1
     assert changed == 1
-    onnx.save(model, folder / "mutant.onnx")
-    assert not lossexport.verify(folder / "mutant.onnx").passed
+    mutant = folder / "mutant.onnx"
+    onnx.save(model, mutant)
+    report = lossexport.verify(mutant)
+    assert not report.passed
+    result = report.files[0].results[0]
+    worst, errors = result.worst, result.outputs["loss"]
+    assert worst is not None
+    assert 1 < (errors["tolerance_used"] or 0) < 1e6
+    assert verdict(report) == (
+        f"0 passed, 1 failed, 1 not run here\nFAILED {mutant} on ort-cpu: loss beyond tolerance\n"
+        f"  loss{worst.index} is {errors['worst_actual']}, expected {errors['worst_expected']}, "
+        f"off by {errors['tolerance_used']:.3g} times its tolerance ({errors['breaches']} of "
+        f"{errors['elements']} elements are beyond); "
+        f"lossexport verify {mutant} --replay '{worst.case}'"
+    )
 
 
 def test_a_file_whose_names_are_not_the_contracts_fails(folder: Path) -> None:
@@ -151,6 +164,8 @@ def test_chosen_backends_alone_run_and_the_others_stay_in_the_manifest(folder: P
     assert manifest is not None
     stored = {entry.file: [r.backend for r in entry.parity or ()] for entry in manifest.artifacts}
     assert stored == labels | {"diou_loss.engine": ["rtx"], "diou_loss.grad.engine": ["rtx"]}
+    (one,) = lossexport.verify(folder / "diou_loss.onnx", backends=["ort-cpu"]).files
+    assert [(r.backend, r.status) for r in one.results] == [("ort-cpu", "passed")]
     with pytest.raises(LossexportError, match=r"diou_loss\.engine: no file that is for ort$"):
         lossexport.verify(folder / "diou_loss.engine", backends=["ort"])
     with pytest.raises(LossexportError, match="backend 'cpu': not one of native, ort"):
