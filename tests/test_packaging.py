@@ -87,7 +87,7 @@ def test_wheel_holds_the_package_and_its_data(wheel):
     outside = {n for n in names if not n.startswith("lossexport/") and ".dist-info/" not in n}
     assert not outside
     wanted = {"lossexport/py.typed", "lossexport/graphs/manifest.json"}
-    for pattern in ("*.py", "*.j2", "artifacts/*.onnx"):
+    for pattern in ("*.py", "*.pyi", "*.j2", "graphs/*.onnx"):
         wanted |= {f"lossexport/{p.relative_to(ROOT / 'lossexport')}"
                    for p in (ROOT / "lossexport").rglob(pattern)}  # fmt: skip
     for folder in ("models", "plugins"):
