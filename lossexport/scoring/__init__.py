@@ -8,14 +8,11 @@ from lossexport._lazy import lazy
 if TYPE_CHECKING:
     from lossexport.comparison.run import compare
     from lossexport.scoring.run import score
+else:
+    # A scoring run does not pay for importing a comparison, nor the other way round.
+    __getattr__ = lazy(
+        __name__,
+        {"compare": "lossexport.comparison.run", "score": "lossexport.scoring.run"},
+    )
 
 __all__ = ["compare", "score"]
-
-# A scoring run does not pay for importing a comparison, nor the other way round.
-__getattr__ = lazy(
-    __name__,
-    {
-        "compare": "lossexport.comparison.run",
-        "score": "lossexport.scoring.run",
-    },
-)
