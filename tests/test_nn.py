@@ -47,7 +47,7 @@ def test_inputs_that_are_not_those_of_the_op(given: str) -> None:
 
 def test_constructors_take_attributes_by_keyword_alone() -> None:
     with pytest.raises(TypeError, match="1 positional argument but 2 were given"):
-        nn.IoULoss("mean")  # type: ignore[misc]
+        nn.IoULoss("mean")  # type: ignore[arg-type, call-arg]
     with pytest.raises(LossexportError, match=r"^iou_loss: unknown attribute 'mean'; it has: eps,"):
         nn.IoULoss(mean=True)  # type: ignore[call-arg]
 
