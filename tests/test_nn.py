@@ -4,11 +4,13 @@ import copy
 import dataclasses
 import inspect
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.multiprocessing.spawn import spawn
 
 from lossexport import nn, ops
 from lossexport.catalog import CATALOG
@@ -24,7 +26,7 @@ def test_module_is_the_op_with_its_attributes() -> None:
     assert torch.equal(module(pred, target), ops.ciou_loss(pred, target, reduction="mean"))
     assert repr(module) == "CIoULoss(eps=1e-07, reduction='mean')"
     with pytest.raises(LossexportError, match="reduction='median'"):
-        nn.CIoULoss(reduction="median")
+        nn.CIoULoss(reduction="median")  # type: ignore[arg-type]
 
 
 PAIR = (torch.tensor([[0.0, 0.0, 8.0, 8.0]]), torch.tensor([[0.0, 0.0, 8.0, 4.0]]))
@@ -84,7 +86,7 @@ def test_state_anywhere_beside_several_outputs() -> None:
 
     spec = CATALOG["ghm_c_loss"]
     logits, _, weight, count = spec.inputs
-    module = ops_module.module(
+    module: Any = ops_module.module(
         dataclasses.replace(
             spec,
             name="counted_loss",
@@ -126,8 +128,8 @@ def test_every_module_with_state_is_tested() -> None:
     assert list(STATEFUL) == [op.class_name for op in CATALOG.values() if op.state]
 
 
-def trained(name: str, **attributes: Any) -> nn.CataloguedModule:
-    module: nn.CataloguedModule = getattr(nn, name)(momentum=0.75, **attributes)
+def trained(name: str, **attributes: Any) -> nn.GHMCLoss | nn.GHMRLoss:
+    module: nn.GHMCLoss | nn.GHMRLoss = getattr(nn, name)(momentum=0.75, **attributes)
     module(*STATEFUL[name])
     assert module.bin_count.sum() == 24 / 4
     return module
@@ -145,7 +147,7 @@ def test_state_stays_in_eval(name: str) -> None:
     assert not torch.equal(module.bin_count, counts)
 
 
-CASTS = {
+CASTS: dict[str, Callable[[Any], Any]] = {
     "half": lambda m: m.half(),
     "bfloat16": lambda m: m.bfloat16(),
     "double": lambda m: m.double(),
@@ -232,7 +234,7 @@ def _rank(rank: int, folder: str) -> None:
 
 
 def test_ranks_start_each_step_from_the_counts_of_the_first(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
+    spawn(_rank, (str(tmp_path),), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     for counts in (first, second):
         for step in counts:

@@ -293,7 +293,7 @@ def test_a_free_batch_runs_with_one_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "d.toml").write_text(PICTURE + NEAR + 'labels = "labels"')
     fixed = network(tmp_path / "p.onnx", ONE_SCORE)
     free = network(tmp_path / "c.onnx", ONE_SCORE, ("batch", 3, 32, 64))
-    given = {"images": tmp_path, "detector": tmp_path / "d.toml"}
+    given: dict[str, Any] = {"images": tmp_path, "detector": tmp_path / "d.toml"}
     assert compare(fixed, fixed, **given)["notes"] == []
     summary = compare(fixed, free, **given)
     assert summary["notes"] == ["The batch of 'c.onnx' is free; it ran with a batch of 1."]

@@ -8,6 +8,7 @@ import struct
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,8 +36,8 @@ def picture(path: Path, size: tuple[int, int] = (400, 200), box: Json = (), seed
 
 
 def case(*files: str, first: Json = (10, 10, 20, 20), second: Json = None) -> Case:
-    boxes = [None if box is None else np.array(box, np.float64) for box in (first, second)]
-    return Case("matched", files, "cat", "IoU 0.5", *boxes)
+    one, other = (None if box is None else np.array(box, np.float64) for box in (first, second))
+    return Case("matched", files, "cat", "IoU 0.5", one, other)
 
 
 def jpeg(uri: str) -> np.ndarray:
@@ -206,11 +207,12 @@ def test_score_report(tmp_path: Path) -> None:
 
 def test_pictures_read_no_input_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read, seen = coco_format.read, []
-    monkeypatch.setattr(
-        coco_format,
-        "read",
-        lambda path, *a, **k: seen.append(path.name) or read(path, *a, **k),
-    )
+
+    def seen_read(path: Path, *rest: Any, **options: Any) -> Any:
+        seen.append(path.name)
+        return read(path, *rest, **options)
+
+    monkeypatch.setattr(coco_format, "read", seen_read)
     score(*coco_files(tmp_path), images=tmp_path / "photos", out=tmp_path / "out")
     assert seen == ["ref.json", "pred.json"]
 

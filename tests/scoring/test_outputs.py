@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from lossexport.boxes.quality import METRICS
 from lossexport.errors import LossexportError
+from lossexport.names import METRICS
 from lossexport.reports import output
 from lossexport.runtime.native import kernels
 from lossexport.scoring import compare, score

@@ -41,7 +41,7 @@ def train(criterion: Criterion, steps: int, **inputs: Tensor) -> float:
     for _ in range(steps):
         optimizer.zero_grad()
         loss: Tensor = criterion(**inputs)
-        torch.autograd.backward(loss)
+        loss.backward()
         optimizer.step()
     return loss.item()
 
