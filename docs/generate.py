@@ -1,4 +1,4 @@
-"""Write docs/ops (a page and a plot an op), the README's picture and its list of ops.
+"""Write docs/ops (a page and a plot per op), the README's picture and list of ops, and the stubs.
 
     python docs/generate.py            # or: make docs
     python docs/generate.py --check    # exits with 1 where a file is out of date
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import picture
+import stubs
 import svg
 import sweeps
 from lossexport.catalog import CATALOG
@@ -27,6 +28,7 @@ from lossexport.files import write_bytes
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
+PACKAGE = DOCS.parent / "lossexport"
 START, END = "<!-- ops: written by docs/generate.py -->", "<!-- end of ops -->"
 EDITED = "<!-- Written by docs/generate.py from the catalogue: change it there. -->"
 KINDS = {
@@ -221,6 +223,8 @@ def generate() -> dict[Path, str]:
         README: listed(README.read_text("utf-8")),
         DOCS / "picture.svg": picture.draw(),
         DOCS / "ops/README.md": index(),
+        PACKAGE / "nn.pyi": stubs.modules(),
+        PACKAGE / "ops/__init__.pyi": stubs.functions(),
     }
     for op in CATALOG.values():
         pages[DOCS / f"ops/{op.name}.md"] = page(op)

@@ -92,7 +92,8 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of a batch [B,3,SIDE,SIDE]."""
-        return self.body(images).flatten(2).transpose(1, 2)
+        logits: Tensor = self.body(images)
+        return logits.flatten(2).transpose(1, 2)
 
 
 class Detector(nn.Module):
@@ -161,7 +162,8 @@ def train(steps: int, rng: np.random.Generator) -> Network:
 def photos(folder: Path, count: int, rng: np.random.Generator) -> dict[str, Any]:
     """Write pictures; returns their COCO dictionary."""
     folder.mkdir(parents=True, exist_ok=True)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number in range(1, count + 1):
         picture, boxes, labels = scene(rng)
         name = f"{number:03}.png"

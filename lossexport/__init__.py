@@ -5,25 +5,32 @@ from typing import TYPE_CHECKING
 from lossexport._lazy import lazy
 
 if TYPE_CHECKING:
+    from lossexport import nn as nn
+    from lossexport import ops as ops
+    from lossexport import runtime as runtime
+    from lossexport.comparison import compare
     from lossexport.exporter import export
     from lossexport.parity.verify import verify
-    from lossexport.scoring import compare, score
+    from lossexport.scoring import score
     from lossexport.wiring.attach import attach
+else:
+    __getattr__ = lazy(
+        __name__,
+        {
+            "attach": "lossexport.wiring.attach",
+            "compare": "lossexport.comparison",
+            "export": "lossexport.exporter",
+            "nn": "lossexport.nn",
+            "ops": "lossexport.ops",
+            "runtime": "lossexport.runtime",
+            "score": "lossexport.scoring",
+            "verify": "lossexport.parity.verify",
+        },
+    )
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "attach", "compare", "export", "score", "verify"]
 
-__getattr__ = lazy(
-    __name__,
-    {
-        "attach": "lossexport.wiring.attach",
-        "compare": "lossexport.scoring",
-        "export": "lossexport.exporter",
-        "verify": "lossexport.parity.verify",
-        "score": "lossexport.scoring",
-    },
-)
-
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "nn", "ops", "runtime"})

@@ -6,6 +6,7 @@ library too) or random. It forks, so it imports nothing that starts threads.
 """
 
 import errno
+import functools
 import itertools
 import os
 import random
@@ -16,9 +17,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 from unittest import mock
 
 from lossexport import exchange, files, stage
+from lossexport.errors import LossexportError
 
 OURS = tuple(str(module.__file__) for module in (files, stage, exchange))
 NAMES = ("a.onnx", "b.onnx", "manifest.json")
@@ -115,7 +118,7 @@ class Failing(InPlace):
         with mock.patch.object(Path, "replace", failing):
             try:
                 super().write(version)
-            except files.LossexportError:
+            except LossexportError:
                 assert version == 1
 
 
@@ -167,7 +170,7 @@ def killed(work: Callable[[], None], line: int, everywhere: bool) -> bool:
     """Whether a process that does `work` is killed at the line of that number, of ours or of all"""
     count = itertools.count()
 
-    def trace(frame: FrameType, event: str, _: object) -> object:
+    def trace(frame: FrameType, event: str, _: object) -> Any:
         if not everywhere and frame.f_code.co_filename not in OURS:
             return None
         if event == "line" and next(count) == line:
@@ -224,7 +227,7 @@ def at_random(scenario: type[Folder], home: Path) -> Iterator[None]:
     folder.write(2)
     longest = 2 * (time.perf_counter() - start)
     for version in itertools.count(3):
-        killed_after(lambda version=version: folder.write(version), random.uniform(0, longest))
+        killed_after(functools.partial(folder.write, version), random.uniform(0, longest))
         folder.check(*range(1, version + 1))
         yield
         if version % 10 == 0:

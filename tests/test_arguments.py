@@ -76,8 +76,8 @@ def test_score_and_compare(files: tuple[str, str]) -> None:
 
 def test_numbers_of_other_kinds_are_numbers(files: tuple[str, str]) -> None:
     for value in (np.float32(0.5), np.float64(0.5), np.array(0.5), 1, np.int64(1)):
-        gates = {"AP": value}
-        summary = lossexport.score(*files, iou_threshold=value, fail_below=gates)
+        settings: dict[str, Any] = {"iou_threshold": value, "fail_below": {"AP": value}}
+        summary = lossexport.score(*files, **settings)
         assert summary["settings"]["iou_threshold"] == float(value)
 
 

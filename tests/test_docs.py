@@ -47,14 +47,14 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-def test_generated_files_are_up_to_date():
+def test_generated_files_are_up_to_date() -> None:
     done = subprocess.run(
         (sys.executable, DOCS / "generate.py", "--check"), capture_output=True, text=True
     )
     assert done.returncode == 0, f"run `make docs`:\n{done.stdout}{done.stderr[-2000:]}"
 
 
-def test_every_op_has_a_page_and_every_loss_a_plot():
+def test_every_op_has_a_page_and_every_loss_a_plot() -> None:
     for op in CATALOG.values():
         page = (DOCS / "ops" / f"{op.name}.md").read_text("utf-8")
         assert op.formula in page
@@ -64,7 +64,7 @@ def test_every_op_has_a_page_and_every_loss_a_plot():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_links_resolve(page):
+def test_links_resolve(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
         if re.match(r"[a-z]+:", target):
             continue
@@ -76,7 +76,7 @@ def test_links_resolve(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_commands_parse(page):
+def test_commands_parse(page: Path) -> None:
     for words in commands(page):
         context = cli.make_context("lossexport", list(words))
         name, command, rest = cli.resolve_command(context, list(words))
@@ -143,18 +143,20 @@ def stand_in(path: Path, side: int, **outputs: tuple[int, ...]) -> None:
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
 
 
-def test_deployment_page_runs(tmp_path, monkeypatch, capsys):
+def test_deployment_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     for block in blocks(DOCS / "deploy.md", "python"):
         exec(block, {})
     assert "[1.]" in capsys.readouterr().out
 
 
-def test_pytorch_page_runs(play):
+def test_pytorch_page_runs(play: Callable[..., None]) -> None:
     play((DOCS / "pytorch.md").read_text("utf-8"))
 
 
-def test_pytorch_page_names_every_op():
+def test_pytorch_page_names_every_op() -> None:
     page = between(DOCS / "pytorch.md", "## Shapes", "```python")
     table = [line for line in page.splitlines() if line.startswith("|")]
     for op in CATALOG.values():
@@ -165,14 +167,14 @@ def test_pytorch_page_names_every_op():
         assert ("as declared" in rows[0]) == (not op.aligned), op.name
 
 
-def test_migration_page_runs(play, capsys):
+def test_migration_page_runs(play: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pycocotools")
     pytest.importorskip("polygraphy")
     play((DOCS / "migrating.md").read_text("utf-8"))
     assert "largest difference: " in capsys.readouterr().out
 
 
-def test_attach_page_runs(play, tmp_path):
+def test_attach_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
     stand_in(tmp_path / "detector.onnx", 64, output=(1, 200, 5))
     stand_in(tmp_path / "yolox_nano.onnx", 416, output=(1, 3549, 85))
     strides = {8: 1600, 16: 400, 32: 100}
@@ -190,13 +192,13 @@ def test_attach_page_runs(play, tmp_path):
     assert load(tmp_path / "nanodet.onnx")(images=image)["count"] > 0
 
 
-def test_scoring_page_runs(play, tmp_path):
+def test_scoring_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
     page, data = DOCS / "scoring.md", "```sh\npython -m lossexport.sample --out .\n```\n"
     play(data + between(page, "# Scoring", "## Quality without references"))
     assert (tmp_path / "score" / "report.html").is_file()
 
 
-def test_comparison_page_runs(play, tmp_path):
+def test_comparison_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
     page, data = DOCS / "compare.md", "```sh\npython -m lossexport.sample --out .\n```\n"
     # Fewer steps than a reader takes: that it runs, not how well it trains.
     few = {"examples/small_detector.py": ("--steps", "20")}

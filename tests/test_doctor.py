@@ -4,12 +4,13 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
 
 import pytest
 
 from lossexport import doctor
-from lossexport.runtime import Availability
+from lossexport.runtime import NAMES, Availability
 from lossexport.runtime.cuda import Driver
 
 NO_GPU = Driver(None, (), "no CUDA driver")
@@ -21,11 +22,13 @@ def by_component() -> dict[str, doctor.Check]:
 
 
 @pytest.fixture
-def machine(monkeypatch):
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, doctor.Check]]:
     """Make `report` see other packages, backends and driver than this machine's."""
 
-    def make(cuda=NO_GPU, versions=None, **backends):
-        everything = {name: Availability(name, False, reason="no") for name in doctor.available()}
+    def make(
+        cuda: Driver = NO_GPU, versions: dict[str, str] | None = None, **backends: Availability
+    ) -> dict[str, doctor.Check]:
+        everything = {name: Availability(name, False, reason="no") for name in NAMES}
         monkeypatch.setattr(doctor, "driver", lambda: cuda)
         monkeypatch.setattr(doctor, "available", lambda: everything | backends)
         monkeypatch.setattr(doctor, "installed_version", lambda name: (versions or {}).get(name))
@@ -34,7 +37,7 @@ def machine(monkeypatch):
     return make
 
 
-def test_every_component_once_with_a_command_for_what_is_missing():
+def test_every_component_once_with_a_command_for_what_is_missing() -> None:
     checks = doctor.report()
     assert [check.component for check in checks] == [
         "python",
@@ -57,29 +60,32 @@ def test_every_component_once_with_a_command_for_what_is_missing():
         assert check.fix or check.status == "ok"
 
 
-def test_versions_are_those_installed():
+def test_versions_are_those_installed() -> None:
     checks = by_component()
     assert checks["python"].version == ".".join(map(str, sys.version_info[:3]))
     assert checks["numpy"].version == metadata.version("numpy")
     assert checks["onnxruntime"].version == metadata.version("onnxruntime")
 
 
-def test_a_report_is_plain_data():
+def test_a_report_is_plain_data() -> None:
     text = json.dumps([dataclasses.asdict(check) for check in doctor.report()])
     assert json.loads(text)[0]["component"] == "python"
 
 
-def test_two_onnxruntimes_are_a_conflict(machine):
+def test_two_onnxruntimes_are_a_conflict(machine: Callable[..., dict[str, doctor.Check]]) -> None:
     ort = Availability("ort", True, "1.32.0", providers=("CPUExecutionProvider",))
     check = machine(versions={"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.0"}, ort=ort)[
         "onnxruntime"
     ]
     assert check.status == "not run here"
     assert check.detail == "onnxruntime 1.32.0 and onnxruntime-gpu 1.31.0 overwrite each other"
+    assert check.fix is not None
     assert check.fix.startswith("pip uninstall -y onnxruntime onnxruntime-gpu && pip install")
 
 
-def test_an_onnxruntime_that_does_not_import(machine):
+def test_an_onnxruntime_that_does_not_import(
+    machine: Callable[..., dict[str, doctor.Check]],
+) -> None:
     ort = Availability("ort", False, reason="libfoo is missing", fix="pip install x")
     broken = machine(versions={"onnxruntime": "1.32.0"}, ort=ort)["onnxruntime"]
     assert (broken.status, broken.detail) == ("not run here", "libfoo is missing")
@@ -94,12 +100,18 @@ def test_an_onnxruntime_that_does_not_import(machine):
         (GPU, {"onnxruntime-gpu": "1.31.0"}, ("CUDAExecutionProvider",), "ok"),
     ],
 )
-def test_the_cuda_provider(machine, cuda, versions, providers, status):
+def test_the_cuda_provider(
+    machine: Callable[..., dict[str, doctor.Check]],
+    cuda: Driver,
+    versions: dict[str, str],
+    providers: tuple[str, ...],
+    status: str,
+) -> None:
     ort = Availability("ort", True, "1.31.0", providers=providers)
     assert machine(cuda, versions, ort=ort)["onnxruntime CUDA provider"].status == status
 
 
-def test_the_driver_and_engines(machine):
+def test_the_driver_and_engines(machine: Callable[..., dict[str, doctor.Check]]) -> None:
     rtx = Availability("rtx", True, "1.7.1", providers=GPU.devices)
     checks = machine(GPU, rtx=rtx)
     assert (checks["CUDA driver"].status, checks["CUDA driver"].version) == ("ok", "13.0")
@@ -112,7 +124,7 @@ def test_the_driver_and_engines(machine):
     assert machine(NO_GPU)["CUDA driver"].status == "missing"
 
 
-def test_looking_imports_nothing_heavy():
+def test_looking_imports_nothing_heavy() -> None:
     code = """
 import sys
 from lossexport.doctor import report

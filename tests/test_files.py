@@ -1,6 +1,7 @@
 """Reading what is a regular file, finding what is shipped."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from lossexport.wiring import detector
 
 
 @pytest.mark.parametrize("read", [recipe.load, describe, load, detector.load, load_manifest])
-def test_a_pipe_is_refused_and_not_waited_for(read, tmp_path: Path) -> None:
+def test_a_pipe_is_refused_and_not_waited_for(
+    read: Callable[[Path], object], tmp_path: Path
+) -> None:
     path = tmp_path / ("manifest.json" if read is load_manifest else "pipe.onnx")
     os.mkfifo(path)
     with pytest.raises(LossexportError, match=f"^{path}: is not a regular file$"):

@@ -1,5 +1,8 @@
 """Names that a package imports on first use."""
 
+import subprocess
+import sys
+
 import pytest
 
 import lossexport
@@ -12,6 +15,23 @@ def test_a_name_comes_from_its_place() -> None:
     assert get("loads")("[1]") == [1]
     with pytest.raises(AttributeError, match="module 'package' has no attribute 'dumps'"):
         get("dumps")
+
+
+def test_a_module_of_the_package_is_its_own_place() -> None:
+    get = lazy("json", {"decoder": "json.decoder", "loads": "json"})
+    assert get("decoder").JSONDecoder().decode("[1]") == get("loads")("[1]")
+
+
+def test_modules_are_there_without_an_import_of_their_own() -> None:
+    code = """
+import sys, lossexport
+assert not {"torch", "onnxruntime"} & set(sys.modules)
+assert {"nn", "ops", "runtime"} <= set(dir(lossexport))
+print(lossexport.runtime.load.__name__, "torch" in sys.modules)
+print(lossexport.ops.box_iou.__name__, lossexport.nn.IoULoss.__name__)
+"""
+    done = subprocess.run((sys.executable, "-c", code), capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("load False\nbox_iou IoULoss\n", "")
 
 
 def test_both_packages_use_it() -> None:

@@ -1,15 +1,22 @@
 """Modules made from the catalogue."""
 
 import copy
+import dataclasses
+import inspect
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.multiprocessing.spawn import spawn
 
 from lossexport import nn, ops
 from lossexport.catalog import CATALOG
+from lossexport.catalog.spec import Tensor as Declared
 from lossexport.errors import LossexportError
+from lossexport.ops import module as ops_module
 
 
 def test_module_is_the_op_with_its_attributes() -> None:
@@ -19,7 +26,83 @@ def test_module_is_the_op_with_its_attributes() -> None:
     assert torch.equal(module(pred, target), ops.ciou_loss(pred, target, reduction="mean"))
     assert repr(module) == "CIoULoss(eps=1e-07, reduction='mean')"
     with pytest.raises(LossexportError, match="reduction='median'"):
-        nn.CIoULoss(reduction="median")
+        nn.CIoULoss(reduction="median")  # type: ignore[arg-type]
+
+
+PAIR = (torch.tensor([[0.0, 0.0, 8.0, 8.0]]), torch.tensor([[0.0, 0.0, 8.0, 4.0]]))
+WRONG_INPUTS: dict[str, tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]] = {
+    "1 by position": (PAIR[:1], {}),
+    "3 by position": ((*PAIR, PAIR[0]), {}),
+    "2 by position and pred by name": (PAIR, {"pred": PAIR[0]}),
+    "2 by position and eps by name": (PAIR, {"eps": PAIR[0]}),
+    "0 by position and pred, traget by name": ((), {"pred": PAIR[0], "traget": PAIR[1]}),
+}
+
+
+@pytest.mark.parametrize("given", WRONG_INPUTS)
+def test_inputs_that_are_not_those_of_the_op(given: str) -> None:
+    inputs, named = WRONG_INPUTS[given]
+    message = f"^IoULoss takes the inputs pred, target; it was given {given}$"
+    with pytest.raises(TypeError, match=message):
+        nn.IoULoss()(*inputs, **named)
+
+
+def test_constructors_take_attributes_by_keyword_alone() -> None:
+    with pytest.raises(TypeError, match="1 positional argument but 2 were given"):
+        nn.IoULoss("mean")  # type: ignore[arg-type, call-arg]
+    with pytest.raises(LossexportError, match=r"^iou_loss: unknown attribute 'mean'; it has: eps,"):
+        nn.IoULoss(mean=True)  # type: ignore[call-arg]
+
+
+def test_names_of_the_module() -> None:
+    assert {op.class_name for op in CATALOG.values()} <= set(dir(nn))
+    assert nn.IoULoss is nn.IoULoss
+    assert pickle.loads(pickle.dumps(nn.IoULoss(eps=0.5))).attributes["eps"] == 0.5
+    with pytest.raises(
+        AttributeError, match=r"^module 'lossexport.nn' has no attribute 'EIoULos'$"
+    ):
+        _ = nn.EIoULos
+
+
+def test_a_module_is_one_graph_for_the_compiler() -> None:
+    loss = nn.IoULoss(reduction="mean")
+    compiled = torch.compile(loss, fullgraph=True, backend="eager")
+    assert compiled(*PAIR) == compiled(pred=PAIR[0], target=PAIR[1]) == 0.5
+    for strict in (False, True):
+        exported = torch.export.export(
+            loss, (), {"pred": PAIR[0], "target": PAIR[1]}, strict=strict
+        )
+        assert exported.graph_signature.user_inputs == ("pred", "target")
+        assert exported.module()(pred=PAIR[0], target=PAIR[1]) == 0.5
+
+
+def test_state_anywhere_beside_several_outputs() -> None:
+    """Of any op, not of those in the catalogue alone."""
+
+    def counted(
+        logits: torch.Tensor, bin_count: torch.Tensor, weight: torch.Tensor, bins: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return logits + weight, bin_count + 1, logits * weight
+
+    spec = CATALOG["ghm_c_loss"]
+    logits, _, weight, count = spec.inputs
+    module: Any = ops_module.module(
+        dataclasses.replace(
+            spec,
+            name="counted_loss",
+            function=counted,
+            inputs=(logits, count, weight),
+            outputs=(*spec.outputs, Declared("product", ("N", "C"), "real numbers")),
+            attributes=(dataclasses.replace(spec.attributes[0], default=3),),
+        )
+    )()
+    assert str(inspect.signature(module.forward)) == (
+        "(logits: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]"
+    )
+    total, product = module(torch.full((2, 2), 3.0), weight=torch.full((2, 2), 4.0))
+    assert total.tolist() == [[7, 7], [7, 7]]
+    assert product.tolist() == [[12, 12], [12, 12]]
+    assert module.bin_count.tolist() == [1, 1, 1]
 
 
 def test_state_is_kept_in_the_module() -> None:
@@ -45,8 +128,8 @@ def test_every_module_with_state_is_tested() -> None:
     assert list(STATEFUL) == [op.class_name for op in CATALOG.values() if op.state]
 
 
-def trained(name: str, **attributes: Any) -> nn.CataloguedModule:
-    module: nn.CataloguedModule = getattr(nn, name)(momentum=0.75, **attributes)
+def trained(name: str, **attributes: Any) -> nn.GHMCLoss | nn.GHMRLoss:
+    module: nn.GHMCLoss | nn.GHMRLoss = getattr(nn, name)(momentum=0.75, **attributes)
     module(*STATEFUL[name])
     assert module.bin_count.sum() == 24 / 4
     return module
@@ -64,7 +147,7 @@ def test_state_stays_in_eval(name: str) -> None:
     assert not torch.equal(module.bin_count, counts)
 
 
-CASTS = {
+CASTS: dict[str, Callable[[Any], Any]] = {
     "half": lambda m: m.half(),
     "bfloat16": lambda m: m.bfloat16(),
     "double": lambda m: m.double(),
@@ -151,7 +234,7 @@ def _rank(rank: int, folder: str) -> None:
 
 
 def test_ranks_start_each_step_from_the_counts_of_the_first(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
+    spawn(_rank, (str(tmp_path),), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     for counts in (first, second):
         for step in counts:

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from lossexport import doctor, origin
 from lossexport.errors import LossexportError
 from lossexport.exporter import engine
 from lossexport.images import ImageFolder
-from lossexport.runtime import Availability, ort, trt
+from lossexport.runtime import NAMES, Availability, ort, trt
 
 METADATA = """Metadata-Version: 2.4
 Name: lossexport
@@ -28,7 +29,7 @@ PLACE = "/opt/my wheels/lossexport-0.1.0-py3-none-any.whl"
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[object], None]:
     """Make `origin` see an installation with this text as its direct_url.json."""
 
     def make(record: object) -> None:
@@ -72,7 +73,9 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ({"dir_info": {}}, "pip install 'lossexport[cpu]'"),
     ],
 )
-def test_the_place_is_named(installed, record: object, expected: str) -> None:
+def test_the_place_is_named(
+    installed: Callable[[object], None], record: object, expected: str
+) -> None:
     installed(record)
     assert origin.install_command("cpu") == expected
 
@@ -80,7 +83,7 @@ def test_the_place_is_named(installed, record: object, expected: str) -> None:
 @pytest.mark.parametrize("name", ["checkout", "my checkout", "it's $HOME; `rm`", "größe"])
 @pytest.mark.parametrize("editable", [True, False, None])
 def test_a_local_path_survives_the_shell(
-    installed, tmp_path: Path, name: str, editable: bool | None
+    installed: Callable[[object], None], tmp_path: Path, name: str, editable: bool | None
 ) -> None:
     place = tmp_path / name
     place.mkdir()
@@ -91,14 +94,16 @@ def test_a_local_path_survives_the_shell(
     assert shlex.split(origin.install_command()) == [*wanted[:-1], str(place)]
 
 
-def test_where_the_path_is_gone_the_packages_are_named(installed) -> None:
+def test_where_the_path_is_gone_the_packages_are_named(installed: Callable[[object], None]) -> None:
     installed({"url": "file:///tmp/gone", "dir_info": {}})
     expected = ["pip", "install", "onnx>=1.20", "torch<2.16,>=2.11"]
     assert shlex.split(origin.install_command("toolchain")) == expected
     assert origin.install_command() == "pip install 'numpy>=1.26'"
 
 
-def test_a_checkout_is_itself_the_place(installed, tmp_path: Path, monkeypatch) -> None:
+def test_a_checkout_is_itself_the_place(
+    installed: Callable[[object], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     installed({"url": "file:///elsewhere", "dir_info": {}})
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "lossexport"\n')
     monkeypatch.setattr(origin, "_ROOT", tmp_path)
@@ -108,7 +113,7 @@ def test_a_checkout_is_itself_the_place(installed, tmp_path: Path, monkeypatch) 
 
 
 @pytest.fixture
-def from_a_wheel(installed, tmp_path: Path) -> str:
+def from_a_wheel(installed: Callable[[object], None], tmp_path: Path) -> str:
     """The start of every remedy of an installation from a wheel whose path has a space."""
     place = tmp_path / "my wheels" / "lossexport-0.1.0-py3-none-any.whl"
     place.parent.mkdir()
@@ -122,7 +127,9 @@ def absent(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
         monkeypatch.setitem(sys.modules, module, None)
 
 
-def test_every_remedy_names_it(from_a_wheel: str, monkeypatch, tmp_path: Path) -> None:
+def test_every_remedy_names_it(
+    from_a_wheel: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     absent(monkeypatch, "onnxruntime", "tensorrt", "tensorrt_rtx", "PIL", "PIL.Image")
     monkeypatch.setattr(trt, "has_module", lambda name: False)
     assert ort.availability().fix == f"{from_a_wheel}cpu]'"
@@ -136,9 +143,11 @@ def test_every_remedy_names_it(from_a_wheel: str, monkeypatch, tmp_path: Path) -
     assert str(caught.value).endswith(f": {from_a_wheel}images]'")
 
 
-def test_doctor_names_it_for_every_package(from_a_wheel: str, monkeypatch) -> None:
+def test_doctor_names_it_for_every_package(
+    from_a_wheel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(doctor, "installed_version", lambda *names: None)
-    nothing = {name: Availability(name, False, reason="no") for name in doctor.available()}
+    nothing = {name: Availability(name, False, reason="no") for name in NAMES}
     monkeypatch.setattr(doctor, "available", lambda: nothing)
     fixes = {check.component: check.fix or "" for check in doctor.report()}
     base = from_a_wheel.removesuffix("[") + "'"
@@ -163,7 +172,10 @@ def test_the_command_line_names_it(package: str, tmp_path: Path) -> None:
     place.touch()
     done = subprocess.run(
         [sys.executable, "-c", script, json.dumps({"url": place.as_uri()})],
-        **{"capture_output": True, "text": True, "check": False, "env": os.environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ,
     )
     expected = f"error: {package} is not installed: pip install '{place}[toolchain]'\n"
     assert (done.returncode, done.stderr) == (2, expected)

@@ -52,7 +52,7 @@ def requirements(extra: str) -> list[Requirement]:
 
 # The tests that take the wheel run in one worker, which makes it once.
 @pytest.fixture(scope="session")
-def dist(tmp_path_factory):
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the sdist and the wheel that was built from the sdist."""
     out = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT)
@@ -60,13 +60,13 @@ def dist(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def wheel(dist):
+def wheel(dist: Path) -> Path:
     (path,) = dist.glob("*.whl")
     return path
 
 
 @pytest.mark.xdist_group("wheel")
-def test_sdist_holds_what_is_needed_to_build_and_test(dist):
+def test_sdist_holds_what_is_needed_to_build_and_test(dist: Path) -> None:
     (path,) = dist.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
@@ -81,7 +81,7 @@ def test_sdist_holds_what_is_needed_to_build_and_test(dist):
 
 
 @pytest.mark.xdist_group("wheel")
-def test_wheel_holds_the_package_and_its_data(wheel):
+def test_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (entry_points,) = (name for name in names if name.endswith("/entry_points.txt"))
@@ -92,7 +92,7 @@ def test_wheel_holds_the_package_and_its_data(wheel):
     outside = {n for n in names if not n.startswith("lossexport/") and ".dist-info/" not in n}
     assert not outside
     wanted = {"lossexport/py.typed", "lossexport/graphs/manifest.json"}
-    for pattern in ("*.py", "*.j2", "artifacts/*.onnx"):
+    for pattern in ("*.py", "*.pyi", "*.j2", "graphs/*.onnx"):
         wanted |= {f"lossexport/{p.relative_to(ROOT / 'lossexport')}"
                    for p in (ROOT / "lossexport").rglob(pattern)}  # fmt: skip
     for folder in ("models", "plugins"):
@@ -103,7 +103,7 @@ def test_wheel_holds_the_package_and_its_data(wheel):
 
 
 @pytest.mark.xdist_group("wheel")
-def test_wheel_holds_the_kernels_for_every_python(wheel):
+def test_wheel_holds_the_kernels_for_every_python(wheel: Path) -> None:
     platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
     kind = f"py3-none-{platform}" if COMPILER else "py3-none-any"
     assert wheel.name == f"lossexport-{lossexport.__version__}-{kind}.whl"
@@ -112,7 +112,7 @@ def test_wheel_holds_the_kernels_for_every_python(wheel):
     assert found == ([f"lossexport/native/{native.path().name}"] if COMPILER else [])
 
 
-def test_without_a_compiler_the_rest_installs_and_doctor_says_what_to_do(tmp_path):
+def test_without_a_compiler_the_rest_installs_and_doctor_says_what_to_do(tmp_path: Path) -> None:
     build = f"{sys.executable} -m build --wheel --no-isolation --outdir {tmp_path} . 2>&1"
     said = run("sh", "-c", build, CXX="no-such-compiler")
     reason = "native kernels were not built: CXX=no-such-compiler: not found; lossexport doctor"
@@ -137,7 +137,7 @@ def test_without_a_compiler_the_rest_installs_and_doctor_says_what_to_do(tmp_pat
         assert (check["status"], check["fix"]) == ("ok", None)
 
 
-def test_every_installed_package_is_pinned_within_its_range():
+def test_every_installed_package_is_pinned_within_its_range() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = {}
     for line in lines:
@@ -152,7 +152,7 @@ def test_every_installed_package_is_pinned_within_its_range():
         assert requirement.specifier.contains(pins[name]), f"{requirement} excludes {pins[name]}"
 
 
-def test_citation_is_of_this_version():
+def test_citation_is_of_this_version() -> None:
     lines = (ROOT / "CITATION.cff").read_text("utf-8").splitlines()
     assert f"version: {lossexport.__version__}" in lines
     assert f"license: {PROJECT['license']}" in lines
@@ -160,15 +160,17 @@ def test_citation_is_of_this_version():
 
 
 @pytest.mark.parametrize("extra", PROJECT["optional-dependencies"])
-def test_no_extra_has_both_builds_of_onnxruntime(extra):
+def test_no_extra_has_both_builds_of_onnxruntime(extra: str) -> None:
     names = {requirement.name for requirement in requirements(extra)}
     assert not {"onnxruntime", "onnxruntime-gpu"} <= names
 
 
-def test_shipped_artifacts_are_what_the_recipe_exports(tmp_path):
+def test_shipped_artifacts_are_what_the_recipe_exports(tmp_path: Path) -> None:
     shipped = ROOT / "lossexport" / "graphs"
     export(None, tmp_path, recipe_file=ROOT / "models" / "box-quality.toml", formats=["onnx"])
     old, new = load_manifest(shipped), load_manifest(tmp_path)
+    assert old is not None
+    assert new is not None
     if old.generator != new.generator:
         pytest.skip(f"shipped graphs are of {old.generator}, installed is {new.generator}")
     for entry in new.artifacts:
@@ -177,13 +179,13 @@ def test_shipped_artifacts_are_what_the_recipe_exports(tmp_path):
     assert [entry.file for entry in old.artifacts] == [entry.file for entry in new.artifacts]
 
 
-def test_the_base_install_is_light():
+def test_the_base_install_is_light() -> None:
     base = {Requirement(text).name for text in PROJECT["dependencies"]}
     assert not base & {"torch", "onnx", "onnxruntime", "scipy", "pandas"}
 
 
 @pytest.mark.xdist_group("wheel")
-def test_wheel_scores_outside_the_checkout_without_torch(wheel, tmp_path):
+def test_wheel_scores_outside_the_checkout_without_torch(wheel: Path, tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     run(sys.executable, "-m", "venv", venv)
     python, program = venv / "bin" / "python", venv / "bin" / "lossexport"
@@ -217,7 +219,7 @@ def test_wheel_scores_outside_the_checkout_without_torch(wheel, tmp_path):
     assert "onnxruntime" in run(program, "doctor", cwd=tmp_path)
 
 
-def test_extras_that_bring_both_runtimes_are_declared_to_uv():
+def test_extras_that_bring_both_runtimes_are_declared_to_uv() -> None:
     """`onnxruntime` and `onnxruntime-gpu` install the same files."""
     runtimes = {
         extra: {r.name for r in requirements(extra)} & {"onnxruntime", "onnxruntime-gpu"}

@@ -8,6 +8,8 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -35,10 +37,12 @@ class Clock:
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch):
+def lines(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run `work(step)` under a clock on which `waits` intervals pass; the lines on stderr."""
 
-    def run(waits: int, verb: str = "exporting", *steps: tuple[int, int, str], **options):
+    def run(
+        waits: int, verb: str = "exporting", *steps: tuple[int, int, str], **options: Any
+    ) -> io.StringIO:
         clock, stream = Clock(waits), options.pop("stream", io.StringIO())
         monkeypatch.delenv(progress.ENVIRONMENT, raising=False)
         monkeypatch.setattr(sys, "stderr", stream)
@@ -59,7 +63,7 @@ def lines(monkeypatch: pytest.MonkeyPatch):
     return run
 
 
-def test_a_single_long_step_gives_a_line_every_ten_seconds(lines) -> None:
+def test_a_single_long_step_gives_a_line_every_ten_seconds(lines: Callable[..., Any]) -> None:
     stream = lines(3, "exporting", (12, 47, "ciou_loss"))
     assert stream.getvalue().splitlines() == [
         "exporting: 12/47 ciou_loss (10 s)",
@@ -68,11 +72,11 @@ def test_a_single_long_step_gives_a_line_every_ten_seconds(lines) -> None:
     ]
 
 
-def test_below_ten_seconds_nothing_is_printed(lines) -> None:
+def test_below_ten_seconds_nothing_is_printed(lines: Callable[..., Any]) -> None:
     assert lines(0, "exporting", (0, 1, "a"), (1, 1, "done")).getvalue() == ""
 
 
-def test_percent_and_names_that_move_a_terminal(lines) -> None:
+def test_percent_and_names_that_move_a_terminal(lines: Callable[..., Any]) -> None:
     assert lines(1).getvalue() == "exporting (10 s)\n"
     found = lines(1, "scoring", (45, 100, "a\x1b[2Jb"), percent=True).getvalue()
     assert found == "scoring: a\\x1b[2Jb 45 % (10 s)\n"
@@ -90,7 +94,7 @@ class Gone(io.StringIO):
         raise BrokenPipeError
 
 
-def test_a_reader_who_goes_away_stops_the_lines_and_nothing_else(lines) -> None:
+def test_a_reader_who_goes_away_stops_the_lines_and_nothing_else(lines: Callable[..., Any]) -> None:
     assert lines(3, "verifying", (0, 1, "a"), stream=Gone()).tried == 1
     closed = io.StringIO()
     closed.close()
@@ -120,7 +124,7 @@ def test_a_wrong_interval_is_named(monkeypatch: pytest.MonkeyPatch, text: str) -
         pass
 
 
-def test_the_thread_ends_with_the_work_and_with_an_error(monkeypatch) -> None:
+def test_the_thread_ends_with_the_work_and_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(progress.ENVIRONMENT, "10")
     start = time.monotonic()
     with pytest.raises(KeyError), progress.steps("exporting"):
@@ -161,7 +165,7 @@ def test_every_verb_shows_it(
 ) -> None:
     stream = io.StringIO()
 
-    def work(*given: object, **options: object) -> None:
+    def work(*given: Any, **options: Any) -> None:
         step = options.get("progress") or next(filter(callable, given), None)
         if step:
             step(1, 2, "x")

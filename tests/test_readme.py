@@ -18,7 +18,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.M | re.S)
 
 
-def test_quick_start(tmp_path, monkeypatch, capsys):
+def test_quick_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The shell block, then the Python blocks, in one folder, as a reader would run them."""
     (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
     monkeypatch.chdir(tmp_path)
@@ -50,12 +52,12 @@ def test_quick_start(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("target", re.findall(r"^make (\w+)", "\n".join(blocks("sh")), re.M))
-def test_make_targets_exist(target):
+def test_make_targets_exist(target: str) -> None:
     done = subprocess.run(("make", "-n", target), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_extras_exist():
+def test_extras_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = set(re.findall(r"'\.\[(\w+)\]'", TEXT))
     assert named

@@ -5,7 +5,7 @@ import difflib
 from tests.surface import SNAPSHOT, text
 
 
-def test_the_surface_is_as_committed():
+def test_the_surface_is_as_committed() -> None:
     old, new = SNAPSHOT.read_text("utf-8").splitlines(), text().splitlines()
     changed = "\n".join(difflib.unified_diff(old, new, "committed", "now", n=0, lineterm=""))
     assert not changed, (

@@ -268,7 +268,9 @@ def foreign(path: Path, names: list[str], order: list[int]) -> Path:
         (["in.0", "in.1"], [1, 0], False),
     ],
 )
-def test_a_file_of_any_origin(names: list[str], order: list[int], same: bool, tmp_path: Path):
+def test_a_file_of_any_origin(
+    names: list[str], order: list[int], same: bool, tmp_path: Path
+) -> None:
     path = foreign(tmp_path / "theirs.onnx", names, order)
     if same:
         assert_parity(path, "encode_boxes")

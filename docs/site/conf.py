@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import ziamath
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
+from ziamath.zmath import Latex
 
 HOME = "README"
 # Pages below a page, as the tables of contents that are added to its end: caption -> documents.
@@ -57,7 +57,7 @@ def add_contents(_: Sphinx, page: str, source: list[str]) -> None:
 
 def draw(page: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
     formula, inline = node.astext(), isinstance(node, nodes.math)
-    found = ziamath.Latex(formula, size=19, color="currentColor", inline=inline, title=formula)
+    found = Latex(formula, size=19, color="currentColor", inline=inline, title=formula)
     tag, place = ("span", f"vertical-align: {found.getyofst()}px") if inline else ("div", "")
     page.body.append(f'<{tag} class="formula" style="{place}">{found.svg()}</{tag}>')
     raise nodes.SkipNode

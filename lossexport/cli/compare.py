@@ -47,7 +47,7 @@ def command(
 
     Both are COCO results, or both .onnx detectors that run on --images as --detector says.
     """
-    from lossexport.scoring import compare
+    from lossexport.comparison import compare
 
     summary = compare(
         **options,

@@ -19,6 +19,8 @@ from lossexport.formats.source import Advance, ignore_progress
 from lossexport.names import EXTRA_CATEGORIES, Extra, MatchBy
 from lossexport.registry import Registry
 
+__all__ = ["FORMATS", "Format", "Watch", "read", "read_side"]
+
 FORMATS = Registry(
     Format,
     "format",

@@ -12,7 +12,7 @@ from lossexport.catalog.spec import Deferred, Op
 from lossexport.catalog.spec import Tensor as Declared
 from lossexport.catalog.variant import MAX_ELEMENTS
 from lossexport.errors import LossexportError
-from lossexport.ops import native
+from lossexport.ops import native, signature
 from lossexport.ops.common import NARROW, is_concrete, physical
 from lossexport.ops.shapes import Shapes
 
@@ -69,6 +69,8 @@ def bind(spec: Op) -> Callable[..., Any]:
             results = shapes.restored(shape, computed(shapes.declared(arguments)))
         return results if len(results) > 1 else results[0]
 
+    wrapper.__signature__ = signature.of_function(spec)  # type: ignore[attr-defined]
+    wrapper.__doc__ = signature.function_doc(spec, function.__doc__)
     return wrapper
 
 

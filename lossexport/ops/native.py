@@ -22,7 +22,7 @@ from lossexport.runtime.session import Array
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _TYPES = {"float32": torch.float32, "int64": torch.int64}
-_LIBRARY = torch.library.Library("lossexport", "FRAGMENT")  # type: ignore[no-untyped-call]
+_LIBRARY = torch.library.Library("lossexport", "FRAGMENT")
 
 
 def schema(spec: Op) -> str:
@@ -132,9 +132,9 @@ def _array(tensor: Tensor) -> Array:
 
 
 def _register(spec: Op) -> None:
-    _LIBRARY.define(schema(spec))  # type: ignore[no-untyped-call]
+    _LIBRARY.define(schema(spec))
     kernel = _implementation(spec, compute=True)
-    _LIBRARY.impl(spec.name, kernel, "CPU")  # type: ignore[no-untyped-call]
+    _LIBRARY.impl(spec.name, kernel, "CPU")
     torch.library.register_fake(
         f"lossexport::{spec.name}", _implementation(spec, compute=False), lib=_LIBRARY
     )

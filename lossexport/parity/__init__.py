@@ -1,1 +1,5 @@
 """Proof that an artifact computes what eager PyTorch computes."""
+
+from lossexport.parity.record import Report
+
+__all__ = ["Report"]

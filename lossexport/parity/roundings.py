@@ -63,7 +63,7 @@ class Roundings(TorchDispatchMode):
             else:
                 errors = np.zeros(elements)
                 _view(errors, out)[...] = error
-            weak = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+            weak = StorageWeakRef(storage)
             self._errors[storage._cdata] = weak, errors
         else:
             _view(known[1], out)[...] = error
@@ -135,7 +135,7 @@ def _view(errors: np.ndarray, of: Tensor) -> np.ndarray:
 
 
 def _expired(storage: StorageWeakRef) -> bool:
-    return bool(storage.expired())  # type: ignore[no-untyped-call]
+    return bool(storage.expired())
 
 
 def bounded(

@@ -1,21 +1,5 @@
-"""Scores detections against references, or a child's boxes against its parent's: box quality, COCO
-AP, drift, a table of boxes and a report."""
+"""Scores detections against references: box quality, COCO AP, a table of boxes and a report."""
 
-from typing import TYPE_CHECKING
+from lossexport.scoring.run import score
 
-from lossexport._lazy import lazy
-
-if TYPE_CHECKING:
-    from lossexport.comparison.run import compare
-    from lossexport.scoring.run import score
-
-__all__ = ["compare", "score"]
-
-# A scoring run does not pay for importing a comparison, nor the other way round.
-__getattr__ = lazy(
-    __name__,
-    {
-        "compare": "lossexport.comparison.run",
-        "score": "lossexport.scoring.run",
-    },
-)
+__all__ = ["score"]

@@ -23,9 +23,8 @@ def test_eager_is_greedy_nms_on_clustered_boxes() -> None:
     indices, count = ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores))
     assert found.tolist() == indices[:count].tolist()
     assert 30 <= count < 100  # about forty objects
-    assert suppression.eager_nms(*map(torch.from_numpy, suppression.clustered(2000))).shape == (
-        100,
-    )
+    many, ranks = map(torch.from_numpy, suppression.clustered(2000))
+    assert suppression.eager_nms(many, ranks).shape == (100,)
 
 
 def test_all_contenders_take_part_and_agree() -> None:

@@ -5,6 +5,7 @@ import copy
 import gzip
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def found(image: Json, category: Json, score: float, *bbox: float) -> Json:
     return {"image_id": image, "category_id": category, "bbox": list(bbox), "score": score}
 
 
-def write(folder: Path, files: dict[str, str | bytes]) -> Path:
+def write(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     """Write `files` by their names below `folder`, whose parents are made."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():

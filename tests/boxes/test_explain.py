@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossexport.scoring import compare, score
+from lossexport.comparison import compare
+from lossexport.scoring import score
 from tests.boxes.helpers import Json, coco, found, truth
 
 WORDS = {

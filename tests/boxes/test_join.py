@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from lossexport.comparison import compare
 from lossexport.errors import LossexportError
-from lossexport.scoring import compare, score
+from lossexport.scoring import score
 from tests.boxes.helpers import Json, found, truth
 
 BOXES = ((10, 10, 40, 40), (100, 20, 50, 30), (5, 200, 60, 60))

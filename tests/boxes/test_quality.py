@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lossexport.boxes import quality as metrics
-from lossexport.boxes.quality import METRICS, BoxQuality, corners, open_artifact
+from lossexport.boxes.quality import BoxQuality, corners, open_artifact
 from lossexport.errors import LossexportError
+from lossexport.names import METRICS
 from lossexport.runtime import native
 from lossexport.runtime.native import kernels
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from lossexport.catalog import CATALOG
 from lossexport.cli import main
 from lossexport.origin import install_command
 from lossexport.runtime import available
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 def call(
@@ -31,11 +34,11 @@ def call(
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     return lambda *arguments: call([str(a) for a in arguments], capsys, monkeypatch)
 
 
-def test_list(run) -> None:
+def test_list(run: Run) -> None:
     code, out, _ = run("list", "--json")
     assert code == 0
     ops = {op["name"]: op for op in json.loads(out)}
@@ -52,7 +55,7 @@ def test_list(run) -> None:
         assert len(lines) == (not here.runs)
 
 
-def test_export_and_verify(run, tmp_path: Path) -> None:
+def test_export_and_verify(run: Run, tmp_path: Path) -> None:
     code, out, err = run("export", "giou_loss", "--out", tmp_path, "--set", "reduction=mean")
     assert (code, err) == (0, "")
     assert (tmp_path / "giou_loss.onnx").is_file()
@@ -71,11 +74,11 @@ def test_export_and_verify(run, tmp_path: Path) -> None:
         (["exprot"], "No such command 'exprot'. (lossexport --help)"),
     ],
 )
-def test_bad_usage_is_one_line(run, arguments: list[str], message: str) -> None:
+def test_bad_usage_is_one_line(run: Run, arguments: list[str], message: str) -> None:
     assert run(*arguments) == (2, "", f"error: {message}\n")
 
 
-def test_a_failed_parity_exits_with_1(run, tmp_path: Path) -> None:
+def test_a_failed_parity_exits_with_1(run: Run, tmp_path: Path) -> None:
     import onnx
 
     run("export", "giou_loss", "--out", tmp_path)
@@ -116,7 +119,7 @@ def test_a_failed_parity_exits_with_1(run, tmp_path: Path) -> None:
     ],
 )
 def test_bad_usage_is_one_line_and_2(
-    run, arguments: list[str], message: str, tmp_path: Path
+    run: Run, arguments: list[str], message: str, tmp_path: Path
 ) -> None:
     code, _, err = run(*[argument.replace("OUT", str(tmp_path)) for argument in arguments])
     assert code == 2
@@ -127,7 +130,7 @@ def test_bad_usage_is_one_line_and_2(
     assert not list(tmp_path.iterdir())
 
 
-def test_score_prints_what_the_summary_has(run, tmp_path: Path) -> None:
+def test_score_prints_what_the_summary_has(run: Run, tmp_path: Path) -> None:
     pred, ref = tmp_path / "pred.json", tmp_path / "ref.json"
     box = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9]}
     pred.write_text(json.dumps([{**box, "score": 0.75}]))
@@ -148,7 +151,7 @@ def test_score_prints_what_the_summary_has(run, tmp_path: Path) -> None:
     assert (code, err) == (1, "error: matched is 1, at most 0.5 is required\n")
 
 
-def test_options_take_several_values_after_one_name(run, tmp_path: Path) -> None:
+def test_options_take_several_values_after_one_name(run: Run, tmp_path: Path) -> None:
     code, _, err = run(
         *("export", "--set", "beta=0.5", "reduction=sum", "--shape", "N=1:4:8", "D=4"),
         *("smooth_l1_loss", "--out", tmp_path, "--format", "onnx,engine"),
@@ -192,7 +195,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_written(run, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
     blocker = tmp_path / "file"
     blocker.write_text("in the way")
     code, _, err = run("export", "box_iou", "--out", blocker / "sub")
@@ -200,14 +203,14 @@ def test_a_folder_that_cannot_be_written(run, tmp_path: Path) -> None:
     assert f"{blocker}: is not a folder" in err
 
 
-def test_doctor(run) -> None:
+def test_doctor(run: Run) -> None:
     code, out, _ = run("doctor")
     assert code == 0
     assert "onnxruntime" in out
     assert "tensorrt_rtx" in out
 
 
-def test_an_error_is_short_and_moves_no_terminal(run, tmp_path: Path) -> None:
+def test_an_error_is_short_and_moves_no_terminal(run: Run, tmp_path: Path) -> None:
     code, _, err = run("export", "\x1b[2J" + 3_000_000 * "a", "--out", tmp_path / "out")
     assert code == 2
     assert err.startswith("error: unknown op '\\x1b[2Jaaa")
@@ -254,7 +257,9 @@ def test_a_reader_who_goes_away_changes_no_exit_code(
     with open(write, "wb") as gone:  # noqa: PTH123  a descriptor
         result = subprocess.run(
             [sys.executable, "-c", "from lossexport.cli import main; main()", *arguments],
-            **{"cwd": detections, "stdout": gone, "stderr": gone if code == 2 else None},
+            cwd=detections,
+            stdout=gone,
+            stderr=gone if code == 2 else None,
             check=False,
         )
     assert result.returncode == code
@@ -267,7 +272,10 @@ def test_a_full_device_is_an_error(bound: str, code: int, detections: Path) -> N
     with Path("/dev/full").open("wb") as full:
         result = subprocess.run(
             [sys.executable, "-c", "from lossexport.cli import main; main()", *GATED, bound],
-            **{"cwd": detections, "stdout": full, "stderr": subprocess.PIPE, "text": True},
+            cwd=detections,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
             check=False,
         )
     assert result.returncode == code

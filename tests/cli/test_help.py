@@ -21,7 +21,9 @@ VERBS = cli.list_commands(CONTEXT)
 def ask(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", "from lossexport.cli import main; main()", *arguments],
-        **{"capture_output": True, "text": True, "check": False},
+        capture_output=True,
+        text=True,
+        check=False,
         env=os.environ | variables,
     )
 
@@ -83,7 +85,10 @@ def test_it_runs_as_a_module(tmp_path: Path) -> None:
     def module(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "lossexport", *arguments],
-            **{"cwd": tmp_path, "capture_output": True, "text": True, "check": False},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
 

@@ -51,7 +51,7 @@ texts = st.sampled_from(ODD) | st.text(
 )
 
 
-def fuzz(examples: int) -> Any:
+def fuzz(examples: int) -> settings:
     checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
     return settings(max_examples=examples * MORE, deadline=None, suppress_health_check=checks)
 

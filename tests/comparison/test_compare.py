@@ -12,9 +12,9 @@ from pyarrow import parquet
 
 from lossexport.boxes.gates import value_of
 from lossexport.cli import cli
+from lossexport.comparison import compare
 from lossexport.comparison.summary import GATE_NAMES
 from lossexport.errors import LossexportError
-from lossexport.scoring import compare
 from tests.boxes.helpers import Json, coco, found, iou_matrix
 
 STATISTICS = ("mean", "median", "p5", "p95")

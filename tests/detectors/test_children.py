@@ -10,10 +10,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import version_converter
+from onnxruntime.quantization import QuantType, quantize_static
 from PIL import Image
 
+from lossexport.comparison import compare
 from lossexport.detectors.detector import Detector, resized
-from lossexport.scoring import compare
 from tests.comparison.test_compare import STATISTICS
 from tests.conftest import ROOT
 
@@ -62,8 +63,8 @@ def test_nanodet_against_its_formula(data: Path) -> None:
     options = SessionOptions()
     options.log_severity_level = 4
     session = InferenceSession(data / "models/nanodet_m_320.onnx", options)
-    tensor = resized(image, 320, 320)[..., ::-1]
-    tensor = (tensor - [103.53, 116.28, 123.675]) / [57.375, 57.12, 58.395]
+    colours = resized(image, 320, 320)[..., ::-1]
+    tensor = (colours - [103.53, 116.28, 123.675]) / [57.375, 57.12, 58.395]
     names = [node.name for node in session.get_outputs()]
     outputs = dict(
         zip(
@@ -140,12 +141,12 @@ def careless_child(data: Path, folder: Path) -> Path:
     model = onnx.load(data / "models/yolox_nano.onnx")
     model.ir_version = 8
     onnx.save(version_converter.convert_version(model, 13), folder / "float.onnx")
-    quantize_detector.quantize_static(
+    quantize_static(
         folder / "float.onnx",
         folder / "int8.onnx",
         images,
-        activation_type=quantize_detector.QuantType.QUInt8,
-        weight_type=quantize_detector.QuantType.QInt8,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
     )
     return folder / "int8.onnx"
 

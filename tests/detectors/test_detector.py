@@ -9,11 +9,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from lossexport.comparison import compare
 from lossexport.detectors.detector import Detector, describe, resized
 from lossexport.errors import LossexportError
 from lossexport.files import sha256, shipped_files
 from lossexport.runtime.ort import open_session
-from lossexport.scoring import compare
 from tests.comparison.test_compare import rows_of, run
 
 PICTURE = """
@@ -296,7 +296,7 @@ def test_a_free_batch_runs_with_one_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "d.toml").write_text(PICTURE + NEAR + 'labels = "labels"')
     fixed = network(tmp_path / "p.onnx", ONE_SCORE)
     free = network(tmp_path / "c.onnx", ONE_SCORE, ("batch", 3, 32, 64))
-    given = {"images": tmp_path, "detector": tmp_path / "d.toml"}
+    given: dict[str, Any] = {"images": tmp_path, "detector": tmp_path / "d.toml"}
     assert compare(fixed, fixed, **given)["notes"] == []
     summary = compare(fixed, free, **given)
     assert summary["notes"] == ["The batch of 'c.onnx' is free; it ran with a batch of 1."]

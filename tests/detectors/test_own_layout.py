@@ -2,16 +2,16 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from lossexport.comparison import compare
 from lossexport.detectors import LAYOUTS, Keys, Layout, Name
 from lossexport.detectors.detector import Detector, describe
 from lossexport.errors import LossexportError
-from lossexport.scoring import compare
 from tests.conftest import ROOT
 from tests.detectors.test_detector import PICTURE, floats, network
 from tests.packages import install
@@ -191,5 +191,5 @@ def test_what_a_layout_raises_is_named() -> None:
 def test_a_declaration_is_checked(fields: dict[str, Any], message: str) -> None:
     good = {"name": "toy", "title": "", "keys": ToyKeys, "scores": "tensor", "decode": print}
     with pytest.raises(LossexportError) as caught:
-        Layout(**good | fields)
+        Layout(**cast(Any, good | fields))
     assert message in str(caught.value)

@@ -19,7 +19,7 @@ from lossexport.runtime import load
 from lossexport.runtime.session import Session
 from lossexport.wiring.attach import attach
 
-NMS = {"iou_threshold": 0.65, "score_threshold": 0.05, "max_output": 50}
+NMS: dict[str, Any] = {"iou_threshold": 0.65, "score_threshold": 0.05, "max_output": 50}
 # Tests of one detector go to one worker, which attaches the ops once.
 YOLOX, NANODET = (pytest.mark.xdist_group(name) for name in ("yolox", "nanodet"))
 FAR = 4096  # how far apart the classes are moved for a NMS within each class

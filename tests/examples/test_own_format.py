@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from PIL import Image
@@ -75,7 +75,7 @@ def test_the_numbers_are_those_of_coco(tmp_path: Path) -> None:
         (names | {"ref": ref}, {"pred_format": "csv"}),
         (names | {"pred": pred}, {"ref_format": "csv"}),
     ):
-        summary = score(**given, **options)
+        summary = score(**cast(Any, given | options))
         for own in ("inputs", "settings"):
             assert summary.pop(own) != wanted[own]
         assert summary == {name: wanted[name] for name in summary}
@@ -130,7 +130,10 @@ def test_the_commands_of_its_page_run(site: Path) -> None:
     words = shlex.split(command)
     done = subprocess.run(
         [sys.executable, "-m", *words],
-        **{"cwd": ROOT, "capture_output": True, "text": True, "check": False},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
         env=os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(site)))},
     )
     assert (words[0], done.returncode, done.stderr) == ("lossexport", 0, "")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,14 +23,14 @@ pytestmark = pytest.mark.xdist_group("simulation")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("graphs")
     lossexport.export(directions.exported(), out, gradient=True)
     return out
 
 
 @pytest.fixture(scope="module")
-def graphs(folder):
+def graphs(folder: Path) -> directions.Graphs:
     return directions.Graphs(folder)
 
 
@@ -79,7 +80,7 @@ def slopes(loss: str, boxes: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_true_direction_is_the_slope_of_the_metric(graphs, loss):
+def test_true_direction_is_the_slope_of_the_metric(graphs: directions.Graphs, loss: str) -> None:
     stored = golden("directions")
     iou, ascent = directions.true(graphs, loss, stored["anchor"], stored["target"])
     np.testing.assert_allclose(iou, stored["iou"], atol=1e-6)
@@ -88,7 +89,7 @@ def test_true_direction_is_the_slope_of_the_metric(graphs, loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_coded_direction_is_that_of_the_papers_code(graphs, loss):
+def test_coded_direction_is_that_of_the_papers_code(graphs: directions.Graphs, loss: str) -> None:
     stored = golden("directions")
     iou, ascent = directions.coded(graphs, loss, stored["anchor"], stored["target"])
     np.testing.assert_allclose(iou, stored["iou"], atol=1e-6)
@@ -96,7 +97,7 @@ def test_coded_direction_is_that_of_the_papers_code(graphs, loss):
     np.testing.assert_allclose(ascent, expected, atol=3e-6)
 
 
-def test_documented_differences_of_the_coded_diou_direction(graphs):
+def test_documented_differences_of_the_coded_diou_direction(graphs: directions.Graphs) -> None:
     stored = golden("directions")
     boxes, targets, coded = stored["anchor"], stored["target"], stored["dir_diou_corrected"]
     _, overlap = directions.true(graphs, "iou", boxes, targets)
@@ -115,12 +116,14 @@ def test_documented_differences_of_the_coded_diou_direction(graphs):
     assert ratio.max() > 4.9
 
 
-def run(graphs, direction, loss, points, steps):
+def run(
+    graphs: directions.Graphs, direction: str, loss: str, points: np.ndarray, steps: int
+) -> simulation.Outcome:
     parts = simulation.regress(graphs, directions.DIRECTIONS[direction], loss, points, steps)
     return simulation.joined(list(parts))
 
 
-def test_cases_follow_the_paper():
+def test_cases_follow_the_paper() -> None:
     points = simulation.anchor_points(5000)
     assert np.hypot(*(points - 10).T).max() <= 3
     draws = np.random.default_rng(0).random(10_000)
@@ -139,7 +142,7 @@ def test_cases_follow_the_paper():
 
 
 @pytest.mark.parametrize("loss", ["iou", "giou"])
-def test_trajectories_are_those_of_the_papers_code(graphs, loss):
+def test_trajectories_are_those_of_the_papers_code(graphs: directions.Graphs, loss: str) -> None:
     stored = golden("trajectories")
     boxes, targets = stored["anchor"].copy(), stored["target"]
     # Later, boxes swing about an edge of the target, and rounding decides to which side first.
@@ -149,7 +152,9 @@ def test_trajectories_are_those_of_the_papers_code(graphs, loss):
         np.testing.assert_allclose(boxes, expected, atol=1e-4)
 
 
-def test_curves_along_the_coded_directions_are_those_of_the_paper(graphs):
+def test_curves_along_the_coded_directions_are_those_of_the_paper(
+    graphs: directions.Graphs,
+) -> None:
     stored = golden("mini_experiment")
     points = np.stack((stored["anchor_x"], stored["anchor_y"]), axis=1).astype(np.float64)
     found = {loss: run(graphs, "coded", loss, points, 200) for loss in LOSSES}
@@ -166,7 +171,7 @@ def test_curves_along_the_coded_directions_are_those_of_the_paper(graphs):
     assert final["diou"] < 0.01 * final["giou"] < 0.01 * 0.3 * final["iou"]
 
 
-def test_curves_along_the_true_gradients(graphs):
+def test_curves_along_the_true_gradients(graphs: directions.Graphs) -> None:
     found = {loss: run(graphs, "true", loss, simulation.anchor_points(60), 200) for loss in LOSSES}
     start = found["iou"].curve[0]
     final = {loss: outcome.curve[-1] for loss, outcome in found.items()}
@@ -181,7 +186,7 @@ def test_curves_along_the_true_gradients(graphs):
         assert outcome.inverted == 0
 
 
-def test_iou_never_moves_a_box_that_is_apart(graphs):
+def test_iou_never_moves_a_box_that_is_apart(graphs: directions.Graphs) -> None:
     anchors, targets = simulation.cases(simulation.anchor_points(60))
     apart = graphs.iou(anchors, targets) == 0
     assert 0.6 < apart.mean() < 0.9
@@ -193,7 +198,7 @@ def test_iou_never_moves_a_box_that_is_apart(graphs):
         assert np.abs(ascent).max(axis=1).min() > 0.01
 
 
-def test_command_writes_its_files_without_torch(folder, tmp_path):
+def test_command_writes_its_files_without_torch(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     code = (
         "import sys, regression_simulation as simulation;"
@@ -233,7 +238,9 @@ def test_command_writes_its_files_without_torch(folder, tmp_path):
         (("--speed", "1"), "unrecognized arguments: --speed 1"),
     ],
 )
-def test_bad_arguments_are_one_line(options, message, capsys):
+def test_bad_arguments_are_one_line(
+    options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stopped:
         simulation.main(options)
     error = capsys.readouterr().err
@@ -243,7 +250,9 @@ def test_bad_arguments_are_one_line(options, message, capsys):
     assert error.count("\n") == 1
 
 
-def test_bad_folders_are_one_line(folder, tmp_path, capsys):
+def test_bad_folders_are_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("matplotlib")
     occupied = tmp_path / "file"
     occupied.touch()
@@ -259,7 +268,7 @@ def test_bad_folders_are_one_line(folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("direction", "points"), [("true", 5000), ("coded", 500)])
-def test_committed_results_are_those_of_the_readme(direction, points):
+def test_committed_results_are_those_of_the_readme(direction: str, points: int) -> None:
     path = EXAMPLES / "results" / direction / "results.json"
     results = json.loads(path.read_text())
     experiment = results["experiment"]
@@ -275,6 +284,6 @@ def test_committed_results_are_those_of_the_readme(direction, points):
         assert f"| {row} |".replace("e+0", "e") in readme
 
 
-def test_committed_results_are_small():
+def test_committed_results_are_small() -> None:
     sizes = [path.stat().st_size for path in (EXAMPLES / "results").rglob("*") if path.is_file()]
     assert sum(sizes) < 300_000

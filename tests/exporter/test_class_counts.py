@@ -1,6 +1,7 @@
 """Engines for large class counts: built, or refused with the largest size that builds."""
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,19 @@ def test_large_vocabularies_build(name: str, gradient: bool) -> None:
             assert ranges[dim].opt <= size.opt <= size.max
 
 
-def fake(monkeypatch: pytest.MonkeyPatch, builds) -> list[dict[str, Range]]:
+def fake(
+    monkeypatch: pytest.MonkeyPatch, builds: Callable[[Mapping[str, Range]], str]
+) -> list[dict[str, Range]]:
     """A builder that builds what `builds` says; the ranges that it is asked for."""
     asked: list[dict[str, Range]] = []
 
-    def build(builder, model, shapes, ranges, capabilities) -> bytes:
+    def build(
+        builder: str,
+        model: bytes,
+        shapes: object,
+        ranges: Mapping[str, Range],
+        capabilities: object,
+    ) -> bytes:
         asked.append(dict(ranges))
         if reason := builds(ranges):
             raise engine._BuilderError(reason)
@@ -56,7 +65,9 @@ def test_it_is_tuned_for_the_least_that_builds(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("reason", ["out of resources", f"Myelin: {engine._NO_PLAN}"])
-def test_a_refusal_has_the_reason_and_the_largest_size(reason: str, monkeypatch) -> None:
+def test_a_refusal_has_the_reason_and_the_largest_size(
+    reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = fake(monkeypatch, lambda sizes: reason if sizes["C"].max > 4321 else "")
     with pytest.raises(LossexportError) as caught:
         engine.build(b"", {}, RANGES)
@@ -64,7 +75,7 @@ def test_a_refusal_has_the_reason_and_the_largest_size(reason: str, monkeypatch)
     assert len(asked) < 150
 
 
-def test_a_refusal_of_every_size_has_the_reason_alone(monkeypatch) -> None:
+def test_a_refusal_of_every_size_has_the_reason_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     fake(monkeypatch, lambda sizes: "no such layer")
     with pytest.raises(LossexportError, match=r"^rtx builder: no such layer$"):
         engine.build(b"", {}, RANGES)
@@ -87,7 +98,9 @@ def test_the_manifest_has_the_sizes_that_were_built(tmp_path: Path) -> None:
     assert [file.variant.ranges["C"].max for file in report.files] == [9605]
 
 
-def test_a_refused_engine_is_refused_before_the_comparison(tmp_path: Path, monkeypatch) -> None:
+def test_a_refused_engine_is_refused_before_the_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake(monkeypatch, lambda sizes: "no such layer")
     monkeypatch.setattr("lossexport.parity.quick.check", lambda *_: pytest.fail("too late"))
     with pytest.raises(LossexportError, match=r"^box_iou: rtx builder: no such layer$"):
@@ -95,7 +108,9 @@ def test_a_refused_engine_is_refused_before_the_comparison(tmp_path: Path, monke
     assert not list(tmp_path.iterdir())
 
 
-def test_sizes_beyond_comparison_are_refused_before_the_trace(tmp_path: Path, monkeypatch) -> None:
+def test_sizes_beyond_comparison_are_refused_before_the_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         "lossexport.exporter.onnx_file.onnx_bytes", lambda *_: pytest.fail("too late")
     )

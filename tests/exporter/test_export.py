@@ -1,5 +1,6 @@
 """Files that `export` writes, and what it refuses to write."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 import lossexport
 from lossexport.catalog import CATALOG
 from lossexport.errors import CheckFailedError, LossexportError
-from lossexport.exporter import onnx_file, run
+from lossexport.exporter import engine, onnx_file
+from lossexport.names import Precision
 from lossexport.runtime import load
 from tests.conftest import slow
 
@@ -97,7 +99,7 @@ def test_metadata_and_no_traces_of_this_machine(folder: Path) -> None:
 def test_same_arguments_give_the_same_bytes(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_file, "onnx_bytes", onnx_file.onnx_bytes.__wrapped__)
+    monkeypatch.setattr(onnx_file, "onnx_bytes", inspect.unwrap(onnx_file.onnx_bytes))
     lossexport.export("ciou_loss", tmp_path, gradient=True)
     for name in ("ciou_loss.onnx", "ciou_loss.grad.onnx"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
@@ -139,7 +141,7 @@ def test_attributes_reach_the_graph(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_narrow_boundary_keeps_large_boxes(precision: str, tmp_path: Path) -> None:
+def test_narrow_boundary_keeps_large_boxes(precision: Precision, tmp_path: Path) -> None:
     lossexport.export("box_ciou", tmp_path, precision=precision)
     path = tmp_path / f"box_ciou.{precision}.onnx"
     session = load(path)
@@ -251,7 +253,7 @@ def test_a_later_failure_takes_earlier_files_along(
     def fail(*args: object) -> bytes:
         raise LossexportError("no engine")
 
-    monkeypatch.setattr(run.engine, "build_tuned", fail)
+    monkeypatch.setattr(engine, "build_tuned", fail)
     with pytest.raises(LossexportError, match="box_iou: no engine"):
         lossexport.export("box_iou", tmp_path / "out", formats=["onnx", "engine"])
     assert not (tmp_path / "out").exists()

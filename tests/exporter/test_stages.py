@@ -14,6 +14,7 @@ from lossexport.catalog.variant import Variant
 from lossexport.exporter import engine
 from lossexport.exporter.onnx_file import onnx_bytes
 from lossexport.kernels import kernels
+from lossexport.names import Precision
 from lossexport.runtime import load
 from lossexport.runtime.onnx_guard import check_model
 from lossexport.wiring.attach import attach
@@ -27,7 +28,7 @@ PLUGIN = {"plugin_namespace": b"lossexport", "plugin_version": b"1", "aot": 1}
 
 
 @functools.cache
-def exported(name: str, gradient: bool, precision: str = "fp32") -> bytes:
+def exported(name: str, gradient: bool, precision: Precision = "fp32") -> bytes:
     return onnx_bytes(Variant.make(CATALOG[name], precision=precision, gradient=gradient))
 
 

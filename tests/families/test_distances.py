@@ -23,11 +23,11 @@ def plain(distribution: np.ndarray, points: np.ndarray, stride: np.ndarray) -> n
 def test_equals_the_expectation_by_hand(bins: int) -> None:
     rng = np.random.default_rng(bins)
     inputs = rng.normal(0, 3, (50, 4, bins)), rng.uniform(0, 640, (50, 2)), rng.choice([8, 32], 50)
-    found = ops.decode_distances(*(torch.tensor(array * 1.0) for array in inputs), bins=bins)
+    exact = [torch.tensor(array * 1.0) for array in inputs]
+    found = ops.decode_distances(exact[0], exact[1], exact[2], bins)
     np.testing.assert_allclose(found, plain(*inputs), rtol=1e-13)
-    single = ops.decode_distances(
-        *(torch.tensor(a, dtype=torch.float32) for a in inputs), bins=bins
-    )
+    narrow = [array.float() for array in exact]
+    single = ops.decode_distances(narrow[0], narrow[1], narrow[2], bins)
     np.testing.assert_allclose(single, plain(*inputs), atol=1e-6 * (640 + 32 * bins))
 
 
@@ -53,9 +53,9 @@ def test_half_precision_is_computed_in_float32() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_spoils_its_own_box_alone(value: float) -> None:
     for place in range(3):
-        inputs = [torch.zeros(3, 4, 16), torch.ones(3, 2), torch.ones(3)]
-        inputs[place][1, ...] = value
-        boxes = ops.decode_distances(*inputs)
+        logits, points, stride = torch.zeros(3, 4, 16), torch.ones(3, 2), torch.ones(3)
+        (logits, points, stride)[place][1, ...] = value
+        boxes = ops.decode_distances(logits, points, stride)
         assert boxes[1].isnan().all()
         assert boxes[[0, 2]].tolist() == [[-6.5, -6.5, 8.5, 8.5]] * 2
 

@@ -31,8 +31,8 @@ def test_equals_the_formula_by_hand() -> None:
     np.testing.assert_allclose(quality, plain(boxes, log_variance), rtol=1e-12)
     # One corner that is off by a quarter of the width on average, the others exact.
     sigma = 0.25 * 8 / math.sqrt(2 / math.pi)
-    log_variance = torch.tensor([[2 * math.log(sigma), -200.0, -200.0, -200.0]])
-    one = ops.localization_confidence(torch.tensor([[2.0, 3.0, 10.0, 5.0]]), log_variance)
+    variance = torch.tensor([[2 * math.log(sigma), -200.0, -200.0, -200.0]])
+    one = ops.localization_confidence(torch.tensor([[2.0, 3.0, 10.0, 5.0]]), variance)
     assert one.tolist() == pytest.approx([0.8], abs=1e-6)
 
 

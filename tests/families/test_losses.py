@@ -203,8 +203,8 @@ def test_empty_inputs(name: str, empty: float) -> None:
     for tensor in CATALOG[name].inputs:
         if tensor.name != "bin_count":
             inputs[tensor.name] = inputs[tensor.name][:0]
-    scalar = not CATALOG[name].outputs[0].shape
-    found = value_and_gradients(name, inputs, **({} if scalar else {"reduction": "mean"}))
+    attributes: dict[str, Any] = {"reduction": "mean"} if CATALOG[name].outputs[0].shape else {}
+    found = value_and_gradients(name, inputs, **attributes)
     assert found[0].item() == pytest.approx(empty, abs=1e-15)
 
 

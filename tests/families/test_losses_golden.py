@@ -51,8 +51,9 @@ def test_kl(entry: dict[str, Any], dtype: torch.dtype) -> None:
     pred = v.floats("pred").requires_grad_()
     alpha = v.floats("alpha").requires_grad_()
     inside, outside = v.floats("inside_weight"), v.floats("outside_weight")
-    rows = [x.reshape(-1, 4) for x in (pred * inside, alpha, v.floats("target") * inside)]
-    loss = ops.kl_loss(*rows).reshape(pred.shape) * outside
+    mean, log_variance = (pred * inside).reshape(-1, 4), alpha.reshape(-1, 4)
+    target = (v.floats("target") * inside).reshape(-1, 4)
+    loss = ops.kl_loss(mean, log_variance, target).reshape(pred.shape) * outside
     v.check(loss, "elementwise")
     total = loss.sum() * v.parameters["loss_scale"] / len(pred)
     v.check_with_gradient(total, pred, "total_kl", "grad_pred")

@@ -4,8 +4,8 @@ import torch
 
 from lossexport import ops
 from lossexport.families.matching.cases import SAMPLERS, scores
+from lossexport.names import METRICS, Metric
 
-METRICS = ("iou", "giou", "diou", "ciou")
 ATTRIBUTES = {"eps": 1e-7}
 
 
@@ -18,7 +18,7 @@ def draw(family: str, n: int, m: int, metric: str, seed: int = 0) -> tuple[np.nd
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("family", ["ordinary", "structured", "apart"])
-def test_partners_are_the_first_of_the_best_on_both_sides(family: str, metric: str) -> None:
+def test_partners_are_the_first_of_the_best_on_both_sides(family: str, metric: Metric) -> None:
     for seed in range(20):
         pred, target = draw(family, 37, 23, metric, seed)
         matrix = getattr(ops, f"pairwise_{metric}")(torch.tensor(pred), torch.tensor(target))

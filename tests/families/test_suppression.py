@@ -1,10 +1,11 @@
 """Suppression against the original code's lists and against plain loops."""
 
+import functools
 import math
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -55,8 +56,8 @@ def greedy_ops(beta: float | None) -> list[Callable[..., Any]]:
     if beta is None:
         return [ops.nms, ops.cluster_nms]
     return [
-        lambda *a, **k: ops.diou_nms(*a, beta=beta, **k),
-        lambda *a, **k: ops.cluster_nms(*a, beta=beta, metric="diou", **k),
+        functools.partial(ops.diou_nms, beta=beta),
+        functools.partial(ops.cluster_nms, beta=beta, metric="diou"),
     ]
 
 
@@ -175,7 +176,8 @@ def test_soft_nms_is_the_plain_loop_on_many_scenes() -> None:
         boxes, scores = scene(seed)
         sigma, floor = (0.5, 0.1)[seed % 2], (0.001, 0.2, 0.0)[seed % 3]
         wanted, final = plain_soft(boxes, scores, sigma, floor, 25)
-        indices, new_scores, count = ops.soft_nms(*tensors(boxes, scores), sigma, floor, 25)
+        b, s = tensors(boxes, scores)
+        indices, new_scores, count = ops.soft_nms(b, s, sigma, floor, 25)
         assert listed(indices, count) == wanted, seed
         np.testing.assert_allclose(new_scores[: len(final)], final, rtol=1e-12)
         assert (new_scores[:-1] >= new_scores[1:]).all()
@@ -183,7 +185,9 @@ def test_soft_nms_is_the_plain_loop_on_many_scenes() -> None:
 
 @pytest.mark.parametrize("method", ["soft", "hard"])
 @pytest.mark.parametrize("offset", [0.0, 1.0])
-def test_voting_is_the_plain_loop_on_many_scenes(method: str, offset: float) -> None:
+def test_voting_is_the_plain_loop_on_many_scenes(
+    method: Literal["soft", "hard"], offset: float
+) -> None:
     for seed in range(150):
         boxes, scores = scene(seed)
         rng = random.Random(seed)
@@ -191,12 +195,9 @@ def test_voting_is_the_plain_loop_on_many_scenes(method: str, offset: float) -> 
         wanted, moved, final = plain_voting(
             boxes, scores, log_variance, method, 0.02, 0.05, offset, 25
         )
+        b, s, v = tensors(boxes, scores, log_variance)
         indices, new_boxes, new_scores, count = ops.variance_voting(
-            *tensors(boxes, scores, log_variance),
-            method=method,
-            score_threshold=0.05,
-            offset=offset,
-            max_output=25,
+            b, s, v, method, score_threshold=0.05, offset=offset, max_output=25
         )
         assert listed(indices, count) == wanted, seed
         n = len(wanted)
@@ -226,10 +227,10 @@ def test_the_longest_chain_of_suppressions() -> None:
 def test_cluster_nms_is_nms_at_thousands_of_boxes(family: str) -> None:
     op = CATALOG["cluster_nms"]
     drawn = op.samplers[family](np.random.default_rng(3), {"N": 1500}, op.resolve({}))
-    given = tensors(*drawn.values())
-    for metric, other in (("iou", ops.nms), ("diou", ops.diou_nms)):
-        fixed = ops.cluster_nms(*given, max_output=1500, metric=metric)
-        assert listed(*fixed) == listed(*other(*given, max_output=1500))
+    boxes, scores = tensors(*drawn.values())
+    for beta in (None, 1.0):
+        greedy, fixed = (op(boxes, scores, max_output=1500) for op in greedy_ops(beta))
+        assert listed(*fixed) == listed(*greedy)
 
 
 def test_the_threshold_is_strict_and_the_score_threshold_is_not() -> None:
@@ -283,7 +284,8 @@ def test_scores_fade_to_zero_alike_in_every_precision() -> None:
     boxes = [(0, 0, 10, 10)] * 60
     scores = [0.5 + i / 128 for i in range(60)]
     for dtype in (torch.float32, torch.float64):
-        indices, faded, count = ops.soft_nms(*tensors(boxes, scores, dtype=dtype), 0.5, 0.0, 60)
+        b, s = tensors(boxes, scores, dtype=dtype)
+        indices, faded, count = ops.soft_nms(b, s, 0.5, 0.0, 60)
         # By exp(-2) each time: beyond the range of float32 all that is left is a tie at 0.
         zeros = int((faded == 0).sum())
         assert zeros == 16

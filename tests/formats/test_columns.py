@@ -9,6 +9,7 @@ import pytest
 
 from lossexport.boxes import boxset
 from lossexport.boxes.assemble import dataset
+from lossexport.boxes.columns import ID
 from lossexport.boxes.side import Entry, Side
 from lossexport.errors import LossexportError
 from lossexport.formats import columns
@@ -108,11 +109,12 @@ def test_a_log_variance_goes_with_its_box_from_parts_to_pixels() -> None:
     boxes = predictions(side)
     assert boxes.box[0].tolist() == [0, 0, 6400, 9600]
     wanted = np.tile(2 * np.log([640, 480]), 2)
-    np.testing.assert_allclose(boxes.log_variance, [wanted, [np.nan] * 4], rtol=1e-6)
+    assert boxes.log_variance is not None
+    np.testing.assert_allclose(boxes.log_variance, np.array([wanted, [np.nan] * 4]), rtol=1e-6)
 
 
 def test_no_box_at_all() -> None:
-    nothing = {"image_id": [], "category_id": [], "bbox": [], "score": []}
+    nothing: dict[str, Any] = {"image_id": [], "category_id": [], "bbox": [], "score": []}
     assert side_of(PATH, nothing, True).boxes.count == 0
     side = side_of(PATH, nothing | {"images": {"a": "a.png"}, "categories": {}}, False)
     assert (side.images.rows, side.categories.rows) == ({"a": Entry("a.png")}, {})
@@ -206,14 +208,14 @@ REFUSED = {
         "box[0]: x2 - x1 is 1800000000.0: must be at most 1e+09 in size",
     ),
     "nan score": (PRED | {"score": [1, np.nan]}, "score[1] is nan: must be a finite number"),
-    "half an id": (PRED | {"image_id": [1, 1.5]}, f"image_id[1] is 1.5: {columns.ID}"),
-    "nan id": (PRED | {"image_id": np.array([np.nan, 1])}, f"image_id[0] is nan: {columns.ID}"),
-    "no id": (PRED | {"image_id": [1, None]}, f"image_id[1] is None: {columns.ID}"),
-    "true id": (PRED | {"category_id": [1, True]}, f"category_id[1] is True: {columns.ID}"),
-    "list id": (PRED | {"category_id": [1, [2]]}, f"category_id[1] is [2]: {columns.ID}"),
+    "half an id": (PRED | {"image_id": [1, 1.5]}, f"image_id[1] is 1.5: {ID}"),
+    "nan id": (PRED | {"image_id": np.array([np.nan, 1])}, f"image_id[0] is nan: {ID}"),
+    "no id": (PRED | {"image_id": [1, None]}, f"image_id[1] is None: {ID}"),
+    "true id": (PRED | {"category_id": [1, True]}, f"category_id[1] is True: {ID}"),
+    "list id": (PRED | {"category_id": [1, [2]]}, f"category_id[1] is [2]: {ID}"),
     "huge id": (
         PRED | {"image_id": np.array([1, 2**63], np.uint64)},
-        f"image_id[1] is {2**63}: {columns.ID}",
+        f"image_id[1] is {2**63}: {ID}",
     ),
     "surrogate": (
         PRED | {"image_id": ["a", "\udc80"]},
@@ -248,7 +250,7 @@ REFUSED = {
         PRED | {"images": {"\udc80": "a"}},
         "an id of images is '\\udc80': has half",
     ),
-    "table id": (PRED | {"images": {None: "a"}}, f"an id of images is None: {columns.ID}"),
+    "table id": (PRED | {"images": {None: "a"}}, f"an id of images is None: {ID}"),
     "twice": (
         PRED | {"images": {1: "a", "1": "b"}},
         "an id of images is '1': the id appears twice with other values",

@@ -152,7 +152,7 @@ def test_a_region_that_does_not_count_acts_on_every_class(tmp_path: Path) -> Non
     assert counts["counts"]["ignored_references"] == 2
 
 
-BAD = {
+BAD: dict[str, tuple[str | bytes, str]] = {
     "few fields": ("1,1,2,3,4,5", "line 1 is '1,1,2,3,4,5'"),
     "semicolons": (
         "1;1;2;3;4;5;1",

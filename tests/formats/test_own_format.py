@@ -5,7 +5,7 @@ import json
 import re
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
@@ -181,7 +181,7 @@ def test_what_a_reader_gives_is_checked(tmp_path: Path) -> None:
     assert refused(form.side, path, True, lambda part: None) == (
         f"{path}: bbox[0] is [0, 0, 1]: four numbers are expected"
     )
-    nothing = Format(name="own", title="", read=lambda path, scored: None)
+    nothing = Format(name="own", title="", read=cast(Any, lambda path, scored: None))
     assert refused(nothing.side, path, True, lambda part: None) == (
         f"{path}: columns is None: a mapping of names to arrays is expected"
     )
@@ -202,7 +202,7 @@ def test_a_folder_is_hashed_file_by_file(tmp_path: Path) -> None:
     (folder / "b.txt").write_text("2")
     (folder / "a.txt").write_text("1")
     (folder / "a.jpg").write_text("not read")
-    nothing = {"image_id": [], "category_id": [], "bbox": [], "score": []}
+    nothing: dict[str, Any] = {"image_id": [], "category_id": [], "bbox": [], "score": []}
     form = Format(name="own", title="", given="folder", read=lambda path, scored: nothing)
     parts: list[float] = []
     side = form.side(folder, True, parts.append)

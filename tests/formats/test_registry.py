@@ -1,13 +1,14 @@
 """One declaration for each format: the command line and the pages follow from it."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
 
 from lossexport.cli import cli
 from lossexport.errors import LossexportError
-from lossexport.formats import FORMATS, read_side
+from lossexport.formats import FORMATS, Format, read_side
 from lossexport.scoring import score
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/scoring.md"
@@ -50,14 +51,14 @@ def test_the_command_line_asks_whether_a_near_name_was_meant(option: str) -> Non
 @pytest.mark.parametrize("option", ["format", "pred_format", "ref_format"])
 def test_python_asks_whether_a_near_name_was_meant(option: str, tmp_path: Path) -> None:
     with pytest.raises(LossexportError) as caught:
-        score(tmp_path, tmp_path, **{option: "MOTT"})
+        score(tmp_path, tmp_path, **cast(Any, {option: "MOTT"}))
     assert str(caught.value) == (
         f"format 'MOTT' is not one of {', '.join(FORMATS.names())}; did you mean mot?"
     )
 
 
 @pytest.mark.parametrize("form", DECLARED, ids=FORMATS.builtin)
-def test_a_folder_for_a_file_and_a_file_for_a_folder(form, tmp_path: Path) -> None:
+def test_a_folder_for_a_file_and_a_file_for_a_folder(form: Format, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path, kind in ((tmp_path, "folder"), (tmp_path / "file", "file")):
         if kind not in form.given:

@@ -62,7 +62,7 @@ def test_the_boxes_of_parts_are_not_those_of_the_object(tmp_path: Path) -> None:
     assert boxes(read(tmp_path / "ref", {"a.xml": voc(body)})) == [[0, 0, 9, 9]]
 
 
-READ_ALIKE = {
+READ_ALIKE: dict[str, str | bytes] = {
     "namespace": REF.replace("<annotation", '<annotation xmlns="http://example.org/voc"'),
     "prefix": REF.replace("<annotation", '<v:annotation xmlns:v="u:x"').replace("</a", "</v:a"),
     "upper case": REF.replace("bndbox", "BndBox").replace("object", "Object"),

@@ -1,6 +1,7 @@
 """YOLO folders as tools write them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ PRED = "0 0.5 0.5 0.2 0.4 0.9\n"
 BOX = [0.4, 0.3, 0.2, 0.4]
 
 
-def read(folder: Path, files: dict[str, str | bytes], *, scored: bool = True) -> Side:
+def read(folder: Path, files: Mapping[str, str | bytes], *, scored: bool = True) -> Side:
     return formats.read_side(write(folder, files), "yolo", scored)
 
 
@@ -147,7 +148,7 @@ def test_the_tree_of_ultralytics(tmp_path: Path) -> None:
     assert [data.images[i] for i in data.predictions.image] == ["train/a"]
 
 
-HELPERS = {
+HELPERS: dict[str, str | bytes] = {
     "train.txt": "data/a.jpg\ndata/b.jpg\n",
     "README.roboflow.txt": "My data - v1 2022-01-01\n\nThe data set has 120 images.\n* 640x640\n",
     "notes.TXT": "5 boxes are missing\n",
@@ -284,7 +285,7 @@ def test_files_of_another_format_are_not_no_prediction(tmp_path: Path, name: str
     assert message.endswith(f"has no .txt file of labels, but {name}: is it of another format?")
 
 
-BAD = {
+BAD: dict[str, tuple[str | bytes, str]] = {
     "nan": ("0 nan 0.5 0.1 0.1 0.9", "line 1, cx is nan"),
     "inf score": ("0 0.5 0.5 0.1 0.1 inf", "line 1, score is inf"),
     "huge score": ("0 0.5 0.5 0.1 0.1 -1e300", "line 1, score is -1e+300: must be at most 1e+09"),

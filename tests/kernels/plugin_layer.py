@@ -33,7 +33,7 @@ class ITensor:
     """Missing in the lean runtime."""
 
 
-_OPERATIONS = {
+_OPERATIONS: dict[str, Callable[[int, int], int]] = {
     "SUM": operator.add,
     "PROD": operator.mul,
     "SUB": operator.sub,
@@ -67,7 +67,7 @@ class Builder:
         return Expression(lambda sizes: compute(first.value(sizes), second.value(sizes)), constant)
 
 
-class DimsExprs(list):
+class DimsExprs(list[Any]):
     """Shape of an output, filled in by the plugin."""
 
     def __init__(self, rank: int) -> None:
@@ -106,7 +106,7 @@ def modules() -> tuple[ModuleType, ModuleType]:
         *(PluginTensorDesc, DynamicPluginTensorDesc),
     ):
         setattr(stand_in, name.__name__, name)
-    stand_in.IDimensionExpr = Expression
+    setattr(stand_in, "IDimensionExpr", Expression)  # noqa: B010  mypy knows the module's names
     before = sys.modules.get("tensorrt")
     sys.modules["tensorrt"] = stand_in
     try:

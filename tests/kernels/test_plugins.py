@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import onnx
 import pytest
@@ -13,11 +14,12 @@ from lossexport.errors import LossexportError
 from lossexport.exporter import engine
 from lossexport.exporter.onnx_file import onnx_bytes
 from lossexport.kernels import declared, plugins, ptx
+from lossexport.names import Precision
 from tests.conftest import ROOT
 from tests.kernels import plugin_layer
 
 KERNELS = declared()
-TYPES = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
+TYPES: dict[str, Precision] = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
 SIZES = [
     dict(zip("NMCKP", sizes, strict=True))
     for sizes in ((1, 1, 1, 1, 1), (17, 256, 80, 256, 2), (16384, 257, 3, 257, 256), (0,) * 5)
@@ -117,7 +119,9 @@ def test_a_node_beyond_the_kernel_asks_for_no_plugin(size: int) -> None:
     assert set(function.attribute) & plugin == asked
 
 
-def test_registered_before_the_parser_looks_and_never_with_tensorrt_rtx(monkeypatch) -> None:
+def test_registered_before_the_parser_looks_and_never_with_tensorrt_rtx(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     events = []
 
     class RefusedError(Exception):
@@ -142,13 +146,15 @@ def test_registered_before_the_parser_looks_and_never_with_tensorrt_rtx(monkeypa
     assert events == ["plugins", "parser", "parser"]
 
 
-def test_without_nvrtc_nothing_is_registered(monkeypatch) -> None:
+def test_without_nvrtc_nothing_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     with pytest.raises(LossexportError, match=r"NVRTC cannot be loaded: .*: pip install 'cuda"):
         plugins.register(ModuleType("tensorrt"), ModuleType("tensorrt.plugin"))
 
 
-def test_without_a_capability_the_kernel_is_for_the_device_at_hand(monkeypatch) -> None:
+def test_without_a_capability_the_kernel_is_for_the_device_at_hand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked = []
     monkeypatch.setattr(plugins, "capability_at_hand", lambda: "9.5")
     monkeypatch.setattr(
@@ -156,7 +162,7 @@ def test_without_a_capability_the_kernel_is_for_the_device_at_hand(monkeypatch) 
     )
     kernel = KERNELS["NMS"]
     tensor = SimpleNamespace(shape_expr=[7, 4], dtype=SimpleNamespace(name="FLOAT"))
-    layer = SimpleNamespace(
+    layer: Any = SimpleNamespace(
         KernelLaunchParams=SimpleNamespace, SymIntExprs=lambda count: [None] * count, SymInt32=int
     )
     attributes = [attribute.default for attribute in kernel.attributes]

@@ -6,13 +6,13 @@ import pytest
 
 from lossexport.errors import LossexportError
 from lossexport.kernels import declared, ptx
-from lossexport.names import PRECISIONS
+from lossexport.names import PRECISIONS, Precision
 
 KERNELS = declared()
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.7", "8.9", "9.0", "10.0", "12.0")
 
 
-def compiled(name: str, precision: str, capability: str) -> str:
+def compiled(name: str, precision: Precision, capability: str) -> str:
     kernel = KERNELS[name]
     attributes = {attribute.name: attribute.default for attribute in kernel.attributes}
     macros = ptx.definitions(kernel, attributes, precision)

@@ -1,6 +1,7 @@
 """Calls of the C ABI, right ones to begin with, which a test then spoils."""
 
 import ctypes
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,18 +15,21 @@ from lossexport.runtime.native import CTensor
 KERNELS = sorted(native.kernels())
 OK, UNKNOWN_OP, BAD_ARGUMENT, BAD_TENSOR, TOO_LARGE = range(5)
 SENTINEL = 12344  # a float16 too
-SIZES = {"N": 5, "M": 3, "C": 4, "K": 9, "D": 4}
+SIZES: dict[Dim, int] = {"N": 5, "M": 3, "C": 4, "K": 9, "D": 4}
+
+# A list of numbers or tensors, or None.
+Pointer = Any
 
 
 @dataclass
 class Call:
     """Arguments of `lossexport_run`, as Python has them; a pointer that is None is null."""
 
-    kernel: str
-    attributes: list[float] | None
-    inputs: list[CTensor] | None
-    outputs: list[CTensor] | None
-    counts: tuple[int, int, int]
+    kernel: str | None
+    attributes: Pointer
+    inputs: Pointer
+    outputs: Pointer
+    counts: tuple[int, ...]
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     written: dict[str, np.ndarray] = field(default_factory=dict)
     threads: int = 0
@@ -63,7 +67,8 @@ class Call:
                 getattr(tensors[index], name)[:] = value
             else:
                 setattr(tensors[index], name, value)
-        return replace(self, **{kind: tensors})
+        changes: dict[str, Any] = {kind: tensors}
+        return replace(self, **changes)
 
 
 def _pointer(tensors: list[CTensor] | None) -> Any:
@@ -83,7 +88,7 @@ def declared(kernel: str, values: dict[str, Any] | None = None) -> dict[str, tup
 
 def call(
     kernel: str,
-    sizes: dict[Dim, int] | None = None,
+    sizes: Mapping[Any, int] | None = None,
     attributes: dict[str, Any] | None = None,
     dtype: str = "float32",
     arrays: dict[str, np.ndarray] | None = None,
@@ -95,8 +100,10 @@ def call(
     """
     op = op_of(kernel)
     values = op.resolve({"max_output": 6} | (attributes or {}) if _picks(op) else attributes or {})
-    whole = {name: value for name, value in values.items() if isinstance(value, int)}
-    known = SIZES | whole | (sizes or {})
+    whole: dict[Dim, int] = {
+        name: value for name, value in values.items() if isinstance(value, int)
+    }
+    known = SIZES | whole | dict(sizes or {})
     dims = {name: known[name] for name in op.dims}
     if arrays is None:
         rng = np.random.default_rng(3)

@@ -2,6 +2,7 @@
 
 import ctypes
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tests.native.calls import (
     SENTINEL,
     TOO_LARGE,
     UNKNOWN_OP,
+    Call,
     call,
     op_of,
 )
@@ -28,13 +30,13 @@ BIG = 2**31
 NUMBERS = (0.0, -1.0, 0.5, 1e-300, 1e300, -1e300, 2.0**31, 2.0**63, 2.0**64)
 
 
-def tensors_of(good):
+def tensors_of(good: Call) -> list[tuple[str, int]]:
     return [("inputs", i) for i in range(good.counts[1])] + [
         ("outputs", i) for i in range(good.counts[2])
     ]
 
 
-def test_the_library_says_what_it_is():
+def test_the_library_says_what_it_is() -> None:
     library = native.library()
     assert library.lossexport_abi() == native.ABI
     level = library.lossexport_level().decode()
@@ -44,7 +46,7 @@ def test_the_library_says_what_it_is():
 
 
 @every_kernel
-def test_a_right_call_writes_every_output(kernel):
+def test_a_right_call_writes_every_output(kernel: str) -> None:
     good = call(kernel)
     assert good.run() == (OK, "")
     for name, array in good.written.items():
@@ -52,7 +54,7 @@ def test_a_right_call_writes_every_output(kernel):
 
 
 @every_kernel
-def test_no_elements(kernel):
+def test_no_elements(kernel: str) -> None:
     """N of 0, without memory behind it."""
     op = op_of(kernel)
     empty = call(kernel, dict.fromkeys(("N", "M", "K"), 0) if op.dims.keys() - {"C"} else {})
@@ -64,7 +66,7 @@ def test_no_elements(kernel):
         assert not (array == SENTINEL).any(), name
 
 
-def test_ops_that_are_not_there():
+def test_ops_that_are_not_there() -> None:
     good = call("box_iou")
     for name in ("", "box_iou ", "BOX_IOU", "box_iou.grad", "x" * 100_000, "%s%n"):
         code, message = replace(good, kernel=name).refused()
@@ -74,11 +76,12 @@ def test_ops_that_are_not_there():
 
 
 @every_kernel
-def test_null_pointers(kernel):
+def test_null_pointers(kernel: str) -> None:
     good = call(kernel)
     # An op without attributes looks at none.
     for name in ("attributes", "inputs", "outputs")[not good.counts[0] :]:
-        code, message = replace(good, **{name: None}).refused()
+        null: dict[str, Any] = {name: None}
+        code, message = replace(good, **null).refused()
         assert code == BAD_ARGUMENT
         assert message.startswith(f"{kernel}: ")
     for kind, index in tensors_of(good):
@@ -86,7 +89,7 @@ def test_null_pointers(kernel):
 
 
 @every_kernel
-def test_too_few_and_too_many(kernel):
+def test_too_few_and_too_many(kernel: str) -> None:
     good = call(kernel)
     for place in range(3):
         right = good.counts[place]
@@ -97,7 +100,7 @@ def test_too_few_and_too_many(kernel):
 
 
 @every_kernel
-def test_memory_that_is_short_or_misaligned(kernel):
+def test_memory_that_is_short_or_misaligned(kernel: str) -> None:
     good = call(kernel)
     for kind, index in tensors_of(good):
         tensor = getattr(good, kind)[index]
@@ -111,7 +114,7 @@ def test_memory_that_is_short_or_misaligned(kernel):
 
 
 @every_kernel
-def test_types_and_ranks(kernel):
+def test_types_and_ranks(kernel: str) -> None:
     good = call(kernel)
     for kind, index in tensors_of(good):
         tensor = getattr(good, kind)[index]
@@ -122,7 +125,7 @@ def test_types_and_ranks(kernel):
 
 
 @every_kernel
-def test_strides(kernel):
+def test_strides(kernel: str) -> None:
     good = call(kernel)
     for kind, index in tensors_of(good):
         tensor = getattr(good, kind)[index]
@@ -134,7 +137,7 @@ def test_strides(kernel):
 
 
 @every_kernel
-def test_shapes(kernel):
+def test_shapes(kernel: str) -> None:
     good = call(kernel)
     for kind, index in tensors_of(good):
         tensor = getattr(good, kind)[index]
@@ -156,7 +159,7 @@ OVERFLOWS = [("best_match", 2**29, 4)] + [
 
 
 @pytest.mark.parametrize(("kernel", "n", "m"), OVERFLOWS)
-def test_products_that_overflow(kernel, n, m):
+def test_products_that_overflow(kernel: str, n: int, m: int) -> None:
     """Each size is possible, or nearly; not all that has to be counted, in 32 or 64 bits."""
     bad = call(kernel)
     for kind, index in tensors_of(bad):
@@ -169,7 +172,7 @@ def test_products_that_overflow(kernel, n, m):
 
 
 @every_kernel
-def test_attributes_that_are_no_numbers(kernel):
+def test_attributes_that_are_no_numbers(kernel: str) -> None:
     good = call(kernel)
     for place in range(good.counts[0]):
         for value in (np.nan, np.inf, -np.inf):
@@ -179,7 +182,7 @@ def test_attributes_that_are_no_numbers(kernel):
 
 
 @every_kernel
-def test_attributes_beyond_their_bounds_do_no_harm(kernel):
+def test_attributes_beyond_their_bounds_do_no_harm(kernel: str) -> None:
     good = call(kernel)
     for place in range(good.counts[0]):
         for value in NUMBERS:
@@ -192,7 +195,7 @@ def test_attributes_beyond_their_bounds_do_no_harm(kernel):
 @pytest.mark.parametrize("kernel", [k for k in KERNELS if "max_output" in {
     item.name for item in op_of(k).attributes}])  # fmt: skip
 @pytest.mark.parametrize("room", [0.0, -1.0, 5.0, 7.0, 5.5, 1e300])
-def test_room_for_the_output_is_what_the_attribute_says(kernel, room):
+def test_room_for_the_output_is_what_the_attribute_says(kernel: str, room: float) -> None:
     good = call(kernel, {"N": 9})
     place = [item.name for item in op_of(kernel).attributes].index("max_output")
     attributes = list(good.attributes)
@@ -201,7 +204,7 @@ def test_room_for_the_output_is_what_the_attribute_says(kernel, room):
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.5, 2.0, 4.0, 1e300])
-def test_choices_that_there_are_not(value):
+def test_choices_that_there_are_not(value: float) -> None:
     good = call("cluster_nms")
     attributes = [*good.attributes[:-1], value]
     assert replace(good, attributes=attributes).refused()[0] == BAD_ARGUMENT
@@ -215,7 +218,7 @@ floats = st.one_of(
 @every_kernel
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_any_bits_in_the_inputs(kernel, data):
+def test_any_bits_in_the_inputs(kernel: str, data: st.DataObject) -> None:
     """NaN, infinity, labels out of range: no crash, nothing beside the outputs is written."""
     dims = {name: data.draw(st.integers(0, 40)) for name in op_of(kernel).dims}
     dtype = data.draw(st.sampled_from(["float32", "float16", "uint16"]))
@@ -247,7 +250,7 @@ def test_any_bits_in_the_inputs(kernel, data):
     assert {name: array.tobytes() for name, array in good.arrays.items()} == before
 
 
-def test_the_structure_is_that_of_the_header():
+def test_the_structure_is_that_of_the_header() -> None:
     """8 + 8 + 4 + 4 + 16 + 16 bytes, as C lays them out."""
     assert ctypes.sizeof(native.CTensor) == 56
     assert native.CTensor.shape.offset == 24

@@ -4,6 +4,8 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ def clustered(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor(near, dtype=torch.float32), torch.tensor(scores, dtype=torch.float32)
 
 
-def torch_code(name: str):
+def torch_code(name: str) -> Callable[..., Any]:
     """The PyTorch code of an op: the function itself would call the kernel."""
     return getattr(ops, name).__wrapped__
 
@@ -44,7 +46,7 @@ def test_nms_decides_as_eager_float32_on_any_boxes(name: str, count: int) -> Non
             assert found[1] == wanted[1]
 
 
-def native_nms(name, boxes, scores, room):
+def native_nms(name: str, boxes: torch.Tensor, scores: torch.Tensor, room: int) -> list[np.ndarray]:
     outputs = [np.empty(room, np.int64), np.empty((), np.int64)]
     native.run(name, [0.5, 0.0, room, 1.0], [boxes.numpy(), scores.numpy()], outputs)
     return outputs

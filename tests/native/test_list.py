@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from itertools import count, takewhile
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lossexport.catalog import CATALOG
+from lossexport.catalog.spec import Attribute, Tensor
 from lossexport.runtime import native
-from tests.native.calls import BAD_ARGUMENT, BAD_TENSOR, KERNELS, OK, call, declared, op_of
+from tests.native.calls import BAD_ARGUMENT, BAD_TENSOR, KERNELS, OK, Call, call, declared, op_of
 
 pytestmark = pytest.mark.skipif(not KERNELS, reason="no library of native kernels")
 every_kernel = pytest.mark.parametrize("kernel", KERNELS)
@@ -16,7 +18,7 @@ every_kernel = pytest.mark.parametrize("kernel", KERNELS)
 TYPES = {"float": "the float type of the other tensors", "float32": "1", "int64": "4"}
 
 
-def tensors_of(kernel):
+def tensors_of(kernel: str) -> list[tuple[str, int, Tensor]]:
     return [
         (kind, index, tensor)
         for kind, tensors in declared(kernel).items()
@@ -24,17 +26,17 @@ def tensors_of(kernel):
     ]
 
 
-def attributes_of(kernel):
+def attributes_of(kernel: str) -> list[tuple[int, Attribute]]:
     return list(enumerate(op_of(kernel).attributes))
 
 
-def with_attribute(good, place, value):
+def with_attribute(good: Call, place: int, value: float) -> Call:
     attributes = list(good.attributes)
     attributes[place] = value
     return replace(good, attributes=attributes)
 
 
-def test_names():
+def test_names() -> None:
     """Ops of the catalogue, each once, its gradient right behind it where it has one."""
     entries = map(native.library().lossexport_op, count())
     found = [entry.decode() for entry in takewhile(lambda entry: entry is not None, entries)]
@@ -46,7 +48,7 @@ def test_names():
 
 
 @every_kernel
-def test_tensors_by_name_rank_and_type(kernel):
+def test_tensors_by_name_rank_and_type(kernel: str) -> None:
     good = call(kernel)
     for kind, index, tensor in tensors_of(kernel):
         assert good.with_tensor(kind, index, rank=7).refused() == (
@@ -60,7 +62,7 @@ def test_tensors_by_name_rank_and_type(kernel):
 
 
 @every_kernel
-def test_dimensions(kernel):
+def test_dimensions(kernel: str) -> None:
     """Each is a size of its own, one number, or an attribute, in all the tensors that have it."""
     good = call(kernel)
     tensors = tensors_of(kernel)
@@ -84,13 +86,14 @@ def test_dimensions(kernel):
         for kind, index, _ in having:
             given = list(getattr(good, kind))
             given[index] = getattr(larger, kind)[index]
-            code, message = replace(good, **{kind: given}).refused()
+            changes: dict[str, Any] = {kind: given}
+            code, message = replace(good, **changes).refused()
             assert code == BAD_TENSOR
             assert " has size " in message
 
 
 @every_kernel
-def test_attributes_by_name_and_choices(kernel):
+def test_attributes_by_name_and_choices(kernel: str) -> None:
     good = call(kernel)
     sizes = {dim for _, _, tensor in tensors_of(kernel) for dim in tensor.shape}
     for place, item in attributes_of(kernel):
@@ -109,7 +112,7 @@ def test_attributes_by_name_and_choices(kernel):
 
 
 @pytest.mark.parametrize("kernel", [name for name in KERNELS if name.startswith("ghm")])
-def test_bins_beyond_their_bounds(kernel):
+def test_bins_beyond_their_bounds(kernel: str) -> None:
     place, item = attributes_of(kernel)[0]
     assert item.name == "bins"
     for bins in (int(item.minimum) - 1, int(item.maximum) + 1):

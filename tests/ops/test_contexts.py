@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -30,9 +31,7 @@ CONTEXTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "autocast without a cache": lambda: torch.autocast("cpu", torch.bfloat16, cache_enabled=False),
     "autocast of another device": lambda: torch.autocast("cuda", torch.float16),
     **{
-        f"default dtype {dtype}": lambda dtype=dtype: switched(
-            torch.set_default_dtype, dtype, torch.float32
-        )
+        f"default dtype {dtype}": partial(switched, torch.set_default_dtype, dtype, torch.float32)
         for dtype in (torch.float64, torch.float16, torch.bfloat16)
     },
     "default device": lambda: torch.device("meta"),

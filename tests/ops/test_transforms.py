@@ -38,7 +38,8 @@ def varied(tensors: Any, start: float = 0.0) -> tuple[torch.Tensor, ...]:
 
 
 def weighted(results: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    return sum(((x * w).sum() for x, w in zip(results, varied(results, 1), strict=True)))
+    terms = [(x * w).sum() for x, w in zip(results, varied(results, 1), strict=True)]
+    return torch.stack(terms).sum()
 
 
 @every_op
@@ -82,7 +83,8 @@ def test_vmap_of_gradients(name: str) -> None:
 def test_forward_mode_agrees_with_reverse_mode(name: str) -> None:
     call, given = function(name)
     moves = varied(given)
-    results, pull = torch.func.vjp(call, *given)
+    pulled: Any = torch.func.vjp(call, *given)
+    results, pull = pulled
     weights = varied(results, 1)
     expected = sum((g * m).sum() for g, m in zip(pull(weights), moves, strict=True))
     tangents = torch.func.jvp(call, tuple(given), moves)[1]

@@ -8,16 +8,19 @@ import struct
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from lossexport.comparison import compare
 from lossexport.errors import LossexportError
 from lossexport.formats.coco import reader as coco_format
+from lossexport.formats.source import Source
 from lossexport.images import MAX_PIXELS, ImageFolder
 from lossexport.reports.pictures import MAX_JPEG, SHOWN, TILE, Case, crops, in_turn
-from lossexport.scoring import compare, score
+from lossexport.scoring import score
 from tests.boxes.helpers import Json, coco, found, truth
 
 JPEG = re.compile(r'href="data:image/jpeg;base64,([A-Za-z0-9+/=]+)"')
@@ -35,8 +38,8 @@ def picture(path: Path, size: tuple[int, int] = (400, 200), box: Json = (), seed
 
 
 def case(*files: str, first: Json = (10, 10, 20, 20), second: Json = None) -> Case:
-    boxes = [None if box is None else np.array(box, np.float64) for box in (first, second)]
-    return Case("matched", files, "cat", "IoU 0.5", *boxes)
+    one, other = (None if box is None else np.array(box, np.float64) for box in (first, second))
+    return Case("matched", files, "cat", "IoU 0.5", one, other)
 
 
 def jpeg(uri: str) -> np.ndarray:
@@ -205,10 +208,13 @@ def test_score_report(tmp_path: Path) -> None:
 
 
 def test_pictures_read_no_input_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened, seen = coco_format.Source, []
-    monkeypatch.setattr(
-        coco_format, "Source", lambda path, *a: seen.append(path.name) or opened(path, *a)
-    )
+    opened, seen = Source, []
+
+    def seen_source(path: Path, *rest: Any) -> Any:
+        seen.append(path.name)
+        return opened(path, *rest)
+
+    monkeypatch.setattr(coco_format, "Source", seen_source)
     score(*coco_files(tmp_path), images=tmp_path / "photos", out=tmp_path / "out")
     assert seen == ["ref.json", "pred.json"]
 

@@ -1,6 +1,8 @@
 """Small models and export folders for the runtime's tests."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -52,7 +54,7 @@ def bf16_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def listed():
+def listed() -> Callable[..., Path]:
     """Write data to a folder with a manifest that lists it, N from 1 to 64; give the path."""
 
     def write(folder: Path, name: str, data: bytes, **changes: object) -> Path:
@@ -60,7 +62,7 @@ def listed():
             key: TensorRecord(name=key, dtype="float32", shape=["N", 4], domain="any")
             for key in "xyz"
         }
-        fields = {
+        fields: dict[str, Any] = {
             "file": name,
             "sha256": sha256(data),
             "size_bytes": len(data),

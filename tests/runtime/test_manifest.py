@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -32,8 +33,8 @@ PARITY = BackendParity(
 )
 
 
-def artifact(file="box_ciou.onnx", **changes) -> Artifact:
-    fields = {
+def artifact(file: str = "box_ciou.onnx", **changes: Any) -> Artifact:
+    fields: dict[str, Any] = {
         "file": file,
         "sha256": "a" * 64,
         "size_bytes": 10,
@@ -61,7 +62,7 @@ def refusal(folder: Path, text: str | bytes) -> str:
     return message.removeprefix(f"{path}: ")
 
 
-def written(folder: Path, **changes) -> dict:
+def written(folder: Path, **changes: Any) -> Any:
     """The JSON of a manifest with one artifact, of which fields are then changed."""
     save_manifest(folder, merge(None, [artifact()], {"lossexport": "0.1.0"}))
     document = json.loads((folder / "manifest.json").read_text())
@@ -69,7 +70,7 @@ def written(folder: Path, **changes) -> dict:
     return document
 
 
-def test_what_is_saved_is_loaded(tmp_path):
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     manifest = merge(None, [artifact(parity=[PARITY])], {"lossexport": "0.1.0", "torch": "2.13.0"})
     save_manifest(tmp_path, manifest)
     found = load_manifest(tmp_path)
@@ -81,11 +82,11 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert found.schema_version == 1
 
 
-def test_no_manifest_is_none(tmp_path):
+def test_no_manifest_is_none(tmp_path: Path) -> None:
     assert load_manifest(tmp_path) is None
 
 
-def test_equal_manifests_are_equal_bytes(tmp_path):
+def test_equal_manifests_are_equal_bytes(tmp_path: Path) -> None:
     one, other = artifact("a.onnx"), artifact("b.onnx", attributes={"b": 1, "a": 2})
     path = tmp_path / "manifest.json"
     save_manifest(tmp_path, merge(None, [one, other], {"torch": "2", "lossexport": "1"}))
@@ -97,7 +98,7 @@ def test_equal_manifests_are_equal_bytes(tmp_path):
     assert list(json.loads(first)) == ["artifacts", "generator", "schema_version"]
 
 
-def test_merge_replaces_by_file_and_keeps_the_rest():
+def test_merge_replaces_by_file_and_keeps_the_rest() -> None:
     old = merge(None, [artifact("b.onnx"), artifact("a.onnx")], {"torch": "2.12", "onnx": "1"})
     new = merge(old, [artifact("b.onnx", size_bytes=99)], {"torch": "2.13"})
     assert [(a.file, a.size_bytes) for a in new.artifacts] == [("a.onnx", 10), ("b.onnx", 99)]
@@ -139,11 +140,13 @@ def test_merge_replaces_by_file_and_keeps_the_rest():
         ({"file": "a\nb"}, r"$.artifacts[0].file: 'a\nb' is not a bare file name"),
     ],
 )
-def test_wrong_fields_are_named_with_their_value(tmp_path, changes, message):
+def test_wrong_fields_are_named_with_their_value(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
     assert refusal(tmp_path, json.dumps(written(tmp_path, **changes))) == message
 
 
-def test_bad_hashes_nested_attributes_and_missing_fields(tmp_path):
+def test_bad_hashes_nested_attributes_and_missing_fields(tmp_path: Path) -> None:
     text = json.dumps(written(tmp_path, sha256="A" * 80))
     assert refusal(tmp_path, text).endswith(f'.sha256`, which is "{"A" * 56}...')
     text = json.dumps(written(tmp_path, attributes={"a": [[1]]}))
@@ -153,19 +156,19 @@ def test_bad_hashes_nested_attributes_and_missing_fields(tmp_path):
     assert "missing required field `op`" in refusal(tmp_path, json.dumps(document))
 
 
-def test_a_key_that_stands_there_twice(tmp_path):
+def test_a_key_that_stands_there_twice(tmp_path: Path) -> None:
     text = '{"artifacts": [{"file": 5}], "artifacts": []}'
     message = "Expected `str`, got `int` - at `$.artifacts[0].file`"
     assert refusal(tmp_path, text) == message
 
 
-def test_a_size_beyond_what_a_tensor_holds(tmp_path):
+def test_a_size_beyond_what_a_tensor_holds(tmp_path: Path) -> None:
     document = written(tmp_path)
     document["artifacts"][0]["inputs"][0]["shape"] = [2**62, 4]
     assert "$.artifacts[0].inputs[0].shape[0]" in refusal(tmp_path, json.dumps(document))
 
 
-def test_another_schema_and_twice_the_same_file(tmp_path):
+def test_another_schema_and_twice_the_same_file(tmp_path: Path) -> None:
     document = written(tmp_path)
     document["artifacts"] *= 2
     assert refusal(tmp_path, json.dumps(document)) == (
@@ -179,21 +182,21 @@ def test_another_schema_and_twice_the_same_file(tmp_path):
     "text",
     [b"", b"{", b"\xff\xfe", b'{"generator": "\xff"}', b"[" * 100_000, b'{"a":' * 100_000],
 )
-def test_what_is_not_json(tmp_path, text):
+def test_what_is_not_json(tmp_path: Path, text: bytes) -> None:
     assert refusal(tmp_path, text)
 
 
-def test_nesting_behind_a_wrong_field(tmp_path):
+def test_nesting_behind_a_wrong_field(tmp_path: Path) -> None:
     text = '{"schema_version": 1, "generator": {}, "artifacts": "x", "z": ' + "[" * 100_000
     assert refusal(tmp_path, text).startswith("Expected `array`, got `str`")
 
 
-def test_a_manifest_has_a_size_limit(tmp_path):
+def test_a_manifest_has_a_size_limit(tmp_path: Path) -> None:
     message = refusal(tmp_path, b" " * (MAX_MANIFEST_BYTES + 1))
     assert message.endswith(f"more than the limit of {MAX_MANIFEST_BYTES}")
 
 
-def test_what_would_not_load_is_not_saved(tmp_path):
+def test_what_would_not_load_is_not_saved(tmp_path: Path) -> None:
     save_manifest(tmp_path, merge(None, [artifact()], {}))
     before = (tmp_path / "manifest.json").read_bytes()
     for bad in (

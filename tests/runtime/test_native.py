@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,7 +26,7 @@ BOXES = np.array([[0, 0, 4, 4], [1, 1, 3, 3], [5, 5, 5, 5]], np.float32)
 pytestmark = pytest.mark.skipif(not native.kernels(), reason="no library of native kernels")
 
 
-def written(folder: Path, name: str, **choices) -> Path:
+def written(folder: Path, name: str, **choices: Any) -> Path:
     """The graph of an op in a folder without a manifest."""
     variant = Variant.make(CATALOG[name], **choices)
     path = folder / f"{variant.stem}.onnx"
@@ -34,11 +35,11 @@ def written(folder: Path, name: str, **choices) -> Path:
 
 
 @pytest.fixture(scope="module")
-def box_iou(tmp_path_factory) -> Path:
+def box_iou(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(tmp_path_factory.mktemp("native"), "box_iou")
 
 
-def refusal(path: Path, **choices) -> str:
+def refusal(path: Path, **choices: Any) -> str:
     with pytest.raises(LossexportError) as caught:
         load(path, "native", **choices)
     message = str(caught.value)
@@ -46,19 +47,21 @@ def refusal(path: Path, **choices) -> str:
     return message
 
 
-def test_it_is_first_for_what_a_manifest_lists():
-    for entry in load_manifest(SHIPPED).artifacts:
+def test_it_is_first_for_what_a_manifest_lists() -> None:
+    manifest = load_manifest(SHIPPED)
+    assert manifest is not None
+    for entry in manifest.artifacts:
         listed = load(SHIPPED / entry.file)
         assert listed.backend == ("native" if entry.op in native.kernels() else "ort")
     session = load(SHIPPED / "box_ciou.onnx")
     assert session.providers == available()["native"].providers
     other = load(SHIPPED / "box_ciou.onnx", "ort")
     assert (session.inputs, session.outputs) == (other.inputs, other.outputs)
-    scores = [s(pred=BOXES, target=BOXES[::-1].copy())["score"] for s in (session, other)]
-    np.testing.assert_allclose(*scores, rtol=0, atol=5e-6)
+    one, two = (s(pred=BOXES, target=BOXES[::-1].copy())["score"] for s in (session, other))
+    np.testing.assert_allclose(one, two, rtol=0, atol=5e-6)
 
 
-def test_a_file_that_no_manifest_lists_runs_its_own_graph(box_iou, tmp_path):
+def test_a_file_that_no_manifest_lists_runs_its_own_graph(box_iou: Path, tmp_path: Path) -> None:
     """Its metadata are a claim: here the graph computes something else."""
     model = onnx.load(box_iou)
     next(n for n in model.functions[0].node if n.op_type == "Min").op_type = "Max"
@@ -72,7 +75,7 @@ def test_a_file_that_no_manifest_lists_runs_its_own_graph(box_iou, tmp_path):
     )
 
 
-def test_a_claim_covers_attributes_and_no_foreign_metadata(box_iou, tmp_path):
+def test_a_claim_covers_attributes_and_no_foreign_metadata(box_iou: Path, tmp_path: Path) -> None:
     model = onnx.load(box_iou)
     model.metadata_props.add(key="team", value="edge")
     onnx.save(model, tmp_path / "tagged.onnx")
@@ -84,7 +87,7 @@ def test_a_claim_covers_attributes_and_no_foreign_metadata(box_iou, tmp_path):
     assert "the graph is not what its metadata say" in refusal(tmp_path / "changed.onnx")
 
 
-def test_attributes_types_and_sizes_come_from_the_file(tmp_path):
+def test_attributes_types_and_sizes_come_from_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, "nms", attributes={"iou_threshold": 0.2, "max_output": 2})
     scores = np.array([0.5, 0.75, 0.25], np.float32)
     found = load(path, "native")(boxes=BOXES, scores=scores)
@@ -108,7 +111,7 @@ def test_attributes_types_and_sizes_come_from_the_file(tmp_path):
     assert found["score"].tolist() == [1, 1, 0]
 
 
-def test_gradient_graphs(tmp_path):
+def test_gradient_graphs(tmp_path: Path) -> None:
     path = written(tmp_path, "ap_loss", gradient=True)
     arrays = {"logits": np.array([0, 1, 2], np.float32), "target": np.array([1, 0, -1])}
     ours, theirs = (load(path, backend)(**arrays) for backend in ("native", "ort"))
@@ -117,7 +120,7 @@ def test_gradient_graphs(tmp_path):
         np.testing.assert_allclose(array, theirs[name], rtol=1e-6)
 
 
-def test_what_it_refuses(box_iou, add_file, tmp_path):
+def test_what_it_refuses(box_iou: Path, add_file: Path, tmp_path: Path) -> None:
     assert refusal(add_file) == f"{add_file}: metadata has no 'lossexport.kind': not written by us"
     assert (
         refusal(box_iou, provider="cuda")
@@ -148,7 +151,9 @@ def test_what_it_refuses(box_iou, add_file, tmp_path):
         ("lossexport.attributes", '{"pse": 1}', "metadata: box_iou: unknown attribute 'pse'"),
     ],
 )
-def test_metadata_is_checked(box_iou, tmp_path, key, value, message):
+def test_metadata_is_checked(
+    box_iou: Path, tmp_path: Path, key: str, value: str, message: str
+) -> None:
     model = onnx.load(box_iou)
     next(entry for entry in model.metadata_props if entry.key == key).value = value
     path = tmp_path / "claims.onnx"
@@ -156,7 +161,7 @@ def test_metadata_is_checked(box_iou, tmp_path, key, value, message):
     assert refusal(path).startswith(f"{path}: {message}")
 
 
-def test_an_output_that_is_still_seen_is_not_overwritten():
+def test_an_output_that_is_still_seen_is_not_overwritten() -> None:
     session = load(SHIPPED / "pairwise_iou.onnx")
     first = session(pred=BOXES, target=BOXES)["score"]
     address, row = first.ctypes.data, first[1:2].T[::-1]
@@ -169,7 +174,7 @@ def test_an_output_that_is_still_seen_is_not_overwritten():
     assert session(pred=BOXES, target=BOXES)["score"].ctypes.data == address
 
 
-def test_an_output_beyond_all_memory_is_one_line():
+def test_an_output_beyond_all_memory_is_one_line() -> None:
     session = load(SHIPPED / "pairwise_iou.onnx")
     many = np.lib.stride_tricks.as_strided(BOXES, (2**29, 4), (0, 4))
     with pytest.raises(LossexportError, match=r"output 'score': shape \[536870912, 5368") as caught:
@@ -200,7 +205,7 @@ print(load("lossexport/graphs/box_iou.onnx").backend, len(native.kernels()))
 """
 
 
-def test_without_a_library_onnxruntime_runs(tmp_path):
+def test_without_a_library_onnxruntime_runs(tmp_path: Path) -> None:
     missing = tmp_path / "none.so"
     runs, reason, fix = python(STATE, LOSSEXPORT_NATIVE=str(missing)).splitlines()[0].split("|")
     assert (runs, fix) == ("False", "unset LOSSEXPORT_NATIVE")
@@ -208,7 +213,7 @@ def test_without_a_library_onnxruntime_runs(tmp_path):
     assert python(STATE, LOSSEXPORT_NATIVE=str(missing)).endswith("ort 0")
 
 
-def test_a_file_that_is_no_library(tmp_path):
+def test_a_file_that_is_no_library(tmp_path: Path) -> None:
     broken = tmp_path / "broken.so"
     broken.write_bytes(b"\x7fELF, not really")
     state = python(STATE, LOSSEXPORT_NATIVE=str(broken))
@@ -216,7 +221,7 @@ def test_a_file_that_is_no_library(tmp_path):
     assert state.endswith("ort 0")
 
 
-def test_a_library_of_another_interface(monkeypatch):
+def test_a_library_of_another_interface(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "ABI", native.ABI + 1)
     native.library.cache_clear()
     try:
@@ -234,7 +239,9 @@ def test_a_library_of_another_interface(monkeypatch):
         ("LOSSEXPORT_LEVEL", "best", "must be x86-64-v4, x86-64-v3, x86-64"),
     ],
 )
-def test_a_wrong_setting_is_not_taken_for_no_library(monkeypatch, name, value, expected):
+def test_a_wrong_setting_is_not_taken_for_no_library(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
+) -> None:
     monkeypatch.setenv(name, value)
     native.most_threads.cache_clear()
     try:
@@ -246,13 +253,13 @@ def test_a_wrong_setting_is_not_taken_for_no_library(monkeypatch, name, value, e
     assert python(STATE, LOSSEXPORT_THREADS="1", LOSSEXPORT_LEVEL="").startswith("True|None|None")
 
 
-def test_availability_says_version_and_level():
+def test_availability_says_version_and_level() -> None:
     found = available()["native"]
     assert (found.runs, found.version) == (True, __version__)
     assert len(found.providers) == 1
 
 
-def test_running_natively_imports_neither_torch_nor_a_runtime():
+def test_running_natively_imports_neither_torch_nor_a_runtime() -> None:
     code = """
 import sys, numpy as np
 from lossexport.runtime import load
@@ -264,7 +271,7 @@ print(*(name for name in heavy.split() if name in sys.modules))
     assert python(code) == ""
 
 
-def test_list_says_what_is_native():
+def test_list_says_what_is_native() -> None:
     names = {kernel.removesuffix(".grad") for kernel in native.kernels()}
     code = "from lossexport.cli import main; import sys; sys.argv[1:] = ['list', '--json']; main()"
     ops = json.loads(python(code))

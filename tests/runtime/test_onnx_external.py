@@ -2,11 +2,13 @@
 
 import copy
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from lossexport.errors import LossexportError
 from lossexport.runtime import load
@@ -17,7 +19,7 @@ WEIGHT = np.arange(12, dtype=np.float32).reshape(3, 4)
 BYTES = WEIGHT.tobytes()
 
 
-def plain():
+def plain() -> ModelProto:
     """A model with a weight as an initializer, and one in a branch within a function."""
     opset = [helper.make_opsetid("", 20), helper.make_opsetid("own", 1)]
     value = helper.make_tensor_value_info
@@ -41,14 +43,14 @@ def plain():
     return helper.make_model(graph, functions=[function], opset_imports=opset, ir_version=10)
 
 
-def tensors(proto):
+def tensors(proto: ModelProto) -> Iterator[TensorProto]:
     """Every tensor that `plain` has."""
     yield from proto.graph.initializer
     for node in proto.functions[0].node[0].attribute:
         yield node.g.node[0].attribute[0].t
 
 
-def outside(proto, **entries):
+def outside(proto: ModelProto, **entries: object) -> ModelProto:
     """`proto` with its data in `w.bin`, as `entries` say."""
     proto = copy.deepcopy(proto)
     for tensor in tensors(proto):
@@ -60,14 +62,14 @@ def outside(proto, **entries):
     return proto
 
 
-def write(folder, proto, data=BYTES):
+def write(folder: Path, proto: ModelProto, data: bytes = BYTES) -> Path:
     (folder / "w.bin").write_bytes(data)
     path = folder / "m.onnx"
     path.write_bytes(proto.SerializeToString())
     return path
 
 
-def refusal(path, limit=LIMIT):
+def refusal(path: Path, limit: int = LIMIT) -> str:
     with pytest.raises(LossexportError) as caught:
         read_model(path, limit)
     message = str(caught.value)
@@ -80,7 +82,7 @@ def refusal(path, limit=LIMIT):
     ("entries", "before"),
     [({}, 0), ({"offset": 0, "length": 48}, 0), ({"offset": 4096}, 4096), ({"checksum": "x"}, 0)],
 )
-def test_data_is_read_in_its_place(tmp_path, entries, before):
+def test_data_is_read_in_its_place(tmp_path: Path, entries: dict[str, object], before: int) -> None:
     path = write(tmp_path, outside(plain(), **entries), bytes(before) + BYTES + b"more")
     read = onnx.load_from_string(read_model(path, LIMIT))
     assert [t.raw_data for t in tensors(read)] == [BYTES] * 3
@@ -91,7 +93,7 @@ def test_data_is_read_in_its_place(tmp_path, entries, before):
     np.testing.assert_array_equal(found["y"], 3 * WEIGHT)
 
 
-def test_what_onnx_writes_is_read(tmp_path):
+def test_what_onnx_writes_is_read(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     onnx.save(plain(), path, save_as_external_data=True, size_threshold=0, location="all.bin")
     assert load(path, "ort")(x=WEIGHT, c=np.array(True))["y"][2, 3] == 33
@@ -100,7 +102,7 @@ def test_what_onnx_writes_is_read(tmp_path):
     ]
 
 
-def test_a_model_without_external_data_is_not_changed(tmp_path):
+def test_a_model_without_external_data_is_not_changed(tmp_path: Path) -> None:
     proto = plain()
     proto.metadata_props.add(key="location", value="x")
     path = write(tmp_path, proto)
@@ -132,7 +134,7 @@ def test_a_model_without_external_data_is_not_changed(tmp_path):
         ({"size": 3}, "key 'size' is unknown, or given twice"),
     ],
 )
-def test_data_that_is_refused(tmp_path, entries, message):
+def test_data_that_is_refused(tmp_path: Path, entries: dict[str, object], message: str) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (tmp_path / "secret.bin").write_bytes(BYTES)
@@ -149,13 +151,13 @@ def test_data_that_is_refused(tmp_path, entries, message):
     assert message in refusal(write(folder, proto))
 
 
-def test_a_link_within_the_folder_is_followed(tmp_path):
+def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
     path = write(tmp_path, outside(plain(), location="link.bin"))
     (tmp_path / "link.bin").symlink_to("w.bin")
     assert len(read_model(path, LIMIT)) > len(BYTES) * 3
 
 
-def test_model_and_data_share_one_limit(tmp_path):
+def test_model_and_data_share_one_limit(tmp_path: Path) -> None:
     """The same bytes for every tensor are counted for every tensor, before they are read."""
     path = write(tmp_path, outside(plain()))
     size = path.stat().st_size + 3 * WEIGHT.nbytes
@@ -167,7 +169,7 @@ def test_model_and_data_share_one_limit(tmp_path):
         load(path, "ort", max_bytes=size - 1)
 
 
-def test_strings_and_dimensions_without_end(tmp_path):
+def test_strings_and_dimensions_without_end(tmp_path: Path) -> None:
     proto = outside(plain())
     proto.graph.initializer[0].data_type = TensorProto.STRING
     assert "strings cannot be in a file of their own" in refusal(write(tmp_path, proto))

@@ -1,13 +1,25 @@
 """Hostile and broken ONNX files are refused in one line, before a runtime sees them."""
 
 import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import AttributeProto, TensorProto, helper, numpy_helper
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+)
 
 from lossexport.errors import LossexportError
 from lossexport.runtime import load
@@ -18,22 +30,26 @@ FLOAT = TensorProto.FLOAT
 OPSET = [helper.make_opsetid("", 20), helper.make_opsetid("own", 1)]
 
 
-def value(name="x", shape=("N",)):
+def value(name: str = "x", shape: Sequence[str | int] = ("N",)) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, FLOAT, list(shape))
 
 
-def model(nodes=(), initializers=(), functions=()):
+def model(
+    nodes: Iterable[NodeProto] = (),
+    initializers: Iterable[TensorProto] = (),
+    functions: Sequence[FunctionProto] = (),
+) -> ModelProto:
     graph = helper.make_graph(
         list(nodes), "g", [value("x")], [value("y")], initializer=list(initializers)
     )
     return helper.make_model(graph, opset_imports=OPSET, functions=functions)
 
 
-def constant(tensor):
+def constant(tensor: TensorProto) -> NodeProto:
     return helper.make_node("Constant", [], ["c"], value=tensor)
 
 
-def refusal(proto, limits=None) -> str:
+def refusal(proto: ModelProto | bytes, limits: Limits | None = None) -> str:
     data = proto if isinstance(proto, bytes) else proto.SerializeToString()
     with pytest.raises(LossexportError) as caught:
         check_model(data, "file.onnx", limits)
@@ -48,7 +64,7 @@ def refusal(proto, limits=None) -> str:
 
 @pytest.mark.parametrize("data_type", [t for t in STORAGE if t != TensorProto.STRING])
 @pytest.mark.parametrize("raw", [True, False])
-def test_sound_tensors_of_every_type_pass(data_type, raw):
+def test_sound_tensors_of_every_type_pass(data_type: int, raw: bool) -> None:
     dtype = helper.tensor_dtype_to_np_dtype(data_type)
     for shape in ((3,), (2, 5), (), (0,), (4, 0)):
         array = np.zeros(shape, dtype)
@@ -61,14 +77,14 @@ def test_sound_tensors_of_every_type_pass(data_type, raw):
         check_model(model([constant(tensor)]).SerializeToString(), "file.onnx")
 
 
-def test_the_summary_says_what_is_inside(add_model):
+def test_the_summary_says_what_is_inside(add_model: bytes) -> None:
     found = check_model(add_model, "add.onnx")
     assert (found.ir_version, found.opsets, found.nodes, found.functions) == (10, {"": 20}, 4, 0)
     assert (found.inputs, found.outputs) == (("x", "y"), ("z",))
     assert found.metadata == {"lossexport.op": "add"}
 
 
-def test_initializers_that_are_listed_as_inputs_are_not_inputs():
+def test_initializers_that_are_listed_as_inputs_are_not_inputs() -> None:
     proto = model(initializers=[helper.make_tensor("w", FLOAT, [1], [1.0])])
     proto.graph.input.append(value("w", [1]))
     assert check_model(proto.SerializeToString(), "file.onnx").inputs == ("x",)
@@ -77,7 +93,7 @@ def test_initializers_that_are_listed_as_inputs_are_not_inputs():
 # Malformed data
 
 
-def test_a_file_cut_at_any_byte_is_refused_or_read(add_model, tmp_path):
+def test_a_file_cut_at_any_byte_is_refused_or_read(add_model: bytes, tmp_path: Path) -> None:
     """The guard refuses most; what it lets through, onnxruntime refuses as cleanly."""
     path = tmp_path / "cut.onnx"
     refusals = []
@@ -93,14 +109,14 @@ def test_a_file_cut_at_any_byte_is_refused_or_read(add_model, tmp_path):
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
-def test_random_bytes_are_refused_or_an_empty_graph(data):
+def test_random_bytes_are_refused_or_an_empty_graph(data: bytes) -> None:
     with contextlib.suppress(LossexportError):
         assert check_model(data, "file.onnx").nodes <= len(data)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_changed_bytes_are_refused_or_summarised(add_model, data):
+def test_changed_bytes_are_refused_or_summarised(add_model: bytes, data: st.DataObject) -> None:
     changed = bytearray(add_model)
     for _ in range(data.draw(st.integers(1, 4))):
         changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
@@ -126,17 +142,17 @@ def test_changed_bytes_are_refused_or_summarised(add_model, data):
         (b"\xba\x80\x80\x80\x80\x01\x00", "model: malformed, field number 4294967303"),
     ],
 )
-def test_malformed_wire_data(data, message):
+def test_malformed_wire_data(data: bytes, message: str) -> None:
     assert refusal(data) == message
 
 
-def test_too_many_fields():
+def test_too_many_fields() -> None:
     assert refusal(b"\x12\x00" * 50, Limits(fields=20)) == "model: more than 20 protobuf fields"
     dims = TensorProto(dims=[1] * 50, data_type=FLOAT, raw_data=bytes(4))
     assert "more than 60 protobuf fields" in refusal(model([constant(dims)]), Limits(fields=60))
 
 
-def test_deeply_nested_types():
+def test_deeply_nested_types() -> None:
     kind = onnx.TypeProto()
     inner = kind
     for _ in range(45):
@@ -150,60 +166,60 @@ def test_deeply_nested_types():
 # External data
 
 
-def external():
+def external() -> TensorProto:
     tensor = TensorProto(name="w", dims=[1], data_type=FLOAT, data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="../../etc/passwd")
     return tensor
 
 
-def located():
+def located() -> TensorProto:
     return TensorProto(dims=[0], data_type=FLOAT, data_location=TensorProto.EXTERNAL)
 
 
-def entries():
+def entries() -> TensorProto:
     tensor = TensorProto(dims=[0], data_type=FLOAT)
     tensor.external_data.add(key="location", value="w.bin")
     return tensor
 
 
-def in_initializer(tensor):
+def in_initializer(tensor: TensorProto) -> ModelProto:
     return model(initializers=[tensor])
 
 
-def in_sparse(tensor):
+def in_sparse(tensor: TensorProto) -> ModelProto:
     proto = model()
     indices = helper.make_tensor("i", TensorProto.INT64, [1], [0])
     proto.graph.sparse_initializer.append(helper.make_sparse_tensor(tensor, indices, [1]))
     return proto
 
 
-def in_attribute(tensor):
+def in_attribute(tensor: TensorProto) -> ModelProto:
     return model([constant(tensor)])
 
 
-def in_attribute_list(tensor):
+def in_attribute_list(tensor: TensorProto) -> ModelProto:
     node = helper.make_node("Odd", [], ["c"], domain="own")
     node.attribute.append(AttributeProto(name="ts", type=AttributeProto.TENSORS, tensors=[tensor]))
     return model([node])
 
 
-def in_branch(tensor):
+def in_branch(tensor: TensorProto) -> ModelProto:
     branch = helper.make_graph([constant(tensor)], "b", [], [value("c")])
     return model([helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)])
 
 
-def in_function(tensor):
+def in_function(tensor: TensorProto) -> ModelProto:
     body = helper.make_function("own", "F", [], ["c"], [constant(tensor)], OPSET)
     return model(functions=[body])
 
 
-def in_function_default(tensor):
+def in_function_default(tensor: TensorProto) -> ModelProto:
     body = helper.make_function("own", "F", [], [], [], OPSET)
     body.attribute_proto.append(helper.make_attribute("t", tensor))
     return model(functions=[body])
 
 
-def in_training(tensor):
+def in_training(tensor: TensorProto) -> ModelProto:
     proto = model()
     proto.training_info.add().algorithm.CopyFrom(
         helper.make_graph([], "t", [], [], initializer=[tensor])
@@ -225,12 +241,14 @@ def in_training(tensor):
         in_training,
     ],
 )
-def test_external_data_is_refused_everywhere(place, tensor):
+def test_external_data_is_refused_everywhere(
+    place: Callable[[TensorProto], ModelProto], tensor: Callable[[], TensorProto]
+) -> None:
     message = refusal(place(tensor()))
     assert message.endswith(".external_data: refused, data outside of the file")
 
 
-def test_a_location_beyond_32_bits_is_external_too():
+def test_a_location_beyond_32_bits_is_external_too() -> None:
     """Protobuf keeps the low 32 bits of an enum: 2^32 + 1 is EXTERNAL."""
     tensor = TensorProto(dims=[0], data_type=FLOAT).SerializeToString()
     tensor += b"\x70\x81\x80\x80\x80\x10"
@@ -242,7 +260,7 @@ def test_a_location_beyond_32_bits_is_external_too():
 # Bombs
 
 
-def test_too_many_nodes():
+def test_too_many_nodes() -> None:
     nodes = [helper.make_node("Neg", ["x"], ["y"]) for _ in range(11)]
     assert check_model(model(nodes).SerializeToString(), "f", Limits(nodes=11)).nodes == 11
     assert refusal(model(nodes), Limits(nodes=10)) == (
@@ -250,10 +268,10 @@ def test_too_many_nodes():
     )
 
 
-def chain(length, width):
+def chain(length: int, width: int) -> list[FunctionProto]:
     """F0 calls F1 `width` times, which calls F2 so: width^length nodes out of a small file."""
 
-    def body(level):
+    def body(level: int) -> FunctionProto:
         last = level == length - 1
         call = ("Neg", "") if last else (f"F{level + 1}", "own")
         nodes = [helper.make_node(call[0], ["a"], ["b"], domain=call[1]) for _ in range(width)]
@@ -262,7 +280,7 @@ def chain(length, width):
     return [body(level) for level in range(length)]
 
 
-def test_functions_are_counted_as_inlined():
+def test_functions_are_counted_as_inlined() -> None:
     call = helper.make_node("F0", ["x"], ["y"], domain="own")
     found = check_model(model([call], functions=chain(3, 4)).SerializeToString(), "f")
     assert (found.nodes, found.functions) == (1 + 4 + 16 + 64, 3)
@@ -272,13 +290,13 @@ def test_functions_are_counted_as_inlined():
     assert message.startswith("model: more than the limit of 250000 moves of a node out of")
 
 
-def test_functions_that_call_themselves():
+def test_functions_that_call_themselves() -> None:
     call = helper.make_node("F", ["a"], ["b"], domain="own")
     body = helper.make_function("own", "F", ["a"], ["b"], [call], OPSET)
     assert refusal(model([call], functions=[body])) == "model.functions[0]: own:F calls itself"
 
 
-def test_too_many_or_equal_functions():
+def test_too_many_or_equal_functions() -> None:
     assert refusal(model(functions=chain(4, 1)), Limits(functions=3)) == (
         "model.functions[3]: more than the limit of 3 in a file"
     )
@@ -287,13 +305,13 @@ def test_too_many_or_equal_functions():
     )
 
 
-def test_a_long_chain_of_functions_is_walked():
+def test_a_long_chain_of_functions_is_walked() -> None:
     call = helper.make_node("F0", ["x"], ["y"], domain="own")
     found = check_model(model([call], functions=chain(256, 1)).SerializeToString(), "f")
     assert found.nodes == 257
 
 
-def nested(depth):
+def nested(depth: int) -> ModelProto:
     graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "leaf", [], [value("y")])
     for _ in range(depth):
         node = helper.make_node("If", ["x"], ["y"], then_branch=graph, else_branch=graph)
@@ -301,7 +319,7 @@ def nested(depth):
     return helper.make_model(graph, opset_imports=OPSET)
 
 
-def test_nested_graphs():
+def test_nested_graphs() -> None:
     found = check_model(nested(3).SerializeToString(), "f", Limits(depth=4))
     assert found.nodes == 1 + 2 + 4 + 8
     assert refusal(nested(4), Limits(depth=4)) == "model: graphs nested deeper than the limit of 4"
@@ -310,7 +328,7 @@ def test_nested_graphs():
 # Tensors
 
 
-def tensor(dims, data_type=FLOAT, **data):
+def tensor(dims: list[int], data_type: int = FLOAT, **data: Any) -> ModelProto:
     return model([constant(TensorProto(dims=dims, data_type=data_type, **data))])
 
 
@@ -335,11 +353,11 @@ def tensor(dims, data_type=FLOAT, **data):
         (tensor([1] * 65, raw_data=bytes(4)), "dims: 65 dimensions, more than 64"),
     ],
 )
-def test_tensors_must_be_filled(proto, message):
+def test_tensors_must_be_filled(proto: ModelProto, message: str) -> None:
     assert refusal(proto) == f"model.graph.node[0].attribute[0].t.{message}"
 
 
-def test_sparse_tensors_that_would_fill_memory():
+def test_sparse_tensors_that_would_fill_memory() -> None:
     proto = in_sparse(numpy_helper.from_array(np.ones(1, np.float32)))
     indices = numpy_helper.from_array(np.zeros(1, np.int64))
     proto.graph.sparse_initializer[0].indices.CopyFrom(indices)
@@ -351,7 +369,7 @@ def test_sparse_tensors_that_would_fill_memory():
 
 
 @pytest.mark.parametrize("place", ["input", "output", "value_info"])
-def test_declared_shapes_that_would_fill_memory(place):
+def test_declared_shapes_that_would_fill_memory(place: str) -> None:
     proto = model()
     getattr(proto.graph, place).append(value("v", ["N", 2**40, 2]))
     assert "[1099511627776, 2] has 2199023255552 elements" in refusal(proto)
@@ -359,7 +377,7 @@ def test_declared_shapes_that_would_fill_memory(place):
     assert "[-5] has a negative dimension" in refusal(proto)
 
 
-def test_load_guards_before_onnxruntime(tmp_path, monkeypatch):
+def test_load_guards_before_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", None)

@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+from collections.abc import Iterator
+from pathlib import Path
 
 import onnx
 import onnx.inliner
@@ -9,7 +11,7 @@ import onnxruntime
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import AttributeProto, TensorProto, helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from lossexport.errors import LossexportError
 from lossexport.runtime.onnx_guard import check_model
@@ -18,9 +20,11 @@ FLOAT = TensorProto.FLOAT
 KEYS = ["d:f", "d:f:o", "d:f:o:g", "e:f", "d:o"]
 DOMAINS = ["d", "d:f", "d:f:o", "e"]
 OPSETS = [helper.make_opsetid("", 20), *(helper.make_opsetid(name, 1) for name in DOMAINS)]
+# Domain, name and overload.
+Spelling = tuple[str, str, str]
 
 
-def spellings(key):
+def spellings(key: str) -> Iterator[Spelling]:
     """Each (domain, name, overload) that joins to `key`."""
     parts = key.split(":")
     for i in range(1, len(parts)):
@@ -28,7 +32,7 @@ def spellings(key):
             yield ":".join(parts[:i]), ":".join(parts[i:j]), ":".join(parts[j:])
 
 
-def branch(name, size):
+def branch(name: str, size: int) -> GraphProto:
     """A graph without inputs, of `size` nodes that lead from `x` of the graph around it."""
     names = ["x", *(f"{name}{i}" for i in range(size))]
     nodes = [helper.make_node("Neg", [a], [b]) for a, b in itertools.pairwise(names)]
@@ -38,7 +42,7 @@ def branch(name, size):
 
 
 @st.composite
-def bodies(draw, level, keys):
+def bodies(draw: st.DrawFn, level: int, keys: list[str]) -> list[NodeProto]:
     """Nodes from `x` to `y`: plain ones, branches, and calls of the functions of later levels."""
     nodes, last = [], "x"
     for place in range(draw(st.integers(1, 4))):
@@ -71,7 +75,7 @@ def bodies(draw, level, keys):
 
 
 @st.composite
-def models(draw):
+def models(draw: st.DrawFn) -> ModelProto:
     keys = draw(st.lists(st.sampled_from(KEYS), max_size=5, unique=draw(st.booleans())))
     functions = []
     for level, key in enumerate(keys, 1):
@@ -93,7 +97,7 @@ def models(draw):
     return helper.make_model(graph, opset_imports=OPSETS, functions=functions, ir_version=10)
 
 
-def nodes_of(graph):
+def nodes_of(graph: GraphProto) -> int:
     total = 0
     for node in graph.node:
         total += 1
@@ -103,7 +107,7 @@ def nodes_of(graph):
     return total
 
 
-def by_onnxruntime(data, path):
+def by_onnxruntime(data: bytes, path: Path) -> int | None:
     """Nodes that onnxruntime runs, None where it refuses the model."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -117,7 +121,7 @@ def by_onnxruntime(data, path):
     return nodes_of(onnx.load(path).graph)
 
 
-def by_onnx(data):
+def by_onnx(data: bytes) -> int | None:
     """Nodes that the inliner of onnx makes, None where it refuses the model."""
     try:
         proto = onnx.load_from_string(data)
@@ -126,7 +130,7 @@ def by_onnx(data):
         return None
 
 
-def judge(data, path):
+def judge(data: bytes, path: Path) -> int | None:
     with contextlib.suppress(LossexportError):
         counted = check_model(data, "f").nodes
         for others in (by_onnxruntime(data, path), by_onnx(data)):
@@ -140,13 +144,17 @@ settings.register_profile("judges", deadline=None, suppress_health_check=list(He
 
 @settings(settings.get_profile("judges"), max_examples=50)
 @given(models())
-def test_no_runtime_makes_more_nodes_than_the_guard_counts(tmp_path_factory, proto):
+def test_no_runtime_makes_more_nodes_than_the_guard_counts(
+    tmp_path_factory: pytest.TempPathFactory, proto: ModelProto
+) -> None:
     judge(proto.SerializeToString(), tmp_path_factory.getbasetemp() / "seen.onnx")
 
 
 @settings(settings.get_profile("judges"), max_examples=50)
 @given(models(), st.data())
-def test_nor_from_changed_bytes(tmp_path_factory, proto, data):
+def test_nor_from_changed_bytes(
+    tmp_path_factory: pytest.TempPathFactory, proto: ModelProto, data: st.DataObject
+) -> None:
     changed = bytearray(proto.SerializeToString())
     for _ in range(data.draw(st.integers(1, 3))):
         changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
@@ -155,7 +163,9 @@ def test_nor_from_changed_bytes(tmp_path_factory, proto, data):
 
 @pytest.mark.parametrize("called", list(spellings("d:f:o:g")))
 @pytest.mark.parametrize("defined", list(spellings("d:f:o:g")))
-def test_functions_are_found_as_onnxruntime_finds_them(tmp_path, called, defined):
+def test_functions_are_found_as_onnxruntime_finds_them(
+    tmp_path: Path, called: Spelling, defined: Spelling
+) -> None:
     domain, name, overload = called
     call = helper.make_node(name, ["x"], ["y"], domain=domain, overload=overload)
     domain, name, overload = defined
@@ -171,11 +181,11 @@ def test_functions_are_found_as_onnxruntime_finds_them(tmp_path, called, defined
     assert check_model(data, "f").nodes == 11
 
 
-def test_an_overload_within_a_function_may_not_hide_another(tmp_path):
+def test_an_overload_within_a_function_may_not_hide_another(tmp_path: Path) -> None:
     """onnxruntime takes d:f:q for d:f within a function, and so never ends on this one."""
     value = helper.make_tensor_value_info
 
-    def model(nested, overloads):
+    def model(nested: NodeProto, overloads: dict[str, list[NodeProto]]) -> bytes:
         functions = []
         for overload, nodes in overloads.items():
             function = helper.make_function("d", "f", ["x"], ["y"], nodes, OPSETS)

@@ -1,5 +1,7 @@
 """The guard's table of messages against the descriptors of the installed onnx."""
 
+from typing import Any
+
 import onnx
 import pytest
 from onnx import TensorProto
@@ -40,15 +42,15 @@ ALIKE = {
 }
 
 
-def descriptor(name):
-    found = onnx
+def descriptor(name: str) -> Any:
+    found: Any = onnx
     for part in name.split("."):
         found = getattr(found, part)
     return found.DESCRIPTOR
 
 
 @pytest.mark.parametrize(("kind", "name"), MESSAGES.items())
-def test_the_table_has_the_field_numbers_of_onnx(kind, name):
+def test_the_table_has_the_field_numbers_of_onnx(kind: str, name: str) -> None:
     fields = descriptor(name).fields_by_name
     assert {number: field for number, (field, _) in SCHEMA[kind].items()} == {
         fields[field].number: field for field, _ in SCHEMA[kind].values()
@@ -56,7 +58,7 @@ def test_the_table_has_the_field_numbers_of_onnx(kind, name):
 
 
 @pytest.mark.parametrize(("kind", "name"), MESSAGES.items())
-def test_no_message_is_skipped(kind, name):
+def test_no_message_is_skipped(kind: str, name: str) -> None:
     """Protobuf makes objects of messages that the table would take for bytes."""
     messages = {
         field.number: field.message_type.full_name
@@ -72,5 +74,5 @@ def test_no_message_is_skipped(kind, name):
     assert {number: ALIKE.get(found, found) for number, found in messages.items()} == listed
 
 
-def test_every_data_type_of_onnx_is_known():
+def test_every_data_type_of_onnx_is_known() -> None:
     assert set(STORAGE) == set(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}

@@ -2,13 +2,16 @@
 
 import itertools
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
 from lossexport.errors import LossexportError
 from lossexport.runtime import load
@@ -22,15 +25,20 @@ node = helper.make_node
 FULL = 2**30
 
 
-def array(values, name, dtype=np.float32):
+def array(values: npt.ArrayLike, name: str, dtype: npt.DTypeLike = np.float32) -> TensorProto:
     return numpy_helper.from_array(np.asarray(values, dtype), name)
 
 
-def sizes(values, name="s"):
+def sizes(values: npt.ArrayLike, name: str = "s") -> TensorProto:
     return array(values, name, np.int64)
 
 
-def file(nodes, tensors, shape=(1,), sparse=()):
+def file(
+    nodes: Sequence[NodeProto],
+    tensors: Sequence[TensorProto],
+    shape: Sequence[int] = (1,),
+    sparse: Sequence[SparseTensorProto] = (),
+) -> bytes:
     graph = helper.make_graph(
         nodes,
         "g",
@@ -43,15 +51,15 @@ def file(nodes, tensors, shape=(1,), sparse=()):
     return helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
 
 
-def chain(op, count, **attributes):
+def chain(op: str, count: int, **attributes: Any) -> list[NodeProto]:
     return [node(op, [f"m{i}", f"m{i}"], [f"m{i + 1}"], **attributes) for i in range(count)]
 
 
-def end(last):
+def end(last: str) -> list[NodeProto]:
     return [node("ReduceMax", [last], ["r"], keepdims=0), node("Add", ["x", "r"], ["y"])]
 
 
-def many(op, inputs, count):
+def many(op: str, inputs: list[str], count: int) -> list[NodeProto]:
     names = [f"m{i}" for i in range(count)]
     return [*(node(op, inputs, [name]) for name in names), node("Sum", names, ["z"]), *end("z")]
 
@@ -112,7 +120,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_files_that_would_take_minutes_load_at_once(tmp_path, name):
+def test_files_that_would_take_minutes_load_at_once(tmp_path: Path, name: str) -> None:
     """Measured on one core they take 0.6 s at most; each takes 20 s to days without a bound."""
     path = tmp_path / "bomb.onnx"
     path.write_bytes(BOMBS[name])
@@ -122,7 +130,7 @@ def test_files_that_would_take_minutes_load_at_once(tmp_path, name):
     assert time.process_time() - started < 8
 
 
-def test_a_limit_of_folding_is_handed_to_onnxruntime(tmp_path):
+def test_a_limit_of_folding_is_handed_to_onnxruntime(tmp_path: Path) -> None:
     """Small sizes that depend on values are folded, and large ones are not."""
     shape = [node("Shape", ["x"], ["s"]), FILL, node("Add", ["x", "m0"], ["y"])]
     for side, kept in ((10, 1), (1000, 2)):
@@ -142,13 +150,15 @@ def test_a_limit_of_folding_is_handed_to_onnxruntime(tmp_path):
 @pytest.mark.parametrize(
     "plan", [Plan(FULL, True), Plan(2**16, True), Plan(0, True), Plan(0, False)]
 )
-def test_outputs_are_the_same_under_every_plan(add_model, monkeypatch, tmp_path, plan):
+def test_outputs_are_the_same_under_every_plan(
+    add_model: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, plan: Plan
+) -> None:
     session = OrtSession(Source(Path("f"), add_model, None), "ort", "CPUExecutionProvider", plan)
     x = np.arange(8, dtype=np.float32).reshape(2, 4)
     np.testing.assert_array_equal(session(x=x, y=x)["z"], x + x)
 
 
-def test_ordinary_graphs_are_optimised_in_full():
+def test_ordinary_graphs_are_optimised_in_full() -> None:
     """Weights that are cast, scaled and shared by five nodes; a table of points."""
     weight = array(np.ones((512, 512)), "half", np.float16)
     nodes = [
@@ -165,7 +175,7 @@ def test_ordinary_graphs_are_optimised_in_full():
     )
 
 
-def wrapped(tag, payload):
+def wrapped(tag: int, payload: bytes) -> bytes:
     return bytes([tag]) + varint_bytes(len(payload)) + payload
 
 
@@ -180,7 +190,7 @@ def wrapped(tag, payload):
         (b"\xca\x01\x00" * 1_300_000, "model.functions[256]: more than the limit of 256"),
     ],
 )
-def test_a_limit_ends_the_reading(data, message):
+def test_a_limit_ends_the_reading(data: bytes, message: str) -> None:
     """Measured on one core 0.25 s for nodes, 1 s for a million fields."""
     started = time.process_time()
     with pytest.raises(LossexportError) as caught:
@@ -189,14 +199,14 @@ def test_a_limit_ends_the_reading(data, message):
     assert time.process_time() - started < 5
 
 
-def sparse(side, count):
+def sparse(side: int, count: int) -> list[SparseTensorProto]:
     return [
         helper.make_sparse_tensor(array([1.0], f"w{i}"), sizes([0], "i"), [side])
         for i in range(count)
     ]
 
 
-def test_all_tensors_share_one_budget():
+def test_all_tensors_share_one_budget() -> None:
     held = 2**26 // 4
     check_model(file([], [], sparse=sparse(held, 1)), "f")
     check_model(file([], [], sparse=sparse(held // 16, 16)), "f")
@@ -205,7 +215,7 @@ def test_all_tensors_share_one_budget():
             check_model(file([], [], sparse=bad), "f")
 
 
-def test_copies_of_a_tensor_count():
+def test_copies_of_a_tensor_count() -> None:
     """A function with a tensor of 4 MB that is called 16 times, and once more."""
     weight = helper.make_node("Constant", [], ["w"], value=array(np.ones(2**20), "w"))
     opset = [helper.make_opsetid("", 20), helper.make_opsetid("d", 1)]
@@ -227,7 +237,7 @@ def test_copies_of_a_tensor_count():
                 check_model(data, "f")
 
 
-def test_numbers_that_grow_in_memory_count():
+def test_numbers_that_grow_in_memory_count() -> None:
     """A varint of one byte is a number of eight."""
     packed = wrapped(0x3A, bytes(2**24))
     dims = b"\x08" + varint_bytes(2**24)
@@ -236,7 +246,7 @@ def test_numbers_that_grow_in_memory_count():
         check_model(wrapped(0x3A, wrapped(0x2A, tensor)), "f")
 
 
-def test_functions_in_many_levels_count_for_each():
+def test_functions_in_many_levels_count_for_each() -> None:
     opset = [helper.make_opsetid("", 20), helper.make_opsetid("d", 1)]
     functions = []
     for level in range(100):

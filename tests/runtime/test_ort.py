@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,13 +12,13 @@ from onnx import TensorProto, helper
 
 from lossexport.errors import LossexportError
 from lossexport.origin import install_command
-from lossexport.runtime import NAMES, available, load
+from lossexport.runtime import NAMES, Availability, available, load
 from lossexport.runtime.cuda import driver
 
 ONE = np.ones((3, 4), np.float32)
 
 
-def refusal(*args, **kwargs) -> str:
+def refusal(*args: Any, **kwargs: Any) -> str:
     with pytest.raises(LossexportError) as caught:
         load(*args, **kwargs)
     message = str(caught.value)
@@ -24,7 +27,7 @@ def refusal(*args, **kwargs) -> str:
 
 
 @pytest.mark.parametrize("backend", [None, "ort"])
-def test_runs_a_file(add_file, backend):
+def test_runs_a_file(add_file: Path, backend: str | None) -> None:
     session = load(add_file, backend)
     assert session.backend == "ort"
     assert session.providers == ("CPUExecutionProvider",)
@@ -37,7 +40,7 @@ def test_runs_a_file(add_file, backend):
     assert session(x=ONE[:0], y=ONE[:0])["z"].shape == (0, 4)
 
 
-def test_runs_bfloat16(bf16_file):
+def test_runs_bfloat16(bf16_file: Path) -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes")
     session = load(bf16_file)
     assert session.inputs[0].dtype == "bfloat16"
@@ -51,7 +54,9 @@ def test_runs_bfloat16(bf16_file):
     assert z.tolist() == [[2, 4, 6, 600]]
 
 
-def test_a_listed_file_must_have_the_listed_hash(tmp_path, listed, add_model):
+def test_a_listed_file_must_have_the_listed_hash(
+    tmp_path: Path, listed: Callable[..., Path], add_model: bytes
+) -> None:
     path = listed(tmp_path, "add.onnx", add_model)
     assert load(path)(x=ONE, y=ONE)["z"][0, 0] == 2
     path.write_bytes(add_model + b"\x12\x00")
@@ -59,19 +64,21 @@ def test_a_listed_file_must_have_the_listed_hash(tmp_path, listed, add_model):
     assert "manifest.json says " in refusal(path)
 
 
-def test_a_file_that_the_manifest_does_not_list_runs(tmp_path, listed, add_model):
+def test_a_file_that_the_manifest_does_not_list_runs(
+    tmp_path: Path, listed: Callable[..., Path], add_model: bytes
+) -> None:
     listed(tmp_path, "other.onnx", add_model)
     path = tmp_path / "add.onnx"
     path.write_bytes(add_model)
     assert load(path)(x=ONE, y=ONE)["z"][0, 0] == 2
 
 
-def test_a_broken_manifest_is_an_error(tmp_path, add_file):
+def test_a_broken_manifest_is_an_error(tmp_path: Path, add_file: Path) -> None:
     (tmp_path / "manifest.json").write_text("{")
     assert "manifest.json: not JSON" in refusal(add_file)
 
 
-def test_usage_errors(tmp_path, add_file):
+def test_usage_errors(tmp_path: Path, add_file: Path) -> None:
     assert refusal(add_file, "cpu") == f"backend 'cpu': not one of {', '.join(NAMES)}"
     assert refusal(add_file, "rtx").endswith("backend 'rtx' runs .engine files, not .onnx")
     assert refusal(add_file, provider="gpu") == "provider 'gpu': not one of cpu, cuda"
@@ -81,18 +88,18 @@ def test_usage_errors(tmp_path, add_file):
 
 
 @pytest.mark.skipif(driver().reason is None, reason="this machine has a GPU")
-def test_cuda_that_is_not_here_is_an_error(add_file):
+def test_cuda_that_is_not_here_is_an_error(add_file: Path) -> None:
     assert "cannot run CUDAExecutionProvider here" in refusal(add_file, provider="cuda")
 
 
-def test_a_silent_fallback_is_an_error(add_file, monkeypatch):
+def test_a_silent_fallback_is_an_error(add_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
     from lossexport.runtime import ort
 
     real, asked = onnxruntime.InferenceSession, []
 
-    def fall_back(data, options, providers, enable_fallback):
+    def fall_back(data: bytes, options: Any, providers: list[str], enable_fallback: int) -> Any:
         strict = options.get_session_config_entry("session.disable_cpu_ep_fallback")
         asked.append((providers, strict, enable_fallback))
         return real(data, providers=["CPUExecutionProvider"])
@@ -101,14 +108,14 @@ def test_a_silent_fallback_is_an_error(add_file, monkeypatch):
     monkeypatch.setattr(
         ort,
         "availability",
-        lambda backend: ort.Availability(backend, True, "1", providers=("CUDAExecutionProvider",)),
+        lambda backend: Availability(backend, True, "1", providers=("CUDAExecutionProvider",)),
     )
     message = refusal(add_file, provider="cuda")
     assert message.endswith("fell back from CUDAExecutionProvider to CPUExecutionProvider")
     assert asked == [(["CUDAExecutionProvider"], "1", 0)]
 
 
-def test_errors_of_onnxruntime_are_one_line(tmp_path):
+def test_errors_of_onnxruntime_are_one_line(tmp_path: Path) -> None:
     node = helper.make_node("NoSuchOp", ["x"], ["y"], domain="nowhere")
     info = helper.make_tensor_value_info
     graph = helper.make_graph(
@@ -120,14 +127,16 @@ def test_errors_of_onnxruntime_are_one_line(tmp_path):
     assert refusal(path).startswith(f"{path}: onnxruntime: ")
 
 
-def test_names_that_are_not_utf8(tmp_path, add_model, capfd):
+def test_names_that_are_not_utf8(
+    tmp_path: Path, add_model: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "odd.onnx"
     path.write_bytes(add_model.replace(b"\x12\x01N", b"\x12\x01\xff"))  # the name of a dimension
     assert "codec can't decode" in refusal(path)
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_run_that_fails_is_one_line(tmp_path):
+def test_a_run_that_fails_is_one_line(tmp_path: Path) -> None:
     """Only at run time does onnxruntime find that six elements do not fill [7]."""
     info = helper.make_tensor_value_info
     shape = helper.make_tensor("shape", TensorProto.INT64, [1], [7])
@@ -148,14 +157,16 @@ def test_a_run_that_fails_is_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_bytes_that_look_like_an_ort_file_are_read_as_onnx(tmp_path, add_model):
+def test_bytes_that_look_like_an_ort_file_are_read_as_onnx(
+    tmp_path: Path, add_model: bytes
+) -> None:
     """`ORTM` at byte 4 would make onnxruntime read a format that the guard did not check."""
     path = tmp_path / "add.onnx"
     path.write_bytes(b"\x12\x08aaORTMaa" + add_model)
     assert load(path)(x=ONE, y=ONE)["z"][0, 0] == 2
 
 
-def test_available_says_why_not():
+def test_available_says_why_not() -> None:
     found = available()
     assert tuple(found) == NAMES
     assert found["ort"].runs
@@ -164,13 +175,15 @@ def test_available_says_why_not():
     assert all(one.runs or one.reason for one in found.values())
 
 
-def test_without_onnxruntime_the_extra_is_named(add_file, monkeypatch):
+def test_without_onnxruntime_the_extra_is_named(
+    add_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     message = refusal(add_file)
     assert message.endswith(f"; {install_command('cpu')}")
 
 
-def test_running_imports_numpy_and_the_backend_alone(add_file):
+def test_running_imports_numpy_and_the_backend_alone(add_file: Path) -> None:
     code = f"""
 import sys
 import lossexport, lossexport.runtime
@@ -185,9 +198,9 @@ print(*(name for name in heavy.split() if name in sys.modules))
     assert done.stdout.strip() == ""
 
 
-def test_the_verbs_are_at_the_top_of_the_package():
+def test_the_verbs_are_at_the_top_of_the_package() -> None:
     import lossexport
-    from lossexport.scoring import compare
+    from lossexport.comparison import compare
     from lossexport.wiring.attach import attach
 
     verbs = set(lossexport.__all__) - {"__version__"}
@@ -196,8 +209,8 @@ def test_the_verbs_are_at_the_top_of_the_package():
     assert (lossexport.attach, lossexport.compare) == (attach, compare)
 
 
-def test_unknown_names_of_the_package_are_attribute_errors():
+def test_unknown_names_of_the_package_are_attribute_errors() -> None:
     import lossexport
 
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-        _ = lossexport.nothing
+        _ = lossexport.nothing  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ import pytest
 
 from lossexport.errors import LossexportError
 from lossexport.runtime import Session, TensorInfo
+from lossexport.runtime.session import Array
 
 BOXES = np.arange(8, dtype=np.float32).reshape(2, 4)
 
@@ -14,18 +15,20 @@ BOXES = np.arange(8, dtype=np.float32).reshape(2, 4)
 class Echo(Session):
     """Gives the inputs back and counts its calls."""
 
-    def __init__(self, *inputs, profile=None):
+    def __init__(
+        self, *inputs: TensorInfo, profile: dict[str, tuple[int, int]] | None = None
+    ) -> None:
         super().__init__(Path("echo.onnx"), "echo", (), inputs, inputs, profile)
         self.calls = 0
 
-    def _run(self, arrays):
+    def _run(self, arrays: dict[str, Array]) -> dict[str, Array]:
         self.calls += 1
         assert all(array.flags.c_contiguous for array in arrays.values())
         return arrays
 
 
 @pytest.fixture
-def session():
+def session() -> Echo:
     return Echo(
         TensorInfo("pred", "float32", ("N", 4)),
         TensorInfo("labels", "int64", ("N",)),
@@ -33,21 +36,21 @@ def session():
     )
 
 
-def test_right_inputs_pass_unchanged(session):
+def test_right_inputs_pass_unchanged(session: Echo) -> None:
     labels = np.array([3, 4])
     found = session(pred=BOXES, labels=labels)
     assert found["pred"] is BOXES
     assert found["labels"] is labels
 
 
-def test_lists_are_converted(session):
+def test_lists_are_converted(session: Echo) -> None:
     found = session(pred=[[0, 1, 2, 3.5]], labels=(7,))
     assert found["pred"].dtype == np.float32
     assert found["pred"].tolist() == [[0, 1, 2, 3.5]]
     assert found["labels"].tolist() == [7]
 
 
-def test_strided_arrays_are_copied(session):
+def test_strided_arrays_are_copied(session: Echo) -> None:
     found = session(pred=np.asfortranarray(BOXES)[::-1], labels=np.arange(4)[::2])
     assert found["pred"].tolist() == BOXES[::-1].tolist()
     assert found["labels"].tolist() == [0, 2]
@@ -77,7 +80,7 @@ def test_strided_arrays_are_copied(session):
         ({"labels": [2**70, 1]}, "input 'labels': dtype object, expected int64"),
     ],
 )
-def test_wrong_inputs_are_refused(session, changes, message):
+def test_wrong_inputs_are_refused(session: Echo, changes: dict[str, object], message: str) -> None:
     with pytest.raises(LossexportError) as caught:
         session(**{"pred": BOXES, "labels": np.array([1, 2])} | changes)
     assert str(caught.value).startswith(f"echo.onnx: {message}")
@@ -85,12 +88,12 @@ def test_wrong_inputs_are_refused(session, changes, message):
     assert session.calls == 0
 
 
-def test_a_missing_input_is_named(session):
+def test_a_missing_input_is_named(session: Echo) -> None:
     with pytest.raises(LossexportError, match="input 'labels' is missing"):
         session(pred=BOXES)
 
 
-def test_nameless_dimensions_are_independent():
+def test_nameless_dimensions_are_independent() -> None:
     session = Echo(TensorInfo("image", "uint8", ("?", "?")), TensorInfo("scale", "float16", ()))
     found = session(image=np.zeros((2, 3), np.uint8), scale=0.5)
     assert found["image"].shape == (2, 3)
@@ -98,13 +101,13 @@ def test_nameless_dimensions_are_independent():
     assert found["scale"].dtype == np.float16
 
 
-def test_input_names_need_not_be_identifiers():
+def test_input_names_need_not_be_identifiers() -> None:
     session = Echo(TensorInfo("input.1", "bool", ("?",)), TensorInfo("self", "bool", ("?",)))
     found = session(**{"input.1": [True], "self": [False]})
     assert found["input.1"].tolist() == [True]
 
 
-def test_bfloat16_goes_in_as_ml_dtypes_or_as_bits():
+def test_bfloat16_goes_in_as_ml_dtypes_or_as_bits() -> None:
     bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
     session = Echo(TensorInfo("x", "bfloat16", ("N",)))
     values = np.array([1.0, -2.5], bfloat16)
@@ -116,7 +119,7 @@ def test_bfloat16_goes_in_as_ml_dtypes_or_as_bits():
         session(x=np.ones(2, np.float32))
 
 
-def test_bfloat16_is_bits_without_ml_dtypes(monkeypatch):
+def test_bfloat16_is_bits_without_ml_dtypes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ml_dtypes", None)
     session = Echo(TensorInfo("x", "bfloat16", ("N",)))
     found = session(x=np.array([0x3F80], np.uint16))["x"]
@@ -125,6 +128,6 @@ def test_bfloat16_is_bits_without_ml_dtypes(monkeypatch):
         session(x=[1.0])
 
 
-def test_unsupported_tensors_are_refused_at_once():
+def test_unsupported_tensors_are_refused_at_once() -> None:
     with pytest.raises(LossexportError, match=r"echo.onnx: tensor 's': string is not supported"):
         Echo(TensorInfo("s", "string", ("N",)))

@@ -7,8 +7,11 @@ test, on a machine with a GPU.
 
 import ctypes
 import sys
+from collections.abc import Callable
 from enum import Enum, IntEnum
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +28,7 @@ BUILT = {"builder": "rtx", "builder_version": VERSION}
 ONE = np.ones((3, 4), np.float32)
 
 
-def refusal(path, backend=None) -> str:
+def refusal(path: Path, backend: str | None = None) -> str:
     with pytest.raises(LossexportError) as caught:
         load(path, backend)
     message = str(caught.value)
@@ -40,40 +43,40 @@ class FakeCuda(ModuleType):
     cudaError_t = IntEnum("cudaError_t", {"cudaSuccess": 0, "cudaErrorUnknown": 999})
     cudaMemcpyKind = Enum("cudaMemcpyKind", ["cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost"])
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__("cuda.bindings.runtime")
-        self.memory = {}
+        self.memory: dict[int, Any] = {}
         self.streams = 0
         self.broken = False
 
-    def status(self):
+    def status(self) -> IntEnum:
         return self.cudaError_t(999 if self.broken else 0)
 
-    def cudaGetErrorString(self, status):
+    def cudaGetErrorString(self, status: int) -> tuple[IntEnum, bytes]:
         return self.cudaError_t(0), b"unknown error"
 
-    def cudaStreamCreate(self):
+    def cudaStreamCreate(self) -> tuple[IntEnum, int]:
         self.streams += 1
         return self.status(), 7
 
-    def cudaStreamSynchronize(self, stream):
+    def cudaStreamSynchronize(self, stream: int) -> tuple[IntEnum]:
         assert stream == 7
         return (self.status(),)
 
-    def cudaStreamDestroy(self, stream):
+    def cudaStreamDestroy(self, stream: int) -> tuple[IntEnum]:
         self.streams -= 1
         return (self.status(),)
 
-    def cudaMalloc(self, size):
+    def cudaMalloc(self, size: int) -> tuple[IntEnum, int]:
         block = ctypes.create_string_buffer(size)
         self.memory[ctypes.addressof(block)] = block
         return self.status(), ctypes.addressof(block)
 
-    def cudaFree(self, address):
+    def cudaFree(self, address: int) -> tuple[IntEnum]:
         del self.memory[address]
         return (self.status(),)
 
-    def cudaMemcpy(self, target, source, size, kind):
+    def cudaMemcpy(self, target: int, source: int, size: int, kind: object) -> tuple[IntEnum]:
         ctypes.memmove(target, source, size)
         return (self.status(),)
 
@@ -81,28 +84,28 @@ class FakeCuda(ModuleType):
 class FakeContext:
     """z = x + y in float32."""
 
-    def __init__(self, runtime):
+    def __init__(self, runtime: Any) -> None:
         self.runtime = runtime
-        self.shapes = {}
-        self.addresses = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
 
-    def set_input_shape(self, name, shape):
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shapes[name] = shape
         if self.runtime.refuses:
             self.runtime.logger.log(self.runtime.module.ILogger.ERROR, "shape\nnot in profile")
         return not self.runtime.refuses
 
-    def infer_shapes(self):
+    def infer_shapes(self) -> list[str]:
         return []
 
-    def get_tensor_shape(self, name):
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return (-1, 4) if self.runtime.data_dependent else self.shapes["x"]
 
-    def set_tensor_address(self, name, address):
+    def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
         return address != 0
 
-    def execute_async_v3(self, stream):
+    def execute_async_v3(self, stream: int) -> bool:
         rows = self.shapes["x"][0]
         view = {
             name: np.ctypeslib.as_array((ctypes.c_float * (rows * 4)).from_address(address))
@@ -115,12 +118,14 @@ class FakeContext:
 class FakeRuntime:
     """What a test may change before loading: `module.settings`."""
 
-    def __init__(self, logger):
+    module: Any
+    deserialises: bool
+
+    def __init__(self, logger: Any) -> None:
         self.logger = logger
-        self.module = type(self).module
         vars(self).update(self.module.settings)
 
-    def deserialize_cuda_engine(self, data):
+    def deserialize_cuda_engine(self, data: bytes) -> "FakeEngine | None":
         if self.deserialises:
             return FakeEngine(self)
         self.logger.log(self.module.ILogger.ERROR, "built for another GPU")
@@ -131,23 +136,23 @@ class FakeRuntime:
 class FakeEngine:
     num_io_tensors = 3
 
-    def __init__(self, runtime):
+    def __init__(self, runtime: Any) -> None:
         self.runtime = runtime
 
-    def get_tensor_name(self, index):
+    def get_tensor_name(self, index: int) -> str:
         return "xyz"[index]
 
-    def get_tensor_dtype(self, name):
+    def get_tensor_dtype(self, name: str) -> SimpleNamespace:
         return SimpleNamespace(name=self.runtime.dtype)
 
-    def create_execution_context(self):
+    def create_execution_context(self) -> FakeContext:
         return FakeContext(self.runtime)
 
 
 @pytest.fixture
-def fake(monkeypatch):
+def fake(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The stand-ins in place of tensorrt_rtx, CUDA and the driver."""
-    module = ModuleType("tensorrt_rtx")
+    module: Any = ModuleType("tensorrt_rtx")
     module.__version__ = VERSION
     module.Runtime = type("Runtime", (FakeRuntime,), {"module": module})
     module.ILogger = type("ILogger", (), {"INTERNAL_ERROR": 0, "ERROR": 1, "WARNING": 2})
@@ -158,7 +163,7 @@ def fake(monkeypatch):
         "dtype": "FLOAT",
     }
     module.cuda = FakeCuda()
-    bindings = ModuleType("cuda.bindings")
+    bindings: Any = ModuleType("cuda.bindings")
     bindings.runtime = module.cuda
     for name, entry in {
         "tensorrt_rtx": module,
@@ -175,7 +180,7 @@ def fake(monkeypatch):
 # Refusals
 
 
-def test_an_engine_that_no_manifest_lists(tmp_path, listed):
+def test_an_engine_that_no_manifest_lists(tmp_path: Path, listed: Callable[..., Path]) -> None:
     path = tmp_path / "add.engine"
     path.write_bytes(HEADER)
     assert refusal(path).startswith("refused, no manifest.json beside it lists this engine")
@@ -184,20 +189,24 @@ def test_an_engine_that_no_manifest_lists(tmp_path, listed):
     assert refusal(path, "rtx").startswith("refused, no manifest.json beside it lists this engine")
 
 
-def test_an_engine_with_another_hash(tmp_path, listed, fake):
+def test_an_engine_with_another_hash(
+    tmp_path: Path, listed: Callable[..., Path], fake: Any
+) -> None:
     fake.Runtime = None  # never reached
     path = listed(tmp_path, "add.engine", HEADER, **BUILT)
     path.write_bytes(HEADER[:-1] + b"\x01")
     assert refusal(path).startswith("sha256 ")
 
 
-def test_an_engine_of_another_builder(tmp_path, listed):
+def test_an_engine_of_another_builder(tmp_path: Path, listed: Callable[..., Path]) -> None:
     path = listed(tmp_path, "add.engine", HEADER, **BUILT)
     assert refusal(path, "tensorrt") == "built by rtx, backend 'tensorrt' cannot run it"
     assert refusal(path, "ort") == "backend 'ort' runs .onnx files, not .engine"
 
 
-def test_an_engine_of_another_release(tmp_path, listed, fake):
+def test_an_engine_of_another_release(
+    tmp_path: Path, listed: Callable[..., Path], fake: Any
+) -> None:
     fake.Runtime = None  # never reached
     data = HEADER[:24] + bytes([1, 6, 0, 9]) + HEADER[28:]
     path = listed(
@@ -218,7 +227,9 @@ def test_an_engine_of_another_release(tmp_path, listed, fake):
     )
 
 
-def test_a_header_that_denies_the_manifest_or_its_own_file(tmp_path, listed, fake):
+def test_a_header_that_denies_the_manifest_or_its_own_file(
+    tmp_path: Path, listed: Callable[..., Path], fake: Any
+) -> None:
     fake.Runtime = None  # never reached
     path = listed(tmp_path, "add.engine", HEADER, builder="rtx", builder_version="1.6.0.9")
     assert refusal(path) == f"built by rtx {VERSION}, manifest.json says 1.6.0.9"
@@ -227,12 +238,16 @@ def test_a_header_that_denies_the_manifest_or_its_own_file(tmp_path, listed, fak
 
 
 @pytest.mark.parametrize("data", [b"", b"vtrt", b"ftrt" + HEADER[4:]])
-def test_a_file_that_is_no_engine(tmp_path, listed, fake, data):
+def test_a_file_that_is_no_engine(
+    tmp_path: Path, listed: Callable[..., Path], fake: Any, data: bytes
+) -> None:
     path = listed(tmp_path, "add.engine", data, **BUILT)
     assert refusal(path) == f"header {data[:4]!r}, not b'vtrt' of TensorRT-RTX"
 
 
-def test_standard_tensorrt_is_not_installed(tmp_path, listed, monkeypatch):
+def test_standard_tensorrt_is_not_installed(
+    tmp_path: Path, listed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     path = listed(tmp_path, "add.engine", b"ftrt", builder="tensorrt", builder_version="11.4.0")
     message = refusal(path)
@@ -240,7 +255,9 @@ def test_standard_tensorrt_is_not_installed(tmp_path, listed, monkeypatch):
     assert message.endswith(f"; {install_command('tensorrt')}")
 
 
-def test_no_driver(tmp_path, listed, fake, monkeypatch):
+def test_no_driver(
+    tmp_path: Path, listed: Callable[..., Path], fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake.Runtime = None  # never reached
     monkeypatch.setattr(trt, "driver", lambda: Driver(None, (), "no CUDA driver"))
     path = listed(tmp_path, "add.engine", HEADER, **BUILT)
@@ -249,13 +266,17 @@ def test_no_driver(tmp_path, listed, fake, monkeypatch):
     )
 
 
-def test_an_engine_that_the_runtime_refuses(tmp_path, listed, fake):
+def test_an_engine_that_the_runtime_refuses(
+    tmp_path: Path, listed: Callable[..., Path], fake: Any
+) -> None:
     fake.settings["deserialises"] = False
     path = listed(tmp_path, "add.engine", HEADER, **BUILT)
     assert refusal(path) == "rtx: the engine is not accepted: built for another GPU"
 
 
-def test_tensors_that_the_manifest_does_not_list(tmp_path, listed, fake):
+def test_tensors_that_the_manifest_does_not_list(
+    tmp_path: Path, listed: Callable[..., Path], fake: Any
+) -> None:
     fake.settings["dtype"] = "HALF"
     path = listed(tmp_path, "add.engine", HEADER, **BUILT)
     assert refusal(path).startswith("tensors {'x': 'float16'")
@@ -264,7 +285,9 @@ def test_tensors_that_the_manifest_does_not_list(tmp_path, listed, fake):
 # Runs against the stand-ins
 
 
-def test_runs_with_buffers_that_grow(tmp_path, listed, fake):
+def test_runs_with_buffers_that_grow(
+    tmp_path: Path, listed: Callable[..., Path], fake: Any
+) -> None:
     profile = {"N": RangeRecord(min=0, opt=16, max=64)}
     session = load(listed(tmp_path, "add.engine", HEADER, **BUILT, profile=profile))
     assert session.backend == "rtx"
@@ -279,7 +302,7 @@ def test_runs_with_buffers_that_grow(tmp_path, listed, fake):
     assert fake.cuda.streams == 0
 
 
-def test_shapes_outside_the_profile(tmp_path, listed, fake):
+def test_shapes_outside_the_profile(tmp_path: Path, listed: Callable[..., Path], fake: Any) -> None:
     session = load(listed(tmp_path, "add.engine", HEADER, **BUILT))
     big = np.zeros((65, 4), np.float32)
     with pytest.raises(LossexportError, match=r"shape \[65, 4\], .* where N is 1 to 64"):
@@ -287,7 +310,9 @@ def test_shapes_outside_the_profile(tmp_path, listed, fake):
     assert fake.cuda.memory == {}
 
 
-def test_runtime_errors_are_one_line(tmp_path, listed, fake):
+def test_runtime_errors_are_one_line(
+    tmp_path: Path, listed: Callable[..., Path], fake: Any
+) -> None:
     path = listed(tmp_path, "add.engine", HEADER, **BUILT)
     fake.settings["refuses"] = True
     with pytest.raises(LossexportError, match=r"'x': shape \[3, 4\] .*: shape not in profile$"):
@@ -302,7 +327,9 @@ def test_runtime_errors_are_one_line(tmp_path, listed, fake):
         session(x=ONE, y=ONE)
 
 
-def test_bfloat16_engines_have_the_manifests_dtype(tmp_path, listed, fake):
+def test_bfloat16_engines_have_the_manifests_dtype(
+    tmp_path: Path, listed: Callable[..., Path], fake: Any
+) -> None:
     fake.settings["dtype"] = "BF16"
     tensors = [TensorRecord(name=k, dtype="bfloat16", shape=["N", 4], domain="") for k in "xyz"]
     path = listed(tmp_path, "add.engine", HEADER, **BUILT, inputs=tensors[:2], outputs=tensors[2:])
@@ -312,7 +339,9 @@ def test_bfloat16_engines_have_the_manifests_dtype(tmp_path, listed, fake):
 # The real runtime
 
 
-def test_an_engine_of_the_real_builder(tmp_path, listed, add_model):
+def test_an_engine_of_the_real_builder(
+    tmp_path: Path, listed: Callable[..., Path], add_model: bytes
+) -> None:
     """Built here, and run where there is a GPU that TensorRT-RTX supports."""
     rtx = pytest.importorskip("tensorrt_rtx")
     logger = rtx.Logger(rtx.Logger.ERROR)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from lossexport.boxes.quality import METRICS
+from lossexport.comparison import compare
 from lossexport.errors import LossexportError
+from lossexport.names import METRICS
 from lossexport.reports import output
 from lossexport.runtime.native import kernels
-from lossexport.scoring import compare, score
+from lossexport.scoring import score
 from lossexport.scoring import table as parquet_module
 from tests.boxes.helpers import coco, found, iou_matrix, truth
 

@@ -16,7 +16,7 @@ from lossexport.errors import LossexportError
 from lossexport.exporter import engine
 from lossexport.runtime import load
 from lossexport.runtime.onnx_guard import check_model
-from lossexport.wiring import conversion, detector
+from lossexport.wiring import conversion
 from lossexport.wiring.attach import attach
 from tests.wiring.toy import IMAGES, OUTPUT, arguments, toy, traced_once  # noqa: F401
 
@@ -168,7 +168,7 @@ def test_a_conversion_that_changes_the_detector_is_noticed(
         converted.graph.node[0].op_type = "Abs"
         return converted
 
-    monkeypatch.setattr(detector.onnx.version_converter, "convert_version", wrong)
+    monkeypatch.setattr(onnx.version_converter, "convert_version", wrong)
     with pytest.raises(LossexportError, match="output output changes on conversion to opset 20"):
         attach(**arguments(toy(tmp_path)))
 
@@ -293,9 +293,9 @@ def test_one_op_several_times(tmp_path: Path) -> None:
         *("BoxDIoU", "BoxDIoU", "BoxDIoU_2")
     ]
     found = load(out)(images=IMAGES)
-    pairs = boxes(OUTPUT[0, :, :4]), boxes(OUTPUT[0, :, 4:])
+    pred, target = boxes(OUTPUT[0, :, :4]), boxes(OUTPUT[0, :, 4:])
     for letter, attributes in zip("abc", eps, strict=True):
-        expected = ops.box_diou(*pairs, **attributes)
+        expected = ops.box_diou(pred, target, **attributes)
         np.testing.assert_allclose(found[f"{letter}score"], expected, atol=2e-6)
     with pytest.raises(LossexportError, match="already has a tensor ascore; name the outputs with"):
         attach(out, "box_diou", inputs, out, prefix="a")

@@ -125,14 +125,15 @@ def test_a_converted_detector_computes_the_same(case: tuple[int, str, str]) -> N
                 for d in (old, new)]  # fmt: skip
     for flag in (False, True):
         rng = np.random.default_rng(3)
-        feeds = {
-            info.name: rng.uniform(-3, 3, info.shape).astype(info.dtype)
-            if info.dtype == "float32"
-            else np.full(info.shape, flag)
-            if info.dtype == "bool"
-            else rng.integers(0, 256, info.shape, np.uint8)
-            for info in sessions[0].inputs
-        }
+        feeds: dict[str, np.ndarray] = {}
+        for info in sessions[0].inputs:
+            shape = [int(size) for size in info.shape]
+            if info.dtype == "float32":
+                feeds[info.name] = rng.uniform(-3, 3, shape).astype(info.dtype)
+            elif info.dtype == "bool":
+                feeds[info.name] = np.full(shape, flag)
+            else:
+                feeds[info.name] = rng.integers(0, 256, shape).astype(np.uint8)
         before, after = (session(**feeds)["y"] for session in sessions)
         np.testing.assert_array_equal(after, before)
 

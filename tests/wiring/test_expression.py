@@ -14,7 +14,7 @@ from lossexport.wiring.expression import Compiler, usage
 from lossexport.wiring.graph import FUNCTIONS, Wiring, WiringError
 
 RNG = np.random.default_rng(0)
-ARRAYS = {
+ARRAYS: dict[str, np.ndarray] = {
     "out": RNG.normal(0.0, 1.0, (1, 6, 9)).astype(np.float32),
     "input.1": RNG.normal(0.0, 20.0, (3, 4)).astype(np.float32),
     "half": RNG.normal(0.0, 1.0, (3, 4)).astype(np.float16),
@@ -267,7 +267,11 @@ UNFIT = [
 
 @pytest.mark.parametrize(("text", "array", "message"), UNFIT)
 def test_numbers_that_a_type_cannot_hold(
-    text: str, array: np.ndarray | None, message: str, tmp_path: Path, monkeypatch
+    text: str,
+    array: np.ndarray | None,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if array is not None:

@@ -1,12 +1,14 @@
 """`attach` compares a detector before and after: every planted change is seen."""
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx.parser
 import pytest
 
 from lossexport.errors import LossexportError
+from lossexport.runtime import Session
 from lossexport.runtime.ort import open_session
 from lossexport.runtime.session import Source
 from lossexport.wiring import feeds, unchanged
@@ -194,9 +196,11 @@ def test_an_output_of_which_nothing_can_be_seen_is_refused() -> None:
 def test_optimisations_are_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise what is fused behind the op rounds otherwise, and exact comparison fails."""
     given: list[bool] = []
-    monkeypatch.setattr(
-        unchanged, "open_session",
-        lambda *args, optimise: given.append(optimise) or open_session(*args, optimise=optimise),
-    )  # fmt: skip
+
+    def opened(*args: Any, optimise: bool) -> Session:
+        given.append(optimise)
+        return open_session(*args, optimise=optimise)
+
+    monkeypatch.setattr(unchanged, "open_session", opened)
     compare("(float[2] x) => (float[2] y)", "y = Exp(x)", "y = Exp(x)")
     assert given == [False, False]

@@ -37,7 +37,7 @@ def _nonfinite_deltas(
     return inputs
 
 
-DELTAS: dict[str, Any] = {
+DELTAS = {
     "ordinary": _deltas,
     "adversarial": _extreme_deltas,
     "nonfinite": _nonfinite_deltas,

@@ -33,7 +33,7 @@ def _nonfinite_differences(
     return inputs
 
 
-DIFFERENCES: dict[str, Any] = {
+DIFFERENCES = {
     "ordinary": _differences,
     "adversarial": _kinks,
     "nonfinite": _nonfinite_differences,

@@ -1,0 +1,923 @@
+"""The ops as `torch.nn.Module`s for training code: `CIoULoss(reduction="mean")(pred, target)`.
+
+Every class comes from the catalogue: its constructor takes the op's attributes by keyword, its
+`forward` the op's inputs, by position or by name.
+"""
+
+# Written by docs/generate.py from the catalogue: change it there.
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from torch import Tensor
+
+from lossexport.ops.module import CataloguedModule as CataloguedModule
+
+class BoxIoU(CataloguedModule):
+    """IoU of aligned boxes: pred[i] with target[i].
+
+    Args:
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+    def __init__(self, *, eps: float = 1e-07) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N] float, [0, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class PairwiseIoU(CataloguedModule):
+    """IoU of every prediction with every target.
+
+    Args:
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+    def __init__(self, *, eps: float = 1e-07) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N,M] float, [0, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class IoULoss(CataloguedModule):
+    """1 - IoU of aligned boxes, for training.
+
+    Args:
+        eps: added to every denominator (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        eps: float = 1e-07,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            loss: [N] float, [0, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class BoxGIoU(CataloguedModule):
+    """GIoU of aligned boxes: pred[i] with target[i].
+
+    Args:
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+    def __init__(self, *, eps: float = 1e-07) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N] float, [-1, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class PairwiseGIoU(CataloguedModule):
+    """GIoU of every prediction with every target.
+
+    Args:
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+    def __init__(self, *, eps: float = 1e-07) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N,M] float, [-1, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class GIoULoss(CataloguedModule):
+    """1 - GIoU of aligned boxes, for training.
+
+    Args:
+        eps: added to every denominator (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        eps: float = 1e-07,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            loss: [N] float, [0, 2]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class BoxDIoU(CataloguedModule):
+    """DIoU of aligned boxes: pred[i] with target[i].
+
+    Args:
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+    def __init__(self, *, eps: float = 1e-07) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N] float, (-1, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class PairwiseDIoU(CataloguedModule):
+    """DIoU of every prediction with every target.
+
+    Args:
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+    def __init__(self, *, eps: float = 1e-07) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N,M] float, (-1, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class DIoULoss(CataloguedModule):
+    """1 - DIoU of aligned boxes, for training.
+
+    Args:
+        eps: added to every denominator (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        eps: float = 1e-07,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            loss: [N] float, [0, 2)
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class BoxCIoU(CataloguedModule):
+    """CIoU of aligned boxes: pred[i] with target[i].
+
+    Args:
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+    def __init__(self, *, eps: float = 1e-07) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N] float, (-1.5, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class PairwiseCIoU(CataloguedModule):
+    """CIoU of every prediction with every target.
+
+    Args:
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+    def __init__(self, *, eps: float = 1e-07) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N,M] float, (-1.5, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class CIoULoss(CataloguedModule):
+    """1 - CIoU of aligned boxes, for training.
+
+    Args:
+        eps: added to every denominator (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        eps: float = 1e-07,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            loss: [N] float, [0, 2.5)
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class BestMatch(CataloguedModule):
+    """The best reference of every prediction, and the best prediction of every reference.
+
+    Args:
+        metric: what is highest
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+    def __init__(
+        self,
+        *,
+        metric: Literal["iou", "giou", "diou", "ciou"] = "iou",
+        eps: float = 1e-07,
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            pred_score: [N] float, range of the metric; 0 without a partner, NaN where the box
+                is not finite
+            pred_index: [N] int64, in [0, M), -1 without a partner
+            target_score: [M] float, range of the metric; 0 without a partner, NaN where the box
+                is not finite
+            target_index: [M] int64, in [0, N), -1 without a partner
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
+
+class EncodeBoxes(CataloguedModule):
+    """Regression targets: the deltas that turn anchors into boxes.
+
+    Args:
+        weights: divisors of the deltas' scale: (10, 10, 5, 5) in the second stage of Faster
+            R-CNN (in [1e-06, 1e+06])
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0),
+    ) -> None: ...
+    def forward(self, boxes: Tensor, anchors: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            boxes: [N,4] float, xyxy, sides above 0 (below 1e-7: taken as 1e-7)
+            anchors: [N,4] float, xyxy in the unit of the boxes, sides above 0
+
+        Returns:
+            deltas: [N,4] float, real numbers
+        """
+
+    def __call__(self, boxes: Tensor, anchors: Tensor) -> Tensor: ...
+
+class DecodeBoxes(CataloguedModule):
+    """Boxes from predicted deltas and anchors, the log-sides clamped from above.
+
+    Args:
+        weights: divisors of the deltas' scale: (10, 10, 5, 5) in the second stage of Faster
+            R-CNN (in [1e-06, 1e+06])
+        clip: K, the largest log-side ratio: log(1000/16) (in [0, 40])
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0),
+        clip: float = 4.135166556742356,
+    ) -> None: ...
+    def forward(self, deltas: Tensor, anchors: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            deltas: [N,4] float, dx, dy, dw, dh, scaled by the weights
+            anchors: [N,4] float, xyxy in the unit of the boxes, sides above 0
+
+        Returns:
+            boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+        """
+
+    def __call__(self, deltas: Tensor, anchors: Tensor) -> Tensor: ...
+
+class DecodeDistances(CataloguedModule):
+    """Boxes from points and distributions over the distances to their four sides.
+
+    Args:
+        bins: B, 8 in NanoDet, 16 in YOLOv8 (in [2, 64])
+    """
+
+    def __init__(self, *, bins: int = 16) -> None: ...
+    def forward(self, distribution: Tensor, points: Tensor, stride: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            distribution: [N,4,bins] float, logits for left, top, right, bottom
+            points: [N,2] float, x, y, in the unit of the boxes
+            stride: [N] float, size of a step, at least 0, in the unit of the boxes
+
+        Returns:
+            boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+        """
+
+    def __call__(self, distribution: Tensor, points: Tensor, stride: Tensor) -> Tensor: ...
+
+class SmoothL1Loss(CataloguedModule):
+    """Smooth L1: quadratic within beta of the target, linear beyond.
+
+    Args:
+        beta: width of the quadratic part; below 1e-5: plain L1 (in [0, 1e+06])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        beta: float = 1.0,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,D] float, real numbers
+            target: [N,D] float, real numbers
+
+        Returns:
+            loss: [N,D] float, [0, inf)
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class KLLoss(CataloguedModule):
+    """Smooth L1 weighted by a predicted variance, plus half the log of that variance.
+
+    Args:
+        reduction: none, sum or mean
+    """
+
+    def __init__(self, *, reduction: Literal["none", "sum", "mean"] = "none") -> None: ...
+    def forward(self, pred: Tensor, log_variance: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, real numbers
+            log_variance: [N,4] float, log sigma^2, -80 to 80
+            target: [N,4] float, real numbers
+
+        Returns:
+            loss: [N,4] float, real numbers
+        """
+
+    def __call__(self, pred: Tensor, log_variance: Tensor, target: Tensor) -> Tensor: ...
+
+class LocalizationConfidence(CataloguedModule):
+    """Estimated IoU of a box with the true one, from the variance that a detector predicts."""
+
+    def __init__(self) -> None: ...
+    def forward(self, boxes: Tensor, log_variance: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            log_variance: [N,4] float, log sigma^2 of x1, y1, x2, y2 in the unit of the boxes,
+                -200 to 200
+
+        Returns:
+            quality: [N] float, [0, 1]; 0 for a box without area
+        """
+
+    def __call__(self, boxes: Tensor, log_variance: Tensor) -> Tensor: ...
+
+class SigmoidFocalLoss(CataloguedModule):
+    """Binary cross entropy of every class, weighted down where the answer is right.
+
+    Args:
+        alpha: weight of positives, 1 - alpha of negatives; negative: off (in [-1e+06, 1])
+        gamma: power of the probability that is missing (in [0, 100])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+            target: [N,C] float, 0 to 1, soft targets included
+
+        Returns:
+            loss: [N,C] float, [0, inf)
+        """
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor: ...
+
+class SoftmaxFocalLoss(CataloguedModule):
+    """Softmax cross entropy, weighted down where the answer is right.
+
+    Args:
+        alpha: weight of class 0, 1 - alpha of the others; or a list with a weight for every
+            class (in [0, 1])
+        gamma: power of the probability that is missing (in [0, 100])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float | Sequence[float] = 0.25,
+        gamma: float = 2.0,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+            labels: [N] int64, class indices 0 to C-1
+
+        Returns:
+            loss: [N] float, [0, inf)
+        """
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor: ...
+
+class AnchorLoss(CataloguedModule):
+    """Binary cross entropy, harder for classes that come near the own one's probability.
+
+    Args:
+        gamma: power of the gap to the anchor probability (in [0, 100])
+        slack: margin of the anchor probability (in [0, 1])
+        anchor: what is reshaped: the other classes (neg) or the own one (pos)
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        gamma: float = 0.5,
+        slack: float = 0.05,
+        anchor: Literal["neg", "pos"] = "neg",
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+            labels: [N] int64, class indices 0 to C-1
+
+        Returns:
+            loss: [N] float, [0, inf)
+        """
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor: ...
+
+class SCELoss(CataloguedModule):
+    """Cross entropy of the label and the prediction, both ways, for noisy labels.
+
+    Args:
+        alpha: weight of the cross entropy (in [0, 1e+06])
+        beta: weight of the reverse cross entropy (in [0, 1e+06])
+        prob_floor: smallest probability, without gradient below (in [0, 1])
+        label_floor: stands for 0 in the logarithm of a label (in [1e-30, 1])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.1,
+        beta: float = 1.0,
+        prob_floor: float = 1e-07,
+        label_floor: float = 0.0001,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+            labels: [N] int64, class indices 0 to C-1
+
+        Returns:
+            loss: [N] float, [0, inf)
+        """
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor: ...
+
+class GHMCLoss(CataloguedModule):
+    """Binary cross entropy, every element divided by how many have a like gradient.
+
+    Args:
+        bins: bins of equal width over the gradient's size (in [1, 512])
+        momentum: of the running counts; 0: the counts of this call alone (in [0, 1))
+    """
+
+    bin_count: Tensor
+
+    def __init__(self, *, bins: int = 10, momentum: float = 0.0) -> None: ...
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+            target: [N,C] float, 0 or 1
+            weight: [N,C] float, 0: ignored; above: counted, whatever the size
+
+        Returns:
+            loss: [] float, [0, inf)
+        """
+
+    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor: ...
+
+class GHMRLoss(CataloguedModule):
+    """Smooth absolute difference, every element divided by how many have a like gradient.
+
+    Args:
+        bins: bins of equal width over the gradient's size (in [1, 512])
+        momentum: of the running counts; 0: the counts of this call alone (in [0, 1))
+        mu: width of the quadratic part (in [1e-06, 1e+06])
+    """
+
+    bin_count: Tensor
+
+    def __init__(self, *, bins: int = 10, momentum: float = 0.0, mu: float = 0.02) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, real numbers
+            target: [N,4] float, real numbers
+            weight: [N,4] float, 0: ignored; above: counted, whatever the size
+
+        Returns:
+            loss: [] float, [0, inf)
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor: ...
+
+class APLoss(CataloguedModule):
+    """1 - interpolated average precision of all elements ranked jointly.
+
+    Args:
+        delta: half the width of the ramp H (in [1e-06, 1e+06])
+        max_positives: positives that a graph has room for; more of them give NaN (eager
+            PyTorch takes any) (in [1, 3840])
+    """
+
+    def __init__(self, *, delta: float = 1.0, max_positives: int = 512) -> None: ...
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            logits: [K] float, real numbers
+            target: [K] int64, 1 positive, 0 negative, -1 ignored
+
+        Returns:
+            loss: [] float, [0, 1]
+        """
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor: ...
+
+class DRLoss(CataloguedModule):
+    """Distributional ranking: the hardest negatives below the hardest positives, by margin.
+
+    Args:
+        pos_lambda: spread of the positives' distribution (in [0.0125, 1e+06])
+        neg_lambda: spread of the negatives' distribution (in [0.0125, 1e+06])
+        L: sharpness of the logistic loss (in [0.001, 1000])
+        tau: scale of the loss (in [0, 1e+06])
+        margin: gamma, wanted distance (in [-1000, 1000])
+    """
+
+    def __init__(
+        self,
+        *,
+        pos_lambda: float = 1.0,
+        neg_lambda: float = 0.07982356001479281,
+        L: float = 6.0,
+        tau: float = 4.0,
+        margin: float = 0.5,
+    ) -> None: ...
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+            labels: [N] int64, 1 to C: class, 0: background, -1: ignored
+
+        Returns:
+            loss: [] float, [0, inf)
+        """
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor: ...
+
+class NMS(CataloguedModule):
+    """Greedy non-maximum suppression by IoU.
+
+    Args:
+        iou_threshold: a box is removed above it, not at it (in [0, 1])
+        score_threshold: a box of this score still takes part (in [0, 1e+06])
+        max_output: boxes chosen at most (in [1, 65536])
+        beta: without effect: IoU has no distance term; the three NMS share one signature
+            (in [0.001, 1000])
+    """
+
+    def __init__(
+        self,
+        *,
+        iou_threshold: float = 0.5,
+        score_threshold: float = 0.0,
+        max_output: int = 100,
+        beta: float = 1.0,
+    ) -> None: ...
+    def forward(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            scores: [N] float, at least 0; a box below takes no part
+
+        Returns:
+            indices: [max_output] int64, in [0, N), by falling score; -1 beyond count
+            count: [] int64, boxes that were chosen, at most max_output
+        """
+
+    def __call__(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]: ...
+
+class DIoUNMS(CataloguedModule):
+    """Greedy non-maximum suppression by DIoU: overlapping boxes of far centres both stay.
+
+    Args:
+        iou_threshold: a box is removed above it, not at it (in [0, 1])
+        score_threshold: a box of this score still takes part (in [0, 1e+06])
+        max_output: boxes chosen at most (in [1, 65536])
+        beta: exponent of the distance term (in [0.001, 1000])
+    """
+
+    def __init__(
+        self,
+        *,
+        iou_threshold: float = 0.5,
+        score_threshold: float = 0.0,
+        max_output: int = 100,
+        beta: float = 1.0,
+    ) -> None: ...
+    def forward(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            scores: [N] float, at least 0; a box below takes no part
+
+        Returns:
+            indices: [max_output] int64, in [0, N), by falling score; -1 beyond count
+            count: [] int64, boxes that were chosen, at most max_output
+        """
+
+    def __call__(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]: ...
+
+class ClusterNMS(CataloguedModule):
+    """Greedy non-maximum suppression as a fixed point over all pairs, for parallel devices.
+
+    Args:
+        iou_threshold: a box is removed above it, not at it (in [0, 1])
+        score_threshold: a box of this score still takes part (in [0, 1e+06])
+        max_output: boxes chosen at most (in [1, 65536])
+        beta: exponent of the distance term, where the metric is diou (in [0.001, 1000])
+        metric: as in nms or as in diou_nms
+    """
+
+    def __init__(
+        self,
+        *,
+        iou_threshold: float = 0.5,
+        score_threshold: float = 0.0,
+        max_output: int = 100,
+        beta: float = 1.0,
+        metric: Literal["iou", "diou"] = "iou",
+    ) -> None: ...
+    def forward(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            scores: [N] float, at least 0; a box below takes no part
+
+        Returns:
+            indices: [max_output] int64, in [0, N), by falling score; -1 beyond count
+            count: [] int64, boxes that were chosen, at most max_output
+        """
+
+    def __call__(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]: ...
+
+class SoftNMS(CataloguedModule):
+    """Soft-NMS: overlap with a chosen box lowers a score instead of removing the box.
+
+    Args:
+        sigma: scores fall by exp(-IoU^2 / sigma) (in [1e-06, 1e+06])
+        score_threshold: a box of this score still takes part (in [0, 1e+06])
+        max_output: boxes chosen at most (in [1, 65536])
+    """
+
+    def __init__(
+        self,
+        *,
+        sigma: float = 0.5,
+        score_threshold: float = 0.001,
+        max_output: int = 100,
+    ) -> None: ...
+    def forward(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            scores: [N] float, at least 0; a box below takes no part
+
+        Returns:
+            indices: [max_output] int64, in [0, N), by falling score; -1 beyond count
+            new_scores: [max_output] float, scores at the pick; 0 beyond count
+            count: [] int64, boxes that were chosen, at most max_output
+        """
+
+    def __call__(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
+
+class VarianceVoting(CataloguedModule):
+    """Softer-NMS: a chosen box moves to the mean of its rivals, weighted by certainty.
+
+    Args:
+        method: how scores fall
+        sigma_t: how close a voter has to be (in [1e-06, 1e+06])
+        soft_sigma: scores fall by exp(-IoU^2 / sigma) (in [1e-06, 1e+06])
+        iou_threshold: hard: the score is 0 above it (in [0, 1])
+        vote_threshold: IoU above which a box votes (in [0, 0.999])
+        score_threshold: an overlapped box below it leaves (in [0, 1e+06])
+        offset: added to every side: 1 for whole pixels (in [0, 1])
+        max_output: boxes chosen at most (in [1, 65536])
+    """
+
+    def __init__(
+        self,
+        *,
+        method: Literal["soft", "hard"] = "soft",
+        sigma_t: float = 0.02,
+        soft_sigma: float = 0.5,
+        iou_threshold: float = 0.5,
+        vote_threshold: float = 0.01,
+        score_threshold: float = 0.001,
+        offset: float = 0.0,
+        max_output: int = 100,
+    ) -> None: ...
+    def forward(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        log_variance: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            scores: [N] float, at least 0; a box below takes no part
+            log_variance: [N,4] float, log sigma^2 of x1, y1, x2, y2 in the unit of the boxes
+
+        Returns:
+            indices: [max_output] int64, in [0, N), in order; -1 beyond count
+            new_boxes: [max_output,4] float, voted corners; 0 beyond count
+            new_scores: [max_output] float, scores at the pick; 0 beyond count
+            count: [] int64, boxes that were chosen, at most max_output
+        """
+
+    def __call__(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        log_variance: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
+
+def __getattr__(name: str) -> Any: ...

@@ -1,0 +1,601 @@
+"""The ops as PyTorch functions: differentiable, exportable, one catalogue entry each."""
+
+# Written by docs/generate.py from the catalogue: change it there.
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from torch import Tensor
+
+def box_iou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
+    """IoU of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+def pairwise_iou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
+    """IoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+def iou_loss(
+    pred: Tensor,
+    target: Tensor,
+    eps: float = 1e-07,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """1 - IoU of `pred[i]` with `target[i]`, `eps` in every denominator: [N,4] xyxy to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to every denominator (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+def box_giou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
+    """GIoU of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+def pairwise_giou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
+    """GIoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+def giou_loss(
+    pred: Tensor,
+    target: Tensor,
+    eps: float = 1e-07,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """1 - GIoU of `pred[i]` with `target[i]`, `eps` in every denominator: [N,4] xyxy to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to every denominator (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+def box_diou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
+    """DIoU of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+def pairwise_diou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
+    """DIoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+def diou_loss(
+    pred: Tensor,
+    target: Tensor,
+    eps: float = 1e-07,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """1 - DIoU of `pred[i]` with `target[i]`, `eps` in every denominator: [N,4] xyxy to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to every denominator (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+def box_ciou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
+    """CIoU of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+def pairwise_ciou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
+    """CIoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+def ciou_loss(
+    pred: Tensor,
+    target: Tensor,
+    eps: float = 1e-07,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """1 - CIoU of `pred[i]` with `target[i]`, `eps` in every denominator: [N,4] xyxy to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to every denominator (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+def best_match(
+    pred: Tensor,
+    target: Tensor,
+    metric: Literal["iou", "giou", "diou", "ciou"] = "iou",
+    eps: float = 1e-07,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Best partners by `metric`: pred [N,4] and target [M,4] xyxy to scores and indices.
+
+    Returns pred_score [N] and pred_index [N] (int64, into target), target_score [M] and
+    target_index [M] (into pred). Of equally good partners the lowest index; without one -1 and a
+    score of 0. A box with NaN or infinity has a score of NaN and index -1, and is nobody's partner.
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        metric: what is highest
+        eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
+            (in [0, 1])
+    """
+
+def encode_boxes(
+    boxes: Tensor,
+    anchors: Tensor,
+    weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0),
+) -> Tensor:
+    """Deltas (dx, dy, dw, dh) of `boxes` against `anchors`: [N,4] xyxy and [N,4] xyxy to [N,4].
+
+    `dx = wx * (cx - cx_a) / w_a`, `dw = ww * log(w / w_a)`; the inverse of `decode_boxes`. Sides
+    below 1e-7 are taken as 1e-7, so that the deltas of a degenerate box are finite.
+
+    Args:
+        boxes: [N,4] float, xyxy, sides above 0 (below 1e-7: taken as 1e-7)
+        anchors: [N,4] float, xyxy in the unit of the boxes, sides above 0
+        weights: divisors of the deltas' scale: (10, 10, 5, 5) in the second stage of Faster
+            R-CNN (in [1e-06, 1e+06])
+    """
+
+def decode_boxes(
+    deltas: Tensor,
+    anchors: Tensor,
+    weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0),
+    clip: float = 4.135166556742356,
+) -> Tensor:
+    """Boxes of `deltas` (dx, dy, dw, dh) against `anchors` xyxy: [N,4] and [N,4] to [N,4] xyxy.
+
+    `cx = dx / wx * w_a + cx_a`, `w = w_a * exp(min(dw / ww, clip))`. Finite for finite input.
+
+    Args:
+        deltas: [N,4] float, dx, dy, dw, dh, scaled by the weights
+        anchors: [N,4] float, xyxy in the unit of the boxes, sides above 0
+        weights: divisors of the deltas' scale: (10, 10, 5, 5) in the second stage of Faster
+            R-CNN (in [1e-06, 1e+06])
+        clip: K, the largest log-side ratio: log(1000/16) (in [0, 40])
+    """
+
+def decode_distances(
+    distribution: Tensor,
+    points: Tensor,
+    stride: Tensor,
+    bins: int = 16,
+) -> Tensor:
+    """Boxes around `points` [N,2] from logits [N,4,bins] and `stride` [N]: [N,4] xyxy.
+
+    The distances to the left, top, right and bottom are `stride * sum(b * softmax(logits)[b])`, b
+    from 0 to `bins` - 1.
+
+    Args:
+        distribution: [N,4,bins] float, logits for left, top, right, bottom
+        points: [N,2] float, x, y, in the unit of the boxes
+        stride: [N] float, size of a step, at least 0, in the unit of the boxes
+        bins: B, 8 in NanoDet, 16 in YOLOv8 (in [2, 64])
+    """
+
+def smooth_l1_loss(
+    pred: Tensor,
+    target: Tensor,
+    beta: float = 1.0,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """Smooth L1 of `pred - target`: [N,D] and [N,D] to [N,D].
+
+    Args:
+        pred: [N,D] float, real numbers
+        target: [N,D] float, real numbers
+        beta: width of the quadratic part; below 1e-5: plain L1 (in [0, 1e+06])
+        reduction: none, sum or mean
+    """
+
+def kl_loss(
+    pred: Tensor,
+    log_variance: Tensor,
+    target: Tensor,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """Smooth L1 weighted by a predicted variance: [N,4] three times to [N,4].
+
+    `exp(-log_variance) * smooth_l1(pred - target, beta=1) + log_variance / 2`, the divergence of a
+    Gaussian from the target. Mask background rows outside.
+
+    Args:
+        pred: [N,4] float, real numbers
+        log_variance: [N,4] float, log sigma^2, -80 to 80
+        target: [N,4] float, real numbers
+        reduction: none, sum or mean
+    """
+
+def localization_confidence(boxes: Tensor, log_variance: Tensor) -> Tensor:
+    """Estimated IoU of boxes [N,4] xyxy with the true ones, from log sigma^2 [N,4]: [N] in [0, 1].
+
+    A corner is off by `sigma * sqrt(2 / pi)` on average. `1 / (1 + e)`, `e` the sum of what the
+    four are off in parts of their side; 0 for a box without area.
+
+    Args:
+        boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        log_variance: [N,4] float, log sigma^2 of x1, y1, x2, y2 in the unit of the boxes,
+            -200 to 200
+    """
+
+def sigmoid_focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """Binary focal loss of every class, soft targets allowed: [N,C] and [N,C] to [N,C].
+
+    A negative `alpha` switches its weights off.
+
+    Args:
+        logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+        target: [N,C] float, 0 to 1, soft targets included
+        alpha: weight of positives, 1 - alpha of negatives; negative: off (in [-1e+06, 1])
+        gamma: power of the probability that is missing (in [0, 100])
+        reduction: none, sum or mean
+    """
+
+def softmax_focal_loss(
+    logits: Tensor,
+    labels: Tensor,
+    alpha: float | Sequence[float] = 0.25,
+    gamma: float = 2.0,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """Multi-class focal loss: logits [N,C] and class indices [N] to [N].
+
+    A number `alpha` weighs class 0, the background, and 1 - alpha the others; a sequence weighs
+    each class. It is the binary loss of the margin between the own class and all others.
+
+    Args:
+        logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+        labels: [N] int64, class indices 0 to C-1
+        alpha: weight of class 0, 1 - alpha of the others; or a list with a weight for every
+            class (in [0, 1])
+        gamma: power of the probability that is missing (in [0, 100])
+        reduction: none, sum or mean
+    """
+
+def anchor_loss(
+    logits: Tensor,
+    labels: Tensor,
+    gamma: float = 0.5,
+    slack: float = 0.05,
+    anchor: Literal["neg", "pos"] = "neg",
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """Binary cross entropy, harder for classes about as probable as the own: [N,C] and [N] to [N].
+
+    "neg" weighs the other classes by how far they reach up to the own one, "pos" the own class by
+    how far it falls behind the best other. The anchor probability is a constant of the gradient.
+
+    Args:
+        logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+        labels: [N] int64, class indices 0 to C-1
+        gamma: power of the gap to the anchor probability (in [0, 100])
+        slack: margin of the anchor probability (in [0, 1])
+        anchor: what is reshaped: the other classes (neg) or the own one (pos)
+        reduction: none, sum or mean
+    """
+
+def sce_loss(
+    logits: Tensor,
+    labels: Tensor,
+    alpha: float = 0.1,
+    beta: float = 1.0,
+    prob_floor: float = 1e-07,
+    label_floor: float = 0.0001,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """Cross entropy both ways, `alpha CE(label, p) + beta CE(p, label)`: [N,C] and [N] to [N].
+
+    In the second, log 0 is log(label_floor), and p is clamped to prob_floor, without a gradient
+    below.
+
+    Args:
+        logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+        labels: [N] int64, class indices 0 to C-1
+        alpha: weight of the cross entropy (in [0, 1e+06])
+        beta: weight of the reverse cross entropy (in [0, 1e+06])
+        prob_floor: smallest probability, without gradient below (in [0, 1])
+        label_floor: stands for 0 in the logarithm of a label (in [1e-30, 1])
+        reduction: none, sum or mean
+    """
+
+def ghm_c_loss(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    bin_count: Tensor,
+    bins: int = 10,
+    momentum: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Harmonised binary cross entropy: [N,C] three times and [bins] to a scalar and [bins].
+
+    `weight` of 0 leaves an element out, any other takes it in. `bin_count` is the state, zeros at
+    first; the second result takes its place in the next call.
+
+    Args:
+        logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+        target: [N,C] float, 0 or 1
+        weight: [N,C] float, 0: ignored; above: counted, whatever the size
+        bin_count: [bins] float32, running counts, zeros at first
+        bins: bins of equal width over the gradient's size (in [1, 512])
+        momentum: of the running counts; 0: the counts of this call alone (in [0, 1))
+    """
+
+def ghm_r_loss(
+    pred: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    bin_count: Tensor,
+    bins: int = 10,
+    momentum: float = 0.0,
+    mu: float = 0.02,
+) -> tuple[Tensor, Tensor]:
+    """Harmonised `sqrt(d^2 + mu^2) - mu`: [N,4] three times and [bins] to a scalar and [bins].
+
+    `weight` of 0 leaves an element out, any other takes it in. `bin_count` is the state, zeros at
+    first; the second result takes its place in the next call.
+
+    Args:
+        pred: [N,4] float, real numbers
+        target: [N,4] float, real numbers
+        weight: [N,4] float, 0: ignored; above: counted, whatever the size
+        bin_count: [bins] float32, running counts, zeros at first
+        bins: bins of equal width over the gradient's size (in [1, 512])
+        momentum: of the running counts; 0: the counts of this call alone (in [0, 1))
+        mu: width of the quadratic part (in [1e-06, 1e+06])
+    """
+
+def ap_loss(
+    logits: Tensor,
+    target: Tensor,
+    delta: float = 1.0,
+    max_positives: int = 512,
+) -> Tensor:
+    """1 - interpolated average precision, ranked jointly: any shape and the same to a scalar.
+
+    `target` (int64) is 1 for positives, 0 for negatives, -1 for ignored elements. A graph has room
+    for `max_positives` and gives NaN on more; here any number has room.
+
+    Args:
+        logits: [K] float, real numbers
+        target: [K] int64, 1 positive, 0 negative, -1 ignored
+        delta: half the width of the ramp H (in [1e-06, 1e+06])
+        max_positives: positives that a graph has room for; more of them give NaN (eager
+            PyTorch takes any) (in [1, 3840])
+    """
+
+def dr_loss(
+    logits: Tensor,
+    labels: Tensor,
+    pos_lambda: float = 1.0,
+    neg_lambda: float = 0.07982356001479281,
+    L: float = 6.0,
+    tau: float = 4.0,
+    margin: float = 0.5,
+) -> Tensor:
+    """Distributional ranking: logits [N,C] and labels [N] to a scalar.
+
+    Labels are 1 to C for classes, 0 for background, -1 for ignored rows. The worst-case
+    distributions of positives and negatives are masked softmaxes, through which gradients flow.
+
+    Args:
+        logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+        labels: [N] int64, 1 to C: class, 0: background, -1: ignored
+        pos_lambda: spread of the positives' distribution (in [0.0125, 1e+06])
+        neg_lambda: spread of the negatives' distribution (in [0.0125, 1e+06])
+        L: sharpness of the logistic loss (in [0.001, 1000])
+        tau: scale of the loss (in [0, 1e+06])
+        margin: gamma, wanted distance (in [-1000, 1000])
+    """
+
+def nms(
+    boxes: Tensor,
+    scores: Tensor,
+    iou_threshold: float = 0.5,
+    score_threshold: float = 0.0,
+    max_output: int = 100,
+    beta: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """Greedy NMS by IoU: boxes [N,4] xyxy and scores [N] to indices [max_output] and count [].
+
+    Indices by falling score, ties by rising index, padded with -1. A box stays where its score is
+    at least `score_threshold` and its IoU with none that stays before it is above `iou_threshold`.
+    `beta` changes nothing: the three NMS share one signature.
+
+    Args:
+        boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        scores: [N] float, at least 0; a box below takes no part
+        iou_threshold: a box is removed above it, not at it (in [0, 1])
+        score_threshold: a box of this score still takes part (in [0, 1e+06])
+        max_output: boxes chosen at most (in [1, 65536])
+        beta: without effect: IoU has no distance term; the three NMS share one signature
+            (in [0.001, 1000])
+    """
+
+def diou_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    iou_threshold: float = 0.5,
+    score_threshold: float = 0.0,
+    max_output: int = 100,
+    beta: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """Greedy NMS by DIoU: boxes [N,4] xyxy and scores [N] to indices [max_output] and count [].
+
+    As `nms`, the threshold applied to IoU - (squared distance of the centres / squared diagonal of
+    the enclosing box) ^ `beta`.
+
+    Args:
+        boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        scores: [N] float, at least 0; a box below takes no part
+        iou_threshold: a box is removed above it, not at it (in [0, 1])
+        score_threshold: a box of this score still takes part (in [0, 1e+06])
+        max_output: boxes chosen at most (in [1, 65536])
+        beta: exponent of the distance term (in [0.001, 1000])
+    """
+
+def cluster_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    iou_threshold: float = 0.5,
+    score_threshold: float = 0.0,
+    max_output: int = 100,
+    beta: float = 1.0,
+    metric: Literal["iou", "diou"] = "iou",
+) -> tuple[Tensor, Tensor]:
+    """`nms` (`metric` "iou") or `diou_nms` ("diou") as a fixed point over all pairs.
+
+    Whether a box stays depends only on those before it, so that step t settles every box at the end
+    of a chain of t suppressions: it ends, and what a step leaves unchanged is the greedy result.
+
+    Args:
+        boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        scores: [N] float, at least 0; a box below takes no part
+        iou_threshold: a box is removed above it, not at it (in [0, 1])
+        score_threshold: a box of this score still takes part (in [0, 1e+06])
+        max_output: boxes chosen at most (in [1, 65536])
+        beta: exponent of the distance term, where the metric is diou (in [0.001, 1000])
+        metric: as in nms or as in diou_nms
+    """
+
+def soft_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    sigma: float = 0.5,
+    score_threshold: float = 0.001,
+    max_output: int = 100,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gaussian Soft-NMS: boxes [N,4] xyxy, scores [N] to indices, new scores and count [].
+
+    Each pick, the best score left, multiplies the others by exp(-IoU^2 / sigma), until none is at
+    least `score_threshold`. Indices [max_output] in that order, padded with -1, and the scores at
+    their pick [max_output], which fall, padded with 0.
+
+    Args:
+        boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        scores: [N] float, at least 0; a box below takes no part
+        sigma: scores fall by exp(-IoU^2 / sigma) (in [1e-06, 1e+06])
+        score_threshold: a box of this score still takes part (in [0, 1e+06])
+        max_output: boxes chosen at most (in [1, 65536])
+    """
+
+def variance_voting(
+    boxes: Tensor,
+    scores: Tensor,
+    log_variance: Tensor,
+    method: Literal["soft", "hard"] = "soft",
+    sigma_t: float = 0.02,
+    soft_sigma: float = 0.5,
+    iou_threshold: float = 0.5,
+    vote_threshold: float = 0.01,
+    score_threshold: float = 0.001,
+    offset: float = 0.0,
+    max_output: int = 100,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Softer-NMS: boxes [N,4] xyxy, scores [N], log_variance [N,4] to new boxes and scores.
+
+    A pick moves to the mean of the remaining boxes of IoU above `vote_threshold`, itself included,
+    weighted by exp(-(1 - IoU)^2 / sigma_t) / variance; then the scores of those it overlaps fall
+    ("soft": times exp(-IoU^2 / soft_sigma), "hard": to 0 above `iou_threshold`) and those below
+    `score_threshold` leave. One that no pick overlaps stays whatever its score. Returns indices
+    [max_output] in order, padded with -1, boxes [max_output,4] and scores, padded with 0, count [].
+
+    Args:
+        boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        scores: [N] float, at least 0; a box below takes no part
+        log_variance: [N,4] float, log sigma^2 of x1, y1, x2, y2 in the unit of the boxes
+        method: how scores fall
+        sigma_t: how close a voter has to be (in [1e-06, 1e+06])
+        soft_sigma: scores fall by exp(-IoU^2 / sigma) (in [1e-06, 1e+06])
+        iou_threshold: hard: the score is 0 above it (in [0, 1])
+        vote_threshold: IoU above which a box votes (in [0, 0.999])
+        score_threshold: an overlapped box below it leaves (in [0, 1e+06])
+        offset: added to every side: 1 for whole pixels (in [0, 1])
+        max_output: boxes chosen at most (in [1, 65536])
+    """
+
+def __getattr__(name: str) -> Any: ...

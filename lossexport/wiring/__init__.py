@@ -1,0 +1,1 @@
+"""`attach`: an op behind the outputs of a detector."""
