@@ -1,4 +1,4 @@
-"""Write docs/ops (a page and a plot per op), the README's picture and list of ops, and the stubs.
+"""Write docs/ops (a page and a plot for each op), the README's picture and list, the stubs.
 
     python docs/generate.py            # or: make docs
     python docs/generate.py --check    # exits with 1 where a file is out of date
@@ -12,6 +12,7 @@ import io
 import math
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
+def wrapped(text: str, indent: str = "") -> str:
+    """Prose or a list item in lines of at most 100 characters, all but the first indented."""
+    return textwrap.fill(text, 100, subsequent_indent=indent, break_on_hyphens=False)
+
+
 def shape(tensor: Tensor) -> str:
     return f"[{', '.join(map(str, tensor.shape))}]" if tensor.shape else "scalar"
 
@@ -71,12 +77,12 @@ def tensors(op: Op) -> str:
     rows = ((role, f"`{t.name}`", shape(t), t.dtype, t.domain) for role, t in everything)
     note = "`float` is float32, or what `--precision` says (fp16, bf16)."
     if op.gradient:
-        note += " In fp16 what lies beyond 65504 is [infinite](../parity.md#float16)."
+        note += " In fp16, values beyond 65504 are [infinite](../parity.md#float16)."
     if op.any_shape:
-        note += " In Python the inputs may have [any one shape](../pytorch.md#shapes)."
+        note += " In Python, the inputs may have [any shape](../pytorch.md#shapes)."
     elif op.aligned:
-        note += " In Python N may be [none or several dimensions](../pytorch.md#shapes)."
-    return table(("", "name", "shape", "type", "values"), rows) + "\n\n" + note
+        note += " In Python, N may be [none or several dimensions](../pytorch.md#shapes)."
+    return table(("", "name", "shape", "type", "values"), rows) + "\n\n" + wrapped(note)
 
 
 def limits(attribute: Attribute) -> str:
@@ -97,11 +103,12 @@ def tolerance(op: Op) -> str:
     sentences = [f"{' and '.join(exact)} must be equal."] if exact else []
     if judged:
         sentences.append(
-            f"Every element of {' and '.join(judged)} may differ from float64 PyTorch by what the "
-            "roundings of float32 do to it, u = 2^-24 each, and by nothing where they are exact "
-            "([how that is found](../parity.md)); in fp16 and bf16 by the rounding at the end too."
+            f"Each element of {' and '.join(judged)} may differ from float64 PyTorch by the error "
+            "that the roundings of float32, of u = 2^-24 each, can cause in it, and not at all "
+            "where they are exact ([how the bound is found](../parity.md)). In fp16 and bf16, the "
+            "rounding at the end is added."
         )
-    return " ".join(sentences)
+    return wrapped(" ".join(sentences))
 
 
 def literal(values: np.ndarray[Any, Any]) -> str:
@@ -114,7 +121,7 @@ def literal(values: np.ndarray[Any, Any]) -> str:
 
 
 def example(op: Op) -> str:
-    """A snippet that was run, with what it printed."""
+    """A snippet and the output that running it printed."""
     # Of the 100 rows that suppression pads to, four show enough.
     chosen = {a.name: 4 for a in op.attributes if a.name == "max_output"}
     given = op.resolve(chosen)
@@ -156,7 +163,7 @@ lossexport export {op.name}{gradient} --format onnx,engine --out out
 lossexport verify out
 ```
 
-and without PyTorch, from numpy arrays of the same names:
+Then run it without PyTorch, on NumPy arrays of the same names:
 
 ```python
 from lossexport.runtime import load
@@ -172,14 +179,15 @@ def page(op: Op) -> str:
     parts += ["## Inputs and outputs", tensors(op)]
     if op.dims:
         ranges = ", ".join(f"{n} = {a}:{b}:{c}" for n, (a, b, c) in op.dims.items())
-        parts.append(f"Sizes as smallest:tuned for:largest, which `--shape` changes: `{ranges}`.")
+        sizes = f"Sizes (smallest:tuned for:largest), which `--shape` changes: `{ranges}`."
+        parts.append(wrapped(sizes))
     if op.attributes:
         parts += ["## Attributes", attributes(op)]
     if op.notes:
-        parts += ["## Notes", "\n".join(f"- {note}" for note in op.notes)]
+        parts += ["## Notes", "\n".join(wrapped(f"- {note}", "  ") for note in op.notes)]
     parts += ["## In PyTorch", example(op), "## As a file", files(op)]
     parts.append(
-        f"The module for training code is `lossexport.nn.{op.class_name}`; it takes the attributes."
+        f"In training code, use the module `lossexport.nn.{op.class_name}`, given the attributes."
     )
     parts += ["## Tolerance", tolerance(op), "## References"]
     parts.append("\n".join(f"- [{ref.text}]({ref.link})" for ref in op.references))
@@ -211,7 +219,7 @@ def listed(readme: str) -> str:
     for kind, title in KINDS.items():
         links = [f"[`{o.name}`](docs/ops/{o.name}.md)" for o in CATALOG.values() if o.kind == kind]
         if links:
-            lines += [f"- **{title}**: {', '.join(links)}"]
+            lines.append(wrapped(f"- **{title}**: {', '.join(links)}", "  "))
     before, _, rest = readme.partition(START)
     _, _, after = rest.partition(END)
     return "\n".join((before + START, *lines, "", END + after))
@@ -236,7 +244,7 @@ def generate() -> dict[Path, str]:
 
 
 def current(path: Path, text: str) -> bool:
-    """Whether a file is as generated but for what differs from processor to processor."""
+    """Whether a file is as generated, except for digits that differ between processors."""
     if not path.exists():
         return False
     old, number = path.read_text("utf-8"), r"-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"
@@ -249,7 +257,7 @@ def current(path: Path, text: str) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--check", action="store_true", help="write nothing, compare")
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
     check = parser.parse_args().check
     pages = generate()
     left_over = sorted({*(DOCS / "ops").rglob("*.*")} - set(pages))

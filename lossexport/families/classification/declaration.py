@@ -20,7 +20,7 @@ ANCHOR = Op(
         Attribute(
             "anchor",
             "neg",
-            "what is reshaped: the other classes (neg) or the own one (pos)",
+            "terms that are reshaped: of the other classes (neg) or the own class (pos)",
             choices=("neg", "pos"),
         ),
         REDUCTION,
@@ -35,8 +35,8 @@ ANCHOR = Op(
     kind="loss",
     dims=CLASSES,
     notes=(
-        "the anchor probability a is a constant of the gradient",
-        "without the warm-up of the original: plain softmax cross entropy for five epochs",
+        "the anchor probability a is a constant in the gradient",
+        "leaves out the warm-up of the original: five epochs of plain softmax cross entropy",
         MEMORY.format(15),
     ),
 )
@@ -51,8 +51,10 @@ SCE = Op(
     attributes=(
         Attribute("alpha", 0.1, "weight of the cross entropy", 0.0, 1e6),
         Attribute("beta", 1.0, "weight of the reverse cross entropy", 0.0, 1e6),
-        Attribute("prob_floor", 1e-7, "smallest probability, without gradient below", 0.0, 1.0),
-        Attribute("label_floor", 1e-4, "stands for 0 in the logarithm of a label", 1e-30, 1.0),
+        Attribute(
+            "prob_floor", 1e-7, "smallest probability; there is no gradient below it", 0.0, 1.0
+        ),
+        Attribute("label_floor", 1e-4, "replaces 0 in the logarithm of a label", 1e-30, 1.0),
         REDUCTION,
     ),
     gradient=("logits",),

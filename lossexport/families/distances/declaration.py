@@ -18,7 +18,7 @@ DECODE = Op(
         Tensor("stride", ("N",), "size of a step, at least 0, in the unit of the boxes"),
     ),
     outputs=(Tensor("boxes", ("N", 4), BOX_DOMAIN),),
-    attributes=(Attribute("bins", 16, "B, 8 in NanoDet, 16 in YOLOv8", minimum=2, maximum=64),),
+    attributes=(Attribute("bins", 16, "B: 8 in NanoDet, 16 in YOLOv8", minimum=2, maximum=64),),
     samplers=SAMPLERS,
     references=(
         Reference(
@@ -27,7 +27,7 @@ DECODE = Op(
         ),
     ),
     kind="transform",
-    notes=("bins is the size of the last dimension, and checked against it",),
+    notes=("bins has to be the size of the last dimension, which is checked",),
 )
 
 OPS = (DECODE,)

@@ -5,7 +5,7 @@ from lossexport.families.common import CLASSES, LABELS, LOGITS, MEMORY, REDUCTIO
 from lossexport.families.logit_sampling import BINARY, LABELLED
 
 _torch = beside(__name__)
-_GAMMA_DOC = "power of the probability that is missing"
+_GAMMA_DOC = "exponent of the missing probability"
 
 SIGMOID_FOCAL = Op(
     name="sigmoid_focal_loss",
@@ -19,7 +19,7 @@ SIGMOID_FOCAL = Op(
     outputs=(Tensor("loss", ("N", "C"), "[0, inf)"),),
     attributes=(
         Attribute(
-            "alpha", 0.25, "weight of positives, 1 - alpha of negatives; negative: off", -1e6, 1
+            "alpha", 0.25, "weight of positives, 1 - alpha that of negatives; below 0: off", -1e6, 1
         ),
         Attribute("gamma", 2.0, _GAMMA_DOC, 0.0, 100.0),
         REDUCTION,
@@ -49,7 +49,7 @@ SOFTMAX_FOCAL = Op(
         Attribute(
             "alpha",
             0.25,
-            "weight of class 0, 1 - alpha of the others; or a list with a weight for every class",
+            "weight of class 0, 1 - alpha that of the others; or a list of a weight for each class",
             minimum=0.0,
             maximum=1.0,
             per_class=True,
@@ -67,7 +67,7 @@ SOFTMAX_FOCAL = Op(
     ),
     kind="loss",
     dims=CLASSES,
-    notes=("a list of weights fixes C", MEMORY.format(6)),
+    notes=("a list of weights fixes the number of classes C", MEMORY.format(6)),
 )
 
 OPS = (SIGMOID_FOCAL, SOFTMAX_FOCAL)

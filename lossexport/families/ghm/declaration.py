@@ -6,9 +6,9 @@ from lossexport.families.ghm import launches
 from lossexport.families.ghm.cases import HARMONISED, RESIDUALS
 
 _torch = beside(__name__)
-_BINS = Attribute("bins", 10, "bins of equal width over the gradient's size", 1, 512)
+_BINS = Attribute("bins", 10, "number of bins of equal width over the size of the gradient", 1, 512)
 _MOMENTUM = Attribute(
-    "momentum", 0.0, "of the running counts; 0: the counts of this call alone", 0.0, below=1.0
+    "momentum", 0.0, "momentum of the running counts; 0: only this call counts", 0.0, below=1.0
 )
 _STATE = {
     "bin_count": Tensor("bin_count", ("bins",), "running counts, zeros at first", "float32", low=0),
@@ -21,7 +21,7 @@ _GHM = Reference(
     "https://arxiv.org/abs/1811.05181",
 )
 _GHM_NOTES = (
-    "the weight of a bin is a constant of the gradient",
+    "the weight of a bin is a constant in the gradient",
     "peak memory in onnxruntime: about 9 tensors of the input's size, whatever the number of bins",
 )
 GHM_C = Op(

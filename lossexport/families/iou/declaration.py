@@ -114,5 +114,5 @@ OPS = (
     _loss("diou_loss", _DIOU),
     _aligned("box_ciou", _CIOU),
     _pairwise("pairwise_ciou", _CIOU),
-    _loss("ciou_loss", _CIOU, "alpha is a constant of the gradient"),
+    _loss("ciou_loss", _CIOU, "alpha is a constant in the gradient"),
 )

@@ -32,9 +32,9 @@ CONFIDENCE = Op(
     ),
     kind="metric",
     notes=(
-        "no reference boxes: it is as good as the variances, which kl_loss trains",
-        "the mean IoU of a box whose true corners are off by independent Gaussian errors is at "
-        "least q - e^2 / (1 + e) and at most q + v, v the variance of the error: "
+        "needs no reference boxes, and is as good as the variances, which kl_loss trains",
+        "if the true corners of a box are off by independent Gaussian errors, its mean IoU is at "
+        "least q - e^2 / (1 + e) and at most q + v, where v is the variance of the error, "
         "(1 - 2 / pi) times the sum of (sigma / side)^2; docs/scoring.md derives it",
     ),
 )

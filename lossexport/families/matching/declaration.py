@@ -23,7 +23,7 @@ BEST_MATCH = Op(
         Tensor("target_index", ("M",), "in [0, N), -1 without a partner", "int64"),
     ),
     attributes=(
-        Attribute("metric", "iou", "what is highest", choices=METRICS),
+        Attribute("metric", "iou", "score by which a partner is the best", choices=METRICS),
         SCORE_EPS,
     ),
     samplers=SAMPLERS,
@@ -33,8 +33,8 @@ BEST_MATCH = Op(
     dims={"N": (1, 256, 16384), "M": (1, 256, 16384)},
     work=("N", "M"),
     notes=(
-        "of equally good partners the one of the lowest index",
-        "a box that is not finite has no partner and is none",
+        "of equally good partners, the one with the lowest index is chosen",
+        "a box that is not finite has no partner and is nobody's partner",
         "the graph holds the N x M matrix; the kernels and the native backend do not",
     ),
 )

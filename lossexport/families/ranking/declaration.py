@@ -26,7 +26,7 @@ AP = Op(
         Attribute(
             "max_positives",
             512,
-            "positives that a graph has room for; more of them give NaN (eager PyTorch takes any)",
+            "most positives in a graph; more give NaN (eager PyTorch takes any number)",
             minimum=1,
             maximum=3840,
             graph_only=True,
@@ -71,7 +71,7 @@ DR = Op(
         ),
         Attribute("L", 6.0, "sharpness of the logistic loss", minimum=1e-3, maximum=1e3),
         Attribute("tau", 4.0, "scale of the loss", minimum=0.0, maximum=1e6),
-        Attribute("margin", 0.5, "gamma, wanted distance", minimum=-1e3, maximum=1e3),
+        Attribute("margin", 0.5, "gamma, the wanted distance", minimum=-1e3, maximum=1e3),
     ),
     gradient=("logits",),
     samplers=RANKED,

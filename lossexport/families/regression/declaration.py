@@ -53,7 +53,9 @@ KL = Op(
         ),
     ),
     kind="loss",
-    notes=("the original masks background rows and divides by all rows: mask the result",),
+    notes=(
+        "the original masks background rows and divides by the number of all rows: mask the result",
+    ),
 )
 
 OPS = (SMOOTH_L1, KL)

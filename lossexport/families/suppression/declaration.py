@@ -15,17 +15,19 @@ _COUNT = Tensor("count", (), "boxes that were chosen, at most max_output", "int6
 _NEW_SCORES = Tensor("new_scores", ("max_output",), "scores at the pick; 0 beyond count")
 
 _IOU_THRESHOLD = Attribute(
-    "iou_threshold", 0.5, "a box is removed above it, not at it", minimum=0.0, maximum=1.0
+    "iou_threshold", 0.5, "a box is removed above this, not at it", minimum=0.0, maximum=1.0
 )
-_MAX_OUTPUT = Attribute("max_output", 100, "boxes chosen at most", minimum=1, maximum=65536)
+_MAX_OUTPUT = Attribute("max_output", 100, "most boxes that are chosen", minimum=1, maximum=65536)
 
 
 def _score_threshold(default: float) -> Attribute:
-    return Attribute("score_threshold", default, "a box of this score still takes part", 0.0, 1e6)
+    return Attribute("score_threshold", default, "a box takes part from this score on", 0.0, 1e6)
 
 
 def _sigma(name: str) -> Attribute:
-    return Attribute(name, 0.5, "scores fall by exp(-IoU^2 / sigma)", minimum=1e-6, maximum=1e6)
+    return Attribute(
+        name, 0.5, "scores are multiplied by exp(-IoU^2 / sigma)", minimum=1e-6, maximum=1e6
+    )
 
 
 def _beta(doc: str) -> Attribute:
@@ -34,7 +36,7 @@ def _beta(doc: str) -> Attribute:
 
 _BETA = "exponent of the distance term"
 _SEQUENTIAL = (
-    "one step a chosen box: time grows with count x N, memory with N, and it is exact at every N",
+    "takes one step for each chosen box: time grows with count x N, memory with N; exact for any N",
     "a box with NaN or infinity is never chosen and removes none",
     "equal scores: the lowest index first",
 )
@@ -68,7 +70,7 @@ NMS = Op(
         _IOU_THRESHOLD,
         _score_threshold(0.0),
         _MAX_OUTPUT,
-        _beta("without effect: IoU has no distance term; the three NMS share one signature"),
+        _beta("no effect, as IoU has no distance term: the three NMS share a signature"),
     ),
     samplers=cases.greedy("iou"),
     references=(_SOFT_NMS,),
@@ -107,8 +109,8 @@ CLUSTER_NMS = Op(
         _IOU_THRESHOLD,
         _score_threshold(0.0),
         _MAX_OUTPUT,
-        _beta(f"{_BETA}, where the metric is diou"),
-        Attribute("metric", "iou", "as in nms or as in diou_nms", choices=("iou", "diou")),
+        _beta(f"{_BETA}, if the metric is diou"),
+        Attribute("metric", "iou", "the overlap of nms or of diou_nms", choices=("iou", "diou")),
     ),
     samplers=cases.greedy(None),
     references=(_CLUSTER, _DIOU),
@@ -117,10 +119,10 @@ CLUSTER_NMS = Op(
     dims={"N": (0, 256, 4096)},
     work=("N", "N"),
     notes=(
-        "the very result of nms and diou_nms, at every N",
-        "a step a link of the longest chain of suppressions, N at worst and a handful as a rule; "
-        "each costs N x N: on a CPU nms and diou_nms are faster beyond a few hundred boxes",
-        "temporaries of N x N x 4 bytes, six at a time in onnxruntime, and max_output x N x 8",
+        "gives exactly the result of nms or diou_nms, for any N",
+        "takes one step for each link of the longest chain of suppressions, N at worst and usually "
+        "a handful, each of N x N: on a CPU nms and diou_nms are faster beyond some hundred boxes",
+        "temporaries take N x N x 4 bytes, six at a time in onnxruntime, and max_output x N x 8",
         *_SEQUENTIAL[1:],
     ),
 )
@@ -160,12 +162,18 @@ VARIANCE_VOTING = Op(
         _COUNT,
     ),
     attributes=(
-        Attribute("method", "soft", "how scores fall", choices=("soft", "hard")),
-        Attribute("sigma_t", 0.02, "how close a voter has to be", minimum=1e-6, maximum=1e6),
+        Attribute("method", "soft", "how overlap lowers scores", choices=("soft", "hard")),
+        Attribute("sigma_t", 0.02, "how close a voting box has to be", minimum=1e-6, maximum=1e6),
         _sigma("soft_sigma"),
-        Attribute("iou_threshold", 0.5, "hard: the score is 0 above it", minimum=0.0, maximum=1.0),
+        Attribute(
+            "iou_threshold",
+            0.5,
+            "hard: IoU above which the score becomes 0",
+            minimum=0.0,
+            maximum=1.0,
+        ),
         Attribute("vote_threshold", 0.01, "IoU above which a box votes", 0.0, 0.999),
-        Attribute("score_threshold", 0.001, "an overlapped box below it leaves", 0.0, 1e6),
+        Attribute("score_threshold", 0.001, "an overlapped box is dropped below this", 0.0, 1e6),
         Attribute("offset", 0.0, "added to every side: 1 for whole pixels", 0.0, 1.0),
         _MAX_OUTPUT,
     ),
@@ -177,7 +185,7 @@ VARIANCE_VOTING = Op(
     notes=(
         *_SEQUENTIAL,
         "a box that no chosen one overlaps stays, whatever its score, as in the original code",
-        "scores at least 0; the order of equal scores in the original depends on what it swapped",
+        "scores have to be 0 or above; the order of equal scores in the original depends on swaps",
     ),
 )
 
