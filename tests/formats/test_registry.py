@@ -34,8 +34,10 @@ def test_the_page_lists_every_format() -> None:
     assert rows[start : start + len(DECLARED)] == [
         f"| `{form.name}` | {form.title} | {form.given} |" for form in DECLARED
     ]
-    # The next table says what each of them can express.
-    assert rows[start + len(DECLARED)] == f"| | {' | '.join(f'`{f.name}`' for f in DECLARED)} |"
+    # The other tables say what each of them holds and can express.
+    held = rows.index("| | predictions | references |") + 2
+    assert [row.split("`")[1] for row in rows[held : held + len(DECLARED)]] == list(FORMATS.builtin)
+    assert f"| | {' | '.join(f'`{form.name}`' for form in DECLARED)} |" in rows
 
 
 @pytest.mark.parametrize("option", ["--format", "--pred-format", "--ref-format"])
