@@ -1,5 +1,6 @@
 """The pages are as generated, their links resolve, their commands parse, their examples run."""
 
+import os
 import re
 import shlex
 import shutil
@@ -85,11 +86,12 @@ def test_commands_parse(page: Path) -> None:
 
 
 @pytest.fixture
-def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry_points: str) -> Callable[..., None]:
     """Runs the Python and shell blocks of a text in their order, in the folder of the test.
 
-    Of a shell block the lines that start with `lossexport` or `python`; `extra` arguments go to the
-    end of the commands that have the key in them. One namespace serves all Python blocks.
+    Of a shell block the lines that start with `lossexport`, `python` or `pytest`; `extra` arguments
+    go to the end of the commands that have the key in them. One namespace serves all Python blocks,
+    whose tests are called.
     """
     for folder in ("benchmarks", "examples"):
         (tmp_path / folder).symlink_to(ROOT / folder)
@@ -102,6 +104,8 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
         for language, block in re.findall(r"^```(python|sh)\n(.*?)^```$", text, re.M | re.S):
             if language == "python":
                 exec(block, names)
+                for name in re.findall(r"^def (test_\w+)", block, re.M):
+                    names[name]()
                 continue
             for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
@@ -110,9 +114,13 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
                 if words[:1] == ["lossexport"]:
                     monkeypatch.setattr(sys, "argv", words)
                     main()
-                elif words[:1] == ["python"]:
+                elif words[:1] in (["python"], ["pytest"]):
+                    words = words[1:] if words[0] == "python" else ["-m", *words]
                     done = subprocess.run(
-                        (sys.executable, *words[1:]), capture_output=True, text=True
+                        (sys.executable, *words),
+                        env={**os.environ, "PYTHONPATH": entry_points},
+                        capture_output=True,
+                        text=True,
                     )
                     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
@@ -190,6 +198,13 @@ def test_attach_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
     assert found["count"] > 0
     image = np.full((1, 3, 320, 320), 0.5, np.float32)
     assert load(tmp_path / "nanodet.onnx")(images=image)["count"] > 0
+
+
+def test_testing_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
+    play("```sh\npython -m lossexport.sample --out .\n```\n")
+    for name in ("parent.json", "child.json"):
+        shutil.copy(tmp_path / "dets.json", tmp_path / name)
+    play((DOCS / "testing.md").read_text("utf-8"))
 
 
 def test_scoring_page_runs(play: Callable[..., None], tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def _boxes(keys: BoxesKeys, outputs: Outputs, size: Size, classes: int) -> Decod
 
 YOLOX = Layout(
     name="yolox",
-    title="[1,N,5+C]: dx, dy, log w, log h, objectness, class scores; a row for each cell",
+    title="[1,N,5+C]: dx, dy, log w, log h, objectness, classes",
     keys=YoloxKeys,
     scores="tensor",
     decode=_yolox,
@@ -139,7 +139,7 @@ NANODET = Layout(
 )
 BOXES = Layout(
     name="boxes",
-    title="[N,4], and [N] with labels [N], or [N,C]",
+    title="[N,4]; [N] and [N], or [N,C]",
     keys=BoxesKeys,
     scores="scores",
     decode=_boxes,
