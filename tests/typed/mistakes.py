@@ -34,7 +34,7 @@ both: tuple[torch.Tensor, torch.Tensor] = nn.CIoULoss()(box, box)  # type: ignor
 
 # The toolchain.
 lossexport.exprot("ciou_loss", "out")  # type: ignore[attr-defined]
-lossexport.runtime.lod("out/ciou_loss.onnx")  # type: ignore[attr-defined]
+lossexport.runtime.run("out/ciou_loss.onnx")  # type: ignore[attr-defined]
 lossexport.scoring.scoer("a", "b")  # type: ignore[attr-defined]
 export("ciou_loss", "out", precision="fp8")  # type: ignore[arg-type]
 export("ciou_loss", "out", gradients=True)  # type: ignore[call-arg]

@@ -11,6 +11,7 @@ from torch import Tensor
 import lossexport
 from lossexport import attach, compare, export, nn, ops, score, verify
 from lossexport.errors import LossexportError
+from lossexport.formats import Format
 from lossexport.manifest import Manifest
 from lossexport.nn import CIoULoss, GHMCLoss
 from lossexport.parity import Report
@@ -74,6 +75,13 @@ def toolchain(folder: Path) -> Mapping[str, np.ndarray]:
     for name, state in available().items():
         print(name, state)
     return load(str(folder / "nms.onnx"), "ort")(boxes=np.zeros((1, 4), np.float32), scores=[1.0])
+
+
+def own_format() -> Format:
+    def read(path: Path, scored: bool) -> Mapping[str, Any]:
+        return {"image_id": [], "category_id": [], "bbox": [], "score": []}
+
+    return Format(name="own", title="Own", read=read)
 
 
 def numbers(pred: str, ref: str) -> float:
