@@ -325,7 +325,7 @@ class BestMatch(CataloguedModule):
     """The best reference of every prediction, and the best prediction of every reference.
 
     Args:
-        metric: what is highest
+        metric: score by which a partner is the best
         eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
             (in [0, 1])
     """
@@ -415,7 +415,7 @@ class DecodeDistances(CataloguedModule):
     """Boxes from points and distributions over the distances to their four sides.
 
     Args:
-        bins: B, 8 in NanoDet, 16 in YOLOv8 (in [2, 64])
+        bins: B: 8 in NanoDet, 16 in YOLOv8 (in [2, 64])
     """
 
     def __init__(self, *, bins: int = 16) -> None: ...
@@ -506,8 +506,9 @@ class SigmoidFocalLoss(CataloguedModule):
     """Binary cross entropy of every class, weighted down where the answer is right.
 
     Args:
-        alpha: weight of positives, 1 - alpha of negatives; negative: off (in [-1e+06, 1])
-        gamma: power of the probability that is missing (in [0, 100])
+        alpha: weight of positives, 1 - alpha that of negatives; below 0: off (in [-1e+06,
+            1])
+        gamma: exponent of the missing probability (in [0, 100])
         reduction: none, sum or mean
     """
 
@@ -535,9 +536,9 @@ class SoftmaxFocalLoss(CataloguedModule):
     """Softmax cross entropy, weighted down where the answer is right.
 
     Args:
-        alpha: weight of class 0, 1 - alpha of the others; or a list with a weight for every
-            class (in [0, 1])
-        gamma: power of the probability that is missing (in [0, 100])
+        alpha: weight of class 0, 1 - alpha that of the others; or a list of a weight for
+            each class (in [0, 1])
+        gamma: exponent of the missing probability (in [0, 100])
         reduction: none, sum or mean
     """
 
@@ -567,7 +568,7 @@ class AnchorLoss(CataloguedModule):
     Args:
         gamma: power of the gap to the anchor probability (in [0, 100])
         slack: margin of the anchor probability (in [0, 1])
-        anchor: what is reshaped: the other classes (neg) or the own one (pos)
+        anchor: terms that are reshaped: of the other classes (neg) or the own class (pos)
         reduction: none, sum or mean
     """
 
@@ -598,8 +599,8 @@ class SCELoss(CataloguedModule):
     Args:
         alpha: weight of the cross entropy (in [0, 1e+06])
         beta: weight of the reverse cross entropy (in [0, 1e+06])
-        prob_floor: smallest probability, without gradient below (in [0, 1])
-        label_floor: stands for 0 in the logarithm of a label (in [1e-30, 1])
+        prob_floor: smallest probability; there is no gradient below it (in [0, 1])
+        label_floor: replaces 0 in the logarithm of a label (in [1e-30, 1])
         reduction: none, sum or mean
     """
 
@@ -629,8 +630,8 @@ class GHMCLoss(CataloguedModule):
     """Binary cross entropy, every element divided by how many have a like gradient.
 
     Args:
-        bins: bins of equal width over the gradient's size (in [1, 512])
-        momentum: of the running counts; 0: the counts of this call alone (in [0, 1))
+        bins: number of bins of equal width over the size of the gradient (in [1, 512])
+        momentum: momentum of the running counts; 0: only this call counts (in [0, 1))
     """
 
     bin_count: Tensor
@@ -654,8 +655,8 @@ class GHMRLoss(CataloguedModule):
     """Smooth absolute difference, every element divided by how many have a like gradient.
 
     Args:
-        bins: bins of equal width over the gradient's size (in [1, 512])
-        momentum: of the running counts; 0: the counts of this call alone (in [0, 1))
+        bins: number of bins of equal width over the size of the gradient (in [1, 512])
+        momentum: momentum of the running counts; 0: only this call counts (in [0, 1))
         mu: width of the quadratic part (in [1e-06, 1e+06])
     """
 
@@ -681,8 +682,8 @@ class APLoss(CataloguedModule):
 
     Args:
         delta: half the width of the ramp H (in [1e-06, 1e+06])
-        max_positives: positives that a graph has room for; more of them give NaN (eager
-            PyTorch takes any) (in [1, 3840])
+        max_positives: most positives in a graph; more give NaN (eager PyTorch takes any
+            number) (in [1, 3840])
     """
 
     def __init__(self, *, delta: float = 1.0, max_positives: int = 512) -> None: ...
@@ -707,7 +708,7 @@ class DRLoss(CataloguedModule):
         neg_lambda: spread of the negatives' distribution (in [0.0125, 1e+06])
         L: sharpness of the logistic loss (in [0.001, 1000])
         tau: scale of the loss (in [0, 1e+06])
-        margin: gamma, wanted distance (in [-1000, 1000])
+        margin: gamma, the wanted distance (in [-1000, 1000])
     """
 
     def __init__(
@@ -736,11 +737,11 @@ class NMS(CataloguedModule):
     """Greedy non-maximum suppression by IoU.
 
     Args:
-        iou_threshold: a box is removed above it, not at it (in [0, 1])
-        score_threshold: a box of this score still takes part (in [0, 1e+06])
-        max_output: boxes chosen at most (in [1, 65536])
-        beta: without effect: IoU has no distance term; the three NMS share one signature
-            (in [0.001, 1000])
+        iou_threshold: a box is removed above this, not at it (in [0, 1])
+        score_threshold: a box takes part from this score on (in [0, 1e+06])
+        max_output: most boxes that are chosen (in [1, 65536])
+        beta: no effect, as IoU has no distance term: the three NMS share a signature (in
+            [0.001, 1000])
     """
 
     def __init__(
@@ -770,9 +771,9 @@ class DIoUNMS(CataloguedModule):
     """Greedy non-maximum suppression by DIoU: overlapping boxes of far centres both stay.
 
     Args:
-        iou_threshold: a box is removed above it, not at it (in [0, 1])
-        score_threshold: a box of this score still takes part (in [0, 1e+06])
-        max_output: boxes chosen at most (in [1, 65536])
+        iou_threshold: a box is removed above this, not at it (in [0, 1])
+        score_threshold: a box takes part from this score on (in [0, 1e+06])
+        max_output: most boxes that are chosen (in [1, 65536])
         beta: exponent of the distance term (in [0.001, 1000])
     """
 
@@ -803,11 +804,11 @@ class ClusterNMS(CataloguedModule):
     """Greedy non-maximum suppression as a fixed point over all pairs, for parallel devices.
 
     Args:
-        iou_threshold: a box is removed above it, not at it (in [0, 1])
-        score_threshold: a box of this score still takes part (in [0, 1e+06])
-        max_output: boxes chosen at most (in [1, 65536])
-        beta: exponent of the distance term, where the metric is diou (in [0.001, 1000])
-        metric: as in nms or as in diou_nms
+        iou_threshold: a box is removed above this, not at it (in [0, 1])
+        score_threshold: a box takes part from this score on (in [0, 1e+06])
+        max_output: most boxes that are chosen (in [1, 65536])
+        beta: exponent of the distance term, if the metric is diou (in [0.001, 1000])
+        metric: the overlap of nms or of diou_nms
     """
 
     def __init__(
@@ -838,9 +839,9 @@ class SoftNMS(CataloguedModule):
     """Soft-NMS: overlap with a chosen box lowers a score instead of removing the box.
 
     Args:
-        sigma: scores fall by exp(-IoU^2 / sigma) (in [1e-06, 1e+06])
-        score_threshold: a box of this score still takes part (in [0, 1e+06])
-        max_output: boxes chosen at most (in [1, 65536])
+        sigma: scores are multiplied by exp(-IoU^2 / sigma) (in [1e-06, 1e+06])
+        score_threshold: a box takes part from this score on (in [0, 1e+06])
+        max_output: most boxes that are chosen (in [1, 65536])
     """
 
     def __init__(
@@ -870,14 +871,14 @@ class VarianceVoting(CataloguedModule):
     """Softer-NMS: a chosen box moves to the mean of its rivals, weighted by certainty.
 
     Args:
-        method: how scores fall
-        sigma_t: how close a voter has to be (in [1e-06, 1e+06])
-        soft_sigma: scores fall by exp(-IoU^2 / sigma) (in [1e-06, 1e+06])
-        iou_threshold: hard: the score is 0 above it (in [0, 1])
+        method: how overlap lowers scores
+        sigma_t: how close a voting box has to be (in [1e-06, 1e+06])
+        soft_sigma: scores are multiplied by exp(-IoU^2 / sigma) (in [1e-06, 1e+06])
+        iou_threshold: hard: IoU above which the score becomes 0 (in [0, 1])
         vote_threshold: IoU above which a box votes (in [0, 0.999])
-        score_threshold: an overlapped box below it leaves (in [0, 1e+06])
+        score_threshold: an overlapped box is dropped below this (in [0, 1e+06])
         offset: added to every side: 1 for whole pixels (in [0, 1])
-        max_output: boxes chosen at most (in [1, 65536])
+        max_output: most boxes that are chosen (in [1, 65536])
     """
 
     def __init__(

@@ -188,7 +188,7 @@ def best_match(
             1e-4 to 1e5
         target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
             1e-4 to 1e5
-        metric: what is highest
+        metric: score by which a partner is the best
         eps: added to the squared diagonal (DIoU) and the trade-off denominator (CIoU) only
             (in [0, 1])
     """
@@ -243,7 +243,7 @@ def decode_distances(
         distribution: [N,4,bins] float, logits for left, top, right, bottom
         points: [N,2] float, x, y, in the unit of the boxes
         stride: [N] float, size of a step, at least 0, in the unit of the boxes
-        bins: B, 8 in NanoDet, 16 in YOLOv8 (in [2, 64])
+        bins: B: 8 in NanoDet, 16 in YOLOv8 (in [2, 64])
     """
 
 def smooth_l1_loss(
@@ -306,8 +306,9 @@ def sigmoid_focal_loss(
     Args:
         logits: [N,C] float, real numbers, exact from -1e4 to 1e4
         target: [N,C] float, 0 to 1, soft targets included
-        alpha: weight of positives, 1 - alpha of negatives; negative: off (in [-1e+06, 1])
-        gamma: power of the probability that is missing (in [0, 100])
+        alpha: weight of positives, 1 - alpha that of negatives; below 0: off (in [-1e+06,
+            1])
+        gamma: exponent of the missing probability (in [0, 100])
         reduction: none, sum or mean
     """
 
@@ -326,9 +327,9 @@ def softmax_focal_loss(
     Args:
         logits: [N,C] float, real numbers, exact from -1e4 to 1e4
         labels: [N] int64, class indices 0 to C-1
-        alpha: weight of class 0, 1 - alpha of the others; or a list with a weight for every
-            class (in [0, 1])
-        gamma: power of the probability that is missing (in [0, 100])
+        alpha: weight of class 0, 1 - alpha that of the others; or a list of a weight for
+            each class (in [0, 1])
+        gamma: exponent of the missing probability (in [0, 100])
         reduction: none, sum or mean
     """
 
@@ -350,7 +351,7 @@ def anchor_loss(
         labels: [N] int64, class indices 0 to C-1
         gamma: power of the gap to the anchor probability (in [0, 100])
         slack: margin of the anchor probability (in [0, 1])
-        anchor: what is reshaped: the other classes (neg) or the own one (pos)
+        anchor: terms that are reshaped: of the other classes (neg) or the own class (pos)
         reduction: none, sum or mean
     """
 
@@ -373,8 +374,8 @@ def sce_loss(
         labels: [N] int64, class indices 0 to C-1
         alpha: weight of the cross entropy (in [0, 1e+06])
         beta: weight of the reverse cross entropy (in [0, 1e+06])
-        prob_floor: smallest probability, without gradient below (in [0, 1])
-        label_floor: stands for 0 in the logarithm of a label (in [1e-30, 1])
+        prob_floor: smallest probability; there is no gradient below it (in [0, 1])
+        label_floor: replaces 0 in the logarithm of a label (in [1e-30, 1])
         reduction: none, sum or mean
     """
 
@@ -396,8 +397,8 @@ def ghm_c_loss(
         target: [N,C] float, 0 or 1
         weight: [N,C] float, 0: ignored; above: counted, whatever the size
         bin_count: [bins] float32, running counts, zeros at first
-        bins: bins of equal width over the gradient's size (in [1, 512])
-        momentum: of the running counts; 0: the counts of this call alone (in [0, 1))
+        bins: number of bins of equal width over the size of the gradient (in [1, 512])
+        momentum: momentum of the running counts; 0: only this call counts (in [0, 1))
     """
 
 def ghm_r_loss(
@@ -419,8 +420,8 @@ def ghm_r_loss(
         target: [N,4] float, real numbers
         weight: [N,4] float, 0: ignored; above: counted, whatever the size
         bin_count: [bins] float32, running counts, zeros at first
-        bins: bins of equal width over the gradient's size (in [1, 512])
-        momentum: of the running counts; 0: the counts of this call alone (in [0, 1))
+        bins: number of bins of equal width over the size of the gradient (in [1, 512])
+        momentum: momentum of the running counts; 0: only this call counts (in [0, 1))
         mu: width of the quadratic part (in [1e-06, 1e+06])
     """
 
@@ -439,8 +440,8 @@ def ap_loss(
         logits: [K] float, real numbers
         target: [K] int64, 1 positive, 0 negative, -1 ignored
         delta: half the width of the ramp H (in [1e-06, 1e+06])
-        max_positives: positives that a graph has room for; more of them give NaN (eager
-            PyTorch takes any) (in [1, 3840])
+        max_positives: most positives in a graph; more give NaN (eager PyTorch takes any
+            number) (in [1, 3840])
     """
 
 def dr_loss(
@@ -464,7 +465,7 @@ def dr_loss(
         neg_lambda: spread of the negatives' distribution (in [0.0125, 1e+06])
         L: sharpness of the logistic loss (in [0.001, 1000])
         tau: scale of the loss (in [0, 1e+06])
-        margin: gamma, wanted distance (in [-1000, 1000])
+        margin: gamma, the wanted distance (in [-1000, 1000])
     """
 
 def nms(
@@ -485,11 +486,11 @@ def nms(
         boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
             1e-4 to 1e5
         scores: [N] float, at least 0; a box below takes no part
-        iou_threshold: a box is removed above it, not at it (in [0, 1])
-        score_threshold: a box of this score still takes part (in [0, 1e+06])
-        max_output: boxes chosen at most (in [1, 65536])
-        beta: without effect: IoU has no distance term; the three NMS share one signature
-            (in [0.001, 1000])
+        iou_threshold: a box is removed above this, not at it (in [0, 1])
+        score_threshold: a box takes part from this score on (in [0, 1e+06])
+        max_output: most boxes that are chosen (in [1, 65536])
+        beta: no effect, as IoU has no distance term: the three NMS share a signature (in
+            [0.001, 1000])
     """
 
 def diou_nms(
@@ -509,9 +510,9 @@ def diou_nms(
         boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
             1e-4 to 1e5
         scores: [N] float, at least 0; a box below takes no part
-        iou_threshold: a box is removed above it, not at it (in [0, 1])
-        score_threshold: a box of this score still takes part (in [0, 1e+06])
-        max_output: boxes chosen at most (in [1, 65536])
+        iou_threshold: a box is removed above this, not at it (in [0, 1])
+        score_threshold: a box takes part from this score on (in [0, 1e+06])
+        max_output: most boxes that are chosen (in [1, 65536])
         beta: exponent of the distance term (in [0.001, 1000])
     """
 
@@ -533,11 +534,11 @@ def cluster_nms(
         boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
             1e-4 to 1e5
         scores: [N] float, at least 0; a box below takes no part
-        iou_threshold: a box is removed above it, not at it (in [0, 1])
-        score_threshold: a box of this score still takes part (in [0, 1e+06])
-        max_output: boxes chosen at most (in [1, 65536])
-        beta: exponent of the distance term, where the metric is diou (in [0.001, 1000])
-        metric: as in nms or as in diou_nms
+        iou_threshold: a box is removed above this, not at it (in [0, 1])
+        score_threshold: a box takes part from this score on (in [0, 1e+06])
+        max_output: most boxes that are chosen (in [1, 65536])
+        beta: exponent of the distance term, if the metric is diou (in [0.001, 1000])
+        metric: the overlap of nms or of diou_nms
     """
 
 def soft_nms(
@@ -557,9 +558,9 @@ def soft_nms(
         boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
             1e-4 to 1e5
         scores: [N] float, at least 0; a box below takes no part
-        sigma: scores fall by exp(-IoU^2 / sigma) (in [1e-06, 1e+06])
-        score_threshold: a box of this score still takes part (in [0, 1e+06])
-        max_output: boxes chosen at most (in [1, 65536])
+        sigma: scores are multiplied by exp(-IoU^2 / sigma) (in [1e-06, 1e+06])
+        score_threshold: a box takes part from this score on (in [0, 1e+06])
+        max_output: most boxes that are chosen (in [1, 65536])
     """
 
 def variance_voting(
@@ -588,14 +589,14 @@ def variance_voting(
             1e-4 to 1e5
         scores: [N] float, at least 0; a box below takes no part
         log_variance: [N,4] float, log sigma^2 of x1, y1, x2, y2 in the unit of the boxes
-        method: how scores fall
-        sigma_t: how close a voter has to be (in [1e-06, 1e+06])
-        soft_sigma: scores fall by exp(-IoU^2 / sigma) (in [1e-06, 1e+06])
-        iou_threshold: hard: the score is 0 above it (in [0, 1])
+        method: how overlap lowers scores
+        sigma_t: how close a voting box has to be (in [1e-06, 1e+06])
+        soft_sigma: scores are multiplied by exp(-IoU^2 / sigma) (in [1e-06, 1e+06])
+        iou_threshold: hard: IoU above which the score becomes 0 (in [0, 1])
         vote_threshold: IoU above which a box votes (in [0, 0.999])
-        score_threshold: an overlapped box below it leaves (in [0, 1e+06])
+        score_threshold: an overlapped box is dropped below this (in [0, 1e+06])
         offset: added to every side: 1 for whole pixels (in [0, 1])
-        max_output: boxes chosen at most (in [1, 65536])
+        max_output: most boxes that are chosen (in [1, 65536])
     """
 
 def __getattr__(name: str) -> Any: ...
