@@ -66,7 +66,7 @@ def tensors(op: Op) -> str:
         everything += [
             ("output of the gradient graph", t) for t in with_gradient[len(op.outputs) :]
         ]
-    rows = ((role, f"`{t.name}`", shape(t), t.dtype, t.domain) for role, t in everything)
+    rows = ((role, f"`{t.name}`", shape(t), t.dtype, t.text) for role, t in everything)
     note = "`float` is float32, or what `--precision` says (fp16, bf16)."
     if op.gradient:
         note += " In fp16 what lies beyond 65504 is [infinite](../parity.md#float16)."

@@ -5,9 +5,14 @@ from importlib import import_module
 from types import MappingProxyType
 
 from lossexport.arguments import refuse
-from lossexport.catalog.spec import Op
+from lossexport.catalog.domains import DOMAINS, Domain
+from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
 from lossexport.errors import LossexportError
 from lossexport.families import FAMILIES
+
+__all__ = [
+    "CATALOG", "DOMAINS", "Attribute", "Domain", "Op", "Reference", "Tensor", "beside", "find",
+]  # fmt: skip
 
 CATALOG: Mapping[str, Op] = MappingProxyType(
     {

@@ -31,7 +31,7 @@ def describe(op: Op) -> dict[str, Any]:
     """One op as plain data."""
 
     def tensor(t: Tensor) -> dict[str, Any]:
-        return {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "domain": t.domain}
+        return {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "domain": t.text}
 
     return {
         "name": op.name,

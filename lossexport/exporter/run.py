@@ -213,7 +213,7 @@ def _describe(
 ) -> Artifact:
     def info(tensor: Tensor) -> TensorRecord:
         shape = list(variant.shape(tensor))
-        return TensorRecord(tensor.name, variant.numpy_dtype(tensor), shape, tensor.domain)
+        return TensorRecord(tensor.name, variant.numpy_dtype(tensor), shape, tensor.text)
 
     return Artifact(
         file=file,

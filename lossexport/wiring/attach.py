@@ -154,7 +154,7 @@ def _steps(progress: Callable[[int, int, str], None] | None) -> Callable[[int, s
 
 def is_box(tensor: Tensor) -> bool:
     """Whether an input holds boxes, which `box_format` and `image_size` are about."""
-    return tensor.shape[-1:] == (4,) and tensor.domain.startswith("xyxy")
+    return tensor.shape[-1:] == (4,) and tensor.text.startswith("xyxy")
 
 
 def _check_usage(
