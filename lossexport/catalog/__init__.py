@@ -6,12 +6,14 @@ from types import MappingProxyType
 
 from lossexport.arguments import refuse
 from lossexport.catalog.domains import DOMAINS, Domain
+from lossexport.catalog.drawing import samplers
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
 from lossexport.errors import LossexportError
 from lossexport.families import FAMILIES
 
 __all__ = [
     "CATALOG", "DOMAINS", "Attribute", "Domain", "Op", "Reference", "Tensor", "beside", "find",
+    "samplers",
 ]  # fmt: skip
 
 CATALOG: Mapping[str, Op] = MappingProxyType(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from lossexport.catalog import checks, defaults
+from lossexport.catalog.drawing import samplers
 from lossexport.catalog.launch import Launch
 from lossexport.catalog.parts import (
     Arrays,
@@ -17,7 +18,6 @@ from lossexport.catalog.parts import (
     Tensor,
     beside,
 )
-from lossexport.catalog.samplers import samplers
 from lossexport.errors import LossexportError, shown
 from lossexport.names import Precision
 

@@ -77,7 +77,7 @@ def bind(spec: Op) -> Callable[..., Any]:
 
 
 def _several(results: Any) -> tuple[Tensor, ...]:
-    return results if isinstance(results, tuple) else (results,)
+    return tuple(results) if isinstance(results, tuple | list) else (results,)
 
 
 def _own_types(value: Any) -> AbstractContextManager[Any]:

@@ -13,6 +13,7 @@ from lossexport.manifest import BackendParity, WorstRecord
 from lossexport.parity.cases import Case
 from lossexport.parity.error import Errors
 from lossexport.parity.oracle import Judge
+from lossexport.parity.tolerance import tolerance
 from lossexport.runtime import Session
 
 
@@ -73,7 +74,7 @@ def measure(
     judge = judge or Judge(variant)
     errors = {
         tensor.name: Errors(
-            variant.op.output_tolerance(tensor.name, variant.precision),
+            tolerance(variant, tensor),
             variant.numpy_dtype(tensor),
         )
         for tensor in variant.outputs

@@ -15,11 +15,12 @@ from lossexport.manifest import (
     BackendParity,
     load_manifest,
     store_parity,
-    tolerances,
 )
 from lossexport.parity.cases import Case, cases
 from lossexport.parity.measure import check_interface, difference, measure, outcome
 from lossexport.parity.oracle import Judge
+from lossexport.parity.tolerance import tolerances
+from lossexport.parity.trial import trial
 from lossexport.progress import Step
 from lossexport.runtime import NAMES, available, load
 from lossexport.runtime.backends import MAX_BYTES, listed
@@ -120,6 +121,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _verify_file(path: Path, backends: Sequence[str] | None, replay: str | None) -> FileReport:
     variant, entry = identify(path)
+    trial(variant)
     judge = Judge(variant)
     wanted = None if replay is None else [Case.parse(replay, variant)]
     runs = [("ort", "cpu"), ("ort", "cuda")]

@@ -9,7 +9,7 @@ import torch
 
 import lossexport.ops
 from lossexport.catalog import CATALOG, DOMAINS
-from lossexport.catalog.samplers import samplers
+from lossexport.catalog.drawing import samplers
 from lossexport.catalog.spec import Arrays, Op, Tensor
 from lossexport.errors import LossexportError
 from lossexport.ops.binding import bind

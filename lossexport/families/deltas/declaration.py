@@ -1,6 +1,6 @@
 """Declarations of box deltas."""
 
-from lossexport.catalog.samplers import samplers
+from lossexport.catalog.drawing import samplers
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
 from lossexport.families.deltas.cases import DELTAS
 

@@ -14,8 +14,8 @@ _MARGINS = {"right": 30.0, "wrong": -30.0}
 _ORDER = {name: place for place, name in enumerate(DOMAINS)}
 
 
-def samplers(inputs: Sequence[Tensor]) -> dict[str, Sampler]:
-    """A sampler for each family of cases that one of the inputs has.
+def samplers(inputs: Sequence[Tensor], without: Sequence[str] = ()) -> dict[str, Sampler]:
+    """A sampler for each family of cases that one of the inputs has, but for those left out.
 
     Inputs of one named domain are drawn together, boxes near boxes. An input that lacks a family
     has ordinary values in it. Labels of logits are given by right and by wrong logits too.
@@ -23,7 +23,11 @@ def samplers(inputs: Sequence[Tensor]) -> dict[str, Sampler]:
     families = dict.fromkeys(name for tensor in inputs for name in tensor.values.draws)
     if _labelled(inputs) is not None:
         families |= dict.fromkeys(_MARGINS)
-    return {family: partial(_draw, tuple(inputs), family) for family in families}
+    return {
+        family: partial(_draw, tuple(inputs), family)
+        for family in families
+        if family not in without
+    }
 
 
 def _draw(
