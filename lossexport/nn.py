@@ -4,13 +4,14 @@ Every class comes from the catalogue: its constructor takes the op's attributes 
 `forward` the op's inputs.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-from lossexport.catalog import CATALOG
+from lossexport.catalog import BUILTIN, CATALOG
 from lossexport.catalog.spec import Op
 from lossexport.ops.binding import bind
 
@@ -60,11 +61,24 @@ class CataloguedModule(nn.Module):
         return ", ".join(f"{name}={value!r}" for name, value in self.attributes.items())
 
 
+@functools.cache
 def _module(spec: Op) -> type[CataloguedModule]:
     doc = bind(spec).__doc__
     return type(spec.class_name, (CataloguedModule,), {"spec": spec, "__doc__": doc})
 
 
-_MODULES = {spec.class_name: _module(spec) for spec in CATALOG.values()}
+_MODULES = {spec.class_name: _module(spec) for spec in BUILTIN.values()}
 globals().update(_MODULES)
 __all__ = ["CataloguedModule", *_MODULES]
+
+
+def __getattr__(name: str) -> type[CataloguedModule]:
+    """The module of an op of one's own."""
+    for spec in () if name.startswith("_") else CATALOG.values():
+        if spec.class_name == name:
+            return _module(spec)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *(spec.class_name for spec in CATALOG.values())})

@@ -1,9 +1,13 @@
 """Types of the options that name a file, a folder or an op: their metavar, and how a shell
 completes them. The value is passed on as it is: whoever opens it knows best what is wrong."""
 
+from contextlib import suppress
+
 import click
 from click.shell_completion import CompletionItem
 from click.types import StringParamType
+
+from lossexport.errors import LossexportError
 
 
 class _Place(StringParamType):
@@ -26,6 +30,9 @@ class _OpName(StringParamType):
     ) -> list[CompletionItem]:
         from lossexport.catalog import CATALOG
 
+        for where in ctx.params.get("ops_files") or ():
+            with suppress(LossexportError):  # said when the command runs
+                CATALOG.load(where)
         return [
             CompletionItem(op.name, help=op.summary)
             for op in CATALOG.values()
@@ -37,4 +44,5 @@ FILE = _Place("file", "file")
 DIR = _Place("dir", "dir")
 FILE_OR_DIR = _Place("file|dir", "file")
 FILE_OR_NAME = _Place("file|name", "file")
+FILE_OR_MODULE = _Place("file|module", "file")
 OP = _OpName()

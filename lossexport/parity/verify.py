@@ -192,7 +192,7 @@ def identify(path: Path) -> tuple[Variant, Artifact | None]:
 
 def _listed_variant(entry: Artifact) -> Variant:
     """The variant of an entry, whose tensors and profile must be that variant's."""
-    op = find(entry.op)
+    op = find(entry.op, in_file=True)
     fixed = {
         dim: Range(size, size, size)
         for tensor, info in zip(op.inputs, entry.inputs, strict=False)
