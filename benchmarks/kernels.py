@@ -22,7 +22,7 @@ from suppression import eager_nms
 
 import lossexport
 from lossexport import ops
-from lossexport.families.sampling import jittered, random_boxes
+from lossexport.catalog.draw_boxes import jittered, random_boxes
 from lossexport.runtime import Session, load
 
 PACKAGES = ("lossexport", "numpy", "torch", "onnxruntime")

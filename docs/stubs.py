@@ -9,7 +9,7 @@ from inspect import Parameter, Signature
 from typing import Any
 
 from lossexport import nn, ops
-from lossexport.catalog import CATALOG
+from lossexport.catalog import BUILTIN
 from lossexport.catalog.spec import Op
 
 EDITED = "# Written by docs/generate.py from the catalogue: change it there."
@@ -30,7 +30,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 '''
-    return "\n".join((head, *map(_function, CATALOG.values()), OTHERS))
+    return "\n".join((head, *map(_function, BUILTIN.values()), OTHERS))
 
 
 def modules() -> str:
@@ -47,7 +47,7 @@ from torch import Tensor
 
 from lossexport.ops.module import CataloguedModule as CataloguedModule
 '''
-    return "\n".join((head, *map(_class, CATALOG.values()), OTHERS))
+    return "\n".join((head, *map(_class, BUILTIN.values()), OTHERS))
 
 
 def _function(op: Op) -> str:

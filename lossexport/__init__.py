@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from lossexport import nn as nn
     from lossexport import ops as ops
     from lossexport import runtime as runtime
+    from lossexport.catalog import register
     from lossexport.comparison import compare
     from lossexport.exporter import export
     from lossexport.parity.verify import verify
@@ -22,6 +23,7 @@ else:
             "export": "lossexport.exporter",
             "nn": "lossexport.nn",
             "ops": "lossexport.ops",
+            "register": "lossexport.catalog",
             "runtime": "lossexport.runtime",
             "score": "lossexport.scoring",
             "verify": "lossexport.parity.verify",
@@ -29,7 +31,7 @@ else:
     )
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "attach", "compare", "export", "score", "verify"]
+__all__ = ["__version__", "attach", "compare", "export", "register", "score", "verify"]
 
 
 def __dir__() -> list[str]:

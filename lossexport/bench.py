@@ -16,10 +16,10 @@ import torch
 
 from lossexport import ops
 from lossexport.catalog import find
+from lossexport.catalog.draw_boxes import random_boxes
 from lossexport.catalog.variant import Variant
 from lossexport.exporter.onnx_file import onnx_bytes
 from lossexport.exporter.trace import quiet
-from lossexport.families.sampling import random_boxes
 from lossexport.files import write_bytes
 from lossexport.runtime import available, load
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from lossexport.catalog.variant import MAX_ELEMENTS, Variant
+from lossexport.catalog.variant import MAX_ELEMENTS
 from lossexport.errors import LossexportError, shown
 from lossexport.files import read_bytes, write_bytes
 from lossexport.names import Builder, Precision
@@ -180,14 +180,6 @@ def merge(
 def find(manifest: Manifest, file: str) -> Artifact | None:
     """The artifact of the file named `file`."""
     return next((artifact for artifact in manifest.artifacts if artifact.file == file), None)
-
-
-def tolerances(variant: Variant) -> dict[str, ToleranceRecord]:
-    """By output, as a manifest states them."""
-    found = {
-        t.name: variant.op.output_tolerance(t.name, variant.precision) for t in variant.outputs
-    }
-    return {name: ToleranceRecord(t.ulp, t.abs, t.why) for name, t in found.items()}
 
 
 def _decode(data: bytes, path: Path) -> Manifest:

@@ -4,14 +4,15 @@ Every class comes from the catalogue: its constructor takes the op's attributes 
 `forward` the op's inputs, by position or by name.
 """
 
-from lossexport.catalog import CATALOG
+from lossexport.catalog import BUILTIN, CATALOG
 from lossexport.ops.module import CataloguedModule, module
 
-__all__ = ["CataloguedModule", *(op.class_name for op in CATALOG.values())]
+__all__ = ["CataloguedModule", *(op.class_name for op in BUILTIN.values())]
 
 
 def __getattr__(name: str) -> type[CataloguedModule]:
-    for op in CATALOG.values():
+    # Python asks every module for names with underscores: they are looked for nowhere else.
+    for op in () if name.startswith("_") else CATALOG.values():
         if op.class_name == name:
             return module(op)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,119 +1,30 @@
 """What a catalogue entry says about an op. Everything else in the package derives from it."""
 
-import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-import numpy as np
-
+from lossexport.catalog import checks, defaults
+from lossexport.catalog.drawing import samplers
 from lossexport.catalog.launch import Launch
+from lossexport.catalog.parts import (
+    Arrays,
+    Attribute,
+    Deferred,
+    Dim,
+    Dims,
+    Reference,
+    Sampler,
+    Tensor,
+    beside,
+)
 from lossexport.errors import LossexportError, shown
-from lossexport.names import METRICS, Precision
+from lossexport.names import Precision
 
-Arrays = dict[str, np.ndarray]
-Dims = Mapping[str, int]
-# A dimension is fixed (int), symbolic ("N") or the value of an attribute ("max_output").
-Dim = int | str
-
-# Words of op names that CamelCase spells in its own way (`ciou_loss` -> `CIoULoss`).
-_CAMEL = {
-    **{word: word[:-3].upper() + "IoU" for word in METRICS},
-    **{word: word.upper() for word in ("l1", "kl", "ghm", "c", "r", "ap", "dr", "sce", "nms")},
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """An input or output.
-
-    `dtype` is "float" (the chosen precision), "float32" (whatever the precision: running counts),
-    "int64" or "bool"; `domain` states the values for which the op is defined, in words, and `low`,
-    `high` and `whole` those of them that eager PyTorch checks. `high` may name a dimension whose
-    size is the bound ("C"), or one below it ("C-1").
-    """
-
-    name: str
-    shape: tuple[Dim, ...]
-    domain: str
-    dtype: Literal["float", "float32", "int64", "bool"] = "float"
-    low: float = -math.inf
-    high: float | str = math.inf
-    whole: bool = False
-
-    @property
-    def bounded(self) -> bool:
-        """Whether there is anything to check in its values."""
-        return self.whole or (self.low, self.high) != (-math.inf, math.inf)
-
-    def upper(self, sizes: Mapping[str, int]) -> float:
-        """`high` as a number."""
-        if not isinstance(self.high, str):
-            return self.high
-        dim, _, less = self.high.partition("-")
-        return sizes[dim] - int(less or 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """A constant baked into the exported graph, with its bounds (both inclusive unless strict).
-
-    A `per_class` one may also be a list with a number for every class; a `graph_only` one is room
-    in a graph of fixed shapes, where eager PyTorch has room for any number.
-    """
-
-    name: str
-    default: float | int | str | tuple[float, ...] | None
-    doc: str
-    minimum: float = -math.inf
-    maximum: float = math.inf
-    below: float = math.inf
-    choices: tuple[str, ...] = ()
-    per_class: bool = False
-    graph_only: bool = False
-
-    def check(self, op: str, value: Any) -> Any:
-        """`value` in the attribute's own type. Raises LossexportError when it is not valid."""
-        where = f"{op}: {self.name}={shown(value)}"
-        if value is None and self.default is None:
-            return None
-        if self.choices:
-            if not isinstance(value, str) or value not in self.choices:
-                raise LossexportError(f"{where}: must be one of {', '.join(self.choices)}")
-            return value
-        if isinstance(self.default, tuple):
-            if not isinstance(value, tuple | list) or len(value) != len(self.default):
-                raise LossexportError(f"{where}: must be {len(self.default)} numbers")
-            return tuple(float(self._number(where, item)) for item in value)
-        if self.per_class and isinstance(value, tuple | list) and value:
-            return tuple(float(self._number(where, item)) for item in value)
-        number = self._number(where, value)
-        if isinstance(self.default, float):
-            return float(number)
-        if int(number) != number:
-            raise LossexportError(f"{where}: must be a whole number")
-        return int(number)
-
-    def _number(self, where: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise LossexportError(f"{where}: must be a number")
-        if not abs(value) <= sys.float_info.max:  # isfinite raises on a larger int
-            raise LossexportError(f"{where}: must be finite")
-        if not self.minimum <= value <= self.maximum or value >= self.below:
-            raise LossexportError(f"{where}: must be {self.bounds}")
-        return value
-
-    @property
-    def bounds(self) -> str:
-        """The valid range in words."""
-        if self.below != math.inf:
-            return f"in [{self.minimum:g}, {self.below:g})"
-        if self.maximum != math.inf:
-            return f"in [{self.minimum:g}, {self.maximum:g}]"
-        return f"at least {self.minimum:g}" if self.minimum != -math.inf else "any finite number"
+__all__ = [
+    "EXACT", "ROUNDINGS", "Arrays", "Attribute", "Deferred", "Dim", "Dims", "Op", "Reference",
+    "Sampler", "Stage", "Tensor", "Tolerance", "U", "beside",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,40 +52,6 @@ ROUNDINGS = Tolerance(
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """A paper or public code base: citation and arXiv id or address."""
-
-    text: str
-    link: str
-
-
-@dataclass(frozen=True, slots=True)
-class Deferred:
-    """A function of a module that is imported with the first use: declarations import no torch."""
-
-    module: str
-    name: str
-
-    def resolve(self) -> Callable[..., Any]:
-        """The function itself."""
-        function: Callable[..., Any] = getattr(import_module(self.module), self.name)
-        return function
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function."""
-        return self.resolve()(*args, **kwargs)
-
-
-def beside(declaration: str) -> Callable[[str], Deferred]:
-    """The functions of `functions.py` beside the module `declaration`, by their names."""
-    return partial(Deferred, f"{declaration.rpartition('.')[0]}.functions")
-
-
-# Draws the inputs of one verification case: (rng, dims, attributes) -> float64/int64 arrays.
-Sampler = Callable[[np.random.Generator, Dims, Mapping[str, Any]], Arrays]
-
-
-@dataclass(frozen=True, slots=True)
 class Stage:
     """One of the kernels that together compute an op: a node in the op's function.
 
@@ -196,22 +73,38 @@ class Stage:
     parts: int = 0
 
 
+Kind = Literal["metric", "loss", "transform", "suppression"]
+_OF_OUTPUTS = cast(Kind, "")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Op:
-    """One op, declared once. `function` takes the inputs in order, then the attributes."""
+    """One op, declared once: name, function, inputs and outputs. The rest follows where not given.
+
+    `function` takes the inputs in order, then the attributes. Raises LossexportError, naming the
+    field and its value, where a declaration is not valid.
+    """
 
     name: str
     function: Callable[..., Any]
-    summary: str
-    formula: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    attributes: tuple[Attribute, ...]
-    samplers: Mapping[str, Sampler]
-    references: tuple[Reference, ...]
-    kind: Literal["metric", "loss", "transform", "suppression"]
+    attributes: tuple[Attribute, ...] = ()
+    # Inputs with respect to which the gradient of the summed first output is exported.
     gradient: tuple[str, ...] = ()
-    dims: Mapping[str, tuple[int, int, int]] = field(default_factory=lambda: {"N": (1, 256, 65536)})
+    # The first line of the function's docstring, or the name in words.
+    summary: str = ""
+    formula: str = ""
+    # A loss where there is a gradient or an output of that name, else a metric.
+    kind: Kind = _OF_OUTPUTS
+    references: tuple[Reference, ...] = ()
+    notes: tuple[str, ...] = ()
+    # Smallest, tuned for, largest: of every symbolic dimension.
+    dims: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    # The cases that it is verified with, by family: from the domains of the inputs.
+    samplers: Mapping[str, Sampler] = field(default_factory=dict)
+    # CamelCase name: the module in `lossexport.nn` and the ONNX node.
+    class_name: str = ""
     # Whether the first input, and those declared like it, may have any one shape in Python: each
     # element is judged on its own, or all of them together.
     any_shape: bool = False
@@ -222,13 +115,23 @@ class Op:
     # The fused kernel of the value graph, or the several of both graphs.
     kernel: Launch | None = None
     stages: tuple[Stage, ...] = ()
-    notes: tuple[str, ...] = ()
 
-    @property
-    def class_name(self) -> str:
-        """CamelCase name: the module in `lossexport.nn` and the ONNX node."""
-        words = (_CAMEL.get(word, word.capitalize()) for word in self.name.split("_"))
-        return "".join(words)
+    def __post_init__(self) -> None:
+        """Check what is given and fill in what is not."""
+        for name in ("inputs", "outputs", "attributes", "gradient", "references", "notes"):
+            if isinstance(value := getattr(self, name), list):
+                self._set(name, tuple(value))
+        checks.check(self)
+        trains = self.gradient or any(tensor.name == "loss" for tensor in self.outputs)
+        shapes = [*(tensor.shape for tensor in (*self.inputs, *self.outputs)), self.work]
+        self._set("summary", self.summary or defaults.summary(self.name, self.function))
+        self._set("kind", self.kind or ("loss" if trains else "metric"))
+        self._set("class_name", self.class_name or defaults.class_name(self.name))
+        self._set("dims", defaults.sizes(shapes, self.attributes, self.dims))
+        self._set("samplers", self.samplers or samplers(self.inputs))
+
+    def _set(self, field: str, value: object) -> None:
+        object.__setattr__(self, field, value)
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

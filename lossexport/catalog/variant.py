@@ -82,7 +82,11 @@ class Variant:
         temporary = Tensor("a temporary", op.work, "")
         for tensor in (*op.inputs, *variant.outputs, temporary):
             count = 1
-            for dim in variant.shape(tensor):
+            for own, dim in zip(tensor.shape, variant.shape(tensor), strict=True):
+                if isinstance(dim, int) and dim < 0:
+                    raise LossexportError(
+                        f"{op.name}: {own}={dim}: is a dimension of {tensor.name}: at least 0"
+                    )
                 count *= sizes[dim].max if isinstance(dim, str) else dim
             if count > MAX_ELEMENTS:
                 raise LossexportError(

@@ -1,6 +1,7 @@
 """Types of the options that name a file, a folder, an op or a format: their metavar, and how a
 shell completes them. A path is passed on as it is: whoever opens it knows best what is wrong."""
 
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -8,6 +9,7 @@ from click.shell_completion import CompletionItem
 from click.types import StringParamType
 
 from lossexport.cli._terminal import Choice
+from lossexport.errors import LossexportError
 
 
 class _Place(StringParamType):
@@ -30,6 +32,9 @@ class _OpName(StringParamType):
     ) -> list[CompletionItem]:
         from lossexport.catalog import CATALOG
 
+        for where in ctx.params.get("ops_files") or ():
+            with suppress(LossexportError):  # said when the command runs
+                CATALOG.load(where)
         return [
             CompletionItem(op.name, help=op.summary)
             for op in CATALOG.values()
@@ -59,5 +64,6 @@ FILE = _Place("file", "file")
 DIR = _Place("dir", "dir")
 FILE_OR_DIR = _Place("file|dir", "file")
 FILE_OR_NAME = _Place("file|name", "file")
+FILE_OR_MODULE = _Place("file|module", "file")
 OP = _OpName()
 FORMAT = _FormatName()

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import click
 
+from lossexport.cli._own import takes_ops
 from lossexport.cli._terminal import Choice, assignments, attributes
 from lossexport.cli._types import FILE, OP
 from lossexport.errors import LossexportError, printable
@@ -36,6 +37,7 @@ def _size(text: str | None) -> tuple[float, float] | None:
 )  # fmt: skip
 @click.option("--image-size", metavar="W,H", help="Boxes are normalised: multiply by these.")
 @click.option("--prefix", default="", metavar="TEXT", help="Put before the new outputs' names.")
+@takes_ops
 def command(
     detector: str,
     op: str,

@@ -5,9 +5,11 @@ from typing import Any
 
 import click
 
-from lossexport.catalog import CATALOG
+from lossexport.catalog import CATALOG, find
 from lossexport.catalog.spec import Op, Tensor
+from lossexport.cli._own import takes_ops
 from lossexport.cli._terminal import show
+from lossexport.cli._types import OP
 from lossexport.errors import printable
 from lossexport.names import BUILDERS
 from lossexport.runtime import available
@@ -32,7 +34,7 @@ def describe(op: Op) -> dict[str, Any]:
     """One op as plain data."""
 
     def tensor(t: Tensor) -> dict[str, Any]:
-        return {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "domain": t.domain}
+        return {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "domain": t.text}
 
     return {
         "name": op.name,
@@ -50,15 +52,27 @@ def describe(op: Op) -> dict[str, Any]:
         "references": [{"text": r.text, "link": r.link} for r in op.references],
         "backends": _backends(op),
         "notes": list(op.notes),
+        "origin": CATALOG.origin(op.name),
     }
 
 
 @click.command("list")
+@click.argument("names", nargs=-1, metavar="[OP]...", type=OP)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, with everything.")
-def command(as_json: bool) -> None:
-    """Show every op: signature, attributes, references, backends."""
+@takes_ops
+def command(names: tuple[str, ...], as_json: bool) -> None:
+    """Show every op, or the pages of some in Markdown.
+
+    Of every op: signature, attributes, references, backends.
+    """
+    ops = [find(name) for name in names] or list(CATALOG.values())
     if as_json:
-        click.echo(json.dumps([describe(op) for op in CATALOG.values()], indent=2))
+        click.echo(json.dumps([describe(op) for op in ops], indent=2))
+        return
+    if names:
+        from lossexport.op_page import page
+
+        click.echo(printable("\n".join(page(op) for op in ops)), nl=False)
         return
     rows = [
         (
@@ -68,7 +82,7 @@ def command(as_json: bool) -> None:
             "; ".join(f"{name}: {can}" for name, can in _backends(op).items()),
             "; ".join(r.text for r in op.references),
         )
-        for op in CATALOG.values()
+        for op in ops
     ]
     show("Ops", ("op", "signature", "attributes", "backends", "reference"), rows)
     for name, here in available().items():

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import click
 
+from lossexport.cli._own import takes_ops
 from lossexport.cli._terminal import Choice, assignments, attributes
 from lossexport.cli._types import DIR, FILE_OR_NAME, OP
 from lossexport.errors import LossexportError, printable
@@ -42,6 +43,7 @@ def _split(text: str | None) -> list[Any] | None:
     metavar="X.Y",
     help="GPU generations that an engine must run on; several with commas or repeated.",
 )
+@takes_ops
 def command(
     ops: tuple[str, ...],
     every: bool,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from lossexport.cli._own import takes_ops
 from lossexport.cli._terminal import show
 from lossexport.cli._types import FILE, FILE_OR_DIR
 from lossexport.errors import CheckFailedError, printable
@@ -24,6 +25,7 @@ from lossexport.progress import steps
     "--store/--no-store", default=False,
     help="Write the results into the manifest.  [default: leave it as it is]",
 )  # fmt: skip
+@takes_ops
 def command(
     paths: tuple[str, ...],
     backends: tuple[str, ...],

@@ -26,7 +26,6 @@ from lossexport.manifest import (
     load_manifest,
     merge,
     save_manifest,
-    tolerances,
 )
 from lossexport.names import FILE_FORMATS, PRECISIONS, Builder, FileFormat, Precision
 from lossexport.progress import Step
@@ -81,7 +80,7 @@ def export(
         jobs = list(_jobs(plan, names, given))
     if any("engine" in job.formats for job in jobs):
         engine.module(backend)  # before any work
-    _check_sizes(jobs)
+    _check(jobs)
     check_folder(folder)
     made: list[Artifact] = []
     with appear_together(folder) as stage:
@@ -97,11 +96,14 @@ def export(
     return manifest
 
 
-def _check_sizes(jobs: list[_Job]) -> None:
+def _check(jobs: list[_Job]) -> None:
+    """Raise LossexportError where a size, or a function, is one that nothing can be made of."""
     from lossexport.parity.cases import check_sizes  # imports torch
+    from lossexport.parity.trial import trial
 
     for job in jobs:
         check_sizes(job.variant)
+        trial(job.variant)
 
 
 def _check_settings(given: Settings) -> None:
@@ -211,9 +213,11 @@ def _make(
 def _describe(
     variant: Variant, data: bytes, file: str, opset: int, measured: BackendParity
 ) -> Artifact:
+    from lossexport.parity.tolerance import tolerances
+
     def info(tensor: Tensor) -> TensorRecord:
         shape = list(variant.shape(tensor))
-        return TensorRecord(tensor.name, variant.numpy_dtype(tensor), shape, tensor.domain)
+        return TensorRecord(tensor.name, variant.numpy_dtype(tensor), shape, tensor.text)
 
     return Artifact(
         file=file,

@@ -56,7 +56,8 @@ def stage_body(kernel: Kernel, variant: Variant, opset: int = OPSET) -> ir.Model
 
 def _sizes(variant: Variant) -> dict[str, int]:
     fixed = {n: r.max for n, r in variant.ranges.items() if r.min == r.max}
-    taken = {*fixed.values(), *variant.attributes.values()}
+    shapes = {dim for tensor in (*variant.op.inputs, *variant.outputs) for dim in tensor.shape}
+    taken = {*fixed.values(), *variant.attributes.values(), *shapes}
     return (
         dict(zip(variant.ranges, (n for n in _TRACE_SIZES if n not in taken), strict=False)) | fixed
     )

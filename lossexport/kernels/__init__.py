@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lossexport.catalog import CATALOG
+from lossexport.catalog import BUILTIN
 from lossexport.catalog.launch import Launch
 from lossexport.catalog.spec import Attribute, Op, Stage, Tensor
 
@@ -61,7 +61,7 @@ def declared() -> dict[str, Kernel]:
     """Every node that has a kernel, by its type."""
     return {
         kernel.name: kernel
-        for op in CATALOG.values()
+        for op in BUILTIN.values()
         for gradient in (False, True)
         for kernel in kernels(op, gradient)
     }

@@ -1,15 +1,18 @@
 """The ops as PyTorch functions: differentiable, exportable, one catalogue entry each."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from lossexport.catalog import CATALOG
+from lossexport.catalog import BUILTIN, CATALOG
 
-__all__ = sorted(CATALOG)
+__all__ = sorted(BUILTIN)
 
 
 def __getattr__(name: str) -> Callable[..., Any]:
-    if name not in CATALOG:
+    # Neither what Python asks every module for nor a module in here is looked for outside.
+    inside = name.startswith("_") or Path(__file__).with_name(f"{name}.py").exists()
+    if inside or name not in CATALOG:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from lossexport.ops.binding import bind
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lossexport.catalog.checks import check_function
 from lossexport.catalog.spec import Deferred, Op
 from lossexport.catalog.spec import Tensor as Declared
 from lossexport.catalog.variant import MAX_ELEMENTS
@@ -28,7 +29,10 @@ def bind(spec: Op) -> Callable[..., Any]:
     Where the op has a CPU kernel that may take the tensors, it runs in place of the function.
     """
     function = spec.function.resolve() if isinstance(spec.function, Deferred) else spec.function
+    check_function(spec, function)
     names = [tensor.name for tensor in spec.inputs] + [item.name for item in spec.attributes]
+    # Of what is room in a graph alone the function has a default of its own.
+    fixed = {item.name: item.default for item in spec.attributes if not item.graph_only}
     room = {item.name: MAX_ELEMENTS for item in spec.attributes if item.graph_only}
     shapes = Shapes(spec)
 
@@ -37,7 +41,7 @@ def bind(spec: Op) -> Callable[..., Any]:
             complete = {item.name: item.default for item in spec.attributes} | arguments
             return _several(native.call(spec, complete | room))
         dtypes = set()
-        wide = dict(arguments)
+        wide = fixed | arguments
         for tensor in spec.inputs:
             value = arguments.get(tensor.name)
             if isinstance(value, Tensor):
@@ -75,7 +79,7 @@ def bind(spec: Op) -> Callable[..., Any]:
 
 
 def _several(results: Any) -> tuple[Tensor, ...]:
-    return results if isinstance(results, tuple) else (results,)
+    return tuple(results) if isinstance(results, tuple | list) else (results,)
 
 
 def _own_types(value: Any) -> AbstractContextManager[Any]:
@@ -100,6 +104,8 @@ def _check(spec: Op, shapes: Shapes, arguments: dict[str, Any]) -> None:
             raise LossexportError(f"{where} has dtype {value.dtype}, expected a floating dtype")
         if tensor.dtype == "int64" and value.dtype not in (torch.int64, torch.int32):
             raise LossexportError(f"{where} has dtype {value.dtype}, expected int64")
+        if tensor.dtype == "bool" and value.dtype is not torch.bool:
+            raise LossexportError(f"{where} has dtype {value.dtype}, expected bool")
     sizes = shapes.check(arguments)
     for tensor in spec.inputs:
         value = arguments.get(tensor.name)
@@ -111,10 +117,10 @@ def _check_values(where: str, tensor: Declared, value: Tensor, high: float) -> N
     # Numbers only: NaN and infinity come out as NaN, they are no error.
     value = physical(value)
     bad = (value < tensor.low) | (value > high)
-    if tensor.whole:
+    if tensor.whole and value.is_floating_point():
         bad = bad | (value != value.floor())
     if value.is_floating_point():
         bad = bad & value.isfinite()
     if bad.any():
         example = value[bad][0].item()
-        raise LossexportError(f"{where} holds {example:g}, expected {tensor.domain}")
+        raise LossexportError(f"{where} holds {example:g}, expected {tensor.text}")

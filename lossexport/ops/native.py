@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lossexport.catalog import CATALOG
+from lossexport.catalog import BUILTIN
 from lossexport.catalog.spec import Attribute, Op
 from lossexport.catalog.variant import MAX_ELEMENTS
 from lossexport.runtime import native
@@ -140,6 +140,6 @@ def _register(spec: Op) -> None:
     )
 
 
-for _spec in CATALOG.values():
+for _spec in BUILTIN.values():
     if _spec.name in native.kernels():
         _register(_spec)

@@ -93,7 +93,7 @@ def _tuple(item: type, size: int) -> Any:
 
 def _tensor(tensor: Declared) -> tuple[str, str]:
     shape = ",".join(map(str, tensor.shape))
-    return tensor.name, f"[{shape}] {tensor.dtype}" + (tensor.domain and f", {tensor.domain}")
+    return tensor.name, f"[{shape}] {tensor.dtype}" + (tensor.text and f", {tensor.text}")
 
 
 def _attribute(attribute: Attribute) -> tuple[str, str]:

@@ -10,8 +10,9 @@ from lossexport.catalog import find
 from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError, within
 from lossexport.files import read_bytes
-from lossexport.manifest import MANIFEST_NAME, Artifact, load_manifest, tolerances
+from lossexport.manifest import MANIFEST_NAME, Artifact, load_manifest
 from lossexport.names import Builder
+from lossexport.parity.tolerance import tolerances
 from lossexport.runtime import NAMES, available
 from lossexport.runtime.backends import MAX_BYTES, listed
 from lossexport.runtime.identity import identify as from_metadata
@@ -119,7 +120,7 @@ def identify(path: Path) -> tuple[Variant, Artifact | None]:
 
 def _listed_variant(entry: Artifact) -> Variant:
     """The variant of an entry, whose tensors and profile must be that variant's."""
-    op = find(entry.op)
+    op = find(entry.op, in_file=True)
     fixed = {
         dim: Range(size, size, size)
         for tensor, info in zip(op.inputs, entry.inputs, strict=False)

@@ -166,12 +166,12 @@ def _ends(variant: Variant, limit: int) -> Iterator[dict[str, int]]:
         if largest(variant, _least(variant) | {name: end.max}) > limit:
             continue
         side = limit
-        while largest(variant, sizes := _clipped(variant, side) | {name: end.max}) > limit:
+        while largest(variant, sizes := clipped(variant, side) | {name: end.max}) > limit:
             side //= 2
         yield sizes
 
 
-def _clipped(variant: Variant, side: int) -> dict[str, int]:
+def clipped(variant: Variant, side: int) -> dict[str, int]:
     """Every dimension of size `side`, or as near as it may be."""
     return {name: min(max(side, size.min), size.max) for name, size in variant.ranges.items()}
 

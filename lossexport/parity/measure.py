@@ -14,6 +14,7 @@ from lossexport.parity.artifact import difference
 from lossexport.parity.cases import Case
 from lossexport.parity.error import Errors
 from lossexport.parity.oracle import Judge
+from lossexport.parity.tolerance import tolerance
 from lossexport.runtime import Session
 
 
@@ -61,7 +62,7 @@ def measure(
     judge = judge or Judge(variant)
     errors = {
         tensor.name: Errors(
-            variant.op.output_tolerance(tensor.name, variant.precision),
+            tolerance(variant, tensor),
             variant.numpy_dtype(tensor),
         )
         for tensor in variant.outputs

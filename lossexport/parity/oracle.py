@@ -1,13 +1,15 @@
 """The reference: eager PyTorch in float64, from the very function that is exported."""
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 
-from lossexport.catalog.spec import Arrays, Tensor, U
+from lossexport.catalog.spec import Arrays, Op, Tensor, U
 from lossexport.catalog.variant import Variant
+from lossexport.errors import LossexportError, one_line
 from lossexport.kernels import Kernel
 from lossexport.ops.binding import bind
 from lossexport.ops.common import NARROW
@@ -24,7 +26,7 @@ def function(variant: Variant) -> Function:
 
     def value(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         result = op(*inputs, **variant.attributes)
-        return result if isinstance(result, tuple) else (result,)
+        return tuple(result) if isinstance(result, tuple | list) else (result,)
 
     return _with_gradient(value, variant.op.inputs, variant.outputs, wanted) if wanted else value
 
@@ -80,8 +82,8 @@ def _rounded(
 
 def oracle(variant: Variant, inputs: Arrays) -> Arrays:
     """The outputs of eager PyTorch in float64, from the very function that was exported."""
-    with _one_thread():
-        results = function(variant)(*_tensors(variant, inputs))
+    with one_thread():
+        results = function(variant)(*tensors(variant, inputs))
     return _named(variant, results)
 
 
@@ -97,7 +99,8 @@ class Judge:
         if (known := self._known.get(case)) is not None:
             return known
         inputs = case.inputs(self._variant)
-        answer = (inputs, *judged(self._variant, inputs))
+        with reported(self._variant.op, f"case {case}"):
+            answer = (inputs, *judged(self._variant, inputs))
         # What fixed shapes make larger is computed again rather than held.
         if largest(self._variant, dict(case.sizes)) <= ELEMENTS:
             self._known[case] = answer
@@ -109,12 +112,13 @@ def judged(variant: Variant, inputs: Arrays) -> tuple[Arrays, Arrays]:
     if all(tensor.dtype == "int64" for tensor in variant.outputs):
         expected = oracle(variant, inputs)
         return expected, {name: np.zeros(values.shape) for name, values in expected.items()}
-    with _one_thread():
-        results, errors = bounded(function(variant), _tensors(variant, inputs))
+    with one_thread():
+        results, errors = bounded(function(variant), tensors(variant, inputs))
     return _named(variant, results), _named(variant, [error / U for error in errors])
 
 
-def _tensors(variant: Variant, inputs: Arrays) -> list[torch.Tensor]:
+def tensors(variant: Variant, inputs: Arrays) -> list[torch.Tensor]:
+    """The inputs in order, as tensors."""
     return [torch.from_numpy(inputs[tensor.name]) for tensor in variant.op.inputs]
 
 
@@ -125,7 +129,25 @@ def _named(variant: Variant, tensors: Sequence[torch.Tensor]) -> Arrays:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def reported(op: Op, where: str) -> Iterator[None]:
+    """Say in one line which of the function's own lines failed on `where`, and how."""
+    try:
+        yield
+    except LossexportError:
+        raise
+    except Exception as error:  # the code of the op's author
+        code = getattr(op.function, "__code__", None)
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [f for f in frames if code is not None and f.filename == code.co_filename]
+        place = f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
+        raise LossexportError(
+            f"op {op.name!r}: the function fails on {where}{place}: {type(error).__name__}: "
+            f"{one_line(error)}"
+        ) from error
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
     """On small tensors, and loops over them, threads would wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

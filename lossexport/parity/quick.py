@@ -10,6 +10,11 @@ from lossexport.parity.cases import Case, cases
 from lossexport.parity.measure import check_interface, measure, outcome
 from lossexport.runtime import available, load
 
+_NONFINITE = (
+    "NaN and infinity have to come out as NaN, as lossexport.ops.common.poison makes them, or the "
+    'op leaves such cases out: samplers=samplers(INPUTS, without=["nonfinite"])'
+)
+
 
 def check(variant: Variant, model: bytes, folder: Path) -> BackendParity:
     """Compare `model` in onnxruntime with float64 PyTorch on small cases of every family.
@@ -17,7 +22,7 @@ def check(variant: Variant, model: bytes, folder: Path) -> BackendParity:
     `folder` takes a temporary file. Returns what was measured. Raises CheckFailedError, naming the
     worst element, on a breach.
     """
-    path = folder / f"{variant.stem}.unchecked.onnx"
+    path, hint = folder / f"{variant.stem}.unchecked.onnx", ""
     write_bytes(path, model)
     try:
         session = load(path, "ort")
@@ -27,13 +32,14 @@ def check(variant: Variant, model: bytes, folder: Path) -> BackendParity:
         for name, errors in found.items():
             if errors.breaches and errors.worst is not None:
                 worst = errors.worst
+                hint = f"; {_NONFINITE}" if worst.case.startswith("nonfinite:") else ""
                 raise CheckFailedError(
                     f"{name}{list(worst.index)} is {worst.actual!r} instead of {worst.expected!r} "
                     f"in case {worst.case}"
                 )
         return outcome("ort-cpu", available()["ort"].version or "unknown", len(chosen), found)
     except CheckFailedError as error:
-        raise CheckFailedError(f"{variant.stem}: {error}: nothing was written") from None
+        raise CheckFailedError(f"{variant.stem}: {error}: nothing was written{hint}") from None
     finally:
         path.unlink(missing_ok=True)
 

@@ -14,6 +14,7 @@ import msgspec
 from lossexport import __version__
 from lossexport.manifest import BackendParity
 from lossexport.parity.record import Report
+from lossexport.parity.tolerance import tolerances
 
 COLUMNS = (
     *("artifact", "backend", "status", "output"),
@@ -141,11 +142,7 @@ def data(report: Report) -> dict[str, Any]:
                 "kind": "gradient" if file.variant.gradient else "value",
                 "precision": file.variant.precision,
                 "attributes": dict(file.variant.attributes),
-                "tolerance": {
-                    tensor.name: {"ulp": t.ulp, "abs": t.abs, "why": t.why}
-                    for tensor in file.variant.outputs
-                    for t in [file.variant.op.output_tolerance(tensor.name, file.variant.precision)]
-                },
+                "tolerance": msgspec.to_builtins(tolerances(file.variant)),
                 "backends": [
                     {**msgspec.to_builtins(result), "status": status(file.path, result)}
                     for result in file.results

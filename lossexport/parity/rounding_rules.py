@@ -68,7 +68,7 @@ def _number(error: Error) -> Error:
     return np.where(absent, 0.0, error) if absent.any() else error
 
 
-def _rounding(out: Tensor, error: Error, ulps: float = 1.0) -> Error:
+def rounding(out: Tensor, error: Error, ulps: float = 1.0) -> Error:
     """`error` and `ulps` roundings of `out`, which may be flushed to 0 below the normal range."""
     if not out.is_floating_point():
         return error
@@ -89,11 +89,11 @@ def _rounding_of_digits(out: Tensor, error: Error) -> Error:
         held &= error == 0
     elif held.all():
         return 0.0
-    rounding = _rounding(out, error)
-    return np.where(held, 0.0, rounding) if held.any() else rounding
+    rounded = rounding(out, error)
+    return np.where(held, 0.0, rounded) if held.any() else rounded
 
 
-def _overflown(out: Tensor, error: Error) -> Error:
+def overflown(out: Tensor, error: Error) -> Error:
     """`error`, without a bound where `out` is infinite in float32 and not in float64."""
     if not out.is_floating_point():
         return error
@@ -197,8 +197,8 @@ def _product(known: Known, func: Any, out: Tensor, a: Any, b: Any) -> Error:
     if _is(ea) or _is(eb):
         error = _number(_size(b) * ea + _size(a) * eb + ea * eb)
     if _power_of_two(a, ea) or _power_of_two(b, eb):
-        return _overflown(out, error)
-    return _overflown(out, _rounding_of_digits(out, error))
+        return overflown(out, error)
+    return overflown(out, _rounding_of_digits(out, error))
 
 
 def _size(x: Any) -> Any:
@@ -219,7 +219,7 @@ def _quotient(known: Known, func: Any, out: Tensor, a: Any, b: Any) -> Error:
             share = np.where(np.equal(eb, math.inf), 1.0, eb / least)
             error = error + np.abs(_array(out)) * share
         error = _number(error)
-    return _overflown(out, error if _power_of_two(b, eb) else _rounding(out, error))
+    return overflown(out, error if _power_of_two(b, eb) else rounding(out, error))
 
 
 @_rule(aten.reciprocal)
@@ -237,8 +237,8 @@ _FUNCTIONS = {
 
 @_rule(*_FUNCTIONS)
 def _function(known: Known, func: Any, out: Tensor, a: Tensor) -> Error:
-    error = _rounding(out, _between(known, out, func, a), _FUNCTIONS[func.overloadpacket])
-    return _overflown(out, error)
+    error = rounding(out, _between(known, out, func, a), _FUNCTIONS[func.overloadpacket])
+    return overflown(out, error)
 
 
 @_rule(aten.pow)
@@ -248,7 +248,7 @@ def _power(known: Known, func: Any, out: Tensor, a: Any, b: Any) -> Error:
     if _is(eb):
         logarithm = _array((a if isinstance(a, Tensor) else _tensor(a)).log())
         error = error + _number(np.abs(_array(out) * logarithm) * eb)
-    return _rounding(out, error, 2.0)
+    return rounding(out, error, 2.0)
 
 
 @_rule(aten.clamp, aten.clamp_min, aten.clamp_max, aten.relu)
@@ -282,8 +282,10 @@ def _sorted(known: Known, func: Any, out: Any, a: Tensor, *rest: Any, **kw: Any)
         return _between(known, out, func, a)
     if not _is(error := known.error(a)):
         return [0.0, 0.0]
-    dim = rest[1] if func.overloadpacket is aten.topk and len(rest) > 1 else -1
-    return [_array(_tensor(error).gather(dim, out[1])), 0.0]
+    if func.overloadpacket is aten.topk:
+        dim = rest[1] if len(rest) > 1 else -1
+        return [_array(_tensor(error).gather(dim, out[1])), 0.0]
+    return [_between(known, out[0], lambda x: func(x, *rest, **kw)[0], a), 0.0]
 
 
 @_rule(aten.lt, aten.le, aten.gt, aten.ge)

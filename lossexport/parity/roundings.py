@@ -11,6 +11,7 @@ are kept by storage: a view of a tensor is a view of its errors.
 
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,11 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lossexport.errors import LossexportError
+from lossexport.parity.rounding_measured import FACTOR, measured
 from lossexport.parity.rounding_rules import LARGEST, RULES, Error, aten
+
+# Their decompositions take a matrix of all pairs.
+_QUADRATIC = (aten.cumsum, aten.cumprod)
 
 
 class Roundings(TorchDispatchMode):
@@ -29,6 +34,8 @@ class Roundings(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._errors: dict[int, tuple[StorageWeakRef, np.ndarray]] = {}
+        # The operators without a rule that were met.
+        self.measured: set[str] = set()
         self._sweep = 256
 
     @classmethod
@@ -86,19 +93,40 @@ class Roundings(TorchDispatchMode):
                 return args[0].copy_(plain(*args, **kwargs))
         if is_view:
             return func(*args, **kwargs)
-        if rule is None:
-            simpler = torch._decomp.decomposition_table.get(func)
-            if simpler is None:
-                raise LossexportError(f"{func}: the error analysis has no rule for it")
-            with self:
-                return simpler(*args, **kwargs)
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            raise LossexportError(f"{func} is random: nothing can be compared with it")
         out = func(*args, **kwargs)
-        if isinstance(out, Tensor):
-            self._store(out, rule(self, func, out, *args, **kwargs))
-        elif isinstance(out, tuple):
-            for item, error in zip(out, rule(self, func, out, *args, **kwargs), strict=True):
+        results = out if isinstance(out, tuple | list) else (out,)
+        found = self._errors_of(rule, func, out, args, kwargs)
+        for item, error in zip(results, found, strict=True):
+            if isinstance(item, Tensor):
                 self._store(item, error)
         return out
+
+    def _errors_of(self, rule: Any, func: Any, out: Any, args: Any, kwargs: Any) -> Sequence[Error]:
+        """By the rule, or measured where there is none, or none for such arguments."""
+        if rule is not None:
+            with suppress(TypeError, ValueError, IndexError, RuntimeError):
+                error = rule(self, func, out, *args, **kwargs)
+                return error if isinstance(out, tuple | list) else [error]
+        found, moved = measured(self, func, out, args, kwargs)
+        if not moved:
+            return found
+        parts = self._of_parts(func, args, kwargs)
+        self.measured.add(str(func.overloadpacket))
+        return [np.maximum(*pair) for pair in zip(found, parts or found, strict=True)]
+
+    def _of_parts(self, func: Any, args: Any, kwargs: Any) -> list[Error] | None:
+        """The errors of an operator as the simpler ones that it is made of give them."""
+        simpler = torch._decomp.decomposition_table.get(func)
+        if simpler is None or func.overloadpacket in _QUADRATIC:
+            return None
+        before, self.measured = self.measured, set()
+        with self:
+            out = simpler(*args, **kwargs)
+        factor = 1.0 if self.measured else FACTOR  # a measured one has it already
+        self.measured = before
+        return [factor * self.error(x) for x in (out if isinstance(out, tuple | list) else (out,))]
 
 
 @functools.cache
@@ -107,7 +135,12 @@ def _plan(func: Any) -> tuple[Any, bool, Any]:
     packet = func.overloadpacket
     plain = None
     if func._schema.is_mutable:
-        plain = getattr(getattr(aten, packet.__name__.removesuffix("_")), func._overloadname)
+        same = getattr(aten, packet.__name__.removesuffix("_"), None)
+        plain = getattr(same, func._overloadname, None)
+        if plain is None:
+            raise LossexportError(
+                f"{func} writes into its input: only a form that does not can be compared"
+            )
     return plain, func.is_view, RULES.get(packet)
 
 

@@ -13,6 +13,7 @@ from lossexport.parity.measure import Computes, check_interface, measure, outcom
 from lossexport.parity.oracle import Judge
 from lossexport.parity.record import FileReport, Report
 from lossexport.parity.store import store_results
+from lossexport.parity.trial import trial
 from lossexport.progress import Step
 from lossexport.runtime import Session, available, load
 
@@ -64,6 +65,7 @@ def verify_file(path: Path, backends: Sequence[str] | None, selection: Selection
     Raises LossexportError on a file that cannot be used.
     """
     variant, entry = identify(path)
+    trial(variant)
     check = Check(variant, selection(variant))
     wanted = targets(
         variant.op.name, variant.gradient, None if entry is None else entry.builder, backends

@@ -31,7 +31,7 @@ def identify(model: ModelSummary, source: str) -> Variant:
     if not isinstance(attributes, dict):
         raise LossexportError(f"{source}: metadata lossexport.attributes: not an object")
     with within(f"{source}: metadata"):
-        op = find(name)
+        op = find(name, in_file=True)
         fixed = {
             dim: Range(size, size, size)
             for tensor in op.inputs

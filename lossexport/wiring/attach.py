@@ -22,6 +22,7 @@ from lossexport.exporter.onnx_file import DOMAIN, onnx_bytes
 from lossexport.files import write_bytes
 from lossexport.names import BOX_FORMATS, BoxFormat, Precision
 from lossexport.parity import quick
+from lossexport.parity.trial import trial
 from lossexport.runtime.ort import open_session
 from lossexport.runtime.session import Source
 from lossexport.wiring import detector
@@ -113,6 +114,7 @@ def attach(
     precision = _PRECISIONS[terms[floats[0]].dtype] if floats else "fp32"
     variant = Variant.make(spec, attributes, precision, ranges=_ranges(spec, sizes))
 
+    trial(variant)
     outputs = [_output(prefix, stem, variant, tensor, sizes) for tensor in variant.outputs]
     for value in outputs:
         if value.name in wiring.values:
@@ -154,7 +156,7 @@ def _steps(progress: Callable[[int, int, str], None] | None) -> Callable[[int, s
 
 def is_box(tensor: Tensor) -> bool:
     """Whether an input holds boxes, which `box_format` and `image_size` are about."""
-    return tensor.shape[-1:] == (4,) and tensor.domain.startswith("xyxy")
+    return tensor.shape[-1:] == (4,) and tensor.text.startswith("xyxy")
 
 
 def _check_usage(

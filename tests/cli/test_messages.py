@@ -81,6 +81,8 @@ def is_one_line(text: str) -> bool:
 OPTIONS = [
     "X",
     "list X",
+    "list --ops X",
+    "export giou_loss --out OUT --ops X",
     "doctor X",
     "bench --sizes X",
     "export X --out OUT",

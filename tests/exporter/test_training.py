@@ -6,7 +6,7 @@ import torch
 
 from lossexport import ops
 from lossexport.catalog import CATALOG
-from lossexport.families.sampling import jittered
+from lossexport.catalog.draw_boxes import jittered
 from lossexport.runtime import load
 from tests.exporter.conftest import EVERY_OP, exported
 

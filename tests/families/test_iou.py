@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from lossexport import ops
 from lossexport.catalog import CATALOG
+from lossexport.catalog.draw_boxes import jittered, random_boxes
 from lossexport.errors import LossexportError
-from lossexport.families.sampling import jittered, random_boxes
 
 KINDS = ("iou", "giou", "diou", "ciou")
 DTYPES = (torch.float32, torch.float64)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lossexport import ops
-from lossexport.families.sampling import jittered, random_boxes
+from lossexport.catalog.draw_boxes import jittered, random_boxes
 from lossexport.runtime import native
 from tests.native.calls import KERNELS
 

@@ -2,7 +2,6 @@
 
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
 from lossexport.families.common import CLASSES, LABELS, LOGITS, MEMORY, REDUCTION
-from lossexport.families.logit_sampling import LABELLED
 
 _torch = beside(__name__)
 
@@ -26,7 +25,6 @@ ANCHOR = Op(
         REDUCTION,
     ),
     gradient=("logits",),
-    samplers=LABELLED,
     references=(
         Reference(
             "Ryou et al., Anchor Loss, ICCV 2019, eq. 4 to 6", "https://arxiv.org/abs/1909.11155"
@@ -58,7 +56,6 @@ SCE = Op(
         REDUCTION,
     ),
     gradient=("logits",),
-    samplers=LABELLED,
     references=(
         Reference(
             "Wang et al., Symmetric Cross Entropy for Learning with Noisy Labels, ICCV 2019, eq. 7",

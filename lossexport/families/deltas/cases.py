@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from lossexport.catalog.draw_boxes import adversarial_pairs, nonfinite_pairs, random_boxes
 from lossexport.catalog.spec import Arrays, Dims
-from lossexport.families.sampling import adversarial_pairs, nonfinite_pairs, random_boxes
 
 
 def _deltas(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:

@@ -1,9 +1,8 @@
 """Declarations of box deltas."""
 
+from lossexport.catalog.drawing import samplers
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
-from lossexport.families.common import BOX_DOMAIN
 from lossexport.families.deltas.cases import DELTAS
-from lossexport.families.sampling import box_pairs
 
 _torch = beside(__name__)
 _RCNN = Reference(
@@ -28,9 +27,9 @@ ENCODE = Op(
     summary="Regression targets: the deltas that turn anchors into boxes.",
     formula=r"t_x = w_x \frac{c_x - c_x^a}{w^a},\quad t_w = w_w \log\frac{w}{w^a}",
     inputs=(Tensor("boxes", ("N", 4), "xyxy, sides above 0 (below 1e-7: taken as 1e-7)"), _ANCHORS),
-    outputs=(Tensor("deltas", ("N", 4), "real numbers"),),
+    outputs=(Tensor("deltas", ("N", 4)),),
     attributes=(_WEIGHTS,),
-    samplers=box_pairs("boxes", "anchors"),
+    samplers=samplers([Tensor(name, ("N", 4), "boxes") for name in ("boxes", "anchors")]),
     references=(_RCNN,),
     kind="transform",
 )
@@ -42,7 +41,7 @@ DECODE = Op(
     formula=r"c_x = \frac{t_x}{w_x} w^a + c_x^a,\quad "
     r"w = w^a \exp\min\left(\frac{t_w}{w_w}, K\right)",
     inputs=(_DELTAS, _ANCHORS),
-    outputs=(Tensor("boxes", ("N", 4), BOX_DOMAIN),),
+    outputs=(Tensor("boxes", ("N", 4), "boxes"),),
     attributes=(
         _WEIGHTS,
         Attribute(

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from lossexport.catalog.draw_numbers import spoil
 from lossexport.catalog.spec import Arrays, Dims, Sampler
-from lossexport.families.sampling import spoil
 
 
 def _ordinary(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:

@@ -1,7 +1,6 @@
 """Declaration of `decode_distances`."""
 
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
-from lossexport.families.common import BOX_DOMAIN
 from lossexport.families.distances.cases import SAMPLERS
 
 _torch = beside(__name__)
@@ -17,7 +16,7 @@ DECODE = Op(
         Tensor("points", ("N", 2), "x, y, in the unit of the boxes"),
         Tensor("stride", ("N",), "size of a step, at least 0, in the unit of the boxes"),
     ),
-    outputs=(Tensor("boxes", ("N", 4), BOX_DOMAIN),),
+    outputs=(Tensor("boxes", ("N", 4), "boxes"),),
     attributes=(Attribute("bins", 16, "B: 8 in NanoDet, 16 in YOLOv8", minimum=2, maximum=64),),
     samplers=SAMPLERS,
     references=(

@@ -2,7 +2,7 @@
 
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
 from lossexport.families.common import CLASSES, LABELS, LOGITS, MEMORY, REDUCTION
-from lossexport.families.logit_sampling import BINARY, LABELLED
+from lossexport.families.logit_sampling import BINARY
 
 _torch = beside(__name__)
 _GAMMA_DOC = "exponent of the missing probability"
@@ -58,7 +58,6 @@ SOFTMAX_FOCAL = Op(
         REDUCTION,
     ),
     gradient=("logits",),
-    samplers=LABELLED,
     references=(
         Reference(
             "Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, eq. 5, over a softmax",

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from lossexport.catalog.draw_numbers import LOGITS, Shape, spoil
 from lossexport.catalog.spec import Arrays, Dims
-from lossexport.families.logit_sampling import LOGITS, Shape, binary_case, family
-from lossexport.families.sampling import spoil
+from lossexport.families.logit_sampling import binary_case, family
 
 # Binary steps that every float type holds at this size, so that differences are exact.
 STEP = 2.0**-12

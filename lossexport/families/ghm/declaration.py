@@ -55,8 +55,8 @@ GHM_R = Op(
     formula=r"L = \frac{1}{n}\sum_i \frac{\sqrt{d_i^2 + \mu^2} - \mu}{R_{b(i)}},\quad "
     r"g_i = \frac{|d_i|}{\sqrt{d_i^2 + \mu^2}}",
     inputs=(
-        Tensor("pred", ("N", 4), "real numbers"),
-        Tensor("target", ("N", 4), "real numbers"),
+        Tensor("pred", ("N", 4)),
+        Tensor("target", ("N", 4)),
         Tensor("weight", ("N", 4), _WEIGHT_DOMAIN, low=0),
         _STATE["bin_count"],
     ),

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
-from lossexport.families.common import BOX_DOMAIN, DIOU, GIOU, REDUCTION, SCORE_EPS, UNITBOX
+from lossexport.families.common import DIOU, GIOU, REDUCTION, SCORE_EPS, UNITBOX
 from lossexport.families.iou.launches import pairwise
-from lossexport.families.sampling import box_pairs
 
 _torch = beside(__name__)
 
@@ -50,7 +49,7 @@ _CIOU = _Metric(
     (DIOU,),
 )
 _LOSS_EPS = Attribute("eps", 1e-7, "added to every denominator", minimum=0.0, maximum=1.0)
-_PRED = Tensor("pred", ("N", 4), BOX_DOMAIN)
+_PRED = Tensor("pred", ("N", 4), "boxes")
 
 
 def _aligned(name: str, metric: _Metric) -> Op:
@@ -59,10 +58,9 @@ def _aligned(name: str, metric: _Metric) -> Op:
         function=_torch(name),
         summary=f"{metric.title} of aligned boxes: pred[i] with target[i].",
         formula=metric.formula,
-        inputs=(_PRED, Tensor("target", ("N", 4), BOX_DOMAIN)),
+        inputs=(_PRED, Tensor("target", ("N", 4), "boxes")),
         outputs=(Tensor("score", ("N",), metric.scores),),
         attributes=(SCORE_EPS,),
-        samplers=box_pairs(),
         references=metric.references,
         kind="metric",
     )
@@ -74,13 +72,11 @@ def _pairwise(name: str, metric: _Metric) -> Op:
         function=_torch(name),
         summary=f"{metric.title} of every prediction with every target.",
         formula=metric.formula,
-        inputs=(_PRED, Tensor("target", ("M", 4), BOX_DOMAIN)),
+        inputs=(_PRED, Tensor("target", ("M", 4), "boxes")),
         outputs=(Tensor("score", ("N", "M"), metric.scores),),
         attributes=(SCORE_EPS,),
-        samplers=box_pairs(),
         references=metric.references,
         kind="metric",
-        dims={"N": (1, 256, 16384), "M": (1, 256, 16384)},
         kernel=pairwise(metric.name),
     )
 
@@ -91,11 +87,10 @@ def _loss(name: str, metric: _Metric, *notes: str) -> Op:
         function=_torch(name),
         summary=f"1 - {metric.title} of aligned boxes, for training.",
         formula=rf"L = 1 - \mathrm{{{metric.title}}}",
-        inputs=(_PRED, Tensor("target", ("N", 4), BOX_DOMAIN)),
+        inputs=(_PRED, Tensor("target", ("N", 4), "boxes")),
         outputs=(Tensor("loss", ("N",), metric.losses),),
         attributes=(_LOSS_EPS, REDUCTION),
         gradient=("pred",),
-        samplers=box_pairs(),
         references=metric.references,
         kind="loss",
         notes=notes,

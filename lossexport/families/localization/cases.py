@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from lossexport.catalog.draw_boxes import adversarial_pairs, random_boxes
+from lossexport.catalog.draw_numbers import spoil
 from lossexport.catalog.spec import Arrays, Dims, Sampler
-from lossexport.families.sampling import box_pairs, random_boxes, spoil
 
 
 def _ordinary(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:
@@ -21,7 +22,7 @@ def _ordinary(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any
 
 def _extreme(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:
     """Boxes of every kind, points and lines too, with variances over the whole range."""
-    boxes = box_pairs()["adversarial"](rng, dims, attributes)["pred"]
+    boxes = adversarial_pairs(rng, dims["N"])[0]
     ends = rng.choice([-200.0, -160.0, -80.0, 0.0, 80.0, 160.0, 176.0, 178.0, 200.0], boxes.shape)
     anywhere = rng.uniform(-200.0, 200.0, boxes.shape)
     return {

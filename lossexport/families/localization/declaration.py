@@ -1,7 +1,6 @@
 """Declaration of `localization_confidence`."""
 
 from lossexport.catalog.spec import Op, Reference, Tensor, beside
-from lossexport.families.common import BOX_DOMAIN
 from lossexport.families.localization.cases import SAMPLERS
 
 _torch = beside(__name__)
@@ -13,7 +12,7 @@ CONFIDENCE = Op(
     formula=r"q = \frac{1}{1 + e},\quad e = \sqrt{\frac{2}{\pi}}\left("
     r"\frac{\sigma_{x_1} + \sigma_{x_2}}{w} + \frac{\sigma_{y_1} + \sigma_{y_2}}{h}\right)",
     inputs=(
-        Tensor("boxes", ("N", 4), BOX_DOMAIN),
+        Tensor("boxes", ("N", 4), "boxes"),
         Tensor(
             "log_variance",
             ("N", 4),

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from lossexport.catalog.draw_boxes import jittered, spoil_boxes
 from lossexport.catalog.spec import Arrays, Dims, Sampler
-from lossexport.families.sampling import jittered, spoil_boxes
 
 # Scores closer than this are made equal: ten times what they err.
 _MARGIN = 5e-5

@@ -1,7 +1,7 @@
 """Declaration of `best_match`."""
 
 from lossexport.catalog.spec import Attribute, Op, Tensor, beside
-from lossexport.families.common import BOX_DOMAIN, DIOU, GIOU, SCORE_EPS
+from lossexport.families.common import DIOU, GIOU, SCORE_EPS
 from lossexport.families.matching.cases import SAMPLERS
 from lossexport.families.matching.launches import BEST_MATCH as LAUNCH
 from lossexport.names import METRICS
@@ -15,7 +15,7 @@ BEST_MATCH = Op(
     function=_torch("best_match"),
     summary="The best reference of every prediction, and the best prediction of every reference.",
     formula=r"j^*(i) = \arg\max_j m(p_i, t_j),\quad i^*(j) = \arg\max_i m(p_i, t_j)",
-    inputs=(Tensor("pred", ("N", 4), BOX_DOMAIN), Tensor("target", ("M", 4), BOX_DOMAIN)),
+    inputs=(Tensor("pred", ("N", 4), "boxes"), Tensor("target", ("M", 4), "boxes")),
     outputs=(
         Tensor("pred_score", ("N",), _SCORE_DOMAIN),
         Tensor("pred_index", ("N",), "in [0, M), -1 without a partner", "int64"),
@@ -30,7 +30,6 @@ BEST_MATCH = Op(
     references=(GIOU, DIOU),
     kind="metric",
     kernel=LAUNCH,
-    dims={"N": (1, 256, 16384), "M": (1, 256, 16384)},
     work=("N", "M"),
     notes=(
         "of equally good partners, the one with the lowest index is chosen",

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from lossexport.catalog.draw_numbers import LOGITS
 from lossexport.catalog.spec import Arrays, Dims
-from lossexport.families.logit_sampling import LOGITS, family
+from lossexport.families.logit_sampling import family
 
 # Binary steps that every float type holds at this size, so that differences are exact.
 STEP = 2.0**-12

@@ -16,7 +16,7 @@ AP = Op(
     formula=r"L = 1 - \frac{1}{|P|}\sum_{i \in P} \max_{s_k \le s_i} \frac{a_k}{a_k + b_k},\quad "
     r"b_i = \sum_{j \in N} H(s_j - s_i)",
     inputs=(
-        Tensor("logits", ("K",), "real numbers"),
+        Tensor("logits", ("K",)),
         Tensor("target", ("K",), "1 positive, 0 negative, -1 ignored", "int64", low=-1, high=1),
     ),
     outputs=(Tensor("loss", (), "[0, 1]"),),

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from lossexport.catalog.draw_numbers import spoil
 from lossexport.catalog.spec import Arrays, Dims
 from lossexport.families.logit_sampling import family
-from lossexport.families.sampling import spoil
 
 
 def _differences(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:

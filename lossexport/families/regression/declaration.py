@@ -13,8 +13,8 @@ SMOOTH_L1 = Op(
     formula=r"L = \frac{d^2}{2\beta}\ \text{if}\ |d| < \beta,\quad |d| - \frac{\beta}{2}\ "
     r"\text{otherwise},\quad d = p - t",
     inputs=(
-        Tensor("pred", ("N", "D"), "real numbers"),
-        Tensor("target", ("N", "D"), "real numbers"),
+        Tensor("pred", ("N", "D")),
+        Tensor("target", ("N", "D")),
     ),
     outputs=(Tensor("loss", ("N", "D"), "[0, inf)"),),
     attributes=(
@@ -37,11 +37,11 @@ KL = Op(
     summary="Smooth L1 weighted by a predicted variance, plus half the log of that variance.",
     formula=r"L = e^{-\alpha}\,\mathrm{SL1}(p - t) + \frac{\alpha}{2},\quad \alpha = \log\sigma^2",
     inputs=(
-        Tensor("pred", ("N", 4), "real numbers"),
+        Tensor("pred", ("N", 4)),
         Tensor("log_variance", ("N", 4), "log sigma^2, -80 to 80"),
-        Tensor("target", ("N", 4), "real numbers"),
+        Tensor("target", ("N", 4)),
     ),
-    outputs=(Tensor("loss", ("N", 4), "real numbers"),),
+    outputs=(Tensor("loss", ("N", 4)),),
     attributes=(REDUCTION,),
     gradient=("pred", "log_variance"),
     samplers=UNCERTAIN,

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from lossexport.catalog.draw_boxes import spoil_boxes
+from lossexport.catalog.draw_numbers import spoil
 from lossexport.catalog.spec import Arrays, Dims, Sampler
-from lossexport.families.sampling import spoil, spoil_boxes
 
 # Scores and metrics closer to a decision than this are moved: far more than they err.
 _MARGIN = 1e-4

@@ -1,12 +1,11 @@
 """Declarations of the suppression family."""
 
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
-from lossexport.families.common import BOX_DOMAIN
 from lossexport.families.suppression import cases, launches
 
 _torch = beside(__name__)
 
-_BOXES = Tensor("boxes", ("N", 4), BOX_DOMAIN)
+_BOXES = Tensor("boxes", ("N", 4), "boxes")
 _SCORES = Tensor("scores", ("N",), "at least 0; a box below takes no part")
 _INDICES = Tensor(
     "indices", ("max_output",), "in [0, N), by falling score; -1 beyond count", "int64"

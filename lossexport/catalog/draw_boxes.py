@@ -1,14 +1,14 @@
-"""Inputs to verify with: ordinary, structured and adversarial, in float64, from a seeded generator.
+"""Sets of boxes to verify with, in float64: ordinary, structured, adversarial and non-finite.
 
-Boxes are xyxy. Every sampler draws any number of rows, so that one serves every dynamic dimension.
+Upright ones are xyxy, rotated ones cx, cy, w, h and an angle in radians. The sets of a draw lie
+near each other, as predictions do to their targets.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from lossexport.catalog.spec import Arrays, Dims
+from lossexport.catalog.draw_numbers import NONFINITE
 
 # Relations of a prediction to the unit target (0,0,1,1), each exact in binary: identical, shifted,
 # nested both ways, sharing edges, touching at an edge and a corner, crossing, disjoint on one axis
@@ -34,8 +34,6 @@ _RELATIONS = np.array(
 # Boxes without area, by which sides of a unit box are taken to 0.
 _DEGENERATE = np.array([(0.5, 0.5, 0.5, 0.5), (0, 0.5, 1, 0.5), (0.5, 0, 0.5, 1), (0, 0, 0, 0)])
 
-_NONFINITE = [np.nan, np.inf, -np.inf]
-
 
 def random_boxes(rng: np.random.Generator, n: int, extent: float = 640.0) -> np.ndarray:
     """`n` boxes of log-uniform sides from 1 unit up to the extent, as detectors see them."""
@@ -54,28 +52,11 @@ def jittered(rng: np.random.Generator, boxes: np.ndarray, amount: float) -> np.n
     )
 
 
-def spoil(rng: np.random.Generator, values: np.ndarray, share: float) -> None:
-    """Put NaN or an infinity, in place, into about `share` of the elements."""
-    where = rng.random(values.shape) < share
-    values[where] = rng.choice(_NONFINITE, int(where.sum()))
-
-
 def spoil_boxes(rng: np.random.Generator, boxes: np.ndarray) -> None:
     """Put NaN or an infinity, in place, into one coordinate in about a sixth of the rows."""
     rows = np.flatnonzero(rng.random(len(boxes)) < 1 / 6)
-    values = rng.choice(_NONFINITE, len(rows))
-    boxes[rows, rng.integers(0, 4, len(rows))] = values
-
-
-def _pairs(pred: str, target: str, sample: Any) -> Any:
-    """Name the two columns of boxes that `sample(rng, n)` draws; the counts may differ."""
-
-    def draw(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:
-        n, m = dims["N"], dims.get("M", dims["N"])
-        p, t = sample(rng, max(n, m))
-        return {pred: p[:n], target: t[:m]}
-
-    return draw
+    values = rng.choice(NONFINITE, len(rows))
+    boxes[rows, rng.integers(0, boxes.shape[1], len(rows))] = values
 
 
 def _ordinary(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -125,14 +106,61 @@ def nonfinite_pairs(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.nd
     return pred, target
 
 
-_FAMILIES = {
+Sets = tuple[np.ndarray, np.ndarray]
+UPRIGHT: dict[str, Callable[[np.random.Generator, int], Sets]] = {
     "ordinary": _ordinary,
     "structured": _structured,
     "adversarial": adversarial_pairs,
     "nonfinite": nonfinite_pairs,
 }
+"""Predictions and targets [n,4] by family; the first is what a detector sees."""
 
 
-def box_pairs(pred: str = "pred", target: str = "target") -> dict[str, Any]:
-    """Samplers of two sets of boxes under the given input names."""
-    return {name: _pairs(pred, target, sample) for name, sample in _FAMILIES.items()}
+def turned(rng: np.random.Generator, boxes: np.ndarray, amount: float) -> np.ndarray:
+    """Rotated boxes moved, stretched and turned by about `amount` of a side and of a radian."""
+    moved = boxes.copy()
+    moved[:, :2] += rng.normal(0.0, amount, (len(boxes), 2)) * boxes[:, 2:4]
+    moved[:, 2:4] *= np.exp(rng.normal(0.0, amount, (len(boxes), 2)))
+    moved[:, 4] += rng.normal(0.0, amount, len(boxes))
+    return moved
+
+
+def _rotated(rng: np.random.Generator, n: int) -> Sets:
+    """Predictions about their targets by 1 % to 30 % of a side, at every angle."""
+    boxes = random_boxes(rng, n)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    angle = rng.uniform(-np.pi / 2, np.pi / 2, (n, 1))
+    target = np.concatenate((boxes[:, :2] + sides / 2, sides, angle), axis=1)
+    return turned(rng, target, float(rng.choice([0.01, 0.1, 0.3]))), target
+
+
+def _rotated_adversarial(rng: np.random.Generator, n: int) -> Sets:
+    """Equal boxes, quarter turns, boxes far apart, extreme aspects, sides of 0."""
+    pred, target = _rotated(rng, n)
+    kind = rng.permutation(n) % 5
+    pred[kind == 0] = target[kind == 0]
+    quarter = np.flatnonzero(kind == 1)
+    target[quarter, 4] = rng.choice([0.0, np.pi / 4, np.pi / 2, np.pi], len(quarter))
+    pred[quarter] = target[quarter]
+    pred[quarter, 4] += rng.choice([np.pi / 2, -np.pi / 2, np.pi], len(quarter))
+    pred[kind == 2, :2] += 10.0 ** rng.uniform(3, 5, (int((kind == 2).sum()), 2))
+    for boxes in (pred, target):
+        boxes[kind == 3, 2] *= 1e-3
+        flat = np.flatnonzero(kind == 4)
+        boxes[flat, rng.integers(2, 4, len(flat))] = 0.0
+    return pred, target
+
+
+def _rotated_nonfinite(rng: np.random.Generator, n: int) -> Sets:
+    pred, target = _rotated(rng, n)
+    for boxes in (pred, target):
+        spoil_boxes(rng, boxes)
+    return pred, target
+
+
+ROTATED: dict[str, Callable[[np.random.Generator, int], Sets]] = {
+    "ordinary": _rotated,
+    "adversarial": _rotated_adversarial,
+    "nonfinite": _rotated_nonfinite,
+}
+"""The same of rotated boxes [n,5]."""

@@ -1,0 +1,173 @@
+"""The parts of a declaration: tensors, attributes, references, functions."""
+
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import Any, cast
+
+import numpy as np
+
+from lossexport.catalog.domains import DOMAINS, Domain, DType, in_words
+from lossexport.errors import LossexportError, shown
+
+Arrays = dict[str, np.ndarray]
+Dims = Mapping[str, int]
+# A dimension is fixed (int), symbolic ("N") or the value of an attribute ("max_output").
+Dim = int | str
+# Draws the inputs of one verification case: (rng, dims, attributes) -> float64/int64 arrays.
+Sampler = Callable[[np.random.Generator, Dims, Mapping[str, Any]], Arrays]
+_OF_DOMAIN = cast(DType, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An input or output.
+
+    `domain` is the name of one (`DOMAINS`), which says what the values are and gives what is not
+    given here, or says it in words. `dtype` is "float" (the chosen precision, where nothing else is
+    said), "float32" (whatever the precision: running counts), "int64" or "bool". `low`, `high` and
+    `whole` are the values that eager PyTorch checks; `high` may name a dimension whose size is the
+    bound ("C"), or one below it ("C-1").
+    """
+
+    name: str
+    shape: tuple[Dim, ...]
+    domain: str = "real"
+    dtype: DType = _OF_DOMAIN
+    low: float = -math.inf
+    high: float | str = math.inf
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        """Take from a named domain what is not given."""
+        known = DOMAINS.get(self.domain) if isinstance(self.domain, str) else None
+        if self.dtype == _OF_DOMAIN:
+            self._set("dtype", known.dtype if known else "float")
+        if known is not None:
+            for field, nothing in (("low", -math.inf), ("high", math.inf), ("whole", False)):
+                given = getattr(self, field)
+                if isinstance(given, bool | int | float) and given == nothing:
+                    self._set(field, getattr(known, field))
+
+    def _set(self, field: str, value: object) -> None:
+        object.__setattr__(self, field, value)
+
+    @property
+    def values(self) -> Domain:
+        """The domain, with its draws."""
+        return DOMAINS.get(self.domain) or in_words(
+            self.domain, self.dtype, self.whole, self.bounded
+        )
+
+    @property
+    def text(self) -> str:
+        """The values in words."""
+        return self.values.text
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is anything to check in its values."""
+        return self.whole or (self.low, self.high) != (-math.inf, math.inf)
+
+    def upper(self, sizes: Mapping[str, int]) -> float:
+        """`high` as a number; where it names a dimension that the op has not, there is none."""
+        if not isinstance(self.high, str):
+            return self.high
+        dim, _, less = self.high.partition("-")
+        return sizes[dim] - int(less or 0) if dim in sizes else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """A constant baked into the exported graph, with its bounds (both inclusive unless strict).
+
+    A `per_class` one may also be a list with a number for every class; a `graph_only` one is room
+    in a graph of fixed shapes, where eager PyTorch has room for any number.
+    """
+
+    name: str
+    default: float | int | bool | str | tuple[float, ...] | None
+    doc: str = ""
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    below: float = math.inf
+    choices: tuple[str, ...] = ()
+    per_class: bool = False
+    graph_only: bool = False
+
+    def check(self, op: str, value: Any) -> Any:
+        """`value` in the attribute's own type. Raises LossexportError when it is not valid."""
+        where = f"{op}: {self.name}={shown(value)}"
+        if value is None and self.default is None:
+            return None
+        if self.choices:
+            if not isinstance(value, str) or value not in self.choices:
+                raise LossexportError(f"{where}: must be one of {', '.join(self.choices)}")
+            return value
+        if isinstance(self.default, bool):
+            if not isinstance(value, bool):
+                raise LossexportError(f"{where}: must be true or false")
+            return value
+        if isinstance(self.default, tuple):
+            if not isinstance(value, tuple | list) or len(value) != len(self.default):
+                raise LossexportError(f"{where}: must be {len(self.default)} numbers")
+            return tuple(float(self._number(where, item)) for item in value)
+        if self.per_class and isinstance(value, tuple | list) and value:
+            return tuple(float(self._number(where, item)) for item in value)
+        number = self._number(where, value)
+        if isinstance(self.default, float):
+            return float(number)
+        if int(number) != number:
+            raise LossexportError(f"{where}: must be a whole number")
+        return int(number)
+
+    def _number(self, where: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise LossexportError(f"{where}: must be a number")
+        if not abs(value) <= sys.float_info.max:  # isfinite raises on a larger int
+            raise LossexportError(f"{where}: must be finite")
+        if not self.minimum <= value <= self.maximum or value >= self.below:
+            raise LossexportError(f"{where}: must be {self.bounds}")
+        return value
+
+    @property
+    def bounds(self) -> str:
+        """The valid range in words."""
+        if self.below != math.inf:
+            return f"in [{self.minimum:g}, {self.below:g})"
+        if self.maximum != math.inf:
+            return f"in [{self.minimum:g}, {self.maximum:g}]"
+        return f"at least {self.minimum:g}" if self.minimum != -math.inf else "any finite number"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A paper or public code base: citation and arXiv id or address."""
+
+    text: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """A function of a module that is imported with the first use: declarations import no torch."""
+
+    module: str
+    name: str
+
+    def resolve(self) -> Callable[..., Any]:
+        """The function itself."""
+        function: Callable[..., Any] = getattr(import_module(self.module), self.name)
+        return function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        return self.resolve()(*args, **kwargs)
+
+
+def beside(declaration: str) -> Callable[[str], Deferred]:
+    """The functions of `functions.py` beside the module `declaration`, by their names."""
+    return partial(Deferred, f"{declaration.rpartition('.')[0]}.functions")
