@@ -173,6 +173,7 @@ def _make(
     job: _Job, stage: Path, backend: Builder, compute_capabilities: tuple[str, ...]
 ) -> list[Artifact]:
     # torch is imported with the first trace, not with the module.
+    from lossexport.exporter.eager import blamed
     from lossexport.exporter.onnx_file import onnx_bytes
     from lossexport.exporter.trace import OPSET
     from lossexport.parity.quick import check
@@ -186,7 +187,8 @@ def _make(
             data, sizes = engine.build_tuned(
                 model, shapes, variant.ranges, backend, compute_capabilities
             )
-    measured = check(variant, model, stage)
+    with blamed(variant):
+        measured = check(variant, model, stage)
     entries = []
     if "onnx" in job.formats:
         name = f"{variant.stem}.onnx"

@@ -16,7 +16,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from lossexport.catalog.spec import Tensor
 from lossexport.catalog.variant import MAX_ELEMENTS, Range, Variant
 from lossexport.exporter import decompositions
+from lossexport.exporter.eager import tensors
 from lossexport.exporter.simplify import optimise, simplify
+from lossexport.exporter.untraceable import Subject
 from lossexport.kernels import Kernel
 from lossexport.parity.oracle import Function, function, stage
 
@@ -30,10 +32,7 @@ def body(variant: Variant, opset: int = OPSET) -> ir.Model:
     """The graph of a variant in standard ONNX operators, its dynamic dimensions named."""
     sampler = next(iter(variant.op.samplers.values()))
     arrays = sampler(np.random.default_rng(0), _sizes(variant), variant.attributes)
-    example = tuple(
-        torch.tensor(arrays[tensor.name]).to(getattr(torch, variant.numpy_dtype(tensor)))
-        for tensor in variant.op.inputs
-    )
+    example = tensors(variant, arrays)
     return _graph(function(variant), example, variant.op.inputs, variant.outputs, variant, opset)
 
 
@@ -76,13 +75,17 @@ def _graph(
         {i: dims[dim] for i, dim in enumerate(variant.shape(tensor)) if dim in dims}
         for tensor in inputs
     )
-    with quiet(), _unburdened():
+    subject = Subject(variant, inputs, outputs, example)
+
+    def model(call: Function) -> ir.Model:
         # Tracing before torch.export is what lets autograd run inside the graph.
         traced = make_fx(
-            call,
+            subject.observed(call),
             tracing_mode="symbolic",
             decomposition_table=decompositions.table(),
+            _allow_non_fake_inputs=True,  # tensors of the function's own become constants
         )(*example)
+        subject.check(traced)
         exported = torch.export.export(traced, example, dynamic_shapes=dynamic_shapes, strict=False)
         program = torch.onnx.export(
             exported,
@@ -97,17 +100,21 @@ def _graph(
         )
         assert program is not None
         optimise(program.model)
-    simplify(program.model)
-    return program.model
+        simplify(program.model)
+        return program.model
+
+    with quiet(), _unburdened():
+        return subject.explained(model, call)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the exporter's remarks (torchvision is not installed, ...) off the user's terminal."""
-    loggers: list[Any] = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    names = ("torch.onnx", "onnxscript", "torch._subclasses.fake_tensor")
+    loggers: list[Any] = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.CRITICAL)  # an error is raised too
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
