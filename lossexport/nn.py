@@ -11,10 +11,11 @@ __all__ = ["CataloguedModule", *(op.class_name for op in BUILTIN.values())]
 
 
 def __getattr__(name: str) -> type[CataloguedModule]:
-    # Python asks every module for names with underscores: they are looked for nowhere else.
-    for op in () if name.startswith("_") else CATALOG.values():
-        if op.class_name == name:
-            return module(op)
+    # The ops of others are looked at for a name that none of this package has.
+    for ops in (BUILTIN, {} if name.startswith("_") else CATALOG):
+        for op in ops.values():
+            if op.class_name == name:
+                return module(op)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

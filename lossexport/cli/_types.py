@@ -32,14 +32,15 @@ class _OpName(StringParamType):
     ) -> list[CompletionItem]:
         from lossexport.catalog import CATALOG
 
-        for where in ctx.params.get("ops_files") or ():
-            with suppress(LossexportError):  # said when the command runs
-                CATALOG.load(where)
-        return [
-            CompletionItem(op.name, help=op.summary)
-            for op in CATALOG.values()
-            if op.name.startswith(incomplete)
-        ]
+        with CATALOG.scoped():
+            for where in ctx.params.get("ops_files") or ():
+                with suppress(LossexportError):  # said when the command runs
+                    CATALOG.load(where)
+            return [
+                CompletionItem(op.name, help=op.summary)
+                for op in CATALOG.values()
+                if op.name.startswith(incomplete)
+            ]
 
 
 class _FormatName(StringParamType):

@@ -57,19 +57,19 @@ def describe(op: Op) -> dict[str, Any]:
 
 
 @click.command("list")
-@click.argument("names", nargs=-1, metavar="[OP]...", type=OP)
+@click.argument("wanted", nargs=-1, metavar="[OP]...", type=OP)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, with everything.")
 @takes_ops
-def command(names: tuple[str, ...], as_json: bool) -> None:
+def command(wanted: tuple[str, ...], as_json: bool) -> None:
     """Show every op, or the pages of some in Markdown.
 
     Of every op: signature, attributes, references, backends.
     """
-    ops = [find(name) for name in names] or list(CATALOG.values())
+    ops = [find(name) for name in wanted] or list(CATALOG.values())
     if as_json:
         click.echo(json.dumps([describe(op) for op in ops], indent=2))
         return
-    if names:
+    if wanted:
         from lossexport.op_page import page
 
         click.echo(printable("\n".join(page(op) for op in ops)), nl=False)

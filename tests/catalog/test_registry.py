@@ -48,6 +48,7 @@ def plain(name: str = "shifted_loss", **fields: Any) -> Op:
 @pytest.fixture(autouse=True)
 def scope(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("LOSSEXPORT_OPS", raising=False)
+    monkeypatch.setattr(CATALOG, "_complete", False)
     with CATALOG.scoped():
         yield
 
