@@ -169,7 +169,7 @@ def markdown(now: str, facts: dict[str, str], rows: list[dict[str, Any]]) -> str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("ops", nargs="*", default=list(CATALOG), help="all where none is given")
+    parser.add_argument("ops", nargs="*", default=list(CATALOG), help="names of ops; default: all")
     parser.add_argument("--precision", nargs="*", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--seeds", type=int, default=SMALL_SEEDS, help="draws of small cases")
     parser.add_argument("--out", type=Path, default=RESULTS)

@@ -181,8 +181,10 @@ def photos(folder: Path, count: int, rng: np.random.Generator) -> dict[str, Any]
 def main() -> None:
     """Train and write, from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--out", type=Path, required=True, help="folder; made where it is missing")
-    parser.add_argument("--steps", type=int, default=600, help="of training, 8 pictures each")
+    parser.add_argument("--out", type=Path, required=True, help="folder; created if it is missing")
+    parser.add_argument(
+        "--steps", type=int, default=600, help="steps of training, on 8 pictures each"
+    )
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if given.steps < 1:

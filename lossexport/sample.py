@@ -189,10 +189,10 @@ def main() -> None:
     parser.add_argument(
         "--even",
         action="store_true",
-        help="as many predictions in every image, as detectors give that keep a fixed number",
+        help="the same number of predictions in every image, as from a detector with a limit",
     )
     parser.add_argument("--seed", type=_whole, default=0)
-    parser.add_argument("--out", type=Path, required=True, help="folder; made where it is missing")
+    parser.add_argument("--out", type=Path, required=True, help="folder; created if it is missing")
     given = parser.parse_args()
     if given.images < 1:
         parser.error("--images 0: must be at least 1")

@@ -24,19 +24,19 @@ def _size(text: str | None) -> tuple[float, float] | None:
 
 @click.command("attach")
 @click.argument("detector", metavar="DETECTOR.onnx", type=FILE)
-@click.option("--op", required=True, type=OP, help="An op of `lossexport list`.")
+@click.option("--op", required=True, type=OP, help="Name of the op; see `lossexport list`.")
 @click.option(
     "--map", "inputs", multiple=True, metavar="INPUT=TENSOR",
-    help="What goes into the op: a tensor of the detector, @FILE.npy, or an expression.",
+    help="Source of an input of the op: a tensor of the detector, @FILE.npy or an expression.",
 )  # fmt: skip
 @click.option("--out", required=True, type=FILE, help="The .onnx file to write.")
 @click.option("--set", "settings", multiple=True, metavar="ATTR=VALUE", help="Attribute, as JSON.")
 @click.option(
     "--box-format", type=Choice(BOX_FORMATS), default="xyxy",
-    show_default=True, help="Of what is mapped to the op's box inputs.",
+    show_default=True, help="Format of the boxes that are mapped to the op.",
 )  # fmt: skip
-@click.option("--image-size", metavar="W,H", help="Boxes are normalised: multiply by these.")
-@click.option("--prefix", default="", metavar="TEXT", help="Put before the new outputs' names.")
+@click.option("--image-size", metavar="W,H", help="Multiply boxes in parts of the image by these.")
+@click.option("--prefix", default="", metavar="TEXT", help="Prefix for names of new outputs.")
 @takes_ops
 def command(
     detector: str,
@@ -48,10 +48,10 @@ def command(
     image_size: str | None,
     prefix: str,
 ) -> None:
-    """Put an op behind the tensors of a detector.
+    """Append an op to the graph of a detector.
 
-    The detector's own outputs stay. TENSOR may be an expression, such as
-    `output[0,:,4] * max(output[0,:,5:])`; docs/attach.md has the language and worked examples.
+    The detector's own outputs remain. TENSOR may be an expression, such as
+    `output[0,:,4] * max(output[0,:,5:])`; docs/attach.md describes the language, with examples.
     """
     mapping = assignments(inputs, "--map")
     size = _size(image_size)

@@ -19,13 +19,17 @@ MAX_SIZE = 16384
 
 @click.command("bench")
 @click.option(
-    "--sizes", default="64,512,2048,4096", metavar="N,N,...", show_default=True, help="N = M."
+    "--sizes",
+    default="64,512,2048,4096",
+    metavar="N,N,...",
+    show_default=True,
+    help="Numbers of boxes, N = M.",
 )
-@click.option("--json", "json_file", type=FILE, help="Write the figures and the environment.")
+@click.option("--json", "json_file", type=FILE, help="Write figures and environment as JSON.")
 def command(sizes: str, json_file: str | None) -> None:
-    """Time pairwise CIoU: in PyTorch, in the kernel and exported.
+    """Time pairwise CIoU in PyTorch, as a kernel and exported.
 
-    PyTorch runs it eagerly and compiled; a naive export runs beside ours.
+    PyTorch runs it eagerly and compiled. A naive export is timed for comparison.
     """
     parsed = []
     for text in sizes.split(","):

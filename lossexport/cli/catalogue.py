@@ -58,12 +58,12 @@ def describe(op: Op) -> dict[str, Any]:
 
 @click.command("list")
 @click.argument("wanted", nargs=-1, metavar="[OP]...", type=OP)
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable, with everything.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything about the ops as JSON.")
 @takes_ops
 def command(wanted: tuple[str, ...], as_json: bool) -> None:
-    """Show every op, or the pages of some in Markdown.
+    """List the ops: signatures, attributes, references, backends.
 
-    Of every op: signature, attributes, references, backends.
+    With names of ops, print their pages in Markdown.
     """
     ops = [find(name) for name in wanted] or list(CATALOG.values())
     if as_json:

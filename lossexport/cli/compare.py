@@ -11,41 +11,41 @@ from lossexport.errors import CheckFailedError
 from lossexport.names import BACKENDS
 
 
-@click.command("compare", short_help="Compare the boxes of two detectors, say float and int8.")
+@click.command("compare", short_help="Compare the boxes of two detectors, such as float and int8.")
 @click.argument("parent", type=FILE)
 @click.argument("child", type=FILE)
 @click.option(
-    "--images", type=DIR, help="Folder of images: detectors run on them, the report draws them."
+    "--images", type=DIR, help="Folder of images; detectors run on them, and the report shows them."
 )
 @click.option(
     "--detector",
     type=FILE_OR_NAME,
-    help="Description of .onnx detectors: a TOML file or a shipped name.",
+    help="Description of the detectors: a TOML file or the name of a shipped one.",
 )
 @click.option(
     "--child-detector",
     type=FILE_OR_NAME,
-    help="Description of the child, where its tensors differ.",
+    help="Description of the child, if its tensors differ.",
 )
 @click.option(
-    "--names", type=FILE, help="COCO dictionary that names images and categories of result lists."
+    "--names", type=FILE, help="COCO dictionary with the names of the images and categories."
 )
 @match_by
-@click.option("--iou-threshold", default=0.5, show_default=True, help="Least IoU of a match.")
-@click.option("--score-threshold", default=0.25, show_default=True, help="Least score that counts.")
+@click.option("--iou-threshold", default=0.5, show_default=True, help="Lowest IoU of a match.")
+@click.option("--score-threshold", default=0.25, show_default=True, help="Lowest score counted.")
 @click.option(
     "--backend", type=Choice(list(BACKENDS)),
-    help="What runs the metrics.  [default: the best that can run]",
+    help="Backend for the metrics.  [default: the best that can run]",
 )  # fmt: skip
 @click.option("--out", type=DIR, help="Folder for summary.json, boxes.parquet and report.html.")
-@click.option("--fail-below", multiple=True, metavar="NAME=VALUE", help="Exit with 1 below it.")
-@click.option("--fail-above", multiple=True, metavar="NAME=VALUE", help="Exit with 1 above it.")
+@click.option("--fail-below", multiple=True, metavar="NAME=VALUE", help="Exit with 1 if below.")
+@click.option("--fail-above", multiple=True, metavar="NAME=VALUE", help="Exit with 1 if above.")
 def command(
     fail_below: tuple[str, ...], fail_above: tuple[str, ...], out: str | None, **options: Any
 ) -> None:
-    """Compare the boxes of CHILD, say a quantised model, with those of PARENT.
+    """Compare the boxes of CHILD, such as a quantised model, with those of PARENT.
 
-    Both are COCO results, or both .onnx detectors that run on --images as --detector says.
+    Both are COCO results, or both are .onnx detectors, which run on --images as described.
     """
     from lossexport.comparison import compare
 

@@ -8,9 +8,9 @@ from lossexport.errors import printable
 
 @click.command("doctor")
 def command() -> None:
-    """Show what is installed, and the commands that mend the rest.
+    """Show what is installed, and the commands that fix the rest.
 
-    A command names the place where lossexport was installed from.
+    The commands install from the place that lossexport itself was installed from.
     """
     from lossexport.doctor import report
 

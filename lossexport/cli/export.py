@@ -18,30 +18,36 @@ def _split(text: str | None) -> list[Any] | None:
 
 @click.command("export")
 @click.argument("ops", nargs=-1, metavar="[OP]...", type=OP)
-@click.option("--all", "every", is_flag=True, help="Every op of the catalogue, or of the recipe.")
+@click.option("--all", "every", is_flag=True, help="Export all ops, or all of the recipe.")
 @click.option(
     "--recipe",
     type=FILE_OR_NAME,
-    help="A recipe file, or the name of a shipped one (box-quality, ...).",
+    help="Recipe: a TOML file or the name of a shipped one (box-quality, ...).",
 )
 @click.option(
-    "--out", required=True, type=DIR, help="Folder to write to; made where it is missing."
+    "--out", required=True, type=DIR, help="Folder to write to; created if it is missing."
 )
 @click.option(
     "--format", "formats", metavar="FORMAT[,FORMAT]",
     help="onnx, engine or onnx,engine.  [default: onnx]",
 )  # fmt: skip
-@click.option("--gradient", is_flag=True, default=None, help="Value-and-gradient graphs too.")
-@click.option("--precision", type=Choice(PRECISIONS), help="Boundary type.  [default: fp32]")
+@click.option("--gradient", is_flag=True, default=None, help="Also export gradient graphs.")
+@click.option("--precision", type=Choice(PRECISIONS), help="Float type.  [default: fp32]")
 @click.option("--set", "settings", multiple=True, metavar="ATTR=VALUE", help="Attribute, as JSON.")
-@click.option("--shape", "shapes", multiple=True, metavar="DIM=MIN:OPT:MAX", help="Or DIM=SIZE.")
+@click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="DIM=MIN:OPT:MAX",
+    help="Range of a dimension, or DIM=SIZE.",
+)
 @click.option("--backend", type=Choice(BUILDERS), default="rtx", show_default=True)
 @click.option(
     "--compute-capability",
     "compute_capabilities",
     multiple=True,
     metavar="X.Y",
-    help="GPU generations that an engine must run on; several with commas or repeated.",
+    help="GPU generation that engines must support; repeat it, or use commas, for several.",
 )
 @takes_ops
 def command(

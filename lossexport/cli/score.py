@@ -20,7 +20,7 @@ from lossexport.names import (
 
 match_by = click.option(
     "--match-by", type=Choice(MATCH_BY),
-    help="Which decides where ids and names of images or categories contradict each other.",
+    help="Trust ids or names if they contradict each other.",
 )  # fmt: skip
 
 
@@ -65,19 +65,19 @@ class _Command(click.Command):
 @match_by
 @click.option(
     "--extra-categories", type=Choice(EXTRA_CATEGORIES), default="count",
-    show_default=True, help="Predictions of categories that --ref lacks: wrong, or left out.",
+    show_default=True, help="Count or ignore predictions of categories that --ref lacks.",
 )  # fmt: skip
-@click.option("--iou-threshold", default=0.5, show_default=True, help="Least IoU of a match.")
+@click.option("--iou-threshold", default=0.5, show_default=True, help="Lowest IoU of a match.")
 @click.option(
     "--backend", type=Choice(list(BACKENDS)),
-    help="What runs the metrics.  [default: the best that can run]",
+    help="Backend for the metrics.  [default: the best that can run]",
 )  # fmt: skip
 @click.option("--out", type=DIR, help="Folder for summary.json, boxes.parquet and report.html.")
 @click.option(
-    "--images", type=DIR, help="Folder of images: the report draws the worst boxes on them."
+    "--images", type=DIR, help="Folder of images; the report shows the worst boxes on them."
 )
-@click.option("--fail-below", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 below it.")
-@click.option("--fail-above", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 above it.")
+@click.option("--fail-below", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if below.")
+@click.option("--fail-above", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if above.")
 def command(
     pred: str,
     ref: str,
@@ -93,7 +93,7 @@ def command(
     fail_below: tuple[str, ...],
     fail_above: tuple[str, ...],
 ) -> None:
-    """Score detections against references: box quality, COCO AP, per box and in all."""
+    """Score detections against references: COCO AP, and the quality of every box."""
     from lossexport.scoring import score
 
     summary = score(

@@ -15,15 +15,15 @@ from lossexport.progress import steps
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=FILE_OR_DIR)
 @click.option(
     "--backend", "backends", multiple=True, metavar="NAME",
-    help="native, ort (ort-cpu and ort-cuda), rtx or tensorrt; several with commas or repeated.  "
-    "[default: all]",
+    help="native, ort (ort-cpu, ort-cuda), rtx or tensorrt; repeat it, or use commas, for "
+    "several.  [default: all]",
 )  # fmt: skip
 @click.option("--json", "json_file", type=FILE, help="Write the report as JSON.")
 @click.option("--html", "html_file", type=FILE, help="Write the report as one HTML page.")
-@click.option("--replay", metavar="CASE", help="Run one case only, as the report names it.")
+@click.option("--replay", metavar="CASE", help="Run a single case, by its name in the report.")
 @click.option(
     "--store/--no-store", default=False,
-    help="Write the results into the manifest.  [default: leave it as it is]",
+    help="Store the results in the manifest.  [default: leave it unchanged]",
 )  # fmt: skip
 @takes_ops
 def command(
@@ -36,9 +36,9 @@ def command(
 ) -> None:
     """Compare exported files with PyTorch in float64.
 
-    Runs every backend of this machine. PATH is an .onnx, an .engine or an export folder. Exits with
-    1 where an output is beyond its tolerance. Backends that are missing are reported as "not run
-    here", engines without a GPU as "built, not run here"; neither counts as passed.
+    Runs every backend of this machine. PATH is an .onnx file, an .engine file or an export folder.
+    The exit code is 1 if an output exceeds its tolerance. Missing backends are reported as "not run
+    here" and engines without a GPU as "built, not run here"; neither counts as passed.
     """
     from lossexport.files import write_bytes
     from lossexport.parity.report import COLUMNS, NUMBERS, html_page, json_text, rows, verdict
