@@ -140,8 +140,11 @@ class Boundary:
     ) -> Iterator[tuple[RefusalError, Any]]:
         """What of the results of a function is not as declared, each with the result.
 
-        `number` makes a size a number.
+        `number` makes a size a number. Nothing of a stage is: its body gives one part where its
+        kernel gives several.
         """
+        if self.inputs is not self.variant.op.inputs:
+            return
         odd = [type(value).__name__ for value in values if not isinstance(value, Tensor)]
         if odd or len(values) != len(outputs):
             given = f"a value of type {odd[0]}" if odd else f"{len(values)} tensors"

@@ -115,7 +115,8 @@ def test_the_torch_function_has_the_parameters_of_the_declaration(op: Op) -> Non
 
 @every_op
 def test_modules_take_inputs_by_name(op: Op) -> None:
-    inputs = {k: v for k, v in draw(op.name).items() if k not in op.state}
+    drawn = draw(op.name)
+    inputs = {t.name: drawn[t.name] for t in op.inputs if t.name not in op.state}
     module = getattr(nn, op.class_name)()
     results = [module(**inputs), module(*inputs.values())]
     first, *rest = inputs
@@ -129,7 +130,8 @@ def test_modules_take_inputs_by_name(op: Op) -> None:
 
 def test_an_attribute_without_a_default_is_a_whole_number_or_none() -> None:
     limit = Attribute("limit", None, "most boxes", minimum=1)
-    op = dataclasses.replace(CATALOG["nms"], attributes=(limit,))
+    nms = CATALOG["nms"]
+    op = dataclasses.replace(nms, attributes=(*nms.attributes, limit))
     parameter = signature.of_constructor(op).parameters["limit"]
     assert str(parameter) == "limit: int | None = None"
     assert (limit.check("nms", None), limit.check("nms", 3.0)) == (None, 3)

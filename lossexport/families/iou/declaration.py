@@ -43,7 +43,7 @@ _CIOU = _Metric(
     "CIoU",
     "(-1.5, 1]",
     "[0, 2.5)",
-    r"\mathrm{CIoU} = \mathrm{IoU} - \frac{\rho^2}{c^2 + \epsilon} - \alpha v,\quad "
+    r"\mathrm{CIoU} = \mathrm{IoU} - \frac{\rho^2}{c^2 + \epsilon} - \alpha v,\quad"
     r"v = \frac{4}{\pi^2}\left(\arctan\frac{w_t}{h_t} - \arctan\frac{w_p}{h_p}\right)^2,\quad"
     r"\alpha = \frac{v}{1 - \mathrm{IoU} + v + \epsilon}",
     (DIOU,),
