@@ -116,9 +116,9 @@ def _implementation(spec: Op, compute: bool) -> Callable[..., Any]:
         outputs = _empty(spec, arguments)
         if compute:
             arrays = [np.require(_array(arguments[name]), None, ("C", "A")) for name in inputs]
-            numbers = native.numbers(spec, arguments)
+            attributes = {item.name: arguments[item.name] for item in spec.attributes}
             written = [_array(output) for output in outputs]
-            native.run(spec.name, numbers, arrays, written, torch.get_num_threads())
+            native.run(spec.name, attributes, arrays, written, torch.get_num_threads())
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     return run
