@@ -177,7 +177,7 @@ def variants(precision: Precision) -> Iterator[Variant]:
 
 def tile(variant: Variant, dim: str) -> int:
     """How much of a dimension a block takes: where a grid grows, or all of its threads."""
-    ones = dict.fromkeys((*variant.ranges, "P"), 1) | variant.attributes
+    ones: dict[str, Any] = {**dict.fromkeys((*variant.ranges, "P"), 1), **variant.attributes}
     tiles = []
     for kernel in kernels(variant.op, variant.gradient):
         grid, most = kernel.launch.grid, kernel.launch.block
