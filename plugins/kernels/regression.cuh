@@ -21,7 +21,7 @@ LX_INLINE Slope smooth_l1(float difference, float beta) {
   const float d = difference + difference * 0.0f, size = magnitude(d);
   if (beta < LEAST_BETA) return {size, d > 0 ? 1.0f : (d < 0 ? -1.0f : d)};
   const float near = at_most(size, beta), slope = near / beta;
-  return {near * (size - 0.5f * near) / beta, d < 0 ? -slope : slope};
+  return {slope * (size - 0.5f * near), d < 0 ? -slope : slope};
 }
 
 }  // namespace lossexport
