@@ -5,8 +5,6 @@ import time
 import tracemalloc
 from pathlib import Path
 
-import pytest
-
 from lossexport import formats
 from lossexport.scoring import score
 from tests.boxes.helpers import coco, found, truth
