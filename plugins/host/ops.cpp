@@ -2,6 +2,7 @@
 // Compiled once for each level of the processor: every level has a list with its own loops.
 #include "ops.h"
 
+#include "loops_box_losses.h"
 #include "loops_boxes.h"
 #include "loops_losses.h"
 #include "loops_picks.h"
@@ -32,6 +33,17 @@ constexpr Op score_of(const char *name, const char *node, Function &loop, Shape 
           .attributes = {EPS}};
 }
 
+// A loss of the boxes of each row.
+constexpr Op loss_of(const char *name, const char *node, Function &loop) {
+  return {.name = name,
+          .node = node,
+          .loop = loop,
+          .inputs = {{"pred", "N4"}, {"target", "N4"}},
+          .outputs = {{"loss", "N"}, {"grad_pred", "N4"}},
+          .gradients = 1,
+          .attributes = {EPS, REDUCTION}};
+}
+
 constexpr Op OPS[] = {
     score_of("box_iou", "BoxIoU", aligned<IOU>, "N4", "N"),
     score_of("box_giou", "BoxGIoU", aligned<GIOU>, "N4", "N"),
@@ -41,6 +53,10 @@ constexpr Op OPS[] = {
     score_of("pairwise_giou", "PairwiseGIoU", pairwise<GIOU>, "M4", "NM"),
     score_of("pairwise_diou", "PairwiseDIoU", pairwise<DIOU>, "M4", "NM"),
     score_of("pairwise_ciou", "PairwiseCIoU", pairwise<CIOU>, "M4", "NM"),
+    loss_of("iou_loss", "IoULoss", box_loss<IOU>),
+    loss_of("giou_loss", "GIoULoss", box_loss<GIOU>),
+    loss_of("diou_loss", "DIoULoss", box_loss<DIOU>),
+    loss_of("ciou_loss", "CIoULoss", box_loss<CIOU>),
     {.name = "best_match",
      .node = "BestMatch",
      .loop = best_match,

@@ -37,6 +37,11 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
     "ghm_c_loss": ({"bins": 30, "momentum": 0.75},),
     "ghm_r_loss": ({"bins": 5, "momentum": 0.3, "mu": 0.5},),
     "ap_loss": ({"delta": 0.3, "max_positives": 257},),
+    "box_ciou": ({"eps": 0.0},),
+    "iou_loss": ({"eps": 0.0, "reduction": "sum"},),
+    "giou_loss": ({"eps": 0.0, "reduction": "mean"},),
+    "diou_loss": ({"eps": 0.0}, {"reduction": "mean"}),
+    "ciou_loss": ({"eps": 0.0}, {"eps": 0.5, "reduction": "sum"}),
     "smooth_l1_loss": ({"beta": 0.1, "reduction": "sum"}, {"beta": 0.0, "reduction": "mean"}),
     "variance_voting": ({"method": "hard", "offset": 1.0, "max_output": 20},),
 }
