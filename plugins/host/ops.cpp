@@ -4,6 +4,7 @@
 
 #include "loops_box_losses.h"
 #include "loops_boxes.h"
+#include "loops_deltas.h"
 #include "loops_losses.h"
 #include "loops_picks.h"
 #include "loops_regression.h"
@@ -18,6 +19,8 @@ constexpr Attribute BETA = {"beta", 1};
 constexpr Attribute MAX_OUTPUT = {.name = "max_output", .value = 100, .whole = true, .size = 'O'};
 constexpr Attribute BINS = {
     .name = "bins", .value = 10, .whole = true, .size = 'B', .least = 1, .most = MAX_BINS};
+
+constexpr Attribute WEIGHTS = {.name = "weights", .value = 1, .list = "4"};
 
 constexpr Tensors CANDIDATES = {{"boxes", "N4"}, {"scores", "N"}};
 constexpr Tensors PICKS = {{"indices", "O", INT64}, {"count", "", INT64}};
@@ -73,6 +76,26 @@ constexpr Op OPS[] = {
      .outputs = {{"loss", "ND"}, {"grad_pred", "ND"}},
      .gradients = 1,
      .attributes = {{"beta", 1}, REDUCTION}},
+    {.name = "encode_boxes",
+     .node = "EncodeBoxes",
+     .loop = encode_boxes,
+     .inputs = {{"boxes", "N4"}, {"anchors", "N4"}},
+     .outputs = {{"deltas", "N4"}},
+     .attributes = {WEIGHTS}},
+    {.name = "decode_boxes",
+     .node = "DecodeBoxes",
+     .loop = decode_boxes,
+     .inputs = {{"deltas", "N4"}, {"anchors", "N4"}},
+     .outputs = {{"boxes", "N4"}, {"grad_deltas", "N4"}},
+     .gradients = 1,
+     .attributes = {WEIGHTS, {"clip", 4.135166556742356}}},
+    {.name = "decode_distances",
+     .node = "DecodeDistances",
+     .loop = decode_distances,
+     .inputs = {{"distribution", "N4B"}, {"points", "N2"}, {"stride", "N"}},
+     .outputs = {{"boxes", "N4"}},
+     .attributes =
+         {{.name = "bins", .value = 16, .whole = true, .size = 'B', .least = 2, .most = 64}}},
     {.name = "localization_confidence",
      .node = "LocalizationConfidence",
      .loop = confidence,

@@ -42,6 +42,9 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
     "giou_loss": ({"eps": 0.0, "reduction": "mean"},),
     "diou_loss": ({"eps": 0.0}, {"reduction": "mean"}),
     "ciou_loss": ({"eps": 0.0}, {"eps": 0.5, "reduction": "sum"}),
+    "encode_boxes": ({"weights": (10.0, 10.0, 5.0, 5.0)},),
+    "decode_boxes": ({"weights": (10.0, 20.0, 5.0, 0.5), "clip": 0.5},),
+    "decode_distances": ({"bins": 7},),
     "smooth_l1_loss": ({"beta": 0.1, "reduction": "sum"}, {"beta": 0.0, "reduction": "mean"}),
     "variance_voting": ({"method": "hard", "offset": 1.0, "max_output": 20},),
 }
