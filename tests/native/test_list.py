@@ -110,8 +110,8 @@ def test_attributes_by_name_and_choices(kernel: str) -> None:
                 assert with_attribute(named, place, choice).run() == (OK, "")
         elif item.name not in sizes:
             # Where there may be several numbers, one is for all of them.
-            number = np.ravel(item.default)[0]
-            assert with_attribute(good, place, number + 0.25).run() == (OK, "")
+            default: Any = item.default
+            assert with_attribute(good, place, np.ravel(default)[0] + 0.25).run() == (OK, "")
 
 
 @pytest.mark.parametrize(
