@@ -2,7 +2,9 @@
 // Compiled once for each level of the processor: every level has a list with its own loops.
 #include "ops.h"
 
+#include "loops_box_losses.h"
 #include "loops_boxes.h"
+#include "loops_deltas.h"
 #include "loops_losses.h"
 #include "loops_picks.h"
 #include "loops_regression.h"
@@ -18,6 +20,8 @@ constexpr Attribute MAX_OUTPUT = {.name = "max_output", .value = 100, .whole = t
 constexpr Attribute BINS = {
     .name = "bins", .value = 10, .whole = true, .size = 'B', .least = 1, .most = MAX_BINS};
 
+constexpr Attribute WEIGHTS = {.name = "weights", .value = 1, .list = "4"};
+
 constexpr Tensors CANDIDATES = {{"boxes", "N4"}, {"scores", "N"}};
 constexpr Tensors PICKS = {{"indices", "O", INT64}, {"count", "", INT64}};
 
@@ -32,6 +36,17 @@ constexpr Op score_of(const char *name, const char *node, Function &loop, Shape 
           .attributes = {EPS}};
 }
 
+// A loss of the boxes of each row.
+constexpr Op loss_of(const char *name, const char *node, Function &loop) {
+  return {.name = name,
+          .node = node,
+          .loop = loop,
+          .inputs = {{"pred", "N4"}, {"target", "N4"}},
+          .outputs = {{"loss", "N"}, {"grad_pred", "N4"}},
+          .gradients = 1,
+          .attributes = {EPS, REDUCTION}};
+}
+
 constexpr Op OPS[] = {
     score_of("box_iou", "BoxIoU", aligned<IOU>, "N4", "N"),
     score_of("box_giou", "BoxGIoU", aligned<GIOU>, "N4", "N"),
@@ -41,6 +56,10 @@ constexpr Op OPS[] = {
     score_of("pairwise_giou", "PairwiseGIoU", pairwise<GIOU>, "M4", "NM"),
     score_of("pairwise_diou", "PairwiseDIoU", pairwise<DIOU>, "M4", "NM"),
     score_of("pairwise_ciou", "PairwiseCIoU", pairwise<CIOU>, "M4", "NM"),
+    loss_of("iou_loss", "IoULoss", box_loss<IOU>),
+    loss_of("giou_loss", "GIoULoss", box_loss<GIOU>),
+    loss_of("diou_loss", "DIoULoss", box_loss<DIOU>),
+    loss_of("ciou_loss", "CIoULoss", box_loss<CIOU>),
     {.name = "best_match",
      .node = "BestMatch",
      .loop = best_match,
@@ -57,6 +76,26 @@ constexpr Op OPS[] = {
      .outputs = {{"loss", "ND"}, {"grad_pred", "ND"}},
      .gradients = 1,
      .attributes = {{"beta", 1}, REDUCTION}},
+    {.name = "encode_boxes",
+     .node = "EncodeBoxes",
+     .loop = encode_boxes,
+     .inputs = {{"boxes", "N4"}, {"anchors", "N4"}},
+     .outputs = {{"deltas", "N4"}},
+     .attributes = {WEIGHTS}},
+    {.name = "decode_boxes",
+     .node = "DecodeBoxes",
+     .loop = decode_boxes,
+     .inputs = {{"deltas", "N4"}, {"anchors", "N4"}},
+     .outputs = {{"boxes", "N4"}, {"grad_deltas", "N4"}},
+     .gradients = 1,
+     .attributes = {WEIGHTS, {"clip", 4.135166556742356}}},
+    {.name = "decode_distances",
+     .node = "DecodeDistances",
+     .loop = decode_distances,
+     .inputs = {{"distribution", "N4B"}, {"points", "N2"}, {"stride", "N"}},
+     .outputs = {{"boxes", "N4"}},
+     .attributes =
+         {{.name = "bins", .value = 16, .whole = true, .size = 'B', .least = 2, .most = 64}}},
     {.name = "localization_confidence",
      .node = "LocalizationConfidence",
      .loop = confidence,

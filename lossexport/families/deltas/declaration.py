@@ -2,6 +2,7 @@
 
 from lossexport.catalog.drawing import samplers
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
+from lossexport.families.deltas import launches
 from lossexport.families.deltas.cases import DELTAS
 
 _torch = beside(__name__)
@@ -32,6 +33,7 @@ ENCODE = Op(
     samplers=samplers([Tensor(name, ("N", 4), "boxes") for name in ("boxes", "anchors")]),
     references=(_RCNN,),
     kind="transform",
+    kernel=launches.ENCODE,
 )
 
 DECODE = Op(
@@ -52,6 +54,7 @@ DECODE = Op(
     samplers=DELTAS,
     references=(_RCNN,),
     kind="transform",
+    kernel=launches.DECODE,
 )
 
 OPS = (ENCODE, DECODE)

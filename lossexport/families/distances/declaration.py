@@ -1,6 +1,7 @@
 """Declaration of `decode_distances`."""
 
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
+from lossexport.families.distances import launches
 from lossexport.families.distances.cases import SAMPLERS
 
 _torch = beside(__name__)
@@ -27,6 +28,7 @@ DECODE = Op(
     ),
     kind="transform",
     notes=("bins has to be the size of the last dimension, which is checked",),
+    kernel=launches.DECODE,
 )
 
 OPS = (DECODE,)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
 from lossexport.families.common import DIOU, GIOU, REDUCTION, SCORE_EPS, UNITBOX
-from lossexport.families.iou.launches import pairwise
+from lossexport.families.iou import launches
 
 _torch = beside(__name__)
 
@@ -63,6 +63,7 @@ def _aligned(name: str, metric: _Metric) -> Op:
         attributes=(SCORE_EPS,),
         references=metric.references,
         kind="metric",
+        kernel=launches.aligned(metric.name),
     )
 
 
@@ -77,7 +78,7 @@ def _pairwise(name: str, metric: _Metric) -> Op:
         attributes=(SCORE_EPS,),
         references=metric.references,
         kind="metric",
-        kernel=pairwise(metric.name),
+        kernel=launches.pairwise(metric.name),
     )
 
 
@@ -94,6 +95,7 @@ def _loss(name: str, metric: _Metric, *notes: str) -> Op:
         references=metric.references,
         kind="loss",
         notes=notes,
+        kernel=launches.loss(metric.name),
     )
 
 

@@ -1,6 +1,7 @@
 """Declaration of `localization_confidence`."""
 
 from lossexport.catalog.spec import Op, Reference, Tensor, beside
+from lossexport.families.localization import launches
 from lossexport.families.localization.cases import SAMPLERS
 
 _torch = beside(__name__)
@@ -36,6 +37,7 @@ CONFIDENCE = Op(
         "least q - e^2 / (1 + e) and at most q + v, where v is the variance of the error, "
         "(1 - 2 / pi) times the sum of (sigma / side)^2; docs/scoring.md derives it",
     ),
+    kernel=launches.CONFIDENCE,
 )
 
 OPS = (CONFIDENCE,)

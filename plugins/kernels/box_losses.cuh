@@ -1,0 +1,124 @@
+// 1 - IoU, GIoU, DIoU and CIoU of two boxes and the gradient by the first: the arithmetic of
+// lossexport/families/iou/functions.py and of its autograd, operation by operation.
+//
+// Macros: LX_T, LX_METRIC, LX_EPS, LX_REDUCTION, and LX_GRADIENT where the gradient is written too.
+// Launch: a thread a row in blocks of BOX_LOSS_THREADS, or one block where there is a reduction.
+#pragma once
+
+#include "boxes.cuh"
+#include "reduce.cuh"
+
+namespace lossexport {
+
+constexpr int BOX_LOSS_THREADS = 256;
+
+// A loss and its derivatives by the corners of the prediction.
+struct BoxLoss {
+  float loss, x1, y1, x2, y2;
+};
+
+// Of a quotient's denominator: eps more or, without eps, no less than TINY.
+LX_INLINE float denominator(float x, float eps) { return eps > 0 ? x + eps : at_least(x, TINY); }
+
+// A quotient and `scale` times its derivatives; a denominator that was raised to TINY has none.
+struct Quotient {
+  float value, by_numerator, by_denominator;
+};
+
+LX_INLINE Quotient quotient(float numerator, float x, float eps, float scale) {
+  const float below = denominator(x, eps), value = numerator / below, slope = scale / below;
+  // Two selections, because gcc makes no vectors of one whose condition is in part that of a loop.
+  const float moved = -value * slope, raised = x >= TINY ? moved : 0.0f;
+  return {value, slope, eps > 0 ? moved : raised};
+}
+
+// What of the slope at a smaller of two reaches `a`: at a tie one half.
+LX_INLINE float to_smaller(float a, float b, float slope) {
+  return a > b ? 0.0f : (a == b ? 0.5f * slope : slope);
+}
+
+// What of the slope at an overlap's area reaches its side `side`, of two boxes' `sides`. NaN in
+// either box stops it, although the overlap of boxes.cuh may be a number.
+LX_INLINE float to_overlap(float side, float sides, float slope) {
+  return side >= 0 && sides == sides ? slope : 0.0f;
+}
+
+// The gradient is that of `scale` times the loss: a late factor would come after an overflow.
+// Slopes are named after what they are taken by; the trade-off of CIoU is a constant for them.
+template <Metric M, bool GRADIENT>
+LX_INLINE BoxLoss box_loss(const Box &pred, const Box &target, float eps, float scale) {
+  const Meeting<float> m = meet(pred, target);
+  const float sides_w = pred.w + target.w, sides_h = pred.h + target.h;
+  const float enclosing_w = sides_w - m.w, enclosing_h = sides_h - m.h;
+  const Quotient iou = quotient(m.intersection, m.together, eps, scale);
+  float metric = iou.value, intersection = -iou.by_numerator, together = -iou.by_denominator;
+  float enclosing_x = 0.0f, enclosing_y = 0.0f, w = 0.0f, h = 0.0f, shift_x = 0.0f, shift_y = 0.0f;
+  if (M == GIOU) {
+    const float enclosing = enclosing_w * enclosing_h;
+    const Quotient gap = quotient(enclosing - m.together, enclosing, eps, scale);
+    const float slope = gap.by_numerator + gap.by_denominator;
+    metric -= gap.value;
+    together -= gap.by_numerator;
+    enclosing_x = slope * enclosing_h, enclosing_y = slope * enclosing_w;
+  }
+  if (M == DIOU || M == CIOU) {
+    const float x = (pred.x1 - target.x1) + (pred.x2 - target.x2);
+    const float y = (pred.y1 - target.y1) + (pred.y2 - target.y2);
+    const float diagonal = enclosing_w * enclosing_w + enclosing_h * enclosing_h;
+    const Quotient distance = quotient((x * x + y * y) * 0.25f, diagonal, eps, scale);
+    metric -= distance.value;
+    shift_x = 0.5f * distance.by_numerator * x, shift_y = 0.5f * distance.by_numerator * y;
+    enclosing_x = 2.0f * distance.by_denominator * enclosing_w;
+    enclosing_y = 2.0f * distance.by_denominator * enclosing_h;
+  }
+  if (M == CIOU) {
+    const float turn = target.angle - pred.angle;
+    const float v = turn * turn;
+    const float alpha = v / denominator((1.0f - iou.value) + v, eps);
+    metric -= alpha * v;
+    const float square = pred.w * pred.w + pred.h * pred.h;
+    const float angle = -2.0f * (scale * alpha) * turn * 0.636619772f / at_least(square, TINY);
+    w = angle * pred.h, h = -angle * pred.w;
+  }
+  if (!GRADIENT) return {1.0f - metric};
+  intersection -= together;
+  w += together * pred.h + enclosing_x, h += together * pred.w + enclosing_y;
+  const float overlap_x =
+      to_overlap(m.w, sides_w, intersection * at_least(m.h, 0.0f)) - enclosing_x;
+  const float overlap_y =
+      to_overlap(m.h, sides_h, intersection * at_least(m.w, 0.0f)) - enclosing_y;
+  return {1.0f - metric, shift_x - (to_smaller(target.x1, pred.x1, overlap_x) + w),
+          shift_y - (to_smaller(target.y1, pred.y1, overlap_y) + h),
+          shift_x + (to_smaller(pred.x2, target.x2, overlap_x) + w),
+          shift_y + (to_smaller(pred.y2, target.y2, overlap_y) + h)};
+}
+
+}  // namespace lossexport
+
+#ifdef LX_DEVICE
+LX_KERNEL void box_losses(const LX_T *pred, const LX_T *target, int count, LX_T *loss
+#ifdef LX_GRADIENT
+                          ,
+                          LX_T *grad
+#endif
+) {
+  using namespace lossexport;
+  constexpr Metric M = static_cast<Metric>(LX_METRIC);
+#ifdef LX_GRADIENT
+  constexpr bool GRADIENT = true;
+#else
+  constexpr bool GRADIENT = false;
+#endif
+  spread<BOX_LOSS_THREADS>(count, loss, [=](unsigned i, float scale) {
+    const BoxLoss here = box_loss<M, GRADIENT>(load_box<M>(pred + 4 * i),
+                                               load_box<M>(target + 4 * i), LX_EPS, scale);
+#ifdef LX_GRADIENT
+    store(grad + 4 * i, here.x1);
+    store(grad + 4 * i + 1, here.y1);
+    store(grad + 4 * i + 2, here.x2);
+    store(grad + 4 * i + 3, here.y2);
+#endif
+    return here.loss;
+  });
+}
+#endif
