@@ -119,7 +119,7 @@ def test_a_thousandth_in_a_score_fails(exported: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_says_which_option_is_missing(exported: Path, tmp_path: Path) -> None:
-    hint = "; one of your own has to be loaded, as with --ops FILE.py\n"
+    hint = "? Or an op of your own has to be loaded, as with --ops FILE.py\n"
     code, error = call("verify", str(exported))
     assert code == 2
     assert error.startswith(f"error: {exported}/box_inner_iou.engine: manifest.json: unknown op ")
