@@ -127,7 +127,7 @@ class Roundings(TorchDispatchMode):
                 out = simpler(*args, **kwargs)
             factor = 1.0 if self.measured else FACTOR  # a measured one has it already
         except (TypeError, ValueError, RuntimeError, NotImplementedError):
-            return None  # it is not written for such arguments
+            return None  # the decomposition does not take such arguments
         finally:
             self.measured = before
         if out is NotImplemented:

@@ -46,20 +46,19 @@ def test_mpdiou_is_the_papers() -> None:
 def test_inner_iou_is_the_authors(name: str, ratio: float) -> None:
     """Their loss is 1 - Inner-IoU and the penalties of CIoU, those of the full boxes."""
     known = vectors(f"inner_iou__{name}.npz")
-    boxes = [torch.from_numpy(known[side]).double() for side in ("pred", "target")]
-    penalties = ops.ciou_loss(*boxes) - ops.iou_loss(*boxes)
+    pred, target = (torch.from_numpy(known[side]).double() for side in ("pred", "target"))
+    penalties = ops.ciou_loss(pred, target) - ops.iou_loss(pred, target)
     expected = 1 - (torch.from_numpy(known["loss_inner_ciou"]) - penalties)
     # Of boxes without area their arctan(w / h) is that of infinity or NaN, and one is upside down.
     upright = (known["pred"][:, 2:] >= known["pred"][:, :2]).all(1)
     kept = upright & (known["tag"] != ZERO_AREA)
     assert kept.sum() > 50
-    found = ops.box_inner_iou(*boxes, ratio=ratio)
+    found = ops.box_inner_iou(pred, target, ratio=ratio)
     np.testing.assert_allclose(found[kept], expected[kept], rtol=1e-9, atol=1e-10)
 
 
 def test_a_ratio_of_one_is_the_iou() -> None:
     known = vectors("mpdiou__paper.npz")
-    boxes = [torch.from_numpy(known[side]).double() for side in ("pred", "target")]
-    np.testing.assert_allclose(
-        ops.box_inner_iou(*boxes, ratio=1.0), 1 - ops.iou_loss(*boxes), rtol=1e-12, atol=1e-15
-    )
+    pred, target = (torch.from_numpy(known[side]).double() for side in ("pred", "target"))
+    found, expected = ops.box_inner_iou(pred, target, ratio=1.0), 1 - ops.iou_loss(pred, target)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)

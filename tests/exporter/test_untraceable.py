@@ -190,7 +190,6 @@ def weighed(pred, target):
     ("function", "range_"),
     [
         (best_five, Range(5, 6, 9)),
-        (best_five, Range(100, 256, 65536)),
         (weighed, Range(1, 2, 3)),
         (weighed, Range(0, 8, 300)),
         (weighed, Range(299, 300, 300)),
@@ -362,7 +361,7 @@ def test_export_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_page_has_every_advice() -> None:
-    page = PAGE.read_text("utf-8").replace("`", "")
+    page = " ".join(PAGE.read_text("utf-8").replace("`", "").split())
     for kind in refusals.KINDS:
         for advice in kind.write.format_map(collections.defaultdict(lambda: "N")).split("; "):
             assert advice in page or kind in (refusals.OPERATOR, refusals.TRACING), advice
