@@ -15,6 +15,7 @@ import lossexport
 from lossexport.catalog import BUILTIN, CATALOG
 from lossexport.errors import LossexportError
 from lossexport.manifest import load_manifest
+from lossexport.parity.report import verdict
 from lossexport.runtime import load
 from tests.cli.test_help import complete
 from tests.cli.test_messages import call
@@ -110,8 +111,10 @@ def test_a_factor_of_a_thousandth_fails(
     assert (code, error.startswith("error: ")) == (1, True)
     with CATALOG.scoped():
         CATALOG.load(str(tmp_path / "planted.py"))
-        (file,) = lossexport.verify(path).files
-    assert file.results[0].reason == f"{output} beyond tolerance"
+        report = lossexport.verify(path)
+        said = verdict(report)
+    assert report.files[0].results[0].reason == f"{output} beyond tolerance"
+    assert f"lossexport verify {path} --ops {tmp_path / 'planted.py'} --replay '" in said
 
 
 def test_a_thousandth_in_a_score_fails(exported: Path, tmp_path: Path) -> None:
