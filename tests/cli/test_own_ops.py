@@ -213,6 +213,14 @@ def test_completion_knows_them() -> None:
     assert complete("lossexport verify --ops exam") == [["file", "exam"]]
 
 
+def test_completion_has_the_ops_of_the_package_whatever_cannot_be_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LOSSEXPORT_OPS", "nowhere.py")
+    assert complete("lossexport list box_io") == [["plain", "box_iou"]]
+    assert complete(f"lossexport list --ops {MPDIOU} box_io") == [["plain", "box_iou"]]
+
+
 def test_one_call_leaves_nothing_to_the_next() -> None:
     assert call("list", "--json", "--ops", str(MPDIOU)) == (0, "")
     assert list(CATALOG) == list(BUILTIN)
