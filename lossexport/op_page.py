@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -182,16 +181,9 @@ def _example(op: Op) -> str:
     )
 
 
-def _loading(op: Op) -> str:
-    """The option that loads the op, where its file or module has to be named."""
-    origin = CATALOG.origin(op.name)
-    named = op.name not in BUILTIN and (origin.endswith(".py") or origin.isidentifier())
-    return f" --ops {shlex.quote(origin)}" if named else ""
-
-
 def _files(op: Op) -> str:
     gradient = " --gradient" if op.gradient else ""
-    ops = _loading(op)
+    ops = CATALOG.option(op.name)
     inputs = ", ".join(f"{tensor.name}={tensor.name}" for tensor in op.inputs)
     stem = f"{op.name}.grad" if op.gradient else op.name
     return f"""\

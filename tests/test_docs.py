@@ -1,5 +1,7 @@
 """The pages are as generated, their links resolve, their commands parse, their examples run."""
 
+import dataclasses
+import math
 import os
 import re
 import shlex
@@ -17,15 +19,17 @@ import pytest
 from onnx import helper, numpy_helper
 
 import lossexport.wiring.attach
-from lossexport.catalog import CATALOG
+from lossexport.catalog import CATALOG, DOMAINS, Op
 from lossexport.cli import cli, main
 from lossexport.detectors.detector import describe
 from lossexport.exporter import onnx_file
 from lossexport.runtime import load
+from tests.packages import install
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")])
+FOLDERS = (DOCS, ROOT / "benchmarks", ROOT / "examples")
+PAGES = sorted([*ROOT.glob("*.md"), *(page for f in FOLDERS for page in f.rglob("*.md"))])
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
@@ -77,7 +81,9 @@ def test_links_resolve(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_commands_parse(page: Path) -> None:
+def test_commands_parse(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if page.parent.name == "own_format":
+        install(monkeypatch, tmp_path, "csv_boxes", "", "lossexport.formats: csv = csv_boxes:CSV")
     for words in commands(page):
         context = cli.make_context("lossexport", list(words))
         name, command, rest = cli.resolve_command(context, list(words))
@@ -231,3 +237,78 @@ def test_comparison_page_runs(play: Callable[..., None], tmp_path: Path) -> None
     merged = re.sub(r"\[output\]\n.*?\n\n", output + "\n", whole, flags=re.S)
     (tmp_path / "merged.toml").write_text(merged)
     assert describe(tmp_path / "merged.toml")[0].output.indices == "indices"
+
+
+def rows(page: Path, head: str) -> list[list[str]]:
+    """The rows of the table whose first line begins with `head`."""
+    table = page.read_text("utf-8").partition(head)[2].partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table]
+
+
+def test_page_of_own_ops_runs(
+    play: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = DOCS / "own_ops.md"
+    source = blocks(page, "python")[0]
+    (tmp_path / "mpdiou.py").write_text(source)
+    with CATALOG.scoped():
+        play(page.read_text("utf-8"))
+    out = capsys.readouterr().out
+    assert "# mpdiou_loss\n\n1 - MPDIoU: IoU less the squared distances of the corners.\n" in out
+    assert "[0.60870" in out  # 1 - 9 / 23, and hardly a shift
+    assert "tensor([1.]) tensor([1.])" in out
+
+    (tmp_path / "mpdiou.py").write_text(source.replace('"boxes"', '"boxs"', 1))
+    with pytest.raises(SystemExit, match=r"^2$"):
+        play("```sh\nlossexport list mpdiou_loss --ops mpdiou.py\n```\n")
+    assert capsys.readouterr().err.split() == blocks(page, "text")[0].split()
+
+
+def test_page_of_own_ops_names_every_field_and_domain() -> None:
+    page = DOCS / "own_ops.md"
+    fields = [row[0].strip("`") for row in rows(page, "| field of `Op` |")]
+    assert fields == [field.name for field in dataclasses.fields(Op)]
+    found = {name.strip("`"): rest for name, *rest in rows(page, "| domain |")}
+    assert sorted(found) == sorted(DOMAINS)
+    for name, domain in DOMAINS.items():
+        bounds = "none"
+        if domain.high != math.inf:
+            bounds = f"{domain.low:g} to {domain.high}" + (", whole" if domain.whole else "")
+        elif domain.low != -math.inf:
+            bounds = f"from 2^{math.log2(domain.low):g}"
+        assert found[name] == [domain.text, domain.dtype, bounds]
+
+
+def test_example_of_own_ops_runs(play: Callable[..., None], tmp_path: Path) -> None:
+    page = ROOT / "examples" / "own_op" / "README.md"
+    right, wrong, last = "# Ops of one's own", "## A wrong factor", "## Behind a detector"
+    shutil.copy(page.with_name("mpdiou.py"), tmp_path)
+    with CATALOG.scoped():
+        play(between(page, right, wrong))
+    factor = between(page, wrong, last)
+    subprocess.run(re.findall(r"^sed .*$", factor, re.M)[0], shell=True, check=True)
+    with CATALOG.scoped(), pytest.raises(SystemExit, match=r"^1$"):
+        play(factor)
+    with CATALOG.scoped():
+        play(between(page, last, "## As a package"))
+    boxes = np.zeros((1, 200, 5), np.float32)
+    boxes[0, :, :4] = np.load(tmp_path / "anchors.npy")
+    score = load(tmp_path / "scored.onnx")(images=boxes)["score"]
+    np.testing.assert_allclose(score, np.ones(200), rtol=1e-6)
+
+
+def test_the_worked_op_applies_to_the_sources(tmp_path: Path) -> None:
+    """To those files of a copy that it names, as `git apply` has it."""
+    git = shutil.which("git")
+    if git is None:
+        pytest.skip("git is not installed")
+    (diff,) = blocks(ROOT / "CONTRIBUTING.md", "diff")
+    for name in re.findall(r"^--- a/(.*)$", diff, re.M):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "op.diff").write_text(diff)
+    done = subprocess.run((git, "apply", "op.diff"), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for path in tmp_path.rglob("*.py"):
+        compile(path.read_text("utf-8"), path, "exec")
+    assert "charbonnier_loss" in (tmp_path / "tests/families/test_charbonnier.py").read_text()

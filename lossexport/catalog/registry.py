@@ -1,5 +1,6 @@
 """The catalogue: the built-in ops, and those of one's own once they are registered."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import RLock
@@ -45,6 +46,12 @@ class Catalogue(Mapping[str, Op]):
     def origin(self, name: str) -> str:
         """Where an op comes from: "built in", a file, a module, a package, a line of a program."""
         return self._origins.get(name, _BUILT_IN)
+
+    def option(self, name: str) -> str:
+        """` --ops FILE.py` where a command needs it for this op, else nothing."""
+        origin = self.origin(name)
+        named = name not in self.builtin and sources.is_source(origin)
+        return f" --ops {shlex.quote(origin)}" if named else ""
 
     def load(self, where: str) -> None:
         """Register the ops of FILE.py or of a module. Raises LossexportError where it has none."""

@@ -36,9 +36,14 @@ def load(where: str) -> tuple[Op, ...]:
     """
     if where.endswith(".py") or os.sep in where or "/" in where:
         return _ops(where, _file(where))
-    if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", where) is None:
+    if not is_source(where):
         raise LossexportError(f"{where!r}: neither FILE.py nor the name of a module")
     return _ops(where, _module(where, lambda: import_module(where)))
+
+
+def is_source(where: str) -> bool:
+    """Whether it reads as FILE.py or as the name of a module."""
+    return where.endswith(".py") or re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", where) is not None
 
 
 def key(where: str) -> str:

@@ -30,17 +30,17 @@ class _OpName(StringParamType):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from lossexport.catalog import CATALOG
+        from lossexport.catalog import BUILTIN, CATALOG
 
-        with CATALOG.scoped():
+        ops = tuple(BUILTIN.values())
+        # What cannot be loaded is said when the command runs.
+        with CATALOG.scoped(), suppress(LossexportError):
             for where in ctx.params.get("ops_files") or ():
-                with suppress(LossexportError):  # said when the command runs
-                    CATALOG.load(where)
-            return [
-                CompletionItem(op.name, help=op.summary)
-                for op in CATALOG.values()
-                if op.name.startswith(incomplete)
-            ]
+                CATALOG.load(where)
+            ops = tuple(CATALOG.values())
+        return [
+            CompletionItem(op.name, help=op.summary) for op in ops if op.name.startswith(incomplete)
+        ]
 
 
 class _FormatName(StringParamType):

@@ -51,7 +51,8 @@ FIXED = Kind(
 )
 SIZES = Kind(
     "holds only where {condition}, and {dim} may be {least} to {largest}",
-    "the same for every size, or fix it with --shape {dim}=SIZE",
+    "the same for every size, or limit {dim} in the field dims of the op, or fix it with --shape "
+    "{dim}=SIZE",
 )
 SCATTER = Kind(
     "adds up by index ({operator}), which TensorRT refuses",

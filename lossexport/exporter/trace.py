@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,17 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from lossexport.catalog.spec import Tensor
-from lossexport.catalog.variant import MAX_ELEMENTS, Range, Variant
+from lossexport.catalog.variant import Range, Variant
 from lossexport.exporter import decompositions
 from lossexport.exporter.eager import tensors
 from lossexport.exporter.simplify import optimise, simplify
-from lossexport.exporter.untraceable import Subject
+from lossexport.exporter.untraceable import Subject, asked_for
 from lossexport.kernels import Kernel
 from lossexport.parity.oracle import Function, function, stage
 
 OPSET = 20
-# Sizes to trace with, whatever range a dimension has: distinct, so that no two dimensions are taken
-# for one, and none is 0 or 1, which torch would bake in.
+# Sizes to trace with, or the least ones that a range has where it begins beyond them: distinct, so
+# that no two dimensions are taken for one, and none is 0 or 1, which torch would bake in.
 _TRACE_SIZES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43)
 
 
@@ -57,11 +58,12 @@ def _sizes(variant: Variant) -> dict[str, int]:
     fixed = {n: r.max for n, r in variant.ranges.items() if r.min == r.max}
     shapes = {dim for tensor in (*variant.op.inputs, *variant.outputs) for dim in tensor.shape}
     taken = {*fixed.values(), *variant.attributes.values(), *shapes}
-    free = (n for n in _TRACE_SIZES if n not in taken)
-    return {
-        name: n if n >= size.min else min(size.min + n, size.max)
-        for (name, size), n in zip(variant.ranges.items(), free, strict=False)
-    } | fixed
+    sizes: dict[str, int] = {}
+    for name, size in variant.ranges.items():
+        free = (n for n in chain(_TRACE_SIZES, count(size.min)) if n >= size.min and n not in taken)
+        sizes[name] = fixed.get(name) or next(free)
+        taken.add(sizes[name])
+    return sizes
 
 
 def _graph(
@@ -72,10 +74,9 @@ def _graph(
     variant: Variant,
     opset: int,
 ) -> ir.Model:
-    dims = {
-        name: torch.export.Dim(name, min=max(size.min, 1), max=MAX_ELEMENTS)
-        for name, size in variant.dynamic.items()
-    }
+    sizes = _sizes(variant)
+    asked = {name: asked_for(size, sizes[name]) for name, size in variant.dynamic.items()}
+    dims = {name: torch.export.Dim(name, min=x.min, max=x.max) for name, x in asked.items()}
     dynamic_shapes = tuple(
         {i: dims[dim] for i, dim in enumerate(variant.shape(tensor)) if dim in dims}
         for tensor in inputs

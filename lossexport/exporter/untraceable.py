@@ -25,7 +25,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.fx.traceback import preserve_node_meta
 
-from lossexport.catalog.variant import MAX_ELEMENTS, Range
+from lossexport.catalog.variant import Range
 from lossexport.errors import LossexportError
 from lossexport.exporter import refusals
 from lossexport.exporter.eager import Blame, Boundary, described
@@ -40,8 +40,6 @@ _NUMBERS = {"__float__", "__int__", "__index__", "__complex__", "__format__"}
 _NUMBERS |= {"item", "tolist", "tensor", "as_tensor", "asarray"}
 _MEMORY = {"numpy", "__array__", "__array_wrap__", "data_ptr", "__dlpack__"}
 _TORCH = str(Path(torch.__file__).parent)
-# What torch.export is asked for, whatever range is declared.
-_ANY = Range(1, 1, MAX_ELEMENTS)
 
 
 @dataclass(slots=True)
@@ -143,7 +141,8 @@ class Subject(Boundary):
             for node in filter(None, map(_node, reversed(chain))):
                 source = self._source(node)
                 return refusals.no_translation((source or node).target, source)
-        for refusal, _ in self._broken(dict.fromkeys(self.variant.ranges, _ANY)):
+        asked = {name: asked_for(size) for name, size in self.variant.ranges.items()}
+        for refusal, _ in self._broken(asked):
             return refusal
         return RefusalError(refusals.NUMBER) if watch.number else _untraceable(error)
 
@@ -152,6 +151,12 @@ class Subject(Boundary):
         names = {name(node.target), name(node.meta.get("original_aten"))}
         nodes: Iterable[Node] = self._traced.graph.nodes if self._traced else ()
         return next((x for x in nodes if x.op == "call_function" and name(x.target) in names), None)
+
+
+def asked_for(size: Range, traced: int = 1) -> Range:
+    """The sizes that torch.export is asked for: those declared but 0, and the one of the trace."""
+    least = max(size.min, 1)
+    return Range(least, max(size.opt, least), max(size.max, traced))
 
 
 def _of_data(call: Call | None) -> Kind:

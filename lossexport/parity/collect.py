@@ -153,7 +153,7 @@ class ArtifactTest(pytest.Item):
                 pytest.skip(absence(path, result))
             return f"{path}: {target.label} is required: {absence(path, result)}"
         if result.status == "failed":
-            return failure(path, result, partial(replay_command, path))
+            return failure(path, result, partial(replay_command, path, _check(path).variant))
         return ""
 
     def reportinfo(self) -> tuple[Path, None, str]:

@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 
 from lossexport import __version__
+from lossexport.catalog import CATALOG
+from lossexport.catalog.variant import Variant
 from lossexport.manifest import BackendParity
 from lossexport.parity.record import Report
 from lossexport.parity.tolerance import tolerances
@@ -107,9 +109,10 @@ def _value(value: float | None) -> str:
     return "NaN or infinite" if value is None else str(value)
 
 
-def replay_command(path: Path, case: str) -> str:
-    """The command that runs one case of a file."""
-    return f"lossexport verify {shlex.quote(str(path))} --replay '{case}'"
+def replay_command(path: Path, variant: Variant, case: str) -> str:
+    """The command that runs one case of a file, with the option that loads its op."""
+    ops = CATALOG.option(variant.op.name)
+    return f"lossexport verify {shlex.quote(str(path))}{ops} --replay '{case}'"
 
 
 def verdict(report: Report) -> str:
@@ -121,7 +124,7 @@ def verdict(report: Report) -> str:
     }
     lines = [", ".join(f"{count} {name}" for name, count in counts.items())]
     lines += [
-        f"FAILED {failure(file.path, result, partial(replay_command, file.path))}"
+        f"FAILED {failure(file.path, result, partial(replay_command, file.path, file.variant))}"
         for file, result in results
         if result.status == "failed"
     ]

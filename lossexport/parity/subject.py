@@ -170,7 +170,7 @@ def _exported(path: Path, wanted: Wanted) -> Iterator[Finding]:
         report = verify_file(file, wanted.backends, wanted.cases)
         if report.results:
             name = f"{file} ({report.variant.stem})"
-            yield Finding(name, report.results, partial(replay_command, file))
+            yield Finding(name, report.results, partial(replay_command, file, report.variant))
 
 
 def _foreign(path: Path, op: Op, wanted: Wanted) -> Finding:

@@ -82,7 +82,7 @@ class Check:
     """The cases of a variant, and the oracle's answers to them, which all backends share."""
 
     def __init__(self, variant: Variant, cases: Sequence[Case]) -> None:
-        self._variant = variant
+        self.variant = variant
         self._cases = cases
         self._judge = Judge(variant)
 
@@ -98,18 +98,18 @@ class Check:
             session = load(path, target.backend, provider=target.provider)
             if adapt is not None:
                 return adapt(session)
-            check_interface(self._variant, session)
+            check_interface(self.variant, session)
             return session
 
         version = available()[target.backend].version or "unknown"
-        if (absence := target.absence(self._variant)) is not None:
+        if (absence := target.absence(self.variant)) is not None:
             return BackendParity(target.label, version, "not run here", absence)
         return self.run(target.label, version, opened)
 
     def run(self, label: str, version: str, opened: Callable[[], Computes]) -> BackendParity:
         """How that which is `opened` fares, under the name and the version of a backend."""
         try:
-            errors = measure(self._variant, opened(), self._cases, self._judge)
+            errors = measure(self.variant, opened(), self._cases, self._judge)
         except CheckFailedError as error:
             return BackendParity(label, version, "failed", str(error))
         except LossexportError as error:

@@ -53,6 +53,21 @@ def scope(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.mark.parametrize(
+    ("origin", "option"),
+    [
+        ("my ops.py", " --ops 'my ops.py'"),
+        ("package.my_ops", " --ops package.my_ops"),
+        ("my-losses (entry point x = y)", ""),
+        ("program.py:12", ""),
+    ],
+)
+def test_a_command_names_the_source_that_it_needs(origin: str, option: str) -> None:
+    CATALOG.add([plain()], origin)
+    assert CATALOG.option("shifted_loss") == option
+    assert CATALOG.option("ciou_loss") == ""
+
+
 def written(path: Path, text: str = PLAIN) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)

@@ -15,6 +15,7 @@ import lossexport
 from lossexport.catalog import BUILTIN, CATALOG
 from lossexport.errors import LossexportError
 from lossexport.manifest import load_manifest
+from lossexport.parity.report import verdict
 from lossexport.runtime import load
 from tests.cli.test_help import complete
 from tests.cli.test_messages import call
@@ -110,8 +111,10 @@ def test_a_factor_of_a_thousandth_fails(
     assert (code, error.startswith("error: ")) == (1, True)
     with CATALOG.scoped():
         CATALOG.load(str(tmp_path / "planted.py"))
-        (file,) = lossexport.verify(path).files
-    assert file.results[0].reason == f"{output} beyond tolerance"
+        report = lossexport.verify(path)
+        said = verdict(report)
+    assert report.files[0].results[0].reason == f"{output} beyond tolerance"
+    assert f"lossexport verify {path} --ops {tmp_path / 'planted.py'} --replay '" in said
 
 
 def test_a_thousandth_in_a_score_fails(exported: Path, tmp_path: Path) -> None:
@@ -208,6 +211,14 @@ def test_completion_knows_them() -> None:
     ]
     assert complete("lossexport list --ops nowhere.py mpd") == []
     assert complete("lossexport verify --ops exam") == [["file", "exam"]]
+
+
+def test_completion_has_the_ops_of_the_package_whatever_cannot_be_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LOSSEXPORT_OPS", "nowhere.py")
+    assert complete("lossexport list box_io") == [["plain", "box_iou"]]
+    assert complete(f"lossexport list --ops {MPDIOU} box_io") == [["plain", "box_iou"]]
 
 
 def test_one_call_leaves_nothing_to_the_next() -> None:

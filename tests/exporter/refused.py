@@ -57,7 +57,8 @@ def memory(name: str) -> str:
 def sizes(condition: str) -> str:
     return (
         f"holds only where {condition}, and N may be 1 to 65536; "
-        "write the same for every size, or fix it with --shape N=SIZE"
+        "write the same for every size, or limit N in the field dims of the op, or fix it with "
+        "--shape N=SIZE"
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -37,6 +38,7 @@ REFUSED = [
 ]
 INPUTS = "pred [5, 4] and target [5, 4]"
 CONSTANT = torch.tensor([1.0, -1.0, 1.0, -1.0])
+WEIGHTS = torch.linspace(1.0, 2.0, 300)
 
 
 def draw(rng: np.random.Generator, dims: Any, attributes: Any) -> dict[str, np.ndarray]:
@@ -174,6 +176,47 @@ def test_no_dynamic_size_is_traced_as_a_size_that_a_shape_names(traced: list[Any
     with pytest.raises(Traced):
         body(Variant.make(replace(rotated, inputs=inputs, samplers={"any": five})))
     assert [list(x.shape) for x in traced] == [[7, 5], [7, 5]]
+
+
+def best_five(pred, target):
+    return (pred - target).sum(1) + pred[:, 0].topk(5).values.sum()
+
+
+def weighed(pred, target):
+    return (pred - target).sum(1) * WEIGHTS[: pred.shape[0]].to(pred.dtype)
+
+
+@pytest.mark.parametrize(
+    ("function", "range_"),
+    [
+        (best_five, Range(5, 6, 9)),
+        (weighed, Range(1, 2, 3)),
+        (weighed, Range(0, 8, 300)),
+        (weighed, Range(299, 300, 300)),
+    ],
+)
+def test_a_range_is_what_a_function_has_to_work_for(
+    function: Callable[..., Any], range_: Range, tmp_path: Path
+) -> None:
+    variant = Variant.make(own(function).op, ranges={"N": range_})
+    model = onnx_bytes(variant)
+    assert check(variant, model, tmp_path).status == "passed"
+    found = onnx.load_model_from_string(model).graph.input[0].type.tensor_type.shape.dim[0]
+    assert found.dim_param == "N"
+
+
+@pytest.mark.parametrize(
+    ("function", "range_", "condition"),
+    [
+        (best_five, Range(4, 6, 9), "N >= 5, and N may be 4 to 9"),
+        (weighed, Range(1, 2, 301), "N <= 300, and N may be 1 to 301"),
+    ],
+)
+def test_a_range_that_is_too_wide_is_named(
+    function: Callable[..., Any], range_: Range, condition: str
+) -> None:
+    with pytest.raises(LossexportError, match=rf"holds only where {condition}; write the same"):
+        body(Variant.make(own(function).op, ranges={"N": range_}))
 
 
 def test_one_file_of_what_is_not_refused_passes_its_check(tmp_path: Path) -> None:
