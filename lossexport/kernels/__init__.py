@@ -1,4 +1,4 @@
-"""The fused kernels: what they compute and how they are launched, and the road to TensorRT.
+"""The fused kernels: what they compute, how they are launched, and how they get into TensorRT.
 
 `declared` derives from the catalogue; `ptx` compiles; `plugins` registers them with TensorRT.
 """

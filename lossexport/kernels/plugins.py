@@ -1,9 +1,9 @@
-"""The kernels as quickly deployable plugins of TensorRT, with their implementation ahead of time.
+"""The kernels as quickly deployable plugins of TensorRT, compiled ahead of time.
 
-TensorRT asks a plugin for the shapes of its outputs, for the types that it takes and, once it has
-chosen, for a kernel: its PTX goes into the engine, which then needs neither Python nor a library.
-Everything is derived from the catalogue. TensorRT reads the signatures of the three functions, so
-they are made to measure.
+TensorRT asks a plugin for the shapes of its outputs, for the types that it accepts and, once it has
+chosen, for a kernel. The PTX of the kernel is stored in the engine, which then needs neither Python
+nor a library. Everything is derived from the catalogue. TensorRT reads the signatures of the three
+functions, so each plugin gets functions of its own.
 """
 
 import functools
@@ -81,7 +81,7 @@ class _Plugin:
         )
 
     def _types(self, *_: Any) -> list[Any]:
-        """Every float of one type, the others as they are; rows without gaps."""
+        """One type for all floats, the declared ones for the others; row-major without gaps."""
         tensors = (*self.kernel.inputs, *self.kernel.outputs)
         types = ", ".join(_OFFERED[tensor.dtype] for tensor in tensors)
         return [self.plugin.AutoTuneCombination(types, "LINEAR")]
@@ -96,7 +96,7 @@ class _Plugin:
         sizes = self._sizes(inputs) | attributes
         params = layer.KernelLaunchParams(block_x=launch.block)
         for axis, extent in zip("xyz", launch.grid(sizes), strict=False):
-            # CUDA refuses a grid of nothing; without elements a block finds nothing to do.
+            # CUDA refuses an empty grid; a block does nothing if there are no elements.
             least = extent if isinstance(extent, int) else layer.max(extent, 1)
             setattr(params, f"grid_{axis}", least)
         passed = launch.sizes(sizes)
@@ -127,8 +127,8 @@ class _Plugin:
 def _as_declared(given: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes as the catalogue has them.
 
-    The parser may leave the 0 at a string that ends it in C, and a float is a float32 in ONNX: what
-    was meant is the shortest number that rounds to it, 0.02 and not 0.019999999552965164.
+    The parser may keep the 0 that ends a string in C. A float is a float32 in ONNX, so the intended
+    value is the shortest number that rounds to it, 0.02 and not 0.019999999552965164.
     """
 
     def meant(value: Any) -> Any:

@@ -86,7 +86,7 @@ const int64_t *labels(const lossexport_tensor &tensor) {
 // are worth it.
 template <typename Body>
 void each(int64_t tasks, double work, int threads, const Body &body) {
-  const double worth = work / 1000000;  // a thread starts in some 100,000 steps
+  const double worth = work / 1000000;  // starting a thread takes some 100,000 steps
   const int useful = worth < threads ? static_cast<int>(worth) + 1 : threads;
   in_parallel(
       tasks, useful, [](void *context, int64_t i) { (*static_cast<const Body *>(context))(i); },

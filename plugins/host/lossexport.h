@@ -6,10 +6,10 @@
  *     fprintf(stderr, "%s\n", lossexport_message());
  *
  * Ops, their tensors and their attributes are those of the catalogue (`lossexport list`), in its
- * order; "ap_loss.grad" and its like give the value and the gradient. An attribute is a number; of
+ * order; "ap_loss.grad" and the like give the value and the gradient. An attribute is a number; for
  * a choice it is the position among the choices. Every argument is checked before anything is
- * computed: a wrong one gives a code and a message and leaves the outputs as they were.
- * Safe to call from several threads at a time. */
+ * computed: a wrong one gives a code and a message and leaves the outputs unchanged.
+ * It is safe to call this from several threads at a time. */
 #ifndef LOSSEXPORT_H
 #define LOSSEXPORT_H
 
@@ -44,9 +44,9 @@ enum lossexport_code {
   LOSSEXPORT_NO_MEMORY = 5
 };
 
-/* A tensor in row-major order without gaps. `bytes` is the room at `data`, which may be null where
- * the tensor has no element. Strides count elements; those of a dimension of size 0 or 1 are free.
- */
+/* A tensor in row-major order without gaps. `bytes` is the size of the memory at `data`, which may
+ * be null if the tensor has no elements. Strides count elements; those of a dimension of size 0 or
+ * 1 may have any value. */
 typedef struct lossexport_tensor {
   void *data;
   uint64_t bytes;
@@ -59,8 +59,8 @@ typedef struct lossexport_tensor {
 LOSSEXPORT_API int32_t lossexport_abi(void);
 
 /* "x86-64-v4", "x86-64-v3", "x86-64", "aarch64" or "generic": what this machine runs. On x86-64 the
- * environment variable LOSSEXPORT_LEVEL may name a lower one. All give the same bits, but for the
- * last ones of sums over many elements, whose order differs. */
+ * environment variable LOSSEXPORT_LEVEL may name a lower one. All give the same bits, except for
+ * the last bits of sums over many elements, whose order differs. */
 LOSSEXPORT_API const char *lossexport_level(void);
 
 /* Name of the op at `index`, null beyond the last. */
