@@ -57,7 +57,7 @@ def naive_pairwise_ciou(pred: torch.Tensor, target: torch.Tensor) -> torch.Tenso
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Median milliseconds of every contender at one size; None where it cannot run."""
+    """Median milliseconds of every contender at one size; None if it cannot run."""
 
     size: int
     milliseconds: dict[str, float | None]

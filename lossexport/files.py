@@ -163,7 +163,7 @@ def appear_together(out: Path) -> Iterator[Path]:
 def exclusive(folder: Path) -> Iterator[None]:
     """Keep other runs from changing an existing folder while one of its files is rewritten.
 
-    Raises LossexportError where it cannot be written.
+    Raises LossexportError if it cannot be written.
     """
     check_folder(folder)
     with _writing(folder), stage.opened(folder):

@@ -120,7 +120,7 @@ class Manifest(_Strict, frozen=True):
 
 
 def load_manifest(folder: Path) -> Manifest | None:
-    """Read `manifest.json` of `folder`; None where there is none.
+    """Read `manifest.json` of `folder`; None if there is none.
 
     Raises LossexportError, naming file, field and value, on anything that is not schema 1.
     """

@@ -22,7 +22,7 @@ def page(op: Op, plot: str = "", docs: str | None = None) -> str:
     """The page, with an image after the formula where there is a `plot`.
 
     `docs` is the folder of this project's pages as seen from the page; without it they are not
-    linked. Raises LossexportError where the function of the op does not do what it declares.
+    linked. Raises LossexportError if the function of the op does not do what it declares.
     """
     parts = [f"# {op.name}", op.summary]
     if op.name not in BUILTIN:

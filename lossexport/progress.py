@@ -33,7 +33,7 @@ Progress = Callable[[str, float], None]
 def follow(progress: bool | Progress, verb: str) -> Iterator[Progress]:
     """Yield the function to call: the caller's, one that shows "`verb`: ...", or an idle one.
 
-    Raises LossexportError where `progress` is neither a bool nor a function.
+    Raises LossexportError if `progress` is neither a bool nor a function.
     """
     if callable(progress):
         yield progress

@@ -49,7 +49,7 @@ class Registry(Generic[T]):
     def find(self, name: object) -> T:
         """The declaration of this name.
 
-        Raises LossexportError where there is none, and on an entry point that takes a name which
+        Raises LossexportError if there is none, and on an entry point that takes a name which
         exists or cannot be loaded, naming its package.
         """
         if not isinstance(name, str) or name not in self._builtin:

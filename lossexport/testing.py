@@ -159,7 +159,7 @@ def assert_quality(pred: "PathLike", ref: "PathLike", **options: Any) -> None:
     the least that passes, `unmatched`, `inverted`, ... the most.
 
     Raises AssertionError with the gates that do not hold, the numbers and the worst classes, and
-    LossexportError on bad arguments or input, and where there is no gate.
+    LossexportError on bad arguments or input, and if there is no gate.
     """
     __tracebackhide__ = True
     from lossexport.scoring.run import score

@@ -58,8 +58,8 @@ class Joined:
 def join(base: Side, other: Side, by: MatchBy | None) -> Joined:
     """Give `base` (references, parent) and `other` (predictions, child) shared tables.
 
-    Raises LossexportError where the tables contradict each other, where no box of `other` is on an
-    image of `base`, and where only one is in pixels and the image has no size.
+    Raises LossexportError if the tables contradict each other, if no box of `other` is on an
+    image of `base`, and if only one is in pixels and the image has no size.
     """
     notes = [*base.notes, *other.notes]
     any_class = _forget_classes(base, other, notes)
@@ -175,7 +175,7 @@ def _place(position: Int32, codes: Int32) -> Int32:
 
 
 def _refuse_strangers(base: Side, other: Side, images: Shared, codes: Int32) -> None:
-    """Raise LossexportError where no box of `other` is on an image of `base`."""
+    """Raise LossexportError if no box of `other` is on an image of `base`."""
     if not len(codes) or images.known[images.other[codes]].any():
         return
     here = _shown(other.images, other.images.ids.ids[codes[0]])
@@ -194,7 +194,7 @@ def _shown(table: Table, value: Id) -> str:
 
 
 def _sizes(images: Shared, base: Side, other: Side) -> Float64:
-    """Width and height [I,2] of each image as an input states them; NaN where none does."""
+    """Width and height [I,2] of each image as an input states them; NaN if none does."""
     sizes = np.full((len(images.ids), 2), np.nan)
     for side, position in ((other, images.other), (base, images.base)):
         for value, row in (side.images.rows or {}).items():

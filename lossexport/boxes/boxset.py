@@ -56,7 +56,7 @@ class References:
     zero_id: Bool
     """[R] annotation id 0, which pycocotools cannot tell from "no match"."""
     any_class: Bool | None = None
-    """[R] an ignored region that acts on predictions of every category; None where none does."""
+    """[R] an ignored region that acts on predictions of every category; None if none does."""
 
     def __len__(self) -> int:
         """Count of the boxes."""
@@ -88,7 +88,7 @@ class Predictions:
     score: Float64
     """[N]"""
     log_variance: Float32 | None = None
-    """[N,4] log sigma^2 of x1, y1, x2, y2 in the unit of the box; NaN in rows without, None where
+    """[N,4] log sigma^2 of x1, y1, x2, y2 in the unit of the box; NaN in rows without, None if
     no row has any."""
 
     def __len__(self) -> int:
@@ -128,7 +128,7 @@ class Dataset:
     files: list[tuple[str, ...]] = field(default_factory=list)
     """Names that the file of each image may have; empty if unknown."""
     sizes: Float64 | None = None
-    """[I,2] width and height of each image in pixels, NaN where no input states them."""
+    """[I,2] width and height of each image in pixels, NaN if no input states them."""
     parts: bool = False
     """Boxes are in parts of their image, whose size is not known."""
 

@@ -214,7 +214,7 @@ def _categories_differ(data: Dataset, pred: Int64, ref: Int64, now: int, words: 
 
 
 def _shift(changes: list[tuple[Id, Id]]) -> int:
-    """The number that turns every id into the other; 0 where none does."""
+    """The number that turns every id into the other; 0 if none does."""
     steps = {b - a if isinstance(a, int) and isinstance(b, int) else 0 for a, b in changes}
     return steps.pop() if len(steps) == 1 else 0
 

@@ -25,7 +25,7 @@ SHOWN = 3
 
 
 def check_match_by(value: object) -> None:
-    """Raise LossexportError where `value` is no way to match."""
+    """Raise LossexportError if `value` is no way to match."""
     if value is not None:
         arguments.choice("match_by", value, MATCH_BY)
 
@@ -78,7 +78,7 @@ def match_ids(base: Part, other: Part, kind: Kind, by: MatchBy | None) -> tuple[
     """Map ids of `other` to those of `base`; ids that `base` does not have are left out.
 
     Also gives a note where the ids of the two inputs differ, or "". `by` overrides the rule. Raises
-    LossexportError where the two contradict each other.
+    LossexportError if the two contradict each other.
     """
     known = set(base.ids)
     same = {value: value for value in other.ids if value in known}

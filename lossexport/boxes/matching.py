@@ -55,7 +55,7 @@ def match(data: Dataset, order: Order, pairs: Pairs, threshold: float) -> Matchi
 
 
 def check_iou_threshold(value: object) -> float:
-    """`value` as a float. Raises LossexportError where it is no number in (0, 1]."""
+    """`value` as a float. Raises LossexportError if it is no number in (0, 1]."""
     threshold = arguments.number("iou_threshold", value)
     if not 0 < threshold <= 1:
         raise LossexportError(f"IoU threshold is {threshold}: above 0 and at most 1 is expected")

@@ -47,7 +47,7 @@ class BoxQuality:
     """The four metrics, loaded once; `backend` is the name of the backend that runs them."""
 
     def __init__(self, backend: str | None = None) -> None:
-        """Load the shipped artifacts. Raises LossexportError where `backend` cannot run here."""
+        """Load the shipped artifacts. Raises LossexportError if `backend` cannot run here."""
         self._sessions = {metric: open_artifact(f"box_{metric}", backend) for metric in METRICS}
         first = self._sessions[METRICS[0]]
         self.backend = first.backend

@@ -81,6 +81,6 @@ class Side:
     parts: bool = False
     """Boxes are in parts of their image, not in pixels."""
     classes: bool | None = True
-    """Whether the boxes have classes; None where there is no box to tell."""
+    """Whether the boxes have classes; None if there is no box to tell."""
     annotation_ids: Int64 | None = None
     """Of COCO references, whose id 0 pycocotools takes for "no match"."""

@@ -28,7 +28,7 @@ BUILTIN = CATALOG.builtin
 def find(name: str, in_file: bool = False) -> Op:
     """The op of that name, which a file has asked for or not.
 
-    Raises LossexportError, naming the nearest ones, where there is none.
+    Raises LossexportError, naming the nearest ones, if there is none.
     """
     if not isinstance(name, str):
         raise refuse("op", name, "the name of an op")
@@ -46,7 +46,7 @@ def find(name: str, in_file: bool = False) -> Op:
 def register(op: Op) -> None:
     """Add an op of one's own to the catalogue: from then on it is like any other.
 
-    Raises LossexportError where its name is taken, saying by whom.
+    Raises LossexportError if its name is taken, saying by whom.
     """
     if not isinstance(op, Op):
         raise refuse("op", op, "a lossexport.catalog.Op")

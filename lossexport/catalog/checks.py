@@ -35,7 +35,7 @@ _ONE: dict[type, str] = {Attribute: "an Attribute"}
 
 
 def check(op: "Op") -> None:
-    """Raise LossexportError where a field of `op` is not valid."""
+    """Raise LossexportError if a field of `op` is not valid."""
     _check_name(op.name)
     where = f"op {op.name!r}: "
     for field, (kind, needed) in _SEVERAL.items():
@@ -57,7 +57,7 @@ def check(op: "Op") -> None:
 
 
 def check_function(op: "Op", function: Callable[..., Any]) -> None:
-    """Raise LossexportError where `function` does not take the inputs, then the attributes.
+    """Raise LossexportError if `function` does not take the inputs, then the attributes.
 
     Parameters beyond these have to have a default, which they keep.
     """

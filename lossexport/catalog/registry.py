@@ -47,14 +47,14 @@ class Catalogue(Mapping[str, Op]):
         return self._origins.get(name, _BUILT_IN)
 
     def load(self, where: str) -> None:
-        """Register the ops of FILE.py or of a module. Raises LossexportError where it has none."""
+        """Register the ops of FILE.py or of a module. Raises LossexportError if it has none."""
         with self._lock:
             if sources.key(where) not in self._loaded:
                 self.add(sources.load(where), where)
                 self._loaded.add(sources.key(where))
 
     def add(self, ops: Sequence[Op], origin: str) -> None:
-        """Register all of the ops or none. Raises LossexportError where a name is taken."""
+        """Register all of the ops or none. Raises LossexportError if a name is taken."""
         with self._lock:
             added: dict[str, Op] = {}
             for op in ops:

@@ -32,7 +32,7 @@ _WANTED = "a sequence of lossexport.catalog.Op"
 def load(where: str) -> tuple[Op, ...]:
     """The OPS of `where`, FILE.py or the name of a module.
 
-    Raises LossexportError, with the line of the file that fails, where there are none.
+    Raises LossexportError, with the line of the file that fails, if there are none.
     """
     if where.endswith(".py") or os.sep in where or "/" in where:
         return _ops(where, _file(where))

@@ -82,7 +82,7 @@ class Op:
     """One op, declared once: name, function, inputs and outputs. The rest follows where not given.
 
     `function` takes the inputs in order, then the attributes. Raises LossexportError, naming the
-    field and its value, where a declaration is not valid.
+    field and its value, if a declaration is not valid.
     """
 
     name: str

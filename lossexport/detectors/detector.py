@@ -165,7 +165,7 @@ class Detector:
     """
 
     def __init__(self, path: Path, description: Path) -> None:
-        """Raises LossexportError where the tensors of `path` are not those of the description."""
+        """Raises LossexportError if the tensors of `path` are not those of the description."""
         self.path = path
         self.description, self.description_input = describe(description)
         source = read_source(path, MAX_MODEL_BYTES)

@@ -160,7 +160,7 @@ class Layout:
         )
 
     def _check(self, decoded: Decoded, classes: int) -> None:
-        """Raise ValueError where the shapes are not those that `decode` has to give."""
+        """Raise ValueError if the shapes are not those that `decode` has to give."""
         if not (isinstance(decoded, tuple) and len(decoded) == 3):
             raise ValueError(f"layout {self.name!r} gives no tuple of boxes, scores and labels")
         box, score, label = decoded

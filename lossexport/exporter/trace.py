@@ -1,4 +1,4 @@
-"""From a torch function to the ONNX graph of its value, or of its value and gradient."""
+"""Traces a torch function to the ONNX graph of its value, or of its value and gradient."""
 
 import gc
 import logging
@@ -23,13 +23,13 @@ from lossexport.kernels import Kernel
 from lossexport.parity.oracle import Function, function, stage
 
 OPSET = 20
-# Sizes to trace with, whatever range a dimension has: distinct, so that no two dimensions are taken
-# for one, and none is 0 or 1, which torch would bake in.
+# Sizes to trace with, whatever range a dimension has. They are distinct, so that no two dimensions
+# are taken for the same one, and none is 0 or 1, which torch would treat as a constant.
 _TRACE_SIZES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43)
 
 
 def body(variant: Variant, opset: int = OPSET) -> ir.Model:
-    """The graph of a variant in standard ONNX operators, its dynamic dimensions named."""
+    """The graph of a variant in standard ONNX operators, with names for its dynamic dimensions."""
     sampler = next(iter(variant.op.samplers.values()))
     arrays = sampler(np.random.default_rng(0), _sizes(variant), variant.attributes)
     example = tensors(variant, arrays)
@@ -37,7 +37,7 @@ def body(variant: Variant, opset: int = OPSET) -> ir.Model:
 
 
 def stage_body(kernel: Kernel, variant: Variant, opset: int = OPSET) -> ir.Model:
-    """The graph of a stage of a variant likewise."""
+    """The graph of a stage of a variant, as `body` makes it for the whole."""
     if kernel.parts:
         parts = Range(1, kernel.parts, kernel.parts)
         variant = replace(variant, ranges={**variant.ranges, "P": parts})
@@ -78,7 +78,7 @@ def _graph(
     subject = Subject(variant, inputs, outputs, example)
 
     def model(call: Function) -> ir.Model:
-        # Tracing before torch.export is what lets autograd run inside the graph.
+        # Tracing before torch.export makes it possible to run autograd inside the graph.
         traced = make_fx(
             subject.observed(call),
             tracing_mode="symbolic",
@@ -109,12 +109,12 @@ def _graph(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the exporter's remarks (torchvision is not installed, ...) off the user's terminal."""
+    """Hide the exporter's remarks (torchvision is not installed, ...) from the user."""
     names = ("torch.onnx", "onnxscript", "torch._subclasses.fake_tensor")
     loggers: list[Any] = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.CRITICAL)  # an error is raised too
+        logger.setLevel(logging.CRITICAL)  # errors are also raised as exceptions
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -126,8 +126,8 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def _unburdened() -> Iterator[None]:
-    """Trace without two things that take a third of the time: looking for garbage among the
-    millions of objects that are all in use, and a stack trace for every node."""
+    """Trace without garbage collection, which would search millions of objects that are in use,
+    and without a stack trace for every node. The two take a third of the time."""
     config: Any = torch.fx.config  # not every release has the setting
     traces = getattr(config, "do_not_emit_stack_traces", False)
     collects = gc.isenabled()

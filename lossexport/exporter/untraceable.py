@@ -1,8 +1,8 @@
-"""Why a function cannot be exported: the line that is to blame, and what to write in its place.
+"""Explains why a function cannot be exported: the line to blame, and a replacement for it.
 
-A function of one's own may do anything, and a graph may not. Where tracing, the exporter or the
-first look at the graph fails, the function runs once more under watch, first in eager PyTorch and
-then through the same steps, and the failure becomes one line.
+A user's function may do things that a graph cannot. If tracing, the exporter or the first check of
+the graph fails, the function runs once more while its calls are recorded, first in eager PyTorch
+and then through the same steps. The failure is then reported in one line.
 """
 
 import traceback
@@ -40,20 +40,20 @@ _NUMBERS = {"__float__", "__int__", "__index__", "__complex__", "__format__"}
 _NUMBERS |= {"item", "tolist", "tensor", "as_tensor", "asarray"}
 _MEMORY = {"numpy", "__array__", "__array_wrap__", "data_ptr", "__dlpack__"}
 _TORCH = str(Path(torch.__file__).parent)
-# What torch.export is asked for, whatever range is declared.
+# The range that torch.export gets, whatever range is declared.
 _ANY = Range(1, 1, MAX_ELEMENTS)
 
 
 @dataclass(slots=True)
 class Subject(Boundary):
-    """A function on its way to a graph."""
+    """A function that is being traced and exported."""
 
     _sizes: Sizes = field(default_factory=Sizes)
     _written: list[str] = field(default_factory=list)
     _traced: GraphModule | None = None
 
     def explained(self, make: Callable[[Function], ir.Model], call: Function) -> ir.Model:
-        """`make(call)`. Raises LossexportError, with the line to blame, where that fails."""
+        """`make(call)`. Raises LossexportError, with the line to blame, if that fails."""
         try:
             return make(call)
         except LossexportError:
@@ -64,7 +64,7 @@ class Subject(Boundary):
             raise LossexportError(f"{self.variant.op.name}: {blame}") from error
 
     def observed(self, call: Function) -> Function:
-        """`call`, its inputs looked at before and after while it is traced."""
+        """`call`, wrapped so that changes of its inputs are noticed while it is traced."""
 
         def run(*inputs: Tensor) -> tuple[Tensor, ...]:
             self._sizes, self._traced = Sizes(), None
@@ -80,13 +80,13 @@ class Subject(Boundary):
         return run
 
     def check(self, traced: GraphModule) -> None:
-        """Raise RefusalError where a traced graph is not one for every runtime and every size."""
+        """Raise RefusalError if a traced graph does not fit every runtime and every size."""
         self._traced = traced
         for written in self._written:
             raise RefusalError(refusals.WRITTEN, input=written)
         refusals.check_operators(traced.graph)
         for refusal, guard in self._broken(self.variant.ranges):
-            # Within itself torch may choose an algorithm by a size, where it fixes none.
+            # torch itself may choose an algorithm by a size, as long as this fixes no size.
             if isinstance(guard.expr, sympy.Eq) or _line(guard) is not None:
                 raise refusal
         (results,) = cast(Any, traced.graph.output_node().args)
@@ -100,14 +100,14 @@ class Subject(Boundary):
         return environment.guards if environment else ()
 
     def _broken(self, ranges: Mapping[str, Range]) -> Iterator[tuple[RefusalError, Any]]:
-        """The guards of the trace that hold for the example and not for every size."""
+        """The guards of the trace that hold for the example but not for every size."""
         for index, guard in enumerate(self._guards):
             if (found := self._sizes.broken(guard.expr, ranges)) is not None:
                 condition, dim = found
                 yield refusals.no_size(condition, dim, self.variant.ranges[dim], index), guard
 
     def _again(self, make: Callable[[Function], ir.Model], call: Function) -> Blame | None:
-        """What is wrong with the function where it is traced, and exported."""
+        """The fault that shows when the function is traced and exported once more."""
         watch = Watch(self.home)
         try:
             with preserve_node_meta():
@@ -129,7 +129,7 @@ class Subject(Boundary):
         return None
 
     def _refusal(self, error: Exception, watch: Watch) -> RefusalError:
-        """What an error of torch's means, for a function that eager PyTorch runs."""
+        """The refusal for an error of torch, for a function that runs in eager PyTorch."""
         chain = list(causes(error))
         call = watch.failure(error)
         if any(isinstance(cause, _DATA) for cause in chain):
@@ -148,7 +148,7 @@ class Subject(Boundary):
         return RefusalError(refusals.NUMBER) if watch.number else _untraceable(error)
 
     def _source(self, node: Node) -> Node | None:
-        """The node of the trace that the exporter has made another of: the first of its name."""
+        """The node of the trace from which the exporter made `node`: the first with its name."""
         names = {name(node.target), name(node.meta.get("original_aten"))}
         nodes: Iterable[Node] = self._traced.graph.nodes if self._traced else ()
         return next((x for x in nodes if x.op == "call_function" and name(x.target) in names), None)
@@ -168,7 +168,7 @@ def _of_data(call: Call | None) -> Kind:
 
 
 def _line(guard: Any) -> Place | None:
-    """The line of a guard that Python code of the user's needs, and not torch."""
+    """The line of the user's code that needs a guard; None if torch itself needs it."""
     found = guard.sloc.framework_loc
     if not isinstance(found, traceback.FrameSummary) or found.filename.startswith(_TORCH):
         return None
@@ -176,7 +176,7 @@ def _line(guard: Any) -> Place | None:
 
 
 def _node(error: BaseException) -> Node | None:
-    """The node that the exporter was at: it says so in words, and in a variable."""
+    """The node at which the exporter failed: the last one in the variables of the traceback."""
     found = None
     for frame, _ in traceback.walk_tb(error.__traceback__):
         for value in frame.f_locals.values():

@@ -43,7 +43,7 @@ def read_side(path: Path, format: str, scored: bool, advance: Advance = ignore_p
 
 
 def _check_given(path: Path, form: Format) -> None:
-    """Raise LossexportError on a folder where a file is expected, or a file for a folder."""
+    """Raise LossexportError on a folder in place of a file, or a file in place of a folder."""
     for kind, is_one in (("folder", os.path.isdir), ("file", os.path.isfile)):
         if is_one(path) and kind not in form.given:
             others = [name for name in FORMATS.builtin if kind in FORMATS.find(name).given]

@@ -144,7 +144,7 @@ class _Rows:
         return score
 
     def log_variance(self) -> Float32 | None:
-        """[n,4], NaN in rows without; None where no row has any."""
+        """[n,4], NaN in rows without; None if no row has any."""
         if "log_variance" not in self._given:
             return None
         values = self._numbers("log_variance", rank=2)

@@ -27,7 +27,7 @@ class Format:
     has to read large files in pieces gives a `stream` instead, which makes the `Side` itself and
     tells `advance` which part of the input has been read.
 
-    Raises LossexportError where both or neither are given, and on a field of another kind.
+    Raises LossexportError if both or neither are given, and on a field of another kind.
     """
 
     name: str

@@ -107,7 +107,7 @@ class _Classes:
     def judge(self) -> bool | None:
         """Whether the file has classes; None of no line.
 
-        Raises LossexportError where some lines have one and some do not, or one is too large.
+        Raises LossexportError if some lines have one and some do not, or one is too large.
         """
         if self.world or not self.lines:
             return False if self.world else None
@@ -169,7 +169,7 @@ def _split(line: str) -> list[str]:
 
 
 def _parse(path: Path, lines: list[str], first: int) -> tuple[Float64, list[int]]:
-    """Values [n,8] (class -1 where there is none) and the line of each row."""
+    """Values [n,8] (class -1 if there is none) and the line of each row."""
     line_of = [i for i, line in enumerate(lines, first) if line.strip()]
     lines = [line for line in lines if line.strip()]
     if not lines:

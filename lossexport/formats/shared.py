@@ -24,7 +24,7 @@ def number(text: str) -> float:
 
 
 def number_at(path: Path, where: str, text: str) -> float:
-    """The number in `text`. Raises LossexportError where it is none."""
+    """The number in `text`. Raises LossexportError if it is none."""
     try:
         return number(text)
     except ValueError:
@@ -42,7 +42,7 @@ def is_number(text: str) -> bool:
 
 
 def refuse_wide(path: Path, data: bytes) -> None:
-    """Raise LossexportError where `data`, the start of a text file, is UTF-16 or holds NUL."""
+    """Raise LossexportError if `data`, the start of a text file, is UTF-16 or holds NUL."""
     if data.startswith(_WIDE):
         raise LossexportError(f"{path}: is text in UTF-16: save it as UTF-8")
     if b"\0" in data:
@@ -54,7 +54,7 @@ def refuse_wide(path: Path, data: bytes) -> None:
 def text_lines(path: Path, data: bytes) -> list[str]:
     """Lines of UTF-8 with or without a byte order mark; all three line ends are read.
 
-    Raises LossexportError where it is not UTF-8.
+    Raises LossexportError if it is not UTF-8.
     """
     refuse_wide(path, data)
     try:
@@ -67,7 +67,7 @@ def text_lines(path: Path, data: bytes) -> list[str]:
 
 
 def suffix(name: str) -> str:
-    """Suffix of a file name in lower case, without the dot; "" where it has none."""
+    """Suffix of a file name in lower case, without the dot; "" if it has none."""
     return PurePosixPath(name).suffix[1:].lower()
 
 
@@ -79,7 +79,7 @@ def image_name(name: str, folder: str) -> str:
 
 
 def add_image(side: Side, name: str, file: str, files: dict[Id, str], size: Size | None) -> int:
-    """Code of the image that `file` is of. Raises LossexportError where another file is too."""
+    """Code of the image that `file` is of. Raises LossexportError if another file is too."""
     code = side.images.ids[name]
     value = side.images.ids.ids[code]
     if value in files:
@@ -114,7 +114,7 @@ def check_found(
     """Judge a folder in which no file of boxes was found.
 
     As predictions it is no prediction at all, unless files of a suffix in `foreign` show that it
-    is of another format. Raises LossexportError then, and always where it is of references.
+    is of another format. Raises LossexportError then, and always if it is of references.
     """
     strange = [name for name in others if suffix(name) in foreign]
     if strange:
@@ -126,7 +126,7 @@ def check_found(
 
 
 def check_class(path: Path, where: str, text: str, most: int) -> int:
-    """The class in `text`. Raises LossexportError where it is not whole or beyond `most`."""
+    """The class in `text`. Raises LossexportError if it is not whole or beyond `most`."""
     why = f"a whole number from 0 to {most} is expected"
     try:
         value = number(text)
@@ -138,5 +138,5 @@ def check_class(path: Path, where: str, text: str, most: int) -> int:
 
 
 def counted(bad: int, total: int, many: str) -> str:
-    """How many are affected, as " (3 of 8 lines)"; nothing where there is only one."""
+    """How many are affected, as " (3 of 8 lines)"; nothing if there is only one."""
     return f" ({bad} of {total} {many})" if bad > 1 else ""

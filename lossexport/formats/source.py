@@ -96,7 +96,7 @@ class Source(AbstractContextManager["Source"]):
 def hashed(path: Path) -> Input:
     """Name and hash of a file, or of all files of a folder but images.
 
-    Raises LossexportError where one cannot be read, and on a link that leaves the folder.
+    Raises LossexportError if one cannot be read, and on a link that leaves the folder.
     """
     if path.is_dir():
         files = FolderDigest()

@@ -33,7 +33,7 @@ def register(tensorrt: ModuleType, plugin: ModuleType, capability: str | None = 
     """Register a plugin for every kernel with TensorRT, once in a process.
 
     `plugin` is the module `tensorrt.plugin`. Engines are for the device at hand, or for one of
-    `capability` ("8.6"). Raises LossexportError where there is no NVRTC to compile with.
+    `capability` ("8.6"). Raises LossexportError if there is no NVRTC to compile with.
     """
     ptx.nvrtc()
     for kernel in declared().values():

@@ -30,7 +30,7 @@ _OPTIONS = ("--std=c++17", "--fmad=false")
 
 
 def nvrtc() -> ModuleType:
-    """The bindings of NVRTC. Raises LossexportError, with the remedy, where it cannot be loaded."""
+    """The bindings of NVRTC. Raises LossexportError, with the remedy, if it cannot be loaded."""
     try:
         from cuda.bindings import nvrtc as module
 
@@ -93,7 +93,7 @@ def nearest(capability: str) -> str:
 def compile_ptx(launch: Launch, macros: Mapping[str, str], capability: str) -> str:
     """PTX of a kernel with these macros for `capability` ("8.6") and later.
 
-    Raises LossexportError where NVRTC is missing, does not know the capability or finds an error,
+    Raises LossexportError if NVRTC is missing, does not know the capability or finds an error,
     with the first of its messages.
     """
     return _compiled(launch.source, tuple(macros.items()), capability)

@@ -41,7 +41,7 @@ def poison(*rows: Tensor) -> Tensor:
 
 
 def finite(x: Tensor, *others: Tensor) -> Tensor:
-    """`x`, NaN where it or one of the others is infinite or NaN: `poison` element by element."""
+    """`x`, NaN if it or one of the others is infinite or NaN: `poison` element by element."""
     return functools.reduce(lambda total, y: total + y.detach() * 0, (x, *others), x)
 
 

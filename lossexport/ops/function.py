@@ -58,7 +58,7 @@ def save(ctx: Any, *tensors: Tensor) -> None:
 
 
 def total(terms: Sequence[Tensor]) -> Tensor | None:
-    """The sum, None where there is no term."""
+    """The sum, None if there is no term."""
     return functools.reduce(torch.add, terms) if terms else None
 
 

@@ -49,7 +49,7 @@ class CataloguedModule(nn.Module):
         return left if len(left) > 1 else left[0]
 
     def _given(self, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The inputs by name. Raises TypeError where these are others than the op's."""
+        """The inputs by name. Raises TypeError if these are others than the op's."""
         names = [tensor.name for tensor in signature.without_state(self.spec)[0]]
         given = dict(zip(names, inputs, strict=False)) | named
         if len(given) < len(inputs) + len(named) or given.keys() != set(names):

@@ -9,7 +9,7 @@ from lossexport.boxes.boxset import Id
 ROWS_AT_ONCE = 65_536
 
 Columns = dict[str, tuple[Any, Any]]
-"""The values of a column and which of them are null; None where none is."""
+"""The values of a column and which of them are null; None if none is."""
 Block = tuple[Any, Any, Columns]
 """Positions of images and of categories, and the other columns, of some rows."""
 

@@ -40,7 +40,7 @@ def driver() -> Driver:
 def capability() -> str:
     """Compute capability ("8.9") of the current device, of the first where none has been chosen.
 
-    Raises LossexportError where there is no device.
+    Raises LossexportError if there is no device.
     """
     found = driver()
     if found.reason is not None:

@@ -78,7 +78,7 @@ def path() -> Path:
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The library, loaded once. Raises LossexportError where there is none that fits."""
+    """The library, loaded once. Raises LossexportError if there is none that fits."""
     file = path()
     if not file.is_file():
         raise LossexportError(f"no library of native kernels at {file}")

@@ -149,7 +149,7 @@ class EngineSession(Session):
         providers: tuple[str, ...],
         trt: Any,
     ) -> None:
-        """Raises LossexportError where the runtime `trt` refuses the engine."""
+        """Raises LossexportError if the runtime `trt` refuses the engine."""
         super().__init__(
             source.path,
             backend,

@@ -23,7 +23,7 @@ def predicted_quality(
 ) -> Float32:
     """Estimated IoU [N] of every prediction with a log variance; NaN for those without.
 
-    Raises LossexportError where there is any and `backend` cannot run here.
+    Raises LossexportError if there is any and `backend` cannot run here.
     """
     found = np.full(len(predictions), np.nan, np.float32)
     if predictions.log_variance is None:
@@ -64,7 +64,7 @@ def block(confidence: Float32, matching: Matching, iou: Float32) -> dict[str, An
 
 
 def rank_correlation(a: Float64, b: Float64) -> float | None:
-    """Spearman's coefficient, equal values sharing their mean rank; None where one is constant."""
+    """Spearman's coefficient, equal values sharing their mean rank; None if one is constant."""
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
     return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])

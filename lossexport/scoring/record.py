@@ -18,7 +18,7 @@ class Run:
     quality: Mapping[str, Float32]
     """[M] each metric of the matched pairs."""
     estimate: Float32
-    """[N] quality that the detector predicts; NaN where it predicts none."""
+    """[N] quality that the detector predicts; NaN if it predicts none."""
     coco: CocoResult
     settings: Mapping[str, Any]
     backend: str

@@ -75,7 +75,7 @@ def summarize(run: Run, predicted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rates(matched: int, wrong: int, missed: int) -> dict[str, float | None]:
-    """Precision, recall and F1 at the IoU threshold; None where nothing defines them."""
+    """Precision, recall and F1 at the IoU threshold; None if nothing defines them."""
     return {
         "precision": matched / (matched + wrong) if matched + wrong else None,
         "recall": matched / (matched + missed) if matched + missed else None,

@@ -233,7 +233,7 @@ def _fit(wiring: Wiring, term: Term, tensor: Tensor, wanted: tuple[Dim, ...]) ->
 
 def _layout(wiring: Wiring, term: Term, wanted: tuple[Dim, ...]) -> Term | None:
     """`term` without a batch of 1, [C,A] turned to [A,C] where C is fixed, and the fixed dimensions
-    after the first taken apart where the detector has them as one; None where nothing fits."""
+    after the first taken apart where the detector has them as one; None if nothing fits."""
     fixed = [dim for dim in wanted[1:] if isinstance(dim, int)]
     forms = [wanted]
     if 2 <= len(fixed) == len(wanted) - 1:
@@ -257,7 +257,7 @@ def _matches(shape: tuple[Size, ...], form: tuple[Dim, ...]) -> bool:
 
 
 def _bind(op: Op, base: Variant, terms: Mapping[str, Term]) -> dict[str, Size]:
-    """Sizes of the op's symbolic dimensions. Raises WiringError where two inputs differ."""
+    """Sizes of the op's symbolic dimensions. Raises WiringError if two inputs differ."""
     sizes: dict[str, Size] = {}
     source: dict[str, str] = {}
     for tensor in op.inputs:

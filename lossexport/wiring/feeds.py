@@ -146,7 +146,7 @@ class _OpenSizes:
         yield from self.candidates()
 
     def shapes(self, sizes: _Sizes) -> dict[str, tuple[int, ...]] | None:
-        """The inputs' shapes, None where open sizes make one too large to try."""
+        """The inputs' shapes, None if open sizes make one too large to try."""
         shapes = {
             info.name: tuple(
                 size if isinstance(size, int) else sizes[_key(info, axis)]

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from lossexport.errors import shown
 
 Size = int | None
-"""A dimension; None where the detector leaves it open."""
+"""A dimension; None if the detector leaves it open."""
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 MAX_RANK = 8
@@ -43,7 +43,7 @@ class Term:
 
     @classmethod
     def constant(cls, value: Any) -> "Term":
-        """A number or an array of numbers. Raises WiringError where its type cannot hold one."""
+        """A number or an array of numbers. Raises WiringError if its type cannot hold one."""
         array = np.asarray(value)
         dtype = ir.DataType.FLOAT if array.dtype.kind == "f" else ir.DataType.INT64
         _check_fits(array, dtype)
@@ -51,7 +51,7 @@ class Term:
 
     @classmethod
     def of(cls, value: ir.Value) -> "Term":
-        """A value of the graph. Raises WiringError where shape inference found no type for it."""
+        """A value of the graph. Raises WiringError if shape inference found no type for it."""
         if value.dtype is None or value.shape is None:
             raise WiringError(f"tensor {value.name!r}: its type and shape cannot be inferred")
         sizes = (size if isinstance(size, int) else None for size in value.shape)

@@ -32,7 +32,7 @@ class Original:
     """A detector as it came, of opset `opset`, and the inputs that it is run on."""
 
     def __init__(self, path: Path, data: bytes, opset: int) -> None:
-        """Raises LossexportError where onnxruntime cannot run it here."""
+        """Raises LossexportError if onnxruntime cannot run it here."""
         self.path, self.data = path, data
         self._converted = opset < OPSET
         try:
@@ -128,7 +128,7 @@ def _is_seen(array: Array) -> bool:
 
 
 def _difference(old: Array, new: Array, rounding: tuple[float, float] | None) -> str | None:
-    """The element that differs most, or the shapes; None where they are the same.
+    """The element that differs most, or the shapes; None if they are the same.
 
     `rounding` is the difference allowed: a part of the element and a part of the largest.
     """

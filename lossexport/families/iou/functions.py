@@ -116,7 +116,7 @@ def _metric(kind: Metric, pred: Tensor, target: Tensor, eps: float, training: bo
 
 
 def _ratio(numerator: Tensor, denominator: Tensor, eps: float) -> Tensor:
-    """A quotient that is 0 where both are: without eps the clamp replaces a 0 under a 0 only."""
+    """A quotient that is 0 if both are: without eps the clamp replaces a 0 under a 0 only."""
     return numerator / (denominator + eps if eps > 0 else denominator.clamp(min=tiny(denominator)))
 
 

@@ -264,7 +264,7 @@ def cluster_nms(
 
 
 def _fade(scores: Tensor, iou: Tensor, sigma: float) -> Tensor:
-    """Scores times exp(-IoU^2 / sigma); 0 where float32 underflows, so that all types agree."""
+    """Scores times exp(-IoU^2 / sigma); 0 if float32 underflows, so that all types agree."""
     faded = scores * torch.exp(-(iou * iou) / sigma)
     return torch.where(faded < torch.finfo(torch.float32).tiny, 0, faded)
 

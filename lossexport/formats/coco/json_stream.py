@@ -302,7 +302,7 @@ def _space(text: bytes, start: int = 0) -> int:
 
 
 def _length(text: bytes) -> int:
-    """Length of the string, number, word or object that `text` begins with; -1 where it is cut."""
+    """Length of the string, number, word or object that `text` begins with; -1 if it is cut."""
     if text.startswith(b"{"):
         end = _structure(text[1:])[1]
         return end + 2 if end >= 0 else -1
@@ -322,7 +322,7 @@ def _marks(text: bytes) -> tuple[Int32, UInt8]:
 
 
 def _structure(text: bytes) -> tuple[int, int]:
-    """Find the last top-level comma and the bracket that closes the level; -1 where none is."""
+    """Find the last top-level comma and the bracket that closes the level; -1 if none is."""
     depth, data = _marks(text)
     closing = np.flatnonzero(depth < 0)
     end = int(closing[0]) if closing.size else -1
@@ -362,7 +362,7 @@ def _marked(value: Any) -> Any:
 
 
 def _unusable(value: object) -> str:
-    """Why no field can use `value`; "" where one may."""
+    """Why no field can use `value`; "" if one may."""
     if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
     if isinstance(value, str) and _SURROGATE.search(value):

@@ -301,7 +301,7 @@ def _add_detections(file: File, rows: Sequence[_Detection]) -> None:
 
 
 def _log_variance(file: File, rows: Sequence[_Detection]) -> Float32 | None:
-    """The column [n,4], NaN where a row has none; None where no row has."""
+    """The column [n,4], NaN if a row has none; None if no row has."""
     given = {i: row.log_variance for i, row in enumerate(rows) if row.log_variance is not None}
     if not given:
         return None

@@ -103,7 +103,7 @@ def _read_folder(
 
 
 def _objects(path: Path, root: Element) -> list[Element]:
-    """The objects. Raises LossexportError where one is not directly in the root."""
+    """The objects. Raises LossexportError if one is not directly in the root."""
     objects = root.findall("object")
     if len(objects) < sum(1 for _ in root.iter("object")):
         raise LossexportError(f"{path}: an object lies within another element than annotation")

@@ -32,7 +32,7 @@ _FIELDS = ("score", *CORNERS)
 
 
 def class_of(name: str) -> str | None:
-    """The class in the name of a file of results; None where it is no such name."""
+    """The class in the name of a file of results; None if it is no such name."""
     match = _NAME.fullmatch(name)
     return match[1] if match else None
 

@@ -35,7 +35,7 @@ class Labels:
 
 
 def parse(path: Path, lines: list[str], scored: bool) -> Labels | None:
-    """Labels in `lines`; None where there are lines and none of them looks like a label.
+    """Labels in `lines`; None if there are lines and none of them looks like a label.
 
     Raises LossexportError that names the first wrong line, and how many are wrong like it.
     """

@@ -30,7 +30,7 @@ def listed(path: Path, lines: list[str]) -> dict[int, str]:
 
 
 def in_yaml(path: Path, lines: list[str]) -> dict[int, str] | None:
-    """Names under the key `names`; None where there is no such key.
+    """Names under the key `names`; None if there is no such key.
 
     Raises LossexportError where they are in a shape that is not read.
     """

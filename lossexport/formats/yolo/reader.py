@@ -125,7 +125,7 @@ class _Reader:
         return side
 
     def _add_names(self) -> None:
-        """Take in the names. Raises LossexportError where two tables call a class differently."""
+        """Take in the names. Raises LossexportError if two tables call a class differently."""
         names: dict[int, str] = {}
         source: dict[int, str] = {}
         for file, table in self._tables:

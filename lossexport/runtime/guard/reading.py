@@ -96,7 +96,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A graph. `sizes` are the dimensions of its inputs, None where they are open."""
+    """A graph. `sizes` are the dimensions of its inputs, None if they are open."""
 
     body: Body
     tensors: list[Tensor]
