@@ -72,7 +72,7 @@ def _interval() -> float:
         seconds = float(text or INTERVAL)
     except ValueError:
         seconds = math.nan
-    if not 0 <= seconds <= 86400:  # NaN neither
+    if not 0 <= seconds <= 86400:  # false for NaN, too
         raise LossexportError(f"{ENVIRONMENT}={text!r}: must be seconds from 0 (off) to 86400")
     return seconds
 

@@ -30,7 +30,7 @@ class Shared:
     base: Int32
     """[n] position of each code of the base; -1 for ids without boxes that were left out."""
     other: Int32
-    """[n] the same of the other input."""
+    """[n] the same for the other input."""
     known: Bool
     """[I] whether the base has the id."""
     named: list[tuple[Table, Id]]
@@ -51,7 +51,7 @@ class Joined:
     extra_images: Bool
     """[I] whether only the other input (predictions, child) has the image."""
     extra_categories: Bool
-    """[K] the same of categories."""
+    """[K] the same for categories."""
     notes: list[str]
 
 
@@ -93,7 +93,7 @@ def join(base: Side, other: Side, by: MatchBy | None) -> Joined:
 
 
 def _forget_classes(base: Side, other: Side, notes: list[str]) -> bool:
-    """Where one of the inputs has no classes, put all boxes into one."""
+    """If one of the inputs has no classes, put all boxes of both into one."""
     # An input without any box has no class that could disagree.
     without = [side for side in (base, other) if side.classes is False]
     if not without:
@@ -212,7 +212,7 @@ def _same_unit(
     images: Shared,
     notes: list[str],
 ) -> None:
-    """Bring boxes in parts of the image to pixels where the other input is in pixels."""
+    """Convert boxes in parts of the image to pixels if the other input is in pixels."""
     if base.parts and other.parts:
         notes.append(_PARTS)
         return

@@ -33,7 +33,7 @@ MAX_LOG_VARIANCE = 200.0
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A kind of object. `name` is for people."""
+    """A kind of object. `name` is only shown."""
 
     id: Id
     name: str
@@ -59,7 +59,7 @@ class References:
     """[R] an ignored region that acts on predictions of every category; None if none does."""
 
     def __len__(self) -> int:
-        """Count of the boxes."""
+        """Number of boxes."""
         return len(self.image)
 
     def take(self, rows: Int64) -> "References":
@@ -92,7 +92,7 @@ class Predictions:
     no row has any."""
 
     def __len__(self) -> int:
-        """Count of the boxes."""
+        """Number of boxes."""
         return len(self.image)
 
     def take(self, rows: Int64) -> "Predictions":
@@ -145,7 +145,7 @@ def check_count(path: Path, what: str, count: int, limit: int) -> None:
 
 
 def check_rows(path: Path, count: int, scored: bool) -> None:
-    """Refuse more predictions (`scored`) or references than are read."""
+    """Refuse a file with more predictions (`scored`) or references than the limit."""
     if scored:
         check_count(path, "predictions", count, MAX_PREDICTIONS)
     else:

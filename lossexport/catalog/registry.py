@@ -1,4 +1,4 @@
-"""The catalogue: the built-in ops, and those of one's own once they are registered."""
+"""The catalogue: the built-in ops and registered ops of one's own."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ _BUILT_IN = "built in"
 
 
 class Catalogue(Mapping[str, Op]):
-    """Op by name: the built-in ones first, then the others in the order in which they came.
+    """Ops by name: the built-in ones first, then the others in the order of registration.
 
-    The variable and the installed packages are looked at once: when a name is asked for that is
-    not known without them, or when all ops are.
+    The environment variable and the installed packages are read only once: when an unknown name is
+    looked up, or when all ops are listed.
     """
 
     def __init__(self, ops: Iterable[Op]) -> None:
@@ -43,11 +43,11 @@ class Catalogue(Mapping[str, Op]):
         return len(self.builtin) + len(self._own)
 
     def origin(self, name: str) -> str:
-        """Where an op comes from: "built in", a file, a module, a package, a line of a program."""
+        """The origin of an op: "built in", a file, a module, a package, or a line of a program."""
         return self._origins.get(name, _BUILT_IN)
 
     def load(self, where: str) -> None:
-        """Register the ops of FILE.py or of a module. Raises LossexportError if it has none."""
+        """Register the ops of FILE.py or a module. Raises LossexportError if it has none."""
         with self._lock:
             if sources.key(where) not in self._loaded:
                 self.add(sources.load(where), where)
@@ -75,7 +75,7 @@ class Catalogue(Mapping[str, Op]):
 
     @contextmanager
     def scoped(self) -> Iterator[None]:
-        """Forget at the end which ops were registered inside."""
+        """Remove the ops that are registered inside the block at its end."""
         state = dict(self._own), dict(self._origins), set(self._loaded), self._complete
         try:
             yield
@@ -86,7 +86,7 @@ class Catalogue(Mapping[str, Op]):
         with self._lock:
             if self._complete:
                 return
-            self._complete = True  # what is loaded may itself ask for ops
+            self._complete = True  # set first, because the code that is loaded may look up ops
             try:
                 for origin, load in sources.configured():
                     if sources.key(origin) not in self._loaded:

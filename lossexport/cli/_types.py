@@ -1,5 +1,6 @@
 """Types of the options that name a file, a folder, an op or a format: their metavar, and how a
-shell completes them. A path is passed on as it is: whoever opens it knows best what is wrong."""
+shell completes them. Paths are not checked here, because the code that opens them reports errors
+better."""
 
 from contextlib import suppress
 from typing import Any
@@ -34,7 +35,7 @@ class _OpName(StringParamType):
 
         with CATALOG.scoped():
             for where in ctx.params.get("ops_files") or ():
-                with suppress(LossexportError):  # said when the command runs
+                with suppress(LossexportError):  # reported when the command runs
                     CATALOG.load(where)
             return [
                 CompletionItem(op.name, help=op.summary)
@@ -49,7 +50,7 @@ class _FormatName(StringParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         from lossexport.formats import FORMATS
 
-        # For a name of this package nothing else that is installed is looked at.
+        # Entry points are not read for a name that is built in.
         known = FORMATS.builtin if value in FORMATS.builtin else FORMATS.names()
         return Choice(known).convert(value, param, ctx)
 

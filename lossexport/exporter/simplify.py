@@ -30,7 +30,7 @@ _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
 def optimise(model: ir.Model) -> None:
     """Fold constants and remove nodes that compute nothing, in place.
 
-    onnxscript also removes `x + c` and `x * c` if c is within 1e-8 or 1e-5 of 0 or 1, and with it an
+    onnxscript also removes `x + c` and `x * c` if c is within 1e-8 or 1e-5 of 0 or 1, and so an
     eps of 1e-9. To prevent this, such numbers are inputs of the graph in the meantime.
     """
     InlinePass()(model)

@@ -18,7 +18,7 @@ _GRADIENT = "LX_GRADIENT"
 class Kernel:
     """An ONNX node that one launch computes: its type, tensors, attributes and the launch.
 
-    Of a stage of an op also its torch function, the inputs whose gradients it gives and `parts`.
+    For a stage of an op, also its torch function, the inputs whose gradients it gives, and `parts`.
     """
 
     name: str

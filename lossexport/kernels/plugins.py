@@ -1,9 +1,9 @@
 """The kernels as quickly deployable plugins of TensorRT, compiled ahead of time.
 
-TensorRT asks a plugin for the shapes of its outputs, for the types that it accepts and, once it has
-chosen, for a kernel. The PTX of the kernel is stored in the engine, which then needs neither Python
-nor a library. Everything is derived from the catalogue. TensorRT reads the signatures of the three
-functions, so each plugin gets functions of its own.
+TensorRT asks a plugin for the shapes of its outputs, for the types that it accepts and, after its
+choice of types, for a kernel. The PTX of the kernel is stored in the engine, which then needs
+neither Python nor a library. Everything is derived from the catalogue. TensorRT reads the
+signatures of the three functions, so each plugin has its own functions.
 """
 
 import functools
@@ -21,7 +21,7 @@ from lossexport.names import Precision
 from lossexport.runtime.cuda import capability as capability_at_hand
 
 NAMESPACE = "lossexport"
-# The plugin layer knows no other version.
+# The plugin layer supports no other version.
 VERSION = "1"
 
 _PRECISIONS: dict[str, Precision] = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
@@ -42,7 +42,7 @@ def register(tensorrt: ModuleType, plugin: ModuleType, capability: str | None = 
 
 @dataclass(frozen=True, slots=True)
 class _Plugin:
-    """One plugin: what it tells TensorRT."""
+    """The answers of one plugin to TensorRT."""
 
     kernel: Kernel
     tensorrt: ModuleType
@@ -87,7 +87,7 @@ class _Plugin:
         return [self.plugin.AutoTuneCombination(types, "LINEAR")]
 
     def _implement(self, *arguments: Any) -> tuple[str, str, Any, Any]:
-        """Name and PTX of the kernel, grid and arguments as expressions of shapes yet unknown."""
+        """Name and PTX of the kernel; grid and arguments as expressions of symbolic shapes."""
         launch, layer = self.kernel.launch, self.plugin
         count = len(self.kernel.inputs)
         inputs, values = arguments[:count], arguments[count:-2]
@@ -96,7 +96,7 @@ class _Plugin:
         sizes = self._sizes(inputs) | attributes
         params = layer.KernelLaunchParams(block_x=launch.block)
         for axis, extent in zip("xyz", launch.grid(sizes), strict=False):
-            # CUDA refuses an empty grid; a block does nothing if there are no elements.
+            # CUDA refuses an empty grid, and a block without elements does nothing.
             least = extent if isinstance(extent, int) else layer.max(extent, 1)
             setattr(params, f"grid_{axis}", least)
         passed = launch.sizes(sizes)
@@ -117,7 +117,7 @@ class _Plugin:
         return sizes
 
     def _boundary(self, inputs: Sequence[Any]) -> Any:
-        """TensorRT's type of the tensors of the chosen precision; without one all is float32."""
+        """TensorRT's type for the tensors in the chosen precision; float32 if there are none."""
         for tensor, desc in zip(self.kernel.inputs, inputs, strict=True):
             if tensor.dtype == "float":
                 return desc.dtype
@@ -125,9 +125,9 @@ class _Plugin:
 
 
 def _as_declared(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes as the catalogue has them.
+    """Convert attributes back to the values in the catalogue.
 
-    The parser may keep the 0 that ends a string in C. A float is a float32 in ONNX, so the intended
+    The parser may keep the 0 that ends a string in C. A float is a float32 in ONNX; the intended
     value is the shortest number that rounds to it, 0.02 and not 0.019999999552965164.
     """
 
@@ -148,7 +148,7 @@ def _parameter(name: str, annotation: Any) -> Parameter:
 
 
 def _signed(function: Callable[..., Any], parameters: list[Parameter], result: Any) -> Any:
-    """`function` with the signature that TensorRT is to see."""
+    """`function` with the signature that TensorRT reads."""
 
     def signed(*arguments: Any, **named: Any) -> Any:
         return function(*arguments, **named)

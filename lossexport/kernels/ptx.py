@@ -25,7 +25,7 @@ _TYPES: dict[Precision, str] = {
     "fp16": "lossexport::Half",
     "bf16": "lossexport::BFloat16",
 }
-# Without a multiply-add that rounds once, a kernel gives the bits that it gives on a CPU.
+# Without fused multiply-adds, a kernel gives the same bits as on a CPU.
 _OPTIONS = ("--std=c++17", "--fmad=false")
 
 
@@ -35,7 +35,7 @@ def nvrtc() -> ModuleType:
         from cuda.bindings import nvrtc as module
 
         module.nvrtcVersion()
-    except Exception as error:  # a missing library is reported by a class of cuda's own
+    except Exception as error:  # cuda reports a missing library with its own exception class
         raise LossexportError(f"NVRTC cannot be loaded: {one_line(error)}: {NVRTC_FIX}") from error
     return module  # type: ignore[no-any-return]
 

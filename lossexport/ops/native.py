@@ -1,8 +1,8 @@
-"""The CPU kernels as torch custom ops, `torch.ops.lossexport.OP`, where there is a library of them.
+"""The CPU kernels as torch custom ops, `torch.ops.lossexport.OP`, if their library is installed.
 
 The functions of `lossexport.ops` call them for float32, float16 and bfloat16 tensors on the CPU
-that need no gradient. Everything else takes the torch code: float64, which is the oracle of every
-other path, gradients, other devices, and graphs that are traced or compiled.
+that need no gradient. The torch code runs in all other cases: for float64, which is the oracle for
+everything else, gradients, other devices, and graphs that are traced or compiled.
 """
 
 import math
@@ -48,7 +48,7 @@ def call(spec: Op, arguments: Mapping[str, Any]) -> Any:
 
 
 def runs(spec: Op, arguments: Mapping[str, Any]) -> bool:
-    """Whether these tensors may go to the kernel. Wrong names are left to the torch function."""
+    """Whether the kernel supports these tensors. The torch function reports wrong names."""
     if spec.name not in native.kernels() or _observed():
         return False
     inputs = {tensor.name for tensor in spec.inputs}
@@ -66,7 +66,7 @@ def runs(spec: Op, arguments: Mapping[str, Any]) -> bool:
         if value.requires_grad and torch.is_grad_enabled():
             return False
         for size, dim in zip(value.shape, tensor.shape, strict=True):
-            if isinstance(dim, int) and size != dim:  # an op of any shape
+            if isinstance(dim, int) and size != dim:  # possible in an op of any shape
                 return False
     return all(math.prod(shape) <= MAX_ELEMENTS for shape, _ in _outputs(spec, arguments))
 
@@ -81,7 +81,7 @@ def _observed() -> bool:
             or torch._C._functorch.peek_interpreter_stack() is not None
             or forward_ad._current_level >= 0
         )
-    except AttributeError:  # a release of torch that cannot be asked so: better slow than wrong
+    except AttributeError:  # this release of torch does not tell: better slow than wrong
         return True
 
 
@@ -125,7 +125,7 @@ def _implementation(spec: Op, compute: bool) -> Callable[..., Any]:
 
 
 def _array(tensor: Tensor) -> Array:
-    """The memory of a tensor as numpy sees it, bfloat16 as its bits."""
+    """The memory of a tensor as a numpy array; bfloat16 as its bits."""
     if tensor.dtype != torch.bfloat16:
         return tensor.numpy()
     return tensor.view(torch.int16).numpy().view(np.uint16)

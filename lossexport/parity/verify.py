@@ -117,7 +117,7 @@ class Check:
         except CheckFailedError as error:
             return BackendParity(label, version, "failed", str(error))
         except LossexportError as error:
-            # onnxruntime on the CPU fails only on a broken file, which is the user's input. Any other
+            # onnxruntime on the CPU fails only on a broken file, which is bad input. Any other
             # backend has failed itself.
             if label == "ort-cpu":
                 raise

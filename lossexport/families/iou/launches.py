@@ -2,13 +2,13 @@
 
 from lossexport.catalog.launch import METRIC_CODES, Launch, blocks
 
-# Of pairwise.cuh: a thread for each column, PAIRWISE_ROWS rows for each block. CUDA bounds the y
-# of a grid.
+# As in pairwise.cuh: a thread for each column, PAIRWISE_ROWS rows for each block. CUDA bounds the
+# y of a grid.
 _COLUMNS, _ROWS, _MOST_Y = 256, 16, 65535
 
 
 def pairwise(metric: str) -> Launch:
-    """The matrix of a metric."""
+    """The launch that computes the matrix of a metric."""
     return Launch(
         source="pairwise.cuh",
         entry="pairwise",
