@@ -45,7 +45,8 @@ def page(op: Op, plot: str = "", docs: str | None = None) -> str:
     parts += ["## Tolerance", _tolerance(op, docs)]
     if op.references:
         parts += ["## References"]
-        parts.append("\n".join(f"- [{ref.text}]({ref.link})" for ref in op.references))
+        links = (f"- [{ref.text}]({ref.link})" for ref in op.references)
+        parts.append("\n".join(wrapped(link, "  ") for link in links))
     return "\n\n".join(parts) + "\n"
 
 
@@ -165,7 +166,10 @@ def _example(op: Op) -> str:
         dtype = f", dtype=torch.{tensor.dtype}" if tensor.dtype in ("int64", "bool") else ""
         grad = ", requires_grad=True" if tensor.name in op.gradient else ""
         values = drawn[tensor.name]
-        lines.append(f"{tensor.name} = torch.tensor({_literal(values)}{dtype}{grad})")
+        line = f"{tensor.name} = torch.tensor({_literal(values)}{dtype}{grad})"
+        if len(line) > 100:  # a line for each row
+            line = line.replace("], [", "],\n" + " " * (line.index("[") + 1) + "[")
+        lines.append(line)
     names = ", ".join(tensor.name for tensor in op.outputs)
     arguments = [tensor.name for tensor in op.inputs] + [f"{k}={v}" for k, v in chosen.items()]
     lines.append(f"{names} = ops.{op.name}({', '.join(arguments)})")

@@ -28,7 +28,7 @@ def load(path: Path) -> tuple[bytes, int, ir.Model]:
     check_model(data, str(path))
     try:
         model = ir.from_proto(onnx.load_from_string(data))
-        # onnxruntime accepts nodes in any order, and in any version initializers that are no inputs.
+        # onnxruntime accepts nodes in any order, and initializers that are not inputs.
         model.graph.sort()
         for function in model.functions.values():
             function.sort()

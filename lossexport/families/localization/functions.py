@@ -16,7 +16,8 @@ def localization_confidence(boxes: Tensor, log_variance: Tensor) -> Tensor:
     """Estimated IoU of boxes [N,4] xyxy with the true ones, from log sigma^2 [N,4]: [N] in [0, 1].
 
     A coordinate is off by `sigma * sqrt(2 / pi)` on average. The result is `1 / (1 + e)`, where `e`
-    is the sum of this over the four coordinates, each divided by its side; 0 for a box without area.
+    is the sum of this over the four coordinates, each divided by its side. It is 0 for a box
+    without area.
     """
     x1, y1, x2, y2 = boxes.unbind(1)
     left, top, right, bottom = torch.exp(log_variance * 0.5).unbind(1)
