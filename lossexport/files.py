@@ -73,7 +73,7 @@ def read_bytes(path: Path, limit: int, open_it: Callable[[], int] | None = None)
 
 
 def shipped(name: str) -> Path:
-    """A folder that the wheel puts into the package and that lies beside it in a checkout."""
+    """A folder that is inside the package in a wheel, and beside it in a checkout."""
     package = Path(str(resources.files("lossexport")))
     inside = package / name
     return inside if inside.is_dir() else package.parent / name

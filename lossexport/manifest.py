@@ -112,7 +112,10 @@ class Artifact(_Strict, frozen=True):
 
 
 class Manifest(_Strict, frozen=True):
-    """`generator` names what made the files: name -> version. Artifacts are sorted by file."""
+    """A manifest. `generator` has the versions of the software that made the files, by name.
+
+    Artifacts are sorted by file.
+    """
 
     generator: dict[Name, Text]
     artifacts: Annotated[list[Artifact], Meta(max_length=4096)]

@@ -168,7 +168,9 @@ def _example(op: Op) -> str:
         values = drawn[tensor.name]
         line = f"{tensor.name} = torch.tensor({_literal(values)}{dtype}{grad})"
         if len(line) > 100:  # a line for each row
-            line = line.replace("], [", "],\n" + " " * (line.index("[") + 1) + "[")
+            indent = " " * (line.index("[") + 1)
+            rows = line.replace("], [", f"],\n{indent}[").splitlines()
+            line = "\n".join(wrapped(row, f"{indent} ") for row in rows)
         lines.append(line)
     names = ", ".join(tensor.name for tensor in op.outputs)
     arguments = [tensor.name for tensor in op.inputs] + [f"{k}={v}" for k, v in chosen.items()]

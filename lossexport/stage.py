@@ -212,7 +212,7 @@ class Stage:
         self._journal.unlink()
 
     def _write_journal(self, names: list[str], inode: int | None) -> None:
-        """State what is about to happen: an exchange with the folder `inode`, or replacements."""
+        """Write down the next steps: an exchange with the folder `inode`, or replacements."""
         draft = self.path / "draft"
         draft.write_text(json.dumps({"names": names, "inode": inode}))
         draft.replace(self._journal)
@@ -266,7 +266,7 @@ class Stage:
             self.path.rmdir()
 
     def _discard(self) -> None:
-        """Remove what is not the user's: results that were not put in place, and older ones."""
+        """Remove results that were not put in place, and replaced ones; keep the user's files."""
         for path in (self.new, self._old, self.path / "draft"):
             if path.is_dir():
                 shutil.rmtree(path)

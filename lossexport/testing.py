@@ -46,7 +46,7 @@ def assert_parity(
     replay: str | None = None,
     not_run: Literal["fail", "skip"] = "fail",
 ) -> None:
-    """Assert that a subject computes what eager PyTorch computes in float64.
+    """Assert that a subject computes the same as eager PyTorch in float64.
 
     `subject` is
 

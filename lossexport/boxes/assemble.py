@@ -246,7 +246,7 @@ def _files(table: Table, value: Id) -> tuple[str, ...]:
 
 
 def dataset(pred: Side, ref: Side, by: MatchBy | None, extra: Extra) -> Dataset:
-    """Predictions and references over shared tables, with notes on what only predictions have."""
+    """Predictions and references over shared tables, with notes on extra predictions."""
     joined = join(ref, pred, by)
     notes = joined.notes
     image, category = joined.other

@@ -116,7 +116,7 @@ class Dataset:
     """Predictions and references over one table of images and one of categories."""
 
     images: list[Id]
-    """Sorted: the order decides ties of scores. Numbers come before strings; where the references
+    """Sorted: the order decides ties of scores. Numbers come before strings. If the references
     write every id as text, all are ordered as texts, as in pycocotools."""
     categories: list[Category]
     predictions: Predictions

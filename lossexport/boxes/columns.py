@@ -1,4 +1,4 @@
-"""Columns that grow while a file is read."""
+"""Columns of boxes, which grow while a file is read."""
 
 import re
 from collections.abc import Iterable, Sequence

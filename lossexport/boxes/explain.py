@@ -248,7 +248,7 @@ def _score_second(boxes: Predictions, images: list[Id]) -> Predictions:
 
 
 def _moved(step: int) -> Reading:
-    """The boxes on the image whose number is larger by `step`, where there is one."""
+    """The boxes on the image whose number is larger by `step`, if there is one."""
 
     def move(boxes: Predictions, images: list[Id]) -> Predictions:
         place = {value: i for i, value in enumerate(images) if isinstance(value, int)}
@@ -271,7 +271,7 @@ _READINGS: tuple[tuple[str, Reading], ...] = (
 
 
 def scores_differ(pred: Float64, ref: Float64, words: Words) -> list[str]:
-    """A note where only one of two sides has scores beyond 1, such as percent or logits."""
+    """A note if only one of two sides has scores beyond 1, such as percent or logits."""
     if not len(pred) or not len(ref):
         return []
     tops = float(pred.max()), float(ref.max())

@@ -60,7 +60,7 @@ class Part:
 
     @property
     def rows(self) -> Mapping[Id, Entry]:
-        """The listed rows, none where the input has no table."""
+        """The listed rows; none if the input has no table."""
         return self.table.rows or {}
 
     @property

@@ -37,7 +37,7 @@ class Case:
 
     @classmethod
     def parse(cls, text: str, variant: Variant) -> "Case":
-        """Read what `str` wrote. Raises LossexportError if it does not fit the variant."""
+        """Read a case from its `str`. Raises LossexportError if it does not fit the variant."""
         match = re.fullmatch(r"(\w+):((?:\w+=\d{1,9}(?:,|(?=:)))*):(\d{1,9})", text)
         if match is None:
             raise LossexportError(f"case {text!r}: expected FAMILY:N=SIZE,M=SIZE:SEED")
@@ -62,7 +62,7 @@ class Case:
         return cls(family, pairs, int(seed))
 
     def inputs(self, variant: Variant) -> Arrays:
-        """The inputs in float64 and int64, rounded to what the artifact's types can hold."""
+        """The inputs in float64 and int64, rounded to numbers of the artifact's types."""
         key = [self.seed, list(variant.op.samplers).index(self.family), *dict(self.sizes).values()]
         drawn = variant.op.samplers[self.family](
             np.random.default_rng(key), dict(self.sizes), variant.attributes
@@ -72,7 +72,7 @@ class Case:
             values = drawn[tensor.name]
             dtype = variant.numpy_dtype(tensor)
             if tensor.dtype in ("float", "float32"):
-                if dtype == "float16":  # keep finite what is finite
+                if dtype == "float16":  # finite numbers must stay finite
                     finite = np.isfinite(values)
                     values = np.where(finite, np.clip(values, -65504, 65504), values)
                 values = round_to(values, dtype)

@@ -38,7 +38,7 @@ def driver() -> Driver:
 
 
 def capability() -> str:
-    """Compute capability ("8.9") of the current device, of the first where none has been chosen.
+    """Compute capability ("8.9") of the current device, or of the first if none is chosen.
 
     Raises LossexportError if there is no device.
     """

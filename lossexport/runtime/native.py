@@ -207,7 +207,7 @@ def runs(source: Source) -> bool:
 
 
 def open_session(source: Source, backend: str, provider: str) -> Session:
-    """Guard the model, read what it is, and bind it to its kernel."""
+    """Guard the model, identify its op, and bind it to its kernel."""
     if provider != "cpu":
         raise LossexportError(f"provider {provider!r}: backend {backend!r} runs on the cpu alone")
     here = availability(backend)

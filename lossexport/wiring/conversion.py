@@ -1,4 +1,4 @@
-"""Bringing a detector to a newer opset without changing what it computes.
+"""Converts a detector to a newer opset without changing its results.
 
 onnx's version converter does most of the work. Where it is known to change values, its nodes are
 corrected here to compute what onnxruntime computes for the old ones. Nodes that cannot be expressed

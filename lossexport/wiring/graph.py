@@ -1,4 +1,4 @@
-"""Standard ONNX operators appended to a graph: what expressions and box adapters compile to.
+"""Appends standard ONNX operators to a graph, for expressions and box adapters.
 
 Every method takes and returns `Term`s, whose types and shapes are tracked from node to node, so
 that a mistake is reported where it is made. All operators are valid from opset 18 on.

@@ -1,16 +1,16 @@
 """Gradient harmonising: a loss weighted by the inverse density of its gradients' sizes.
 
 Source: Li et al., AAAI 2019 (arXiv 1811.05181), eq. 8 to 12, in the authors' mmdetection form: unit
-regions are the non-empty bins, running counts start at 0 without bias correction. The total that
-weighs every bin divides the sum again, so that neither appears.
+regions are the non-empty bins, and running counts start at 0 without bias correction. The total
+number of elements is a factor of every weight and divides the sum, so it is left out of both.
 
-The histogram compares elements with the bins' edges, a bin at a time: no scatter, and no tensor of
-bins x elements. Gradients' sizes grow with |pred - target|, or with the logit of the wrong answer,
-so that these are compared instead, with edges moved to them: no rounding puts an element into the
-wrong bin. Counts are integers.
+The histogram compares elements with the edges of one bin at a time. It needs no scatter, and no
+tensor of bins x elements. The size of a gradient grows with |pred - target|, or with the logit of
+the wrong answer. These are compared instead, with edges that are converted accordingly, so rounding
+puts no element into the wrong bin. Counts are integers.
 
-The ops are chains of functions, each the body of one stage of `launches.py`: counts
-of the bins, their weights, the weighted terms, their total. Counts and terms may come in parts.
+The ops are chains of functions, each the body of a stage in `launches.py`: counts of the bins, their
+weights, the weighted terms, their total. Counts and terms may be split into parts.
 """
 
 import math

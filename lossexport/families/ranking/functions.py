@@ -86,7 +86,7 @@ def ap_counts(
     logits: Tensor, target: Tensor, score: Tensor, delta: float, max_positives: int
 ) -> tuple[Tensor, Tensor]:
     """Twice delta times the soft counts b_i and a_i of every positive; H of a score with itself
-    is 1/2. NaN if a logit is not finite, or where the scores are."""
+    is 1/2. NaN if a logit is not finite, or if the score is NaN."""
     negatives = _negatives(logits, target)
     above = torch.cat([_overlap(negatives, rows, delta) for rows in _chunks(score)])
     return above + poison(logits) + score * 0, delta + _overlap(score, score, delta)

@@ -232,7 +232,7 @@ class Checks:
         return Tensor(sparse.where, values.name if values else "", count, memory)
 
     def value(self, value: Message) -> tuple[str, tuple[int | None, ...]]:
-        """Name and declared dimensions of a tensor, () where none are declared."""
+        """Name and declared dimensions of a tensor; () if none are declared."""
         return value.get("name", ""), value.get("type", ())
 
     def type(self, declared: Message) -> tuple[int | None, ...]:
