@@ -9,8 +9,8 @@ tensor of bins x elements. The size of a gradient grows with |pred - target|, or
 the wrong answer. These are compared instead, with edges that are converted accordingly, so rounding
 puts no element into the wrong bin. Counts are integers.
 
-The ops are chains of functions, each the body of a stage in `launches.py`: counts of the bins, their
-weights, the weighted terms, their total. Counts and terms may be split into parts.
+The ops are chains of functions, each the body of a stage in `launches.py`: counts of the bins,
+their weights, the weighted terms, their total. Counts and terms may be split into parts.
 """
 
 import math
