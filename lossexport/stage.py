@@ -73,19 +73,22 @@ class Stage:
         self._old = self.path / "old"
         self._lock = self.path / "lock"
         self._journal = self.path / "journal"
+        self._held: BinaryIO | None = None  # the lock, while this run owns the stage
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Own the stage; nothing of it is left behind unless its journal has to be completed."""
-        with self._acquire():
+        try:
             try:
+                self._acquire()
                 with undisturbed():
                     self._recover()
                     self._discard()
                 yield
             finally:
-                with undisturbed():
-                    self._clear()
+                self._release()
+        finally:
+            self._release()  # if a signal interrupted the line above
 
     def put_file(self) -> None:
         """Let the file `new` take the place of the target."""
@@ -110,25 +113,36 @@ class Stage:
             elif not self._exchanged(names):
                 self._replace_each(names)
 
-    def _acquire(self) -> BinaryIO:
+    def _acquire(self) -> None:
         start, told, vanished = time.monotonic(), False, 0
         while True:
             try:
-                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._check_owner()
-                lock = self._lock.open("ab")
+                # A signal between the folder and the lock would leave the folder behind.
+                with undisturbed():
+                    self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    self._check_owner()
+                    lock = self._lock.open("ab")
+                    if _try_lock(lock) and _same(self._lock, lock):
+                        self._held = lock
+                        return
+                    lock.close()
             except FileNotFoundError:  # the run before has just removed the stage
                 vanished += 1
                 if vanished > _RETRIES:
                     raise
                 continue
-            if _try_lock(lock) and _same(self._lock, lock):
-                return lock
-            lock.close()
             if not told and time.monotonic() - start > _PATIENCE:
                 told = True
                 print(f"waiting: another run writes to {self._target}", file=sys.stderr, flush=True)
             time.sleep(_POLL)
+
+    def _release(self) -> None:
+        """Clear the stage and release the lock; only once."""
+        with undisturbed():
+            if self._held is not None:
+                self._clear()
+                self._held.close()
+                self._held = None
 
     def _check_owner(self) -> None:
         """Another user's stage could put that user's files into the target."""
@@ -280,11 +294,12 @@ def undisturbed() -> Iterator[None]:
     caught: list[int] = []
     handlers: dict[int, Any] = {}
     number: int
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            if callable(signal.getsignal(number)):
-                handlers[number] = signal.signal(number, lambda sent, _: caught.append(sent))
     try:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+                if callable(handler := signal.getsignal(number)):
+                    handlers[number] = handler
+                    signal.signal(number, lambda sent, _: caught.append(sent))
         yield
     finally:
         for number, handler in handlers.items():

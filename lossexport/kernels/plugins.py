@@ -14,6 +14,7 @@ from types import GenericAlias, ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lossexport.catalog.spec import Attribute
 from lossexport.kernels import Kernel, declared, ptx
@@ -69,7 +70,8 @@ class _Plugin:
 
     def _describe(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
         """Shapes and types of the outputs."""
-        sizes = self._sizes(inputs) | _as_declared(attributes)
+        given = self._as_declared(attributes)
+        sizes = self._sizes(inputs) | given
         types = self.tensorrt.DataType
         fixed = {"float32": types.FLOAT, "int64": types.INT64, "float": self._boundary(inputs)}
         return tuple(
@@ -77,7 +79,7 @@ class _Plugin:
                 tuple(dim if isinstance(dim, int) else sizes[dim] for dim in tensor.shape),
                 fixed[tensor.dtype],
             )
-            for tensor in self.kernel.outputs
+            for tensor in self.kernel.written(given)
         )
 
     def _types(self, *_: Any) -> list[Any]:
@@ -92,7 +94,7 @@ class _Plugin:
         count = len(self.kernel.inputs)
         inputs, values = arguments[:count], arguments[count:-2]
         names = (attribute.name for attribute in self.kernel.attributes)
-        attributes = _as_declared(dict(zip(names, values, strict=True)))
+        attributes = self._as_declared(dict(zip(names, values, strict=True)))
         sizes = self._sizes(inputs) | attributes
         params = layer.KernelLaunchParams(block_x=launch.block)
         for axis, extent in zip("xyz", launch.grid(sizes), strict=False):
@@ -106,6 +108,9 @@ class _Plugin:
         macros = ptx.definitions(self.kernel, attributes, _PRECISIONS[self._boundary(inputs).name])
         capability = ptx.nearest(self.capability or capability_at_hand())
         return launch.entry, ptx.compile_ptx(launch, macros, capability), params, extra
+
+    def _as_declared(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        return {item.name: _meant(item, given[item.name]) for item in self.kernel.attributes}
 
     def _sizes(self, inputs: Sequence[Any]) -> dict[str, Any]:
         """Symbolic size of every named dimension of the inputs."""
@@ -124,23 +129,24 @@ class _Plugin:
         return self.tensorrt.DataType.FLOAT
 
 
-def _as_declared(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert attributes back to the values in the catalogue.
+def _meant(item: Attribute, value: Any) -> Any:
+    """Convert the value of an attribute back to the one in the catalogue.
 
     The parser may keep the 0 that ends a string in C. A float is a float32 in ONNX; the intended
     value is the shortest number that rounds to it, 0.02 and not 0.019999999552965164.
     """
+    if isinstance(value, np.ndarray):
+        several = tuple(float(str(number)) for number in value.astype(np.float32))
+        return several[0] if item.per_class and len(several) == 1 else several
+    if isinstance(value, float):
+        return float(str(np.float32(value)))
+    return value.rstrip("\0") if isinstance(value, str) else value
 
-    def meant(value: Any) -> Any:
-        if isinstance(value, float):
-            return float(str(np.float32(value)))
-        return value.rstrip("\0") if isinstance(value, str) else value
 
-    return {name: meant(value) for name, value in given.items()}
-
-
-def _annotation(attribute: Attribute) -> type:
-    return str if attribute.choices else type(attribute.default)
+def _annotation(item: Attribute) -> Any:
+    if item.per_class or isinstance(item.default, tuple):
+        return npt.NDArray[np.float32]
+    return str if item.choices else type(item.default)
 
 
 def _parameter(name: str, annotation: Any) -> Parameter:

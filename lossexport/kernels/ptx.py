@@ -50,11 +50,17 @@ def definitions(
 ) -> dict[str, str]:
     """The macros of a kernel: its element type and the values of attributes, as C++ literals.
 
-    The element type of a kernel without an input of the chosen precision is float. Raises
-    LossexportError on a number that float32 cannot hold.
+    The element type of a kernel without an input of the chosen precision is float. LX_GRADIENT is
+    defined where a kernel gives gradients, LX_REDUCTION (0 to 2) where an op has a reduction.
+    Raises LossexportError on a number that float32 cannot hold.
     """
     boundary = any(tensor.dtype == "float" for tensor in kernel.inputs)
-    constants = kernel.launch.macros(attributes)
+    constants = dict(kernel.launch.macros(attributes))
+    if kernel.gradient:
+        constants["LX_GRADIENT"] = 1
+    for item in kernel.attributes:
+        if item.name == "reduction":
+            constants["LX_REDUCTION"] = item.choices.index(attributes[item.name])
     return {"LX_T": _TYPES[precision if boundary else "fp32"]} | {
         n: _literal(n, value) for n, value in constants.items()
     }

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 import lossexport
-from lossexport.catalog.spec import Op
 from lossexport.catalog.variant import Variant
 from lossexport.errors import LossexportError, one_line
 from lossexport.runtime.identity import identify
@@ -27,7 +26,7 @@ from lossexport.runtime.onnx_guard import CLAIM, check_model, claim
 from lossexport.runtime.session import Array, Availability, Session, Source, TensorInfo
 
 SUFFIX = ".onnx"
-ABI = 2
+ABI = 3
 ENVIRONMENT = "LOSSEXPORT_NATIVE"
 """Variable that names a library to load in place of the package's own."""
 THREADS = "LOSSEXPORT_THREADS"
@@ -42,7 +41,7 @@ _SCRIPT = Path("plugins", "host", "build.py")
 _COMPILER = "xcode-select --install" if sys.platform == "darwin" else "apt-get install g++"
 # bfloat16 is its bits in uint16.
 _TYPES = {np.dtype(name): place for place, name in enumerate(("f4", "f2", "u2", "i8"), start=1)}
-_RANK = 2
+_RANK = 3
 
 
 class CTensor(ctypes.Structure):
@@ -71,6 +70,31 @@ class CTensor(ctypes.Structure):
         )
 
 
+class CAttribute(ctypes.Structure):
+    """`lossexport_attribute`."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("number", ctypes.c_double),
+        ("text", ctypes.c_char_p),
+        ("list", ctypes.POINTER(ctypes.c_double)),
+        ("count", ctypes.c_int64),
+    )
+
+    @classmethod
+    def of(cls, name: str, value: Any) -> "CAttribute":
+        """Describe a number, the name of a choice, or several numbers."""
+        if isinstance(value, str):
+            return cls(name.encode(), 0.0, value.encode())
+        if isinstance(value, tuple | list):
+            several = (ctypes.c_double * len(value))(*value)
+            return cls(name.encode(), 0.0, None, several, len(value))
+        return cls(name.encode(), value)
+
+
+Attributes = ctypes.Array[CAttribute]
+
+
 def path() -> Path:
     """The library that is loaded on first use."""
     return Path(os.environ.get(ENVIRONMENT) or _PACKAGE / "native" / _NAME)
@@ -93,8 +117,14 @@ def library() -> ctypes.CDLL:
     found.lossexport_op.restype = ctypes.c_char_p
     found.lossexport_op.argtypes = (ctypes.c_int32,)
     tensors = (ctypes.POINTER(CTensor), ctypes.c_int32)
-    numbers = (ctypes.POINTER(ctypes.c_double), ctypes.c_int32)
-    found.lossexport_run.argtypes = (ctypes.c_char_p, *numbers, *tensors, *tensors, ctypes.c_int32)
+    attributes = (ctypes.POINTER(CAttribute), ctypes.c_int32)
+    found.lossexport_run.argtypes = (
+        ctypes.c_char_p,
+        *attributes,
+        *tensors,
+        *tensors,
+        ctypes.c_int32,
+    )
     return found
 
 
@@ -120,35 +150,34 @@ def kernels() -> frozenset[str]:
     return frozenset(found)
 
 
-def numbers(op: Op, attributes: Mapping[str, Any]) -> list[float]:
-    """Attributes in the catalogue's order: a choice as its position, None as NaN."""
-
-    def number(value: Any, choices: tuple[str, ...]) -> float:
-        if choices:
-            return float(choices.index(value))
-        return math.nan if value is None else float(value)
-
-    return [number(attributes[item.name], item.choices) for item in op.attributes]
+def described(attributes: Mapping[str, Any]) -> Attributes:
+    """Attributes by name, for `run`; one that is None gets the library's default."""
+    given = [CAttribute.of(*item) for item in attributes.items() if item[1] is not None]
+    return (CAttribute * len(given))(*given)
 
 
 def run(
     kernel: str,
-    attributes: Sequence[float],
+    attributes: Mapping[str, Any] | Attributes,
     inputs: Sequence[Array],
     outputs: Sequence[Array],
     threads: int = 0,
 ) -> None:
     """Compute `kernel`, writing to `outputs`: arrays in row-major order, bfloat16 as uint16.
 
+    `attributes` are values by name, or what `described` makes of them.
+
     On at most `threads` threads, where that is not 0, and never more than THREADS allows.
 
     Raises LossexportError, with the library's reason, on arguments that do not fit the kernel.
     """
     native = library()
+    if not isinstance(attributes, ctypes.Array):
+        attributes = described(attributes)
     bounds = [most for most in (threads, most_threads()) if most]
     code = native.lossexport_run(
         kernel.encode(),
-        (ctypes.c_double * len(attributes))(*attributes),
+        attributes,
         len(attributes),
         (CTensor * len(inputs))(*map(CTensor.of, inputs)),
         len(inputs),
@@ -249,7 +278,7 @@ class NativeSession(Session):
         )
         super().__init__(source.path, backend, providers, inputs, outputs)
         self._kernel = kernel(variant)
-        self._attributes = numbers(variant.op, variant.attributes)
+        self._attributes = described(variant.attributes)
         self._spare: dict[str, Array] = {}  # output -> memory that nobody uses
 
     def _run(self, arrays: dict[str, Array]) -> dict[str, Array]:

@@ -10,9 +10,17 @@
 
 namespace lossexport {
 
+// An attribute: a number, or a list of as many as its declaration says.
+struct Value {
+  double number;
+  const double *list;
+
+  operator double() const { return number; }
+};
+
 // A call whose arguments have been checked.
 struct Call {
-  const double *attributes;
+  const Value *attributes;
   const lossexport_tensor *inputs;
   const lossexport_tensor *outputs;
   int output_count;

@@ -142,7 +142,7 @@ void soft_nms(const Call &call) {
 
 void variance_voting(const Call &call) {
   const Floats boxes(call.inputs[0]), given(call.inputs[1]), log_variance(call.inputs[2]);
-  const double *a = call.attributes;
+  const Value *a = call.attributes;
   const bool hard = a[0] != 0;
   const float sigma_t = static_cast<float>(a[1]), soft_sigma = static_cast<float>(a[2]);
   const float iou_threshold = static_cast<float>(a[3]), vote_threshold = static_cast<float>(a[4]);

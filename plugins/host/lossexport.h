@@ -1,15 +1,14 @@
 /* The C ABI of the CPU kernels: one entry point for every op.
  *
- *   lossexport_tensor boxes = {...}, scores = {...}, outputs[2] = {...};
- *   double attributes[] = {0.5, 0.0, 100, 1.0};
- *   if (lossexport_run("nms", attributes, 4, inputs, 2, outputs, 2, 0) != LOSSEXPORT_OK)
+ *   lossexport_tensor inputs[2] = {...}, outputs[2] = {...};
+ *   lossexport_attribute attributes[] = {{"iou_threshold", 0.6}, {"max_output", 300}};
+ *   if (lossexport_run("nms", attributes, 2, inputs, 2, outputs, 2, 0) != LOSSEXPORT_OK)
  *     fprintf(stderr, "%s\n", lossexport_message());
  *
- * Ops, their tensors and their attributes are those of the catalogue (`lossexport list`), in its
- * order; "ap_loss.grad" and the like give the value and the gradient. An attribute is a number; for
- * a choice it is the position among the choices. Every argument is checked before anything is
- * computed: a wrong one gives a code and a message and leaves the outputs unchanged.
- * It is safe to call this from several threads at a time. */
+ * Ops, tensors and attributes are those of the catalogue (`lossexport list`), tensors in its order.
+ * "OP.grad" gives the value and the gradient of an op that has one. All arguments are checked before
+ * anything is computed: a wrong one gives a code and a message and leaves the outputs unchanged.
+ * Several threads may call at a time. */
 #ifndef LOSSEXPORT_H
 #define LOSSEXPORT_H
 
@@ -26,7 +25,7 @@ extern "C" {
 #endif
 
 /* Rises with every change that a caller would notice. */
-#define LOSSEXPORT_ABI 2
+#define LOSSEXPORT_ABI 3
 
 enum lossexport_type {
   LOSSEXPORT_FLOAT32 = 1,
@@ -44,6 +43,8 @@ enum lossexport_code {
   LOSSEXPORT_NO_MEMORY = 5
 };
 
+#define LOSSEXPORT_MOST_AXES 3
+
 /* A tensor in row-major order without gaps. `bytes` is the size of the memory at `data`, which may
  * be null if the tensor has no elements. Strides count elements; those of a dimension of size 0 or
  * 1 may have any value. */
@@ -52,9 +53,20 @@ typedef struct lossexport_tensor {
   uint64_t bytes;
   int32_t type;
   int32_t rank;
-  int64_t shape[2];
-  int64_t strides[2];
+  int64_t shape[LOSSEXPORT_MOST_AXES];
+  int64_t strides[LOSSEXPORT_MOST_AXES];
 } lossexport_tensor;
+
+/* One attribute of a call. Without a name it is the attribute at its place in the catalogue's
+ * order. An attribute that a call leaves out has its default, or is the size that the tensors have
+ * ("max_output", "bins"). */
+typedef struct lossexport_attribute {
+  const char *name;   /* or null */
+  double number;      /* of a choice its place among the choices, unless `text` names it */
+  const char *text;   /* a choice by its name, or null */
+  const double *list; /* of an attribute that may be a list its numbers, or null */
+  int64_t count;      /* how many numbers there are in `list` */
+} lossexport_attribute;
 
 LOSSEXPORT_API int32_t lossexport_abi(void);
 
@@ -68,7 +80,7 @@ LOSSEXPORT_API const char *lossexport_op(int32_t index);
 
 /* Computes on at most `threads` threads; 0 or less: as many as the process may run on. Their number
  * changes no bit. */
-LOSSEXPORT_API int32_t lossexport_run(const char *op, const double *attributes,
+LOSSEXPORT_API int32_t lossexport_run(const char *op, const lossexport_attribute *attributes,
                                       int32_t attribute_count, const lossexport_tensor *inputs,
                                       int32_t input_count, const lossexport_tensor *outputs,
                                       int32_t output_count, int32_t threads);

@@ -2,26 +2,30 @@
 // Compiled once for each level of the processor: every level has a list with its own loops.
 #include "ops.h"
 
-#include <iterator>
-
 #include "loops_boxes.h"
 #include "loops_losses.h"
 #include "loops_picks.h"
+#include "loops_regression.h"
 
 namespace lossexport {
 namespace LX_LEVEL {
 namespace {
 
-constexpr Attribute EPS = {"eps"};
-constexpr Attribute MAX_OUTPUT = {.name = "max_output", .size = 'O'};
-constexpr Attribute BINS = {.name = "bins", .size = 'B', .least = 1, .most = MAX_BINS};
+constexpr Attribute EPS = {"eps", 1e-7};
+constexpr Attribute IOU_THRESHOLD = {"iou_threshold", 0.5};
+constexpr Attribute BETA = {"beta", 1};
+constexpr Attribute MAX_OUTPUT = {.name = "max_output", .value = 100, .whole = true, .size = 'O'};
+constexpr Attribute BINS = {
+    .name = "bins", .value = 10, .whole = true, .size = 'B', .least = 1, .most = MAX_BINS};
 
 constexpr Tensors CANDIDATES = {{"boxes", "N4"}, {"scores", "N"}};
 constexpr Tensors PICKS = {{"indices", "O", INT64}, {"count", "", INT64}};
 
 // A score of the boxes of each row, or of any two.
-constexpr Op score_of(const char *name, Function &loop, Shape target, Shape score) {
+constexpr Op score_of(const char *name, const char *node, Function &loop, Shape target,
+                      Shape score) {
   return {.name = name,
+          .node = node,
           .loop = loop,
           .inputs = {{"pred", "N4"}, {"target", target}},
           .outputs = {{"score", score}},
@@ -29,81 +33,98 @@ constexpr Op score_of(const char *name, Function &loop, Shape target, Shape scor
 }
 
 constexpr Op OPS[] = {
-    score_of("box_iou", aligned<IOU>, "N4", "N"),
-    score_of("box_giou", aligned<GIOU>, "N4", "N"),
-    score_of("box_diou", aligned<DIOU>, "N4", "N"),
-    score_of("box_ciou", aligned<CIOU>, "N4", "N"),
-    score_of("pairwise_iou", pairwise<IOU>, "M4", "NM"),
-    score_of("pairwise_giou", pairwise<GIOU>, "M4", "NM"),
-    score_of("pairwise_diou", pairwise<DIOU>, "M4", "NM"),
-    score_of("pairwise_ciou", pairwise<CIOU>, "M4", "NM"),
+    score_of("box_iou", "BoxIoU", aligned<IOU>, "N4", "N"),
+    score_of("box_giou", "BoxGIoU", aligned<GIOU>, "N4", "N"),
+    score_of("box_diou", "BoxDIoU", aligned<DIOU>, "N4", "N"),
+    score_of("box_ciou", "BoxCIoU", aligned<CIOU>, "N4", "N"),
+    score_of("pairwise_iou", "PairwiseIoU", pairwise<IOU>, "M4", "NM"),
+    score_of("pairwise_giou", "PairwiseGIoU", pairwise<GIOU>, "M4", "NM"),
+    score_of("pairwise_diou", "PairwiseDIoU", pairwise<DIOU>, "M4", "NM"),
+    score_of("pairwise_ciou", "PairwiseCIoU", pairwise<CIOU>, "M4", "NM"),
     {.name = "best_match",
+     .node = "BestMatch",
      .loop = best_match,
      .inputs = {{"pred", "N4"}, {"target", "M4"}},
      .outputs = {{"pred_score", "N"},
                  {"pred_index", "N", INT64},
                  {"target_score", "M"},
                  {"target_index", "M", INT64}},
-     .attributes = {{.name = "metric", .choices = std::size(MATCH_BY)}, EPS}},
+     .attributes = {{.name = "metric", .choices = {"iou", "giou", "diou", "ciou"}}, EPS}},
+    {.name = "smooth_l1_loss",
+     .node = "SmoothL1Loss",
+     .loop = smooth_l1_loss,
+     .inputs = {{"pred", "ND"}, {"target", "ND"}},
+     .outputs = {{"loss", "ND"}, {"grad_pred", "ND"}},
+     .gradients = 1,
+     .attributes = {{"beta", 1}, REDUCTION}},
     {.name = "localization_confidence",
+     .node = "LocalizationConfidence",
      .loop = confidence,
      .inputs = {{"boxes", "N4"}, {"log_variance", "N4"}},
      .outputs = {{"quality", "N"}}},
     {.name = "nms",
+     .node = "NMS",
      .loop = nms<IOU>,
      .inputs = CANDIDATES,
      .outputs = PICKS,
-     .attributes = {{"iou_threshold"}, {"score_threshold"}, MAX_OUTPUT, {"beta"}}},
+     .attributes = {IOU_THRESHOLD, {"score_threshold"}, MAX_OUTPUT, BETA}},
     {.name = "diou_nms",
+     .node = "DIoUNMS",
      .loop = nms<DIOU>,
      .inputs = CANDIDATES,
      .outputs = PICKS,
-     .attributes = {{"iou_threshold"}, {"score_threshold"}, MAX_OUTPUT, {"beta"}}},
+     .attributes = {IOU_THRESHOLD, {"score_threshold"}, MAX_OUTPUT, BETA}},
     {.name = "cluster_nms",
+     .node = "ClusterNMS",
      .loop = cluster_nms,
      .inputs = CANDIDATES,
      .outputs = PICKS,
-     .attributes = {{"iou_threshold"},
+     .attributes = {IOU_THRESHOLD,
                     {"score_threshold"},
                     MAX_OUTPUT,
-                    {"beta"},
-                    {.name = "metric", .choices = 2}}},
+                    BETA,
+                    {.name = "metric", .choices = {"iou", "diou"}}}},
     {.name = "soft_nms",
+     .node = "SoftNMS",
      .loop = soft_nms,
      .inputs = CANDIDATES,
      .outputs = {{"indices", "O", INT64}, {"new_scores", "O"}, {"count", "", INT64}},
-     .attributes = {{"sigma"}, {"score_threshold"}, MAX_OUTPUT}},
+     .attributes = {{"sigma", 0.5}, {"score_threshold", 0.001}, MAX_OUTPUT}},
     {.name = "variance_voting",
+     .node = "VarianceVoting",
      .loop = variance_voting,
      .inputs = {{"boxes", "N4"}, {"scores", "N"}, {"log_variance", "N4"}},
      .outputs =
          {{"indices", "O", INT64}, {"new_boxes", "O4"}, {"new_scores", "O"}, {"count", "", INT64}},
-     .attributes = {{.name = "method", .choices = 2},
-                    {"sigma_t"},
-                    {"soft_sigma"},
-                    {"iou_threshold"},
-                    {"vote_threshold"},
-                    {"score_threshold"},
+     .attributes = {{.name = "method", .choices = {"soft", "hard"}},
+                    {"sigma_t", 0.02},
+                    {"soft_sigma", 0.5},
+                    IOU_THRESHOLD,
+                    {"vote_threshold", 0.01},
+                    {"score_threshold", 0.001},
                     {"offset"},
                     MAX_OUTPUT}},
     {.name = "ap_loss",
+     .node = "APLoss",
      .loop = ap_loss,
      .inputs = {{"logits", "K"}, {"target", "K", INT64}},
      .outputs = {{"loss", ""}, {"grad_logits", "K"}},
      .gradients = 1,
-     .attributes = {{"delta"}, {"max_positives"}}},
+     .attributes = {{"delta", 1}, {.name = "max_positives", .value = 512, .whole = true}}},
     {.name = "ghm_c_loss",
+     .node = "GHMCLoss",
      .loop = ghm_loss<true>,
      .inputs = {{"logits", "NC"}, {"target", "NC"}, {"weight", "NC"}, {"bin_count", "B", FLOAT32}},
      .outputs = {{"loss", ""}, {"new_bin_count", "B", FLOAT32}, {"grad_logits", "NC"}},
      .gradients = 1,
      .attributes = {BINS, {"momentum"}}},
     {.name = "ghm_r_loss",
+     .node = "GHMRLoss",
      .loop = ghm_loss<false>,
      .inputs = {{"pred", "N4"}, {"target", "N4"}, {"weight", "N4"}, {"bin_count", "B", FLOAT32}},
      .outputs = {{"loss", ""}, {"new_bin_count", "B", FLOAT32}, {"grad_pred", "N4"}},
      .gradients = 1,
-     .attributes = {BINS, {"momentum"}, {"mu"}}},
+     .attributes = {BINS, {"momentum"}, {"mu", 0.02}}},
 };
 
 constexpr auto NAMED = kernels_of(OPS);

@@ -2,14 +2,13 @@
 #pragma once
 
 #include <initializer_list>
-#include <type_traits>
 
 #include "loops.h"
 
 namespace lossexport {
 
 constexpr int64_t MOST = 2147483647;  // of elements, as TensorRT counts them too
-constexpr int MOST_AXES = std::extent_v<decltype(lossexport_tensor::shape)>;
+constexpr int MOST_AXES = LOSSEXPORT_MOST_AXES;
 
 // A few items in place; more than there is room for do not compile.
 template <typename T, int ROOM>
@@ -47,21 +46,30 @@ struct Tensor {
   Type type = FLOAT;
 };
 
-// A finite number. With `choices` it is a whole one below; with `size` it is what that letter means
-// in the shapes of the call, from `least` to `most`.
+// A finite number, `value` where a call does not give it. With `choices` it is the place of one of
+// them; with `size` it is what that letter means in the shapes of the call, from `least` to `most`.
+// With `list` it may also be several numbers, as many as that dimension has.
 struct Attribute {
   const char *name;
-  int choices = 0;
+  double value = 0;
+  List<const char *, 4> choices = {};
+  bool whole = false;
   char size = 0;
   int64_t least = 0, most = MOST;
+  Shape list = "";
 };
 
-using Tensors = List<Tensor, 5>;
-using Attributes = List<Attribute, 8>;
+// The attribute that makes one number of each value, but not of the gradients.
+constexpr Attribute REDUCTION = {.name = "reduction", .choices = {"none", "sum", "mean"}};
 
-// Of the outputs the last `gradients` are those of "NAME.grad" alone.
+using Tensors = List<Tensor, 5>;
+constexpr int MOST_ATTRIBUTES = 8;
+using Attributes = List<Attribute, MOST_ATTRIBUTES>;
+
+// `node` is its type in an ONNX graph. Of the outputs the last `gradients` are those of "NAME.grad"
+// alone, whose node is of the type "NODEWithGrad".
 struct Op {
-  const char *name;
+  const char *name, *node;
   Function &loop;
   Tensors inputs, outputs;
   int gradients = 0;
@@ -70,9 +78,12 @@ struct Op {
 
 // An op, or an op with its gradients.
 struct Kernel {
-  char name[48];
+  char name[48], node[48];
   const Op *op;
   int outputs;
+
+  // How many of the outputs, the first ones, `reduction` makes one number of.
+  constexpr int values() const { return op->outputs.count - op->gradients; }
 };
 
 struct Kernels {
@@ -83,11 +94,15 @@ struct Kernels {
   constexpr const Kernel *end() const { return first + count; }
 };
 
-constexpr Kernel kernel(const Op &op, const char *suffix, int outputs) {
-  Kernel found = {{}, &op, outputs};
-  int length = 0;
-  for (const char *part : {op.name, suffix})
-    while (*part) found.name[length++] = *part++;
+constexpr void join(char *to, const char *first, const char *second) {
+  for (const char *part : {first, second})
+    while (*part) *to++ = *part++;
+}
+
+constexpr Kernel kernel(const Op &op, bool gradients) {
+  Kernel found = {{}, {}, &op, op.outputs.count - (gradients ? 0 : op.gradients)};
+  join(found.name, op.name, gradients ? ".grad" : "");
+  join(found.node, op.node, gradients ? "WithGrad" : "");
   return found;
 }
 
@@ -96,8 +111,8 @@ template <int COUNT>
 constexpr List<Kernel, 2 * COUNT> kernels_of(const Op (&ops)[COUNT]) {
   List<Kernel, 2 * COUNT> found = {};
   for (const Op &op : ops) {
-    found.add(kernel(op, "", op.outputs.count - op.gradients));
-    if (op.gradients) found.add(kernel(op, ".grad", op.outputs.count));
+    found.add(kernel(op, false));
+    if (op.gradients) found.add(kernel(op, true));
   }
   return found;
 }

@@ -1,6 +1,5 @@
 """Calls of the C ABI, right ones to begin with, which a test then spoils."""
 
-import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from lossexport.catalog import CATALOG
-from lossexport.catalog.spec import Dim, Op, Tensor
+from lossexport.catalog.spec import Attribute, Dim, Op, Tensor
 from lossexport.runtime import native
-from lossexport.runtime.native import CTensor
+from lossexport.runtime.native import CAttribute, CTensor
 
 KERNELS = sorted(native.kernels())
 OK, UNKNOWN_OP, BAD_ARGUMENT, BAD_TENSOR, TOO_LARGE = range(5)
@@ -37,12 +36,9 @@ class Call:
     def run(self) -> tuple[int, str]:
         """The code, and the message that this thread gets."""
         library = native.library()
-        numbers = None
-        if self.attributes is not None:
-            numbers = (ctypes.c_double * len(self.attributes))(*self.attributes)
         code = library.lossexport_run(
             None if self.kernel is None else self.kernel.encode(),
-            *(numbers, self.counts[0]),
+            *(_attributes(self.attributes), self.counts[0]),
             *(_pointer(self.inputs), self.counts[1]),
             *(_pointer(self.outputs), self.counts[2]),
             self.threads,
@@ -69,6 +65,21 @@ class Call:
                 setattr(tensors[index], name, value)
         changes: dict[str, Any] = {kind: tensors}
         return replace(self, **changes)
+
+
+def _attributes(given: list[Any] | None) -> Any:
+    """By position where they are numbers, else as they are."""
+    if given is None:
+        return None
+    items = [item if isinstance(item, CAttribute) else CAttribute(None, item) for item in given]
+    return (CAttribute * len(items))(*items)
+
+
+def number(item: Attribute, value: Any) -> Any:
+    """The value of an attribute as C has it: a choice as its place, several numbers by name."""
+    if item.choices:
+        return float(item.choices.index(value))
+    return CAttribute.of(item.name, value) if isinstance(value, tuple) else float(value)
 
 
 def _pointer(tensors: list[CTensor] | None) -> Any:
@@ -118,7 +129,7 @@ def call(
     written = {t.name: np.full(_shape(t, known), SENTINEL, _numpy(t.dtype, dtype)) for t in outputs}
     return Call(
         kernel,
-        native.numbers(op, values),
+        [number(item, values[item.name]) for item in op.attributes],
         [CTensor.of(array) for array in arrays.values()],
         [CTensor.of(array) for array in written.values()],
         (len(op.attributes), len(arrays), len(written)),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossexport.runtime import native
+from lossexport.runtime.native import CAttribute
 from tests.native.calls import (
     BAD_ARGUMENT,
     BAD_TENSOR,
@@ -93,7 +94,8 @@ def test_too_few_and_too_many(kernel: str) -> None:
     good = call(kernel)
     for place in range(3):
         right = good.counts[place]
-        for count in {0, right - 1, right + 1, -1, -BIG, BIG - 1} - {right}:
+        fewer = {0, right - 1} if place else set()  # attributes have defaults
+        for count in {*fewer, right + 1, -1, -BIG, BIG - 1} - {right}:
             counts = list(good.counts)
             counts[place] = count
             assert replace(good, counts=tuple(counts)).refused()[0] == BAD_ARGUMENT
@@ -166,7 +168,7 @@ def test_products_that_overflow(kernel: str, n: int, m: int) -> None:
         tensor = getattr(bad, kind)[index]
         sizes = {5: n, 3: m}
         shape = [sizes.get(size, size) for size in tensor.shape]
-        strides = [shape[1], 1] if tensor.rank == 2 else [1, 0]
+        strides = [shape[1], 1, 0] if tensor.rank == 2 else [1, 0, 0]
         bad = bad.with_tensor(kind, index, shape=shape, strides=strides, bytes=2**64 - 1)
     assert bad.refused()[0] == TOO_LARGE
 
@@ -190,6 +192,59 @@ def test_attributes_beyond_their_bounds_do_no_harm(kernel: str) -> None:
             attributes[place] = value
             code, message = replace(good, attributes=attributes).run()
             assert (code == OK) == (message == "")
+
+
+def named(good: Call, **given: Any) -> Call:
+    """The same call with these attributes alone."""
+    attributes = [CAttribute.of(name, value) for name, value in given.items()]
+    return replace(good, attributes=attributes, counts=(len(attributes), *good.counts[1:]))
+
+
+@every_kernel
+def test_attributes_by_name_in_any_order(kernel: str) -> None:
+    """By position, by name and left out where they have their defaults: the same bits."""
+    op = op_of(kernel)
+    values = op.resolve({"max_output": 6} if "max_output" in op.resolve({}) else {})
+    results = []
+    for order in (None, list(values), list(reversed(values)), []):
+        good = call(kernel)
+        if order is not None:
+            good = named(good, **{name: values[name] for name in order})
+        assert good.run() == (OK, "")
+        results.append({name: array.tobytes() for name, array in good.written.items()})
+    assert all(result == results[0] for result in results)
+
+
+def test_attributes_that_are_wrong_by_name() -> None:
+    voting = call("variance_voting", attributes={"max_output": 6})
+    for values, problem in (
+        ({"threshold": 0.5}, "there is no attribute threshold"),
+        ({"%s%n": 0.5}, "there is no attribute %s%n"),
+        ({"x" * 9999: 0.5}, f"there is no attribute {'x' * 64}"),
+        ({"sigma_t": "soft"}, 'attribute sigma_t is "soft", which is no choice'),
+        ({"method": "Soft"}, 'attribute method is "Soft", which is no choice'),
+        ({"method": 2.0}, "attribute method is 2, expected a choice below 2"),
+        ({"sigma_t": (0.1, 0.2)}, "attribute sigma_t is a list, expected a number"),
+        ({"sigma_t": np.nan}, "attribute sigma_t is not a finite number"),
+        ({"max_output": 7.0}, "attribute max_output is 7, the tensors have 6"),
+    ):
+        code, message = named(voting, **values).refused()
+        assert (code, message) == (BAD_ARGUMENT, f"variance_voting: {problem}")
+    twice = [CAttribute(None, 0.0), CAttribute.of("method", "hard")]
+    bad = replace(voting, attributes=twice, counts=(2, *voting.counts[1:]))
+    assert bad.refused() == (BAD_ARGUMENT, "variance_voting: attribute method is given twice")
+
+
+def test_a_choice_by_its_name_is_that_choice() -> None:
+    op = op_of("best_match")
+    choices = op.attributes[0].choices
+    assert choices == ("iou", "giou", "diou", "ciou")
+    for place, name in enumerate(choices):
+        by_name, by_place = (call("best_match") for _ in range(2))
+        assert named(by_name, metric=name).run() == (OK, "")
+        assert replace(by_place, attributes=[float(place), 1e-7]).run() == (OK, "")
+        for output, array in by_name.written.items():
+            assert array.tobytes() == by_place.written[output].tobytes()
 
 
 @pytest.mark.parametrize("kernel", [k for k in KERNELS if "max_output" in {
@@ -250,7 +305,8 @@ def test_any_bits_in_the_inputs(kernel: str, data: st.DataObject) -> None:
     assert {name: array.tobytes() for name, array in good.arrays.items()} == before
 
 
-def test_the_structure_is_that_of_the_header() -> None:
-    """8 + 8 + 4 + 4 + 16 + 16 bytes, as C lays them out."""
-    assert ctypes.sizeof(native.CTensor) == 56
+def test_the_structures_are_those_of_the_header() -> None:
+    """8 + 8 + 4 + 4 + 24 + 24 bytes and five of 8, as C lays them out."""
+    assert ctypes.sizeof(native.CTensor) == 72
     assert native.CTensor.shape.offset == 24
+    assert ctypes.sizeof(native.CAttribute) == 40

@@ -48,7 +48,7 @@ def test_nms_decides_as_eager_float32_on_any_boxes(name: str, count: int) -> Non
 
 def native_nms(name: str, boxes: torch.Tensor, scores: torch.Tensor, room: int) -> list[np.ndarray]:
     outputs = [np.empty(room, np.int64), np.empty((), np.int64)]
-    native.run(name, [0.5, 0.0, room, 1.0], [boxes.numpy(), scores.numpy()], outputs)
+    native.run(name, {"max_output": room}, [boxes.numpy(), scores.numpy()], outputs)
     return outputs
 
 
@@ -56,7 +56,7 @@ def native_nms(name: str, boxes: torch.Tensor, scores: torch.Tensor, room: int) 
 def test_scores_have_the_bits_of_eager_float32(metric: str) -> None:
     pred, target = clustered(700, 1)[0], clustered(90, 1)[0]
     score = np.empty((700, 90), np.float32)
-    native.run(f"pairwise_{metric}", [1e-7], [pred.numpy(), target.numpy()], [score])
+    native.run(f"pairwise_{metric}", {}, [pred.numpy(), target.numpy()], [score])
     wanted = torch_code(f"pairwise_{metric}")(pred, target)
     assert score.tobytes() == wanted.numpy().tobytes()
 
@@ -69,13 +69,13 @@ def test_a_matrix_past_the_caches_is_the_same_wherever_it_begins(metric: str, of
     start = -memory.ctypes.data // 4 % 16 + offset
     end = start + len(pred) * len(target)
     score = memory[start:end].reshape(len(pred), -1)
-    native.run(f"pairwise_{metric}", [1e-7], [pred, target], [score])
+    native.run(f"pairwise_{metric}", {}, [pred, target], [score])
     assert (memory[:start] == 7).all()
     assert (memory[end:] == 7).all()
     row = np.empty(len(target), np.float32)
     for i in (0, 1, 500, 1030):
         box = np.repeat(pred[i : i + 1], len(target), axis=0)
-        native.run(f"box_{metric}", [1e-7], [box, target], [row])
+        native.run(f"box_{metric}", {}, [box, target], [row])
         assert score[i].tobytes() == row.tobytes()
 
 
@@ -95,11 +95,11 @@ def digest() -> str:
         others = clustered(77, seed)[0].numpy()
         for metric in ("iou", "giou", "diou", "ciou"):
             score = np.empty((999, 77), np.float32)
-            native.run(f"pairwise_{metric}", [1e-7], [boxes, others], [score])
+            native.run(f"pairwise_{metric}", {}, [boxes, others], [score])
             total.update(score.tobytes())
         for sigma in (0.1, 0.5):
             outputs = np.empty(300, np.int64), np.empty(300, np.float32), np.empty((), np.int64)
-            native.run("soft_nms", [sigma, 0.001, 300], [boxes, scores], outputs)
+            native.run("soft_nms", {"sigma": sigma}, [boxes, scores], outputs)
             for output in outputs:
                 total.update(output.tobytes())
     return total.hexdigest()

@@ -222,14 +222,16 @@ def test_a_file_that_is_no_library(tmp_path: Path) -> None:
 
 
 def test_a_library_of_another_interface(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "ABI", native.ABI + 1)
+    wanted = native.ABI + 1
+    monkeypatch.setattr(native, "ABI", wanted)
     native.library.cache_clear()
     try:
         found = native.availability()
     finally:
         monkeypatch.undo()
         native.library.cache_clear()
-    assert found.reason == f"{native.path()}: ABI 2, this release needs 3"
+    reason = f"{native.path()}: ABI {wanted - 1}, this release needs {wanted}"
+    assert found.reason == reason
 
 
 @pytest.mark.parametrize(
