@@ -1,4 +1,4 @@
-"""`python -m lossexport`, where the command is not on the PATH."""
+"""`python -m lossexport`, for when the command is not on the PATH."""
 
 from lossexport.cli import main
 

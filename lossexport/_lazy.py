@@ -6,10 +6,10 @@ from typing import Any
 
 
 def lazy(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of `package`: it takes a name from the module that `places` gives.
+    """The `__getattr__` of `package`, which imports a name from its module in `places`.
 
-    A module `package.NAME` is taken itself. Assign it where type checkers do not look
-    (`if TYPE_CHECKING: ... else: ...`): to them it would make every name right.
+    If that module is `package.NAME`, the module itself is returned. Hide the assignment from type
+    checkers (`if TYPE_CHECKING: ... else: ...`), because with it they would accept every name.
     """
 
     def get(name: str) -> Any:

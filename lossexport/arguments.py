@@ -63,7 +63,7 @@ def text(name: str, value: object) -> str:
 
 
 def check_function(name: str, value: object) -> None:
-    """Raise LossexportError where `value` is neither None nor a function."""
+    """Raise LossexportError if `value` is neither None nor a function."""
     if value is not None and not callable(value):
         raise refuse(name, value, "a function")
 

@@ -1,4 +1,4 @@
-"""Pairwise CIoU in every form a user could run it, timed side by side in one process."""
+"""Times pairwise CIoU in every form that a user could run, in one process."""
 
 import os
 import platform
@@ -32,7 +32,7 @@ Runner = Callable[[], Any]
 
 
 def naive_pairwise_ciou(pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Pairwise CIoU over [N,M,2] tensors, the way most repositories write it: a baseline only."""
+    """Pairwise CIoU over [N,M,2] tensors, as most repositories write it; only a baseline."""
     eps = 1e-7
     low = torch.max(pred[:, None, :2], target[None, :, :2])
     high = torch.min(pred[:, None, 2:], target[None, :, 2:])
@@ -57,7 +57,7 @@ def naive_pairwise_ciou(pred: torch.Tensor, target: torch.Tensor) -> torch.Tenso
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Median milliseconds of every contender at one size; None where it cannot run."""
+    """Median milliseconds of every contender at one size; None if it cannot run."""
 
     size: int
     milliseconds: dict[str, float | None]
@@ -104,7 +104,7 @@ def _contenders(folder: Path) -> dict[str, Callable[[Any, Any], Runner | None]]:
 
             try:
                 call()
-            except Exception:  # torch.compile needs a C++ compiler, and says so in many ways
+            except Exception:  # torch.compile raises many types if there is no C++ compiler
                 return None
             return call
 
@@ -136,7 +136,7 @@ def _contenders(folder: Path) -> dict[str, Callable[[Any, Any], Runner | None]]:
     program.save(str(naive))
     return {
         "eager, naive": torch_runner(naive_pairwise_ciou),
-        # The function itself would call the kernel.
+        # `pairwise_ciou` itself would call the kernel.
         "eager": torch_runner(cast(Any, ops.pairwise_ciou).__wrapped__),
         "torch.compile": torch_runner(torch.compile(ops.pairwise_ciou, dynamic=True)),
         "native kernel": file_runner(ours, "native"),

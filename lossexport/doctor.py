@@ -1,4 +1,4 @@
-"""What is installed, what can run here, what is missing and the command that mends it."""
+"""Reports what is installed, what can run here, what is missing and how to install it."""
 
 import platform
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Status = Literal["ok", "missing", "not run here"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One component. `fix` is the command that mends it, where there is one."""
+    """The state of a component. `fix` is the command that repairs or installs it, if any."""
 
     component: str
     status: Status
@@ -39,7 +39,7 @@ _ENGINES = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}
 
 
 def report() -> list[Check]:
-    """Look at this machine; never raises. Imports onnxruntime and NVRTC's binding, nothing else."""
+    """Examine this machine; never raises. Imports only onnxruntime and NVRTC's bindings."""
     backends, cuda = available(), driver()
     return [
         Check("python", "ok", platform.python_version(), platform.platform()),
@@ -114,6 +114,6 @@ def _nvrtc() -> Check:
         from cuda.bindings import nvrtc
 
         _, major, minor = nvrtc.nvrtcVersion()
-    except Exception as error:  # a missing library is reported by a class of cuda's own
+    except Exception as error:  # cuda reports a missing library with its own exception class
         return Check("NVRTC", "not run here", detail=one_line(error), fix=NVRTC_FIX)
     return Check("NVRTC", "ok", f"{major}.{minor}", "compiles the plugins' kernels")

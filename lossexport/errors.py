@@ -30,7 +30,7 @@ def _shortened(text: str, start: int, end: int) -> str:
 
 
 class _Shown(reprlib.Repr):
-    """A `repr` that costs no more than what it shows, and that works for every value."""
+    """A `repr` that works for every value and formats no more of it than is shown."""
 
     def __init__(self) -> None:
         super().__init__()

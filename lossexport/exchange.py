@@ -15,7 +15,7 @@ _SWAP = 2  # RENAME_EXCHANGE on Linux, RENAME_SWAP on macOS
 def exchange(first: Path, second: Path) -> None:
     """Swap two existing entries of one file system, of any two kinds, in one step.
 
-    Raises OSError, and changes nothing, where the system or the file system cannot.
+    Raises OSError, and changes nothing, if the system or the file system cannot.
     """
     swap = _swap()
     if swap is None:
@@ -27,7 +27,7 @@ def exchange(first: Path, second: Path) -> None:
 
 @cache
 def _swap() -> Callable[[bytes, bytes], int] | None:
-    """The system's call, which returns 0 for success; None where it has none."""
+    """The system's call, which returns 0 for success; None if it has none."""
     libc = ctypes.CDLL(None, use_errno=True)
     if sys.platform == "darwin":
         renamex = getattr(libc, "renamex_np", None)

@@ -73,7 +73,7 @@ def read_bytes(path: Path, limit: int, open_it: Callable[[], int] | None = None)
 
 
 def shipped(name: str) -> Path:
-    """A folder that the wheel puts into the package and that lies beside it in a checkout."""
+    """A folder that is inside the package in a wheel, and beside it in a checkout."""
     package = Path(str(resources.files("lossexport")))
     inside = package / name
     return inside if inside.is_dir() else package.parent / name
@@ -163,7 +163,7 @@ def appear_together(out: Path) -> Iterator[Path]:
 def exclusive(folder: Path) -> Iterator[None]:
     """Keep other runs from changing an existing folder while one of its files is rewritten.
 
-    Raises LossexportError where it cannot be written.
+    Raises LossexportError if it cannot be written.
     """
     check_folder(folder)
     with _writing(folder), stage.opened(folder):

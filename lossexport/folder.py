@@ -41,7 +41,7 @@ class Folder(AbstractContextManager["Folder"]):
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises LossexportError where `path` is no folder or cannot be read."""
+        """Raises LossexportError if `path` is no folder or cannot be read."""
         self.path = path
         self.passed: list[str] = []
         """Names that `names` left out: those with a dot in front, and links to folders inside."""
@@ -128,7 +128,7 @@ class Folder(AbstractContextManager["Folder"]):
         return descriptor
 
     def _resolve(self, name: str) -> tuple[str, ...]:
-        """The parts of `name` without links. Raises LossexportError where it is not inside."""
+        """The parts of `name` without links. Raises LossexportError if it is not inside."""
         path = self.path / name
         real = Path(os.path.realpath(path))
         if not real.is_relative_to(self._real):

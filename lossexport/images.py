@@ -29,7 +29,7 @@ class ImageFolder:
     """The images of one folder, by name; nothing outside of it is ever opened."""
 
     def __init__(self, path: Path) -> None:
-        """Raises LossexportError where there is no such folder, or no Pillow."""
+        """Raises LossexportError if there is no such folder, or no Pillow."""
         if not path.is_dir():
             raise LossexportError(f"{path}: is not a folder of images")
         try:
@@ -45,7 +45,7 @@ class ImageFolder:
     def names(self) -> list[str]:
         """Sorted names of the JPEG and PNG files, those of sub-folders with their path.
 
-        Names that begin with a dot are left out. Raises LossexportError where there is none.
+        Names that begin with a dot are left out. Raises LossexportError if there is none.
         """
         with Folder(self.path) as folder:
             names = [name for name in folder.names() if name.lower().endswith(SUFFIXES)]
@@ -56,7 +56,7 @@ class ImageFolder:
     def find(self, name: str) -> Path:
         """The file `name`, which may be in a sub-folder.
 
-        Raises LossexportError where it is missing, no regular file or, by its name or by a link,
+        Raises LossexportError if it is missing, no regular file or, by its name or by a link,
         outside of the folder.
         """
         try:
@@ -82,7 +82,7 @@ class ImageFolder:
     def decode(self, name: str, data: bytes) -> "Image":
         """Decode `data` as an RGB image; an EXIF orientation is not applied.
 
-        Raises LossexportError where it is damaged, neither JPEG nor PNG, or too large.
+        Raises LossexportError if it is damaged, neither JPEG nor PNG, or too large.
         """
         try:
             with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The manifest of an export folder: what each file is, and what was measured on it."""
+"""The manifest of an export folder: a description of each file, and its measurements."""
 
 import os
 import re
@@ -32,9 +32,9 @@ class _Strict(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TensorRecord(_Strict, frozen=True):
-    """An input or output: numpy name of its dtype (or `bfloat16`), dimensions, what values mean.
+    """An input or output: numpy name of its dtype (or `bfloat16`), dimensions, kind of values.
 
-    `shape` holds sizes and symbolic names; `domain` is for people, as `xyxy boxes, x2 >= x1`.
+    `shape` has sizes and symbolic names. `domain` is for people, such as `xyxy boxes, x2 >= x1`.
     """
 
     name: Name
@@ -65,7 +65,7 @@ class ToleranceRecord(_Strict, frozen=True):
 
 
 class WorstRecord(_Strict, frozen=True):
-    """The element with the worst error, and the seed and case that give it again."""
+    """The element with the worst error, and the seed and case that reproduce it."""
 
     seed: int
     case: Text
@@ -74,7 +74,7 @@ class WorstRecord(_Strict, frozen=True):
 
 
 class BackendParity(_Strict, frozen=True):
-    """How one backend fared. `outputs` has the measures by output; null stands for NaN, inf."""
+    """The result of a backend. `outputs` has the errors by output; null stands for NaN and inf."""
 
     backend: Name
     backend_version: Text
@@ -112,7 +112,10 @@ class Artifact(_Strict, frozen=True):
 
 
 class Manifest(_Strict, frozen=True):
-    """`generator` names what made the files: name -> version. Artifacts are sorted by file."""
+    """A manifest. `generator` has the versions of the software that made the files, by name.
+
+    Artifacts are sorted by file.
+    """
 
     generator: dict[Name, Text]
     artifacts: Annotated[list[Artifact], Meta(max_length=4096)]
@@ -120,7 +123,7 @@ class Manifest(_Strict, frozen=True):
 
 
 def load_manifest(folder: Path) -> Manifest | None:
-    """Read `manifest.json` of `folder`; None where there is none.
+    """Read `manifest.json` of `folder`; None if there is none.
 
     Raises LossexportError, naming file, field and value, on anything that is not schema 1.
     """
@@ -136,13 +139,13 @@ def save_manifest(folder: Path, manifest: Manifest) -> None:
     Raises LossexportError on a manifest that `load_manifest` would refuse.
     """
     path = folder / MANIFEST_NAME
-    # As it will be read: a whole number in a field of floats becomes a float from the start.
+    # Decoded as it will be read, so that a whole number in a field of floats is a float now too.
     manifest = _decode(msgspec.json.encode(manifest), path)
     write_bytes(path, _text(manifest))
 
 
 def store_parity(folder: Path, results: Mapping[str, Iterable[BackendParity]]) -> None:
-    """Put results, by file, into `manifest.json`; everything else in it keeps its text and order.
+    """Put results, by file, into `manifest.json`. Everything else in it keeps its text and order.
 
     Raises LossexportError on a manifest that cannot be read or written.
     """
@@ -208,7 +211,7 @@ def _decode(data: bytes, path: Path) -> Manifest:
 
 
 def _value(data: bytes, message: str) -> str:
-    """`, which is VALUE` for the field that msgspec's message points at, where it names one."""
+    """`, which is VALUE` for the field that msgspec's message names; "" if it names none."""
     _, _, pointer = message.partition(" - at `$")
     if not message.startswith(("Expected", "Invalid")) or "[...]" in pointer:
         return ""
@@ -216,7 +219,7 @@ def _value(data: bytes, message: str) -> str:
         value: Any = msgspec.json.decode(data)
         for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", pointer):
             value = value[key] if key else value[int(index)]
-    # The JSON is broken after the field that was refused first, or repeats a key.
+    # The JSON is broken after the first refused field, or repeats a key.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
         return ""
     try:

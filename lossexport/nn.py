@@ -1,7 +1,7 @@
 """The ops as `torch.nn.Module`s for training code: `CIoULoss(reduction="mean")(pred, target)`.
 
-Every class comes from the catalogue: its constructor takes the op's attributes by keyword, its
-`forward` the op's inputs, by position or by name.
+Every class is derived from the catalogue. Its constructor takes the op's attributes by keyword, and
+`forward` takes the op's inputs by position or by name.
 """
 
 from lossexport.catalog import BUILTIN, CATALOG
@@ -11,7 +11,7 @@ __all__ = ["CataloguedModule", *(op.class_name for op in BUILTIN.values())]
 
 
 def __getattr__(name: str) -> type[CataloguedModule]:
-    # The ops of others are looked at for a name that none of this package has.
+    # Ops of one's own are loaded only for a name that no built-in op has.
     for ops in (BUILTIN, {} if name.startswith("_") else CATALOG):
         for op in ops.values():
             if op.class_name == name:

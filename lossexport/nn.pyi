@@ -1,7 +1,7 @@
 """The ops as `torch.nn.Module`s for training code: `CIoULoss(reduction="mean")(pred, target)`.
 
-Every class comes from the catalogue: its constructor takes the op's attributes by keyword, its
-`forward` the op's inputs, by position or by name.
+Every class is derived from the catalogue. Its constructor takes the op's attributes by keyword, and
+`forward` takes the op's inputs by position or by name.
 """
 
 # Written by docs/generate.py from the catalogue: change it there.

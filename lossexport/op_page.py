@@ -1,4 +1,4 @@
-"""The page of an op in Markdown: what it takes and gives, an example that was run, its files."""
+"""The page of an op in Markdown: inputs, outputs, an example that has been run, and files."""
 
 import contextlib
 import io
@@ -12,16 +12,16 @@ from lossexport.catalog import BUILTIN, CATALOG
 from lossexport.catalog.spec import Attribute, Op, Tensor
 from lossexport.catalog.variant import Variant
 
-# Sizes of the arrays in the examples: small, and different where that shows something.
+# Sizes of the arrays in the examples: small, and different if that is instructive.
 _SIZES = {"N": 3, "M": 2, "D": 2, "C": 2, "K": 5}
-_SEED = 6  # the first that is tried: not every draw has a positive
+_SEED = 6  # the first one to try, because not every draw has a positive
 
 
 def page(op: Op, plot: str = "", docs: str | None = None) -> str:
-    """The page, with an image after the formula where there is a `plot`.
+    """The page, with the image `plot` after the formula if it is given.
 
     `docs` is the folder of this project's pages as seen from the page; without it they are not
-    linked. Raises LossexportError where the function of the op does not do what it declares.
+    linked. Raises LossexportError if the function of the op does not do what it declares.
     """
     parts = [f"# {op.name}", op.summary]
     if op.name not in BUILTIN:
@@ -44,7 +44,8 @@ def page(op: Op, plot: str = "", docs: str | None = None) -> str:
     parts += ["## Tolerance", _tolerance(op, docs)]
     if op.references:
         parts += ["## References"]
-        parts.append("\n".join(f"- [{ref.text}]({ref.link})" for ref in op.references))
+        links = (f"- [{ref.text}]({ref.link})" for ref in op.references)
+        parts.append("\n".join(wrapped(link, "  ") for link in links))
     return "\n\n".join(parts) + "\n"
 
 
@@ -57,7 +58,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def wrapped(text: str, indent: str = "") -> str:
-    """Prose or a list item in lines of at most 100 characters, all but the first indented."""
+    """Prose or a list item in lines of at most 100 characters; all but the first are indented."""
     return textwrap.fill(text, 100, subsequent_indent=indent, break_on_hyphens=False)
 
 
@@ -114,7 +115,7 @@ def _attributes(op: Op) -> str:
 
 
 def _tolerance(op: Op, docs: str | None) -> str:
-    """What may differ; the function is tried first."""
+    """The section on the tolerance. The function is tried first."""
     from lossexport.parity.trial import trial  # imports torch
 
     measured = trial(Variant.make(op, gradient=bool(op.gradient)))
@@ -136,7 +137,7 @@ def _tolerance(op: Op, docs: str | None) -> str:
 
 
 def _literal(values: np.ndarray[Any, Any]) -> str:
-    """A nested list of the values in four digits."""
+    """A nested list of the values with four digits."""
     if values.ndim:
         return f"[{', '.join(_literal(row) for row in values)}]"
     if values.dtype.kind in "iub":
@@ -145,8 +146,8 @@ def _literal(values: np.ndarray[Any, Any]) -> str:
 
 
 def _example(op: Op) -> str:
-    """A snippet and the output that running it printed."""
-    # Of the 100 rows that suppression pads to, four show enough.
+    """A snippet, and the output that it printed when it was run."""
+    # Four of the 100 rows that suppression pads to are enough.
     padded = [a.name for a in op.attributes if a.name == "max_output"]
     chosen = dict.fromkeys(padded if op.kind == "suppression" else (), 4)
     given = op.resolve(chosen)
@@ -164,7 +165,12 @@ def _example(op: Op) -> str:
         dtype = f", dtype=torch.{tensor.dtype}" if tensor.dtype in ("int64", "bool") else ""
         grad = ", requires_grad=True" if tensor.name in op.gradient else ""
         values = drawn[tensor.name]
-        lines.append(f"{tensor.name} = torch.tensor({_literal(values)}{dtype}{grad})")
+        line = f"{tensor.name} = torch.tensor({_literal(values)}{dtype}{grad})"
+        if len(line) > 100:  # a line for each row
+            indent = " " * (line.index("[") + 1)
+            rows = line.replace("], [", f"],\n{indent}[").splitlines()
+            line = "\n".join(wrapped(row, f"{indent} ") for row in rows)
+        lines.append(line)
     names = ", ".join(tensor.name for tensor in op.outputs)
     arguments = [tensor.name for tensor in op.inputs] + [f"{k}={v}" for k, v in chosen.items()]
     lines.append(f"{names} = ops.{op.name}({', '.join(arguments)})")
@@ -175,7 +181,7 @@ def _example(op: Op) -> str:
     lines += [f"print({name})" for name in shown]
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec("\n".join(lines), {})  # our own text: what the page says is what it prints
+        exec("\n".join(lines), {})  # runs our own text, so that the page shows its real output
     return "\n".join(
         ("```python", *lines, "```", "", "prints", "", "```text", printed.getvalue() + "```")
     )

@@ -75,7 +75,7 @@ def _address(record: dict[str, Any]) -> str:
 
 
 def _packages(extra: str) -> Iterator[str]:
-    """The requirements of `extra`, or of the base where it is empty, as the metadata have them."""
+    """The requirements of `extra`, or of the base if it is empty, from the metadata."""
     for line in metadata.requires(_NAME) or ():
         requirement, _, marker = line.partition(";")
         found = re.search(r"""extra == ["']([\w-]+)["']""", marker)

@@ -33,7 +33,7 @@ Progress = Callable[[str, float], None]
 def follow(progress: bool | Progress, verb: str) -> Iterator[Progress]:
     """Yield the function to call: the caller's, one that shows "`verb`: ...", or an idle one.
 
-    Raises LossexportError where `progress` is neither a bool nor a function.
+    Raises LossexportError if `progress` is neither a bool nor a function.
     """
     if callable(progress):
         yield progress
@@ -72,7 +72,7 @@ def _interval() -> float:
         seconds = float(text or INTERVAL)
     except ValueError:
         seconds = math.nan
-    if not 0 <= seconds <= 86400:  # NaN neither
+    if not 0 <= seconds <= 86400:  # false for NaN, too
         raise LossexportError(f"{ENVIRONMENT}={text!r}: must be seconds from 0 (off) to 86400")
     return seconds
 

@@ -1,6 +1,6 @@
-"""The pytest plugin: `pytest --lossexport PATH` makes a test of every artifact and backend.
+"""The pytest plugin: `pytest --lossexport PATH` runs a test for every artifact and backend.
 
-pytest imports this module in every run: everything else is imported once the option is given.
+pytest imports this module in every run, so everything else is imported only if the option is given.
 """
 
 import pytest
@@ -33,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Plan the tests. Raises UsageError, in one line, on a path or a backend of no use."""
+    """Plan the tests. Raises UsageError on a path or a backend that cannot be used."""
     config.addinivalue_line("markers", "lossexport: a test that --lossexport has added")
     options = [f"lossexport{suffix}" for suffix in ("", "_backend", "_require")]
     paths, backends, required = (config.getoption(option) for option in options)

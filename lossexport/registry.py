@@ -1,4 +1,4 @@
-"""Declarations by name: those of this package, and those of installed packages."""
+"""Finds declarations by name, in this package and in installed packages."""
 
 from collections.abc import Mapping
 from importlib import metadata
@@ -9,11 +9,11 @@ from lossexport.errors import LossexportError, one_line
 
 
 class Named(Protocol):
-    """What a registry holds."""
+    """An entry of a registry."""
 
     @property
     def name(self) -> str:
-        """By which it is found."""
+        """The name to find it by."""
 
 
 T = TypeVar("T", bound=Named)
@@ -22,12 +22,12 @@ T = TypeVar("T", bound=Named)
 class Registry(Generic[T]):
     """Declarations of one type, each imported when its name is asked for.
 
-    An installed package adds to them by entry points of `group`, which is the package that has the
-    type. They are read only for a name that is not built in.
+    An installed package can add declarations with entry points in `group`, which is the name of the
+    package that defines the type. They are read only for a name that is not built in.
     """
 
     def __init__(self, kind: type[T], word: str, group: str, builtin: Mapping[str, str]) -> None:
-        """`builtin` maps names to "module:attribute"; `word` is how messages call one of them."""
+        """`builtin` maps names to "module:attribute"; `word` is what messages call an entry."""
         self._kind = kind
         self._word = word
         self._group = group
@@ -47,10 +47,10 @@ class Registry(Generic[T]):
         return tuple(dict.fromkeys([*self._builtin, *outside]))
 
     def find(self, name: object) -> T:
-        """The declaration of this name.
+        """The declaration with this name.
 
-        Raises LossexportError where there is none, and on an entry point that takes a name which
-        exists or cannot be loaded, naming its package.
+        Raises LossexportError if there is none. Also raises, naming the package, if an entry point
+        has a name that is taken or cannot be loaded.
         """
         if not isinstance(name, str) or name not in self._builtin:
             return self._outside(name)
@@ -79,7 +79,7 @@ class Registry(Generic[T]):
     def _load(self, point: metadata.EntryPoint) -> T:
         try:
             found = point.load()
-        except Exception as error:  # whatever the code of a stranger raises
+        except Exception as error:  # the code of another package may raise anything
             why = one_line(f"{type(error).__name__}: {error}")
             raise LossexportError(f"{self._called(point)} cannot be loaded: {why}") from error
         if not isinstance(found, self._kind):

@@ -1,4 +1,4 @@
-"""Make a detection set that looks like COCO: `gt.json` and `dets.json`, equal for equal seeds.
+"""Makes detections that look like COCO, `gt.json` and `dets.json`; equal seeds give equal files.
 
     python -m lossexport.sample --out data
 
@@ -40,7 +40,7 @@ class Counts:
 
 
 class Scenes:
-    """Draws one image after the other, once."""
+    """Draws images one after the other; can be iterated once."""
 
     def __init__(self, counts: Counts, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -82,7 +82,7 @@ class Scenes:
         return self.rng.choice(CATEGORIES, count, p=self.share) + 1
 
     def boxes(self, count: int, size: Array) -> Array:
-        """xyxy [count,4] inside the image."""
+        """Boxes xyxy [count,4] inside the image."""
         side = np.exp(self.rng.normal(np.log(MEDIAN_SIDE), SPREAD, (count, 1)))
         stretch = np.exp(self.rng.normal(0.0, ASPECT, (count, 1)) * [0.5, -0.5])
         wide_high = np.clip(side * stretch, 2.0, 0.98 * size)

@@ -88,7 +88,7 @@ class Stage:
             finally:
                 self._release()
         finally:
-            self._release()  # where a signal kept the line above from it
+            self._release()  # if a signal interrupted the line above
 
     def put_file(self) -> None:
         """Let the file `new` take the place of the target."""
@@ -137,7 +137,7 @@ class Stage:
             time.sleep(_POLL)
 
     def _release(self) -> None:
-        """Clear the stage and give up the lock, once."""
+        """Clear the stage and release the lock; only once."""
         with undisturbed():
             if self._held is not None:
                 self._clear()
@@ -226,7 +226,7 @@ class Stage:
         self._journal.unlink()
 
     def _write_journal(self, names: list[str], inode: int | None) -> None:
-        """State what is about to happen: an exchange with the folder `inode`, or replacements."""
+        """Write down the next steps: an exchange with the folder `inode`, or replacements."""
         draft = self.path / "draft"
         draft.write_text(json.dumps({"names": names, "inode": inode}))
         draft.replace(self._journal)
@@ -280,7 +280,7 @@ class Stage:
             self.path.rmdir()
 
     def _discard(self) -> None:
-        """Remove what is not the user's: results that were not put in place, and older ones."""
+        """Remove results that were not put in place, and replaced ones; keep the user's files."""
         for path in (self.new, self._old, self.path / "draft"):
             if path.is_dir():
                 shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""Assertions for the tests of a repository. Importing it imports neither torch nor pytest.
+"""Assertions for tests. Importing this module imports neither torch nor pytest.
 
 from lossexport.testing import assert_parity, assert_quality, assert_same_boxes
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["assert_parity", "assert_quality", "assert_same_boxes"]
 
-# Numbers of which more is worse: how these names start.
+# Beginnings of the names of numbers for which more is worse.
 _WORSE = ("lost", "new", "without", "unmatched", "ignored", "inverted")
 _MOST_CLASSES = 5
 
@@ -46,28 +46,28 @@ def assert_parity(
     replay: str | None = None,
     not_run: Literal["fail", "skip"] = "fail",
 ) -> None:
-    """Assert that a subject computes what eager PyTorch computes in float64.
+    """Assert that a subject computes the same as eager PyTorch in float64.
 
     `subject` is
 
     - the name of an op, or an `Op`: it is exported to a temporary folder, and the file is checked;
     - the path of an `.onnx` or `.engine` file of ours, or of an export folder: all of its files;
-    - with `op`, a function of tensors, which PyTorch calls with the inputs of the op in order, or
-      an `.onnx` file of any origin: whether that is the op, within the op's tolerance.
+    - with `op`, a function of tensors, which is called with the inputs of the op in order, or an
+      `.onnx` file of any origin: it is compared with the op, within the op's tolerance.
 
     `attributes`, `precision`, `gradient` and `shapes` are those of `lossexport.export`. With
     `gradient` the outputs are the value and the gradients of its sum, by autograd for a function.
-    They are not given for a file of ours, which says them itself.
+    Do not give them for a file of ours, whose metadata states them.
 
     `backends` are those to run ("native", "ort", "ort-cuda", "rtx", "tensorrt"); None: all of this
-    machine. `families` chooses among the op's families of inputs ("ordinary", "adversarial", ...),
-    `seeds` is how many cases there are of each family and size, `replay` names a single case.
+    machine. `families` selects some of the op's families of inputs ("ordinary", "adversarial",
+    ...), `seeds` is the number of cases of each family and size, `replay` names a single case.
 
-    Raises AssertionError with the op, the output, its worst element, what was expected, how far
-    beyond the tolerance it is, and what runs the case again. What did not run has not passed: a
-    file that ran nowhere, or not on one of the `backends` that are named, is an AssertionError too;
-    with `not_run="skip"` it skips the test, where nothing failed. Raises LossexportError on bad
-    arguments and on files that cannot be used.
+    Raises AssertionError with the op, the output, its worst element, the expected value, how far
+    it is beyond the tolerance, and how to run the case again. A file that did not run has not
+    passed: if it ran nowhere, or not on one of the given `backends`, this is an AssertionError too.
+    With `not_run="skip"`, the test is skipped instead if nothing failed. Raises LossexportError on
+    bad arguments and on files that cannot be used.
     """
     __tracebackhide__ = True
     from lossexport.parity.artifact import check_names
@@ -92,7 +92,7 @@ def assert_parity(
     )
     try:
         found = list(findings(subject, op, wanted))
-    except CheckFailedError as error:  # of an engine that is not even written
+    except CheckFailedError as error:  # an engine failed before it was written
         raise AssertionError(str(error)) from None
     failed = [
         failure(finding.name, result, finding.replay)
@@ -115,11 +115,11 @@ def assert_same_boxes(
 
     Both are COCO results or `.onnx` detectors, compared by `lossexport.compare`, whose arguments
     (`images`, `detector`, `score_threshold`, `out`, ...) are options here. Every other option is a
-    gate by the name of a number of the summary: `kept`, `agreement`, `iou_mean`, `ciou_p5`, ... are
-    the least that passes, `lost`, `new`, ... and `drift_max_abs` the most; `drift_mean`,
-    `drift_p95`, ... hold either way, below 0 too.
+    gate, named after a number of the summary: `kept`, `agreement`, `iou_mean`, `ciou_p5`, ... must
+    be at least the given value, `lost`, `new`, ... and `drift_max_abs` at most. `drift_mean`,
+    `drift_p95`, ... bound the size of the number, whatever its sign.
 
-    Raises AssertionError with the gates that do not hold, the numbers and the worst classes, and
+    Raises AssertionError with the gates that fail, the numbers and the worst classes, and
     LossexportError on bad arguments or input.
     """
     __tracebackhide__ = True
@@ -152,14 +152,14 @@ def assert_same_boxes(
 
 
 def assert_quality(pred: "PathLike", ref: "PathLike", **options: Any) -> None:
-    """Assert that predictions are as good as that: `assert_quality(pred, ref, AP50=0.5)`.
+    """Assert that predictions reach a quality: `assert_quality(pred, ref, AP50=0.5)`.
 
-    Options are the arguments of `lossexport.score` (`format`, `iou_threshold`, `out`, ...) and,
-    under the names of numbers of its summary, gates: `AP`, `AR100`, `iou_mean`, `best_f1`, ... are
-    the least that passes, `unmatched`, `inverted`, ... the most.
+    Options are the arguments of `lossexport.score` (`format`, `iou_threshold`, `out`, ...) and
+    gates, named after numbers of its summary: `AP`, `AR100`, `iou_mean`, `best_f1`, ... must be at
+    least the given value, `unmatched`, `inverted`, ... at most.
 
-    Raises AssertionError with the gates that do not hold, the numbers and the worst classes, and
-    LossexportError on bad arguments or input, and where there is no gate.
+    Raises AssertionError with the gates that fail, the numbers and the worst classes, and
+    LossexportError on bad arguments or input, and if there is no gate.
     """
     __tracebackhide__ = True
     from lossexport.scoring.run import score
@@ -193,7 +193,7 @@ def _gated(
     second: "PathLike",
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The summary of `score` or `compare`, with those of `options` that it has not as gates."""
+    """The summary of `score` or `compare`; `options` that are not its arguments are gates."""
     known = inspect.signature(measure).parameters
     below: dict[str, float] = {}
     above: dict[str, float] = {}
@@ -212,7 +212,7 @@ def _gated(
 
 
 def _text(title: str, summary: Mapping[str, Any], numbers: str, classes: Sequence[str]) -> str:
-    """What failed, the numbers, the worst classes, and what may be behind it, a line each."""
+    """Lines with the failures, the numbers, the worst classes and possible causes."""
     left_out = len(classes) - _MOST_CLASSES
     lines = [f"{title}: {'; '.join(summary['gate_failures'])}", numbers, *classes[:_MOST_CLASSES]]
     if left_out > 0:

@@ -1,1 +1,1 @@
-"""Sets of boxes: how two sides are joined, matched and measured, and the gates on the numbers."""
+"""Joins, matches and measures the boxes of two inputs, and applies gates to the numbers."""

@@ -30,7 +30,7 @@ class Shared:
     base: Int32
     """[n] position of each code of the base; -1 for ids without boxes that were left out."""
     other: Int32
-    """[n] the same of the other input."""
+    """[n] the same for the other input."""
     known: Bool
     """[I] whether the base has the id."""
     named: list[tuple[Table, Id]]
@@ -51,15 +51,15 @@ class Joined:
     extra_images: Bool
     """[I] whether only the other input (predictions, child) has the image."""
     extra_categories: Bool
-    """[K] the same of categories."""
+    """[K] the same for categories."""
     notes: list[str]
 
 
 def join(base: Side, other: Side, by: MatchBy | None) -> Joined:
     """Give `base` (references, parent) and `other` (predictions, child) shared tables.
 
-    Raises LossexportError where the tables contradict each other, where no box of `other` is on an
-    image of `base`, and where only one is in pixels and the image has no size.
+    Raises LossexportError if the tables contradict each other, if no box of `other` is on an
+    image of `base`, and if only one is in pixels and the image has no size.
     """
     notes = [*base.notes, *other.notes]
     any_class = _forget_classes(base, other, notes)
@@ -93,7 +93,7 @@ def join(base: Side, other: Side, by: MatchBy | None) -> Joined:
 
 
 def _forget_classes(base: Side, other: Side, notes: list[str]) -> bool:
-    """Where one of the inputs has no classes, put all boxes into one."""
+    """If one of the inputs has no classes, put all boxes of both into one."""
     # An input without any box has no class that could disagree.
     without = [side for side in (base, other) if side.classes is False]
     if not without:
@@ -175,7 +175,7 @@ def _place(position: Int32, codes: Int32) -> Int32:
 
 
 def _refuse_strangers(base: Side, other: Side, images: Shared, codes: Int32) -> None:
-    """Raise LossexportError where no box of `other` is on an image of `base`."""
+    """Raise LossexportError if no box of `other` is on an image of `base`."""
     if not len(codes) or images.known[images.other[codes]].any():
         return
     here = _shown(other.images, other.images.ids.ids[codes[0]])
@@ -194,7 +194,7 @@ def _shown(table: Table, value: Id) -> str:
 
 
 def _sizes(images: Shared, base: Side, other: Side) -> Float64:
-    """Width and height [I,2] of each image as an input states them; NaN where none does."""
+    """Width and height [I,2] of each image as an input states them; NaN if none does."""
     sizes = np.full((len(images.ids), 2), np.nan)
     for side, position in ((other, images.other), (base, images.base)):
         for value, row in (side.images.rows or {}).items():
@@ -212,7 +212,7 @@ def _same_unit(
     images: Shared,
     notes: list[str],
 ) -> None:
-    """Bring boxes in parts of the image to pixels where the other input is in pixels."""
+    """Convert boxes in parts of the image to pixels if the other input is in pixels."""
     if base.parts and other.parts:
         notes.append(_PARTS)
         return
@@ -246,7 +246,7 @@ def _files(table: Table, value: Id) -> tuple[str, ...]:
 
 
 def dataset(pred: Side, ref: Side, by: MatchBy | None, extra: Extra) -> Dataset:
-    """Predictions and references over shared tables, with notes on what only predictions have."""
+    """Predictions and references over shared tables, with notes on extra predictions."""
     joined = join(ref, pred, by)
     notes = joined.notes
     image, category = joined.other

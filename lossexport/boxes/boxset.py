@@ -33,7 +33,7 @@ MAX_LOG_VARIANCE = 200.0
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A kind of object. `name` is for people."""
+    """A kind of object. `name` is only shown."""
 
     id: Id
     name: str
@@ -56,10 +56,10 @@ class References:
     zero_id: Bool
     """[R] annotation id 0, which pycocotools cannot tell from "no match"."""
     any_class: Bool | None = None
-    """[R] an ignored region that acts on predictions of every category; None where none does."""
+    """[R] an ignored region that acts on predictions of every category; None if none does."""
 
     def __len__(self) -> int:
-        """Count of the boxes."""
+        """Number of boxes."""
         return len(self.image)
 
     def take(self, rows: Int64) -> "References":
@@ -88,11 +88,11 @@ class Predictions:
     score: Float64
     """[N]"""
     log_variance: Float32 | None = None
-    """[N,4] log sigma^2 of x1, y1, x2, y2 in the unit of the box; NaN in rows without, None where
+    """[N,4] log sigma^2 of x1, y1, x2, y2 in the unit of the box; NaN in rows without, None if
     no row has any."""
 
     def __len__(self) -> int:
-        """Count of the boxes."""
+        """Number of boxes."""
         return len(self.image)
 
     def take(self, rows: Int64) -> "Predictions":
@@ -116,7 +116,7 @@ class Dataset:
     """Predictions and references over one table of images and one of categories."""
 
     images: list[Id]
-    """Sorted: the order decides ties of scores. Numbers come before strings; where the references
+    """Sorted: the order decides ties of scores. Numbers come before strings. If the references
     write every id as text, all are ordered as texts, as in pycocotools."""
     categories: list[Category]
     predictions: Predictions
@@ -128,7 +128,7 @@ class Dataset:
     files: list[tuple[str, ...]] = field(default_factory=list)
     """Names that the file of each image may have; empty if unknown."""
     sizes: Float64 | None = None
-    """[I,2] width and height of each image in pixels, NaN where no input states them."""
+    """[I,2] width and height of each image in pixels, NaN if no input states them."""
     parts: bool = False
     """Boxes are in parts of their image, whose size is not known."""
 
@@ -145,7 +145,7 @@ def check_count(path: Path, what: str, count: int, limit: int) -> None:
 
 
 def check_rows(path: Path, count: int, scored: bool) -> None:
-    """Refuse more predictions (`scored`) or references than are read."""
+    """Refuse a file with more predictions (`scored`) or references than the limit."""
     if scored:
         check_count(path, "predictions", count, MAX_PREDICTIONS)
     else:

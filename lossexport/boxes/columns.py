@@ -1,4 +1,4 @@
-"""Columns that grow while a file is read."""
+"""Columns of boxes, which grow while a file is read."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -29,9 +29,9 @@ LEAST_ID, MOST_ID = -(2**63), 2**63 - 1
 
 
 def plain_id(value: RawId) -> Id | None:
-    """Give the number for a number in quotes or with a zero fraction; None if it cannot be an id.
+    """The id without quotes or a zero fraction if it is a number; None if it cannot be an id.
 
-    Files mix "2299", 2299 and 2299.0; a string with leading zeros or letters, or of a number
+    Files mix "2299", 2299 and 2299.0. A string with leading zeros or letters, or with a number
     beyond 63 bits, stays a string.
     """
     if isinstance(value, str):
@@ -53,7 +53,7 @@ class IdTable(dict[RawId, int]):
     """
 
     def __init__(self, ids: Iterable[RawId] = ()) -> None:
-        """Start with `ids`, which are distinct and plain."""
+        """Start with `ids`, which must be distinct and results of `plain_id`."""
         super().__init__()
         self.ids: list[Id] = []
         self.respelled = False
@@ -74,7 +74,7 @@ class IdTable(dict[RawId, int]):
         return code
 
     def codes(self, raws: Sequence[RawId]) -> Int32:
-        """Positions [n] of `raws`; -1 for what cannot be an id."""
+        """Positions [n] of `raws`; -1 for values that cannot be an id."""
         return np.array([self[raw] for raw in raws], np.int32)
 
 
@@ -115,8 +115,7 @@ class BoxColumns:
 
         With `any_class` ignored references act on predictions of every category.
 
-        `log_variance` [n,4] is NaN in rows without; blocks before the first that has any take no
-        memory for it.
+        `log_variance` [n,4] is NaN in rows without one. It takes no memory until a block has some.
         """
         if log_variance is not None and not self._log_variance and self.count:
             self._log_variance.append(_nothing(self.count))
@@ -138,11 +137,11 @@ class BoxColumns:
         return _column(self._image), _column(self._category)
 
     def codes(self) -> tuple[Int32, Int32]:
-        """The same codes, which are then released."""
+        """The codes as from `peek_codes`; their memory is released here."""
         return _join(self._image, np.int32), _join(self._category, np.int32)
 
     def equal(self, first: Int64, second: Int64) -> Bool:
-        """Whether rows `first` [n] of references say the same as rows `second` [n]."""
+        """Whether rows `first` [n] of references equal rows `second` [n]."""
         same = np.ones(len(first), np.bool_)
         for blocks in (self._image, self._category, self._box, self._area, self._ignored):
             column = _column(blocks)
@@ -192,7 +191,7 @@ class BoxColumns:
 
 
 def _column(blocks: list[Any]) -> npt.NDArray[Any]:
-    """Join the blocks of a column into one, which stays."""
+    """Join the blocks of a column into one, which replaces them in the list."""
     if len(blocks) != 1:
         blocks[:] = [_join(blocks, np.int32)]
     column: npt.NDArray[Any] = blocks[0]
@@ -204,7 +203,7 @@ def _nothing(count: int) -> Float32:
 
 
 def _join(blocks: list, kind: type) -> np.ndarray:  # type: ignore[type-arg]
-    """Join the blocks and let go of them, so that few columns exist twice at any time."""
+    """Join the blocks and release them, so that few columns exist twice at any time."""
     joined = np.concatenate(blocks) if blocks else np.empty(0, kind)
     blocks.clear()
     return joined

@@ -33,7 +33,7 @@ Reading = Callable[[Predictions, list[Id]], Predictions]
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What the two inputs are called, the matched one first."""
+    """The words for the two inputs in notes, the matched one first."""
 
     pred: str
     ref: str
@@ -72,7 +72,7 @@ def _of_scores(data: Dataset, words: Words) -> Iterator[str]:
 
 
 def _doubled(data: Dataset, words: Words) -> Iterator[str]:
-    """Rows that are there more than once."""
+    """Rows that occur more than once."""
     predictions, references = data.predictions, data.references
     for name, count in (
         (words.pred, _repeats(predictions, predictions.score)),
@@ -99,7 +99,7 @@ def _repeats(boxes: Boxes, value: Float64) -> int:
 
 
 def _in_parts(data: Dataset, words: Words) -> Iterator[str]:
-    """One side in parts of the image, the other in pixels."""
+    """Note if one side is in parts of the image and the other in pixels."""
     sides = [(words.pred, data.predictions.box), (words.ref, data.references.box)]
     if any(not len(box) for _, box in sides):
         return
@@ -113,7 +113,7 @@ def _in_parts(data: Dataset, words: Words) -> Iterator[str]:
 
 
 def _beyond_image(data: Dataset, words: Words) -> Iterator[str]:
-    """Boxes that reach far out of an image whose size an input states."""
+    """Boxes that reach far beyond an image whose size an input states."""
     if data.sizes is None or data.parts:
         return
     for name, boxes in ((words.pred, data.predictions), (words.ref, data.references)):
@@ -214,7 +214,7 @@ def _categories_differ(data: Dataset, pred: Int64, ref: Int64, now: int, words: 
 
 
 def _shift(changes: list[tuple[Id, Id]]) -> int:
-    """The number that turns every id into the other; 0 where none does."""
+    """The number that, added to every id, gives the other one; 0 if there is none."""
     steps = {b - a if isinstance(a, int) and isinstance(b, int) else 0 for a, b in changes}
     return steps.pop() if len(steps) == 1 else 0
 
@@ -248,7 +248,7 @@ def _score_second(boxes: Predictions, images: list[Id]) -> Predictions:
 
 
 def _moved(step: int) -> Reading:
-    """The boxes on the image whose number is larger by `step`, where there is one."""
+    """The boxes on the image whose number is larger by `step`, if there is one."""
 
     def move(boxes: Predictions, images: list[Id]) -> Predictions:
         place = {value: i for i, value in enumerate(images) if isinstance(value, int)}
@@ -271,7 +271,7 @@ _READINGS: tuple[tuple[str, Reading], ...] = (
 
 
 def scores_differ(pred: Float64, ref: Float64, words: Words) -> list[str]:
-    """A note where only one of two sides has scores beyond 1, such as percent or logits."""
+    """A note if only one of two sides has scores beyond 1, such as percent or logits."""
     if not len(pred) or not len(ref):
         return []
     tops = float(pred.max()), float(ref.max())

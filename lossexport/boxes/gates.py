@@ -1,4 +1,4 @@
-"""Gates: numbers of a summary that must not fall below, or rise above, a bound."""
+"""Gates: bounds below or above which a number of a summary must not be."""
 
 import math
 from collections.abc import Mapping, Sequence

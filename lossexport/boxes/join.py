@@ -1,7 +1,7 @@
-"""Which images and categories of two inputs are the same: one rule for every verb.
+"""Decides which images and categories of two inputs are the same, by one rule for every verb.
 
 Ids are used if the names agree with them. Otherwise names are used: the whole name or, if that is
-unique, the last part of its path without regard to case. Anything that neither settles is refused,
+unique, the last part of its path without regard to case. If neither decides, the input is refused
 with both sides of the first contradiction. An input without names, such as a result list, is joined
 by ids or, if those are unknown, by the names of the other input: the stems of its file names.
 """
@@ -25,7 +25,7 @@ SHOWN = 3
 
 
 def check_match_by(value: object) -> None:
-    """Raise LossexportError where `value` is no way to match."""
+    """Raise LossexportError if `value` is not a way to match."""
     if value is not None:
         arguments.choice("match_by", value, MATCH_BY)
 
@@ -52,7 +52,7 @@ CATEGORIES = Kind("category", "categories", "name", " without regard to case", p
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A table of one input, the ids in it that have boxes, and where it was read."""
+    """A table of one input, the ids in it that have boxes, and the path of the input."""
 
     path: Path
     table: Table
@@ -60,7 +60,7 @@ class Part:
 
     @property
     def rows(self) -> Mapping[Id, Entry]:
-        """The listed rows, none where the input has no table."""
+        """The listed rows; none if the input has no table."""
         return self.table.rows or {}
 
     @property
@@ -78,7 +78,7 @@ def match_ids(base: Part, other: Part, kind: Kind, by: MatchBy | None) -> tuple[
     """Map ids of `other` to those of `base`; ids that `base` does not have are left out.
 
     Also gives a note where the ids of the two inputs differ, or "". `by` overrides the rule. Raises
-    LossexportError where the two contradict each other.
+    LossexportError if the two contradict each other.
     """
     known = set(base.ids)
     same = {value: value for value in other.ids if value in known}
@@ -192,7 +192,8 @@ def _without_names(
     known = set(listed.ids)
     unknown = [value for value in bare.used if value not in known]
     all_called = bool(called) and len(called) == len(bare.used)
-    # A number is soon the stem of a strange file, and a list of some known ids is one of ids.
+    # A number may be the stem of an unrelated file by chance. If some of the values are known
+    # ids, all of them are ids.
     few = len(unknown) == len(bare.used) and any(isinstance(value, str) for value in called)
     distinct = len(set(called.values())) == len(called)
     what = "file names without suffix" if kind.paths else "names"
@@ -210,7 +211,7 @@ def _without_names(
 
 
 def _plain_names(part: Part, kind: Kind) -> dict[Id, Id]:
-    """Ids by what an input without names may call them, where that is unique."""
+    """Ids by the names that an input without names may use for them, if these are unique."""
     found: dict[Id, set[Id]] = {}
     for value, row in part.rows.items():
         if row.name is not None:
@@ -256,7 +257,7 @@ def _article(word: str) -> str:
 
 
 def distinct_id(value: Id, name: str | None, path: Path, taken: Collection[Id]) -> Id:
-    """An id for a row that only one input has: its own, or where that is taken its name."""
+    """An id for a row that only one input has: its own or, if that is taken, its name."""
     for wanted in _candidates(value, name, path):
         if wanted not in taken:
             return wanted

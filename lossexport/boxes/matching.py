@@ -1,4 +1,4 @@
-"""Which boxes match at one IoU threshold: the rows of boxes.parquet."""
+"""Matches boxes at one IoU threshold, for the rows of boxes.parquet."""
 
 from dataclasses import dataclass
 
@@ -18,11 +18,11 @@ class Matching:
     """The outcome for every box, by position in the files."""
 
     status: Int8
-    """[N] of each prediction: UNMATCHED, MATCHED, or IGNORED when it fell on an ignored box."""
+    """[N] UNMATCHED, MATCHED or, for a prediction on an ignored box, IGNORED."""
     ref: Int64
-    """[N] reference that a prediction took, -1 without one."""
+    """[N] the reference that each prediction is matched with; -1 if there is none."""
     unmatched_refs: Int64
-    """References that count and that no prediction took, rising."""
+    """References that count and have no prediction, rising."""
 
     def pairs(self) -> tuple[Int64, Int64]:
         """Matched predictions, rising, and the reference of each."""
@@ -31,11 +31,11 @@ class Matching:
 
 
 def match(data: Dataset, order: Order, pairs: Pairs, threshold: float) -> Matching:
-    """Match per image and category by falling score, each taking the free reference of highest IoU.
+    """Match per image and category, by falling score, with the free reference of highest IoU.
 
-    `pairs` holds at least every pair of an overlap of `threshold` or more. Ignored references are
-    taken last and by any number of predictions; the overlap with one is the part of the prediction
-    inside it. The rules are those of COCO, without its limit of 100 predictions per image.
+    `pairs` holds at least every pair with an overlap of `threshold` or more. Ignored references are
+    matched last and with any number of predictions. The overlap with one is the part of the
+    prediction inside it. These are COCO's rules, without the limit of 100 predictions per image.
     """
     ignored: Bool = data.references.ignored[order.ref]
     status = np.full(len(data.predictions), UNMATCHED, np.int8)
@@ -55,7 +55,7 @@ def match(data: Dataset, order: Order, pairs: Pairs, threshold: float) -> Matchi
 
 
 def check_iou_threshold(value: object) -> float:
-    """`value` as a float. Raises LossexportError where it is no number in (0, 1]."""
+    """`value` as a float. Raises LossexportError if it is not a number in (0, 1]."""
     threshold = arguments.number("iou_threshold", value)
     if not 0 < threshold <= 1:
         raise LossexportError(f"IoU threshold is {threshold}: above 0 and at most 1 is expected")

@@ -32,7 +32,7 @@ class Order:
     """[N] place of each prediction within its group, from 0."""
     ref: Int64
     """[R] file position of each reference in this order; a group keeps the file's order. One that
-    acts on predictions of every category is in the group of each."""
+    acts on predictions of every category is in the group of each category."""
     ref_group: Int64
     """[R] rising."""
 
@@ -89,7 +89,7 @@ class Pairs:
 
 
 def cap(threshold: float) -> float:
-    """Return what COCO compares with instead of `threshold`: equal boxes match at 1.0 too."""
+    """The number that COCO uses in place of `threshold`, so that equal boxes match at 1.0."""
     return min(threshold, 1 - 1e-10)
 
 
@@ -144,13 +144,13 @@ def _overlap(pred: Float64, ref: Float64, crowd: Bool) -> Float64:
 def assign(
     pairs: Pairs, order: Order, crowd: Bool, ignored: Bool, thresholds: Float64
 ) -> Iterator[tuple[Int32, Int64]]:
-    """Give each prediction, best score first, the reference of highest overlap that is free.
+    """Assign each prediction, best score first, the free reference of highest overlap.
 
-    Runs one assignment for each column of `ignored` [R,A] and each of `thresholds` [T] (the rows
-    of `ignored` and `crowd` [R] in the order's places). A reference that is not ignored goes before
-    one that is, a later one before an earlier one of equal overlap, and a crowd is never used up.
-    Yields block by block places [D] of predictions that have a pair, and for each the index
-    [D,A,T] of its pair, or -1.
+    There is one assignment for each column of `ignored` [R,A] and each of `thresholds` [T]; the
+    rows of `ignored` and `crowd` [R] are in the order's places. A reference that is not ignored is
+    preferred to one that is, and a later one to an earlier one of equal overlap. A crowd is never
+    used up. Yields, block by block, the places [D] of predictions that have a pair, and the index
+    of the pair of each [D,A,T], or -1.
     """
     group = order.pred_group[pairs.pred]
     start = 0
@@ -171,13 +171,13 @@ def _assign_block(
     first = np.flatnonzero(np.diff(pairs.pred, prepend=-1))
     places = pairs.pred[first]
     pred = np.repeat(np.arange(len(places), dtype=np.int32), np.diff(first, append=count))
-    # A prediction waits only for the better ones of its own group, so that all groups go through
-    # their first prediction together, then all through their second, and so on.
+    # A prediction depends only on the better ones of its own group. All groups therefore assign
+    # their first prediction together, then their second, and so on.
     pred_group = group[first]
     turn = np.arange(len(places)) - np.searchsorted(pred_group, pred_group, "left")
     by_turn = np.lexsort((pairs.iou, pred, turn[pred]))  # stable: equal ones by their reference
     iou, pred = pairs.iou[by_turn], pred[by_turn]
-    # The references of a block lie together, whether or not they have a pair.
+    # The references of a block are adjacent, whether or not they have a pair.
     low = int(pairs.ref.min())
     ref = (pairs.ref - low)[by_turn]
     refs = slice(low, low + int(ref.max()) + 1)

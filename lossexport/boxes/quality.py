@@ -18,7 +18,7 @@ ROWS_AT_ONCE = 65_536
 
 
 def open_artifact(name: str, backend: str | None) -> "Session":
-    """Load an artifact that the package ships; LossexportError where `backend` cannot run it."""
+    """Load an artifact of this package. Raises LossexportError if `backend` cannot run it."""
     from lossexport.runtime import load
 
     suffix = ".engine" if isinstance(backend, str) and backend in ENGINE_BACKENDS else ".onnx"
@@ -37,7 +37,7 @@ def rows_at_once(session: "Session") -> int:
 def corners(box: Float64, origin: Float64) -> Float32:
     """Turn x, y, width, height [n,4] into x1, y1, x2, y2, counted from the x, y of `origin` [n,4].
 
-    No metric depends on where its boxes are, and float32 has digits for their size only near 0.
+    The metrics do not depend on the position of the boxes, and float32 is precise only near 0.
     """
     low = box[:, :2] - origin[:, :2]
     return np.concatenate([low, low + box[:, 2:]], axis=1).astype(np.float32)
@@ -47,7 +47,7 @@ class BoxQuality:
     """The four metrics, loaded once; `backend` is the name of the backend that runs them."""
 
     def __init__(self, backend: str | None = None) -> None:
-        """Load the shipped artifacts. Raises LossexportError where `backend` cannot run here."""
+        """Load the shipped artifacts. Raises LossexportError if `backend` cannot run here."""
         self._sessions = {metric: open_artifact(f"box_{metric}", backend) for metric in METRICS}
         first = self._sessions[METRICS[0]]
         self.backend = first.backend

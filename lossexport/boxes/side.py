@@ -1,4 +1,4 @@
-"""One input as its reader leaves it: boxes, and tables that name their images and categories."""
+"""An input after reading: its boxes, and tables that name their images and categories."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ Size = tuple[float, float]
 
 
 class Entry(NamedTuple):
-    """What an input says of an image or a category besides its id."""
+    """The name of an image or a category in an input, and the size of an image."""
 
     name: str | None = None
-    """Of an image its file name, with or without folder."""
+    """For an image its file name, with or without folder."""
     size: Size | None = None
-    """Of an image, where the input states it."""
+    """For an image, if the input states it."""
 
 
 @dataclass(slots=True)
@@ -32,16 +32,16 @@ class Table:
     rows: dict[Id, Entry] | None = None
     """The listed rows; None if the input has no such table, like a result list."""
     text: bool = False
-    """Every listed id was written as text: their order is that of texts, as in pycocotools."""
+    """Whether every listed id was written as text; they are sorted as texts, as in pycocotools."""
     stems: bool = False
-    """Names are file names without suffix, and the ids are made from them (YOLO, VOC, MOT)."""
+    """Whether names are file names without suffix from which ids are made (YOLO, VOC, MOT)."""
 
     def start(self) -> None:
-        """Begin a table whose rows `add` lists; there may be none."""
+        """Begin a table, which may stay empty; `add` lists its rows."""
         self.rows, self.text = {}, True
 
     def add(self, raw: RawId, entry: Entry) -> str:
-        """List a row, after `start`. The answer is why it cannot be listed, else nothing."""
+        """List a row, after `start`. Returns the reason if that is impossible, else ""."""
         value = plain_id(raw)
         if value is None:
             return ID
@@ -55,32 +55,32 @@ class Table:
         self.rows = {value: Entry(str(value)) for value in self.ids.ids}
 
     def name(self, value: Id) -> str | None:
-        """Name of `value`, where the input gives one."""
+        """The name of `value`, if the input gives one."""
         row = (self.rows or {}).get(value)
         return None if row is None else row.name
 
     def name_rows(self, rows: Mapping[Id, Entry] | None) -> None:
-        """Take the rows of another table, where this input has none of its own."""
+        """Take the rows of another table if this input has none of its own."""
         if self.rows is None and rows:
             self.rows = {value: rows[value] for value in self.ids.ids if value in rows} or None
 
 
 @dataclass(slots=True)
 class Side:
-    """Predictions or references as one file or folder holds them."""
+    """The predictions or references of one file or folder."""
 
     path: Path
     input: Input = _UNREAD
-    """Known once all is read."""
+    """Known after all has been read."""
     boxes: BoxColumns = field(default_factory=BoxColumns)
     """Image and category codes are positions in the tables' `ids.ids`."""
     images: Table = field(default_factory=Table)
     categories: Table = field(default_factory=Table)
     notes: list[str] = field(default_factory=list)
-    """What was passed over or read in an unexpected way, one sentence each."""
+    """A sentence for everything that was skipped or read in an unexpected way."""
     parts: bool = False
     """Boxes are in parts of their image, not in pixels."""
     classes: bool | None = True
-    """Whether the boxes have classes; None where there is no box to tell."""
+    """Whether the boxes have classes; None if there is no box to tell."""
     annotation_ids: Int64 | None = None
-    """Of COCO references, whose id 0 pycocotools takes for "no match"."""
+    """Only for COCO references; pycocotools takes the id 0 for "no match"."""

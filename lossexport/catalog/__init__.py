@@ -1,4 +1,4 @@
-"""The catalogue: every op, declared once. Importing it pulls in numpy and nothing heavier."""
+"""The catalogue: every op, declared once. Importing it imports nothing heavier than numpy."""
 
 import sys
 from importlib import import_module
@@ -26,9 +26,9 @@ BUILTIN = CATALOG.builtin
 
 
 def find(name: str, in_file: bool = False) -> Op:
-    """The op of that name, which a file has asked for or not.
+    """The op with that name. `in_file` says that the name comes from a file.
 
-    Raises LossexportError, naming the nearest ones, where there is none.
+    Raises LossexportError, with similar names, if there is none.
     """
     if not isinstance(name, str):
         raise refuse("op", name, "the name of an op")
@@ -45,9 +45,9 @@ def find(name: str, in_file: bool = False) -> Op:
 
 
 def register(op: Op) -> None:
-    """Add an op of one's own to the catalogue: from then on it is like any other.
+    """Add an op of your own to the catalogue, where it can then be used like any other.
 
-    Raises LossexportError where its name is taken, saying by whom.
+    Raises LossexportError if its name is taken; the message says where that op comes from.
     """
     if not isinstance(op, Op):
         raise refuse("op", op, "a lossexport.catalog.Op")

@@ -1,4 +1,4 @@
-"""Whether a declaration is valid: a message names the op, the field, its value and the remedy."""
+"""Checks declarations. Messages name the op, the field, its value and the remedy."""
 
 import inspect
 import keyword
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 KINDS = ("metric", "loss", "transform", "suppression")
 _OPS = Path(__file__).resolve().parents[1] / "ops"
 _NAME = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
-_MOST_LETTERS = 100  # the name of a file begins with that of the op
+_MOST_LETTERS = 100  # names of files begin with the name of the op
 _MOST_TEXT = 4096  # as in a manifest
 _MOST_SIZE = 2**31 - 1
-# Fields that hold several things of a type, and whether one at least is needed.
+# Fields that are sequences: the type of their items, and whether at least one is needed.
 _SEVERAL: dict[str, tuple[type, bool]] = {
     "inputs": (Tensor, True),
     "outputs": (Tensor, True),
@@ -35,7 +35,7 @@ _ONE: dict[type, str] = {Attribute: "an Attribute"}
 
 
 def check(op: "Op") -> None:
-    """Raise LossexportError where a field of `op` is not valid."""
+    """Raise LossexportError if a field of `op` is not valid."""
     _check_name(op.name)
     where = f"op {op.name!r}: "
     for field, (kind, needed) in _SEVERAL.items():
@@ -57,13 +57,13 @@ def check(op: "Op") -> None:
 
 
 def check_function(op: "Op", function: Callable[..., Any]) -> None:
-    """Raise LossexportError where `function` does not take the inputs, then the attributes.
+    """Raise LossexportError if `function` does not take the inputs, then the attributes.
 
-    Parameters beyond these have to have a default, which they keep.
+    Any further parameters need a default, which is used.
     """
     try:
         parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # some that are written in C do not say
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     where = f"op {op.name!r}: function {getattr(function, '__name__', type(function).__name__)!r}"
@@ -71,7 +71,7 @@ def check_function(op: "Op", function: Callable[..., Any]) -> None:
     for place, name in enumerate(wanted):
         found = named[place] if place < len(named) else None
         if found is None and len(named) < len(parameters):
-            return  # *args, **kwargs: it takes whatever comes
+            return  # *args, **kwargs: it accepts everything
         if found is not None and found.kind is found.POSITIONAL_ONLY:
             raise LossexportError(f"{where}: parameter {found.name!r} has no name: drop the /")
         if found is None or found.name != name:
@@ -102,7 +102,7 @@ def _wrong(field: str, value: object, wanted: str) -> LossexportError:
 
 
 def _plain(value: object) -> bool:
-    """Whether it is a number, a word, None, or a tuple of such."""
+    """Whether `value` is a number, a str, None, or a tuple of these."""
     if isinstance(value, tuple):
         return all(map(_plain, value))
     return value is None or type(value) in (bool, int, float, str)
@@ -208,7 +208,7 @@ def _check_domain(where: str, tensor: Tensor) -> None:
 
 
 def _is_number(value: object) -> bool:
-    """Whether it is a float or a whole number that a float can hold, and no NaN."""
+    """Whether `value` is a float other than NaN, or a whole number that a float can hold."""
     if type(value) is int:
         return value.bit_length() < 1024
     return type(value) is float and value == value
@@ -281,7 +281,7 @@ def _check_dimensions(where: str, op: "Op") -> None:
                     f"attribute; they have: {', '.join([*known, *attributes]) or 'none'}"
                 )
         bound = tensor.high.partition("-")[0] if isinstance(tensor.high, str) else ""
-        # Labels without anything that is C wide have no largest one.
+        # Labels have no upper bound if no tensor has the dimension C.
         free = (tensor.domain, tensor.high) == ("labels", DOMAINS["labels"].high) and not labelled
         if bound and bound not in (*known, *attributes) and not free:
             raise LossexportError(

@@ -1,4 +1,4 @@
-"""What follows for an op where its declaration does not say it."""
+"""Defaults for fields that an op's declaration does not give."""
 
 import inspect
 import math
@@ -12,9 +12,9 @@ Sizes = tuple[int, int, int]
 # Smallest, tuned for, largest.
 _SIZES: Mapping[str, Sizes] = {"N": (1, 256, 65536), "M": (1, 256, 16384), "C": (1, 80, 512)}
 _OTHER: Sizes = (1, 16, 1024)
-# Elements of the largest tensor: 16384 x 16384.
+# The most elements of a tensor: 16384 x 16384.
 _MOST = 2**28
-# Words of op names that CamelCase spells in its own way (`ciou_loss` -> `CIoULoss`).
+# Words of op names with a special spelling in CamelCase (`ciou_loss` -> `CIoULoss`).
 _CAPITALS = ("l1", "kl", "ghm", "c", "r", "ap", "dr", "sce", "nms")
 
 
@@ -33,7 +33,7 @@ def _camel(word: str) -> str:
 def summary(name: str, function: Callable[..., Any]) -> str:
     """The first line of the function's docstring, or the name in words."""
     text = None if isinstance(function, Deferred) else inspect.getdoc(function)
-    if text and inspect.isroutine(function):  # a callable object has the text of its class
+    if text and inspect.isroutine(function):  # a callable object has its class's docstring
         return text.strip().splitlines()[0].strip()
     return f"{name.replace('_', ' ').capitalize()}."
 
@@ -45,7 +45,8 @@ def sizes(
 ) -> dict[str, Sizes]:
     """A range for every symbolic dimension of the shapes, in the order in which they occur.
 
-    Those that are not `given` are as large as the tensors may be with all of them at their largest.
+    Ranges that are not `given` end where the largest tensor, with all dimensions at their largest,
+    still has an allowed size.
     """
     fixed = {item.name: item.default for item in attributes}
     names = [dim for shape in shapes for dim in shape if isinstance(dim, str) and dim not in fixed]

@@ -1,4 +1,4 @@
-"""The domains that a tensor may name: what its values are, their bounds, how they are drawn."""
+"""The domains of tensors: a description of the values, their bounds, and how to draw them."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ class Wanted(NamedTuple):
     high: float
 
 
-# Draws the tensors of an op that are of one domain, together: predictions and their targets.
+# Draws all tensors of an op in the same domain together, such as predictions and their targets.
 Draw = Callable[[np.random.Generator, Sequence[Wanted]], Sequence[np.ndarray]]
 
 
@@ -30,9 +30,9 @@ Draw = Callable[[np.random.Generator, Sequence[Wanted]], Sequence[np.ndarray]]
 class Domain:
     """Values that tensors may have.
 
-    `text` says so to people. `low`, `high`, `whole` and `dtype` are those of a tensor that has none
-    of its own; `high` may name a dimension ("C-1"). `draws` has a draw for each family of cases,
-    ordinary values first, and `last` is the size that the last dimension has to have.
+    `text` describes them to people. `low`, `high`, `whole` and `dtype` are the defaults of its
+    tensors; `high` may name a dimension ("C-1"). `draws` has a draw for each family of cases,
+    ordinary values first, and `last` is the required size of the last dimension.
     """
 
     text: str
@@ -45,7 +45,7 @@ class Domain:
 
 
 def _each(draw: Callable[[np.random.Generator, Wanted], np.ndarray]) -> Draw:
-    """Tensors that have nothing to do with each other."""
+    """Draw tensors independently of each other."""
     return lambda rng, wanted: [draw(rng, one) for one in wanted]
 
 
@@ -53,7 +53,7 @@ def _sets(
     sample: Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]],
     near: Callable[[np.random.Generator, np.ndarray, float], np.ndarray],
 ) -> Draw:
-    """Sets of boxes near each other, row by row; they may be of several lengths."""
+    """Draw sets of boxes near each other, row by row; their lengths may differ."""
 
     def draw(rng: np.random.Generator, wanted: Sequence[Wanted]) -> Sequence[np.ndarray]:
         counts = [math.prod(one.shape[:-1]) for one in wanted]
@@ -69,7 +69,7 @@ def _sets(
 
 
 def _reals(rng: np.random.Generator, wanted: Sequence[Wanted]) -> Sequence[np.ndarray]:
-    """Numbers of size 1, those of one shape near each other."""
+    """Numbers of about size 1; tensors of the same shape are near each other."""
     centres: dict[Shape, np.ndarray] = {}
     drawn = []
     for one in wanted:
@@ -81,7 +81,7 @@ def _reals(rng: np.random.Generator, wanted: Sequence[Wanted]) -> Sequence[np.nd
 
 
 def _spoilt(draw: Draw) -> Draw:
-    """With a NaN or an infinity in about one out of ten."""
+    """`draw`, with about one in ten values replaced by NaN or an infinity."""
 
     def spoilt(rng: np.random.Generator, wanted: Sequence[Wanted]) -> Sequence[np.ndarray]:
         drawn = [values.copy() for values in draw(rng, wanted)]
@@ -119,12 +119,12 @@ def _truths(rng: np.random.Generator, one: Wanted) -> np.ndarray:
 
 
 def _few_truths(rng: np.random.Generator, one: Wanted) -> np.ndarray:
-    """None, one out of a hundred, or all."""
+    """Booleans, of which none, one in a hundred or all are true."""
     return rng.random(one.shape) < float(rng.choice([0.0, 0.01, 1.0]))
 
 
 def _positive(decades: float) -> Draw:
-    """Numbers above 0, of sizes up to so many decades from 1."""
+    """Draw numbers above 0, within so many decades of 1."""
     return _each(lambda rng, one: 10.0 ** rng.uniform(-decades, decades, one.shape))
 
 
@@ -148,7 +148,7 @@ DOMAINS: Mapping[str, Domain] = {
         {name: _sets(sample, draw_boxes.turned) for name, sample in draw_boxes.ROTATED.items()},
         last=5,
     ),
-    # Before the logits that they belong to.
+    # Labels come before the logits that they belong to.
     "labels": Domain(
         "class indices 0 to C-1", _WHOLE, dtype="int64", low=0, high="C-1", whole=True
     ),
@@ -165,7 +165,7 @@ DOMAINS: Mapping[str, Domain] = {
 
 
 def in_words(text: str, dtype: DType, whole: bool, bounded: bool) -> Domain:
-    """The domain of a tensor that says in words what its values are."""
+    """The domain of a tensor that describes its values in words."""
     if dtype == "bool":
         return Domain(text, _MASKS)
     if whole or dtype == "int64":

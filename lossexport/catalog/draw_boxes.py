@@ -1,7 +1,7 @@
 """Sets of boxes to verify with, in float64: ordinary, structured, adversarial and non-finite.
 
-Upright ones are xyxy, rotated ones cx, cy, w, h and an angle in radians. The sets of a draw lie
-near each other, as predictions do to their targets.
+Upright boxes are xyxy, rotated ones cx, cy, w, h and an angle in radians. The sets of a draw are
+near each other, like predictions and their targets.
 """
 
 from collections.abc import Callable
@@ -31,12 +31,12 @@ _RELATIONS = np.array(
         (100, 100, 101, 101),
     ]
 )
-# Boxes without area, by which sides of a unit box are taken to 0.
+# Boxes without area: factors for the coordinates of a unit box.
 _DEGENERATE = np.array([(0.5, 0.5, 0.5, 0.5), (0, 0.5, 1, 0.5), (0.5, 0, 0.5, 1), (0, 0, 0, 0)])
 
 
 def random_boxes(rng: np.random.Generator, n: int, extent: float = 640.0) -> np.ndarray:
-    """`n` boxes of log-uniform sides from 1 unit up to the extent, as detectors see them."""
+    """`n` boxes with log-uniform sides from 1 unit up to the extent, as in images."""
     side = np.exp(rng.uniform(0.0, np.log(extent), (n, 2)))
     low = rng.uniform(-0.1, 1.0, (n, 2)) * (extent - 0.5 * side)
     return np.concatenate((low, low + side), axis=1)
@@ -60,7 +60,7 @@ def spoil_boxes(rng: np.random.Generator, boxes: np.ndarray) -> None:
 
 
 def _ordinary(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions about their targets by 1 % to 50 % of a side, in pixels or normalised."""
+    """Predictions off their targets by 1 % to 50 % of a side, in pixels or normalised."""
     target = random_boxes(rng, n)
     pred = jittered(rng, target, float(rng.choice([0.01, 0.1, 0.5])))
     unit = rng.choice([1.0, 1 / 640])
@@ -99,7 +99,7 @@ def adversarial_pairs(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.
 
 
 def nonfinite_pairs(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ordinary pairs, one coordinate in a third of the rows NaN or infinite."""
+    """Ordinary pairs; in a third of the rows one coordinate is NaN or infinite."""
     pred, target = _ordinary(rng, n)
     for boxes in (pred, target):
         spoil_boxes(rng, boxes)
@@ -126,7 +126,7 @@ def turned(rng: np.random.Generator, boxes: np.ndarray, amount: float) -> np.nda
 
 
 def _rotated(rng: np.random.Generator, n: int) -> Sets:
-    """Predictions about their targets by 1 % to 30 % of a side, at every angle."""
+    """Predictions off their targets by 1 % to 30 % of a side, at every angle."""
     boxes = random_boxes(rng, n)
     sides = boxes[:, 2:] - boxes[:, :2]
     angle = rng.uniform(-np.pi / 2, np.pi / 2, (n, 1))

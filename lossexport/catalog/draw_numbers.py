@@ -1,4 +1,4 @@
-"""Numbers to verify with, in float64: what a detector gives, and the ends of every domain."""
+"""Numbers to verify with, in float64: typical outputs of detectors, and extremes of domains."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,9 @@ import numpy as np
 
 Shape = tuple[int, ...]
 NONFINITE = [np.nan, np.inf, -np.inf]
-# Ties, the thresholds at which runtimes' sigmoid, log and exp give up, both ends of the domain.
+# Ties, the thresholds where runtimes' sigmoid, log and exp lose precision, ends of the domain.
 _SPECIAL = (0.0, 1e-6, 1.0, 16.6, 17.5, 18.0, 20.0, 50.0, 87.0, 88.5, 100.0)
-# Equal ones, neighbours, large and small: their differences are 0, tiny, and whole.
+# Equal, neighbouring, large and small numbers, whose differences are 0, tiny, or whole.
 _REALS = (0.0, 1.0, 1.0 - 2**-20, 1.0 + 2**-20, 1e-6, 50.0, 1e5)
 
 
@@ -19,7 +19,7 @@ def spoil(rng: np.random.Generator, values: np.ndarray, share: float) -> None:
 
 
 def _ordinary(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-    """Logits of a detector in training: mostly confident negatives."""
+    """Logits as of a detector in training, which are mostly confident negatives."""
     return rng.normal(-2.0, 3.0, shape)
 
 
@@ -29,12 +29,12 @@ def _tails(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 
 def _special(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-    """Few distinct logits, so that rows are full of ties and saturated either way."""
+    """Few distinct logits, so that rows have many ties and saturate at both ends."""
     return np.asarray(rng.choice(_SPECIAL, shape) * rng.choice([-1.0, 1.0], shape))
 
 
 def _nonfinite(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-    """Ordinary logits with a NaN or an infinity in one out of ten."""
+    """Ordinary logits, of which one in ten is NaN or infinite."""
     logits = _ordinary(rng, shape)
     spoil(rng, logits, 0.1)
     return logits
@@ -49,7 +49,7 @@ LOGITS: dict[str, Callable[[np.random.Generator, Shape], np.ndarray]] = {
 
 
 def reals(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-    """Numbers about 0, of sizes from 1e-3 to 10."""
+    """Numbers of both signs, of sizes from 1e-3 to 10."""
     return rng.normal(0.0, 1.0, shape) * 10.0 ** rng.uniform(-3.0, 1.0, shape)
 
 
@@ -59,7 +59,7 @@ def extreme_reals(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 
 def within(rng: np.random.Generator, shape: Shape, low: float, high: float) -> np.ndarray:
-    """Numbers spread over the bounds; where one is infinite, of sizes from 1e-3 to 1e3 off it."""
+    """Numbers between the bounds; if one is infinite, at 1e-3 to 1e3 from the other."""
     if np.isfinite(low) and np.isfinite(high):
         return rng.uniform(low, high, shape)
     size = 10.0 ** rng.uniform(-3.0, 3.0, shape)
@@ -69,7 +69,7 @@ def within(rng: np.random.Generator, shape: Shape, low: float, high: float) -> n
 
 
 def at_ends(rng: np.random.Generator, shape: Shape, low: float, high: float) -> np.ndarray:
-    """Half of the numbers at the bounds and next to them, half far off a bound or in between."""
+    """Numbers of which half are at or next to the bounds, and half far from them or between."""
     ends = [end for end in (low, high) if np.isfinite(end)]
     if not ends:
         return extreme_reals(rng, shape)

@@ -1,4 +1,4 @@
-"""The cases that an op is verified with, from the domains of its inputs."""
+"""Makes the cases that an op is verified with from the domains of its inputs."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,16 +9,17 @@ import numpy as np
 from lossexport.catalog.domains import DOMAINS, Wanted
 from lossexport.catalog.parts import Arrays, Dims, Sampler, Tensor
 
-# Added to the logits of the labels: classes that are found, and classes that are missed.
+# Added to the logits of the labelled classes, so that these are found, or missed.
 _MARGINS = {"right": 30.0, "wrong": -30.0}
 _ORDER = {name: place for place, name in enumerate(DOMAINS)}
 
 
 def samplers(inputs: Sequence[Tensor], without: Sequence[str] = ()) -> dict[str, Sampler]:
-    """A sampler for each family of cases that one of the inputs has, but for those left out.
+    """A sampler for each family of cases that one of the inputs has, except those in `without`.
 
-    Inputs of one named domain are drawn together, boxes near boxes. An input that lacks a family
-    has ordinary values in it. Labels of logits are given by right and by wrong logits too.
+    Inputs of the same named domain are drawn together, for example boxes near boxes. In a family
+    that an input lacks, it has ordinary values. For labels of logits, there are also families in
+    which the logits are right and wrong.
     """
     families = dict.fromkeys(name for tensor in inputs for name in tensor.values.draws)
     if _labelled(inputs) is not None:
@@ -60,7 +61,7 @@ def _draw(
 
 
 def _groups(inputs: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Inputs that are drawn together: those of one named domain, each in words by itself."""
+    """Inputs that are drawn together: all of a named domain, or one described in words."""
     groups: dict[str, list[Tensor]] = {}
     for tensor in sorted(inputs, key=lambda tensor: _ORDER.get(tensor.domain, len(_ORDER))):
         key = tensor.domain if tensor.domain in DOMAINS else f"input {tensor.name}"
@@ -69,7 +70,7 @@ def _groups(inputs: Sequence[Tensor]) -> list[list[Tensor]]:
 
 
 def _labelled(inputs: Sequence[Tensor]) -> tuple[str, str] | None:
-    """The names of labels and of the logits whose classes they are."""
+    """The names of the labels and of the logits that they are classes of."""
     for labels in inputs:
         for logits in inputs:
             belong = (labels.domain, logits.domain) == ("labels", "logits")

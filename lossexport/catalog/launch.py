@@ -8,9 +8,9 @@ from typing import Any
 
 from lossexport.names import METRICS
 
-# A size is an int, or TensorRT's symbolic integer: both have + - * and //.
+# A size is an int or TensorRT's symbolic integer; both support + - * and //.
 Sizes = Mapping[str, Any]
-# What a macro may hold.
+# The values that a macro may have.
 Constant = int | float | tuple[float, ...]
 
 # `enum Metric` of plugins/kernels/boxes.cuh.
@@ -18,18 +18,18 @@ METRIC_CODES = {name: place for place, name in enumerate(METRICS)}
 
 
 def blocks(count: Any, block: int) -> Any:
-    """How many blocks of `block` hold `count` elements."""
+    """The number of blocks of `block` elements that hold `count` elements."""
     return (count + (block - 1)) // block
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One kernel in `plugins/kernels`, one launch without a workspace.
+    """A launch of a kernel in `plugins/kernels`, without a workspace.
 
     Its arguments are the node's inputs, `sizes` as 32-bit integers, and the node's outputs. `grid`
-    gives the number of blocks, x first, of `block` threads each; both are functions of dimensions
-    and attributes. `macros` turns attributes into the constants that are
-    compiled into it. `largest` bounds the dimensions that it serves.
+    returns the number of blocks, x first, of `block` threads each. `grid` and `sizes` are functions
+    of dimensions and attributes. `macros` turns attributes into constants that are compiled into
+    the kernel. `largest` bounds the dimensions that it supports.
     """
 
     source: str
@@ -41,12 +41,12 @@ class Launch:
     largest: Mapping[str, int] = field(default_factory=dict)
 
     def serves(self, largest: Mapping[str, int]) -> bool:
-        """Whether the kernel takes dimensions of these sizes."""
+        """Whether the kernel supports dimensions of these sizes."""
         return all(largest[name] <= limit for name, limit in self.largest.items())
 
 
 def spread(block: int, *dims: str | int) -> Callable[[Sizes], tuple[Any, ...]]:
-    """A grid of a thread for each element of `dims`, or of one block where `reduction` adds up."""
+    """A grid with a thread for each element of `dims`, or with one block for a `reduction`."""
 
     def grid(sizes: Sizes) -> tuple[Any, ...]:
         if sizes.get("reduction", "none") != "none":
@@ -64,5 +64,5 @@ def elements(sizes: Sizes, *dims: str | int) -> Any:
 
 
 def macros_of(*names: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """Macros named as the attributes that they hold."""
+    """Macros with the names and values of attributes."""
     return lambda attributes: {f"LX_{name.upper()}": attributes[name] for name in names}

@@ -15,7 +15,7 @@ from lossexport.errors import LossexportError, shown
 
 Arrays = dict[str, np.ndarray]
 Dims = Mapping[str, int]
-# A dimension is fixed (int), symbolic ("N") or the value of an attribute ("max_output").
+# A dimension is fixed (int), symbolic ("N"), or has the value of an attribute ("max_output").
 Dim = int | str
 # Draws the inputs of one verification case: (rng, dims, attributes) -> float64/int64 arrays.
 Sampler = Callable[[np.random.Generator, Dims, Mapping[str, Any]], Arrays]
@@ -26,11 +26,11 @@ _OF_DOMAIN = cast(DType, "")
 class Tensor:
     """An input or output.
 
-    `domain` is the name of one (`DOMAINS`), which says what the values are and gives what is not
-    given here, or says it in words. `dtype` is "float" (the chosen precision, where nothing else is
-    said), "float32" (whatever the precision: running counts), "int64" or "bool". `low`, `high` and
-    `whole` are the values that eager PyTorch checks; `high` may name a dimension whose size is the
-    bound ("C"), or one below it ("C-1").
+    `domain` is the name of one of `DOMAINS`, which describes the values and has the defaults of the
+    other fields, or a description in words. `dtype` is "float" (the chosen precision), "float32"
+    (independent of the precision, for running counts), "int64" or "bool"; the default for words
+    is "float". `low`, `high` and `whole` are checked by eager PyTorch. `high` may name a dimension
+    whose size is the bound ("C"), or is one above it ("C-1").
     """
 
     name: str
@@ -42,7 +42,7 @@ class Tensor:
     whole: bool = False
 
     def __post_init__(self) -> None:
-        """Take from a named domain what is not given."""
+        """Take fields that are not given from a named domain."""
         known = DOMAINS.get(self.domain) if isinstance(self.domain, str) else None
         if isinstance(self.dtype, str) and self.dtype == _OF_DOMAIN:
             self._set("dtype", known.dtype if known else "float")
@@ -57,23 +57,23 @@ class Tensor:
 
     @property
     def values(self) -> Domain:
-        """The domain, with its draws."""
+        """The domain of the tensor, with its draws."""
         return DOMAINS.get(self.domain) or in_words(
             self.domain, self.dtype, self.whole, self.bounded
         )
 
     @property
     def text(self) -> str:
-        """The values in words."""
+        """The description of the values."""
         return self.values.text
 
     @property
     def bounded(self) -> bool:
-        """Whether there is anything to check in its values."""
+        """Whether its values have to be checked."""
         return self.whole or (self.low, self.high) != (-math.inf, math.inf)
 
     def upper(self, sizes: Mapping[str, int]) -> float:
-        """`high` as a number; where it names a dimension that the op has not, there is none."""
+        """`high` as a number; infinite if it names a dimension that the op does not have."""
         if not isinstance(self.high, str):
             return self.high
         dim, _, less = self.high.partition("-")
@@ -82,10 +82,10 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A constant baked into the exported graph, with its bounds (both inclusive unless strict).
+    """A constant of the exported graph, with its bounds (inclusive, except for `below`).
 
-    A `per_class` one may also be a list with a number for every class; a `graph_only` one is room
-    in a graph of fixed shapes, where eager PyTorch has room for any number.
+    If `per_class`, it may also be a list with a number for every class. If `graph_only`, it is a
+    capacity of a graph of fixed shapes, while eager PyTorch is not limited.
     """
 
     name: str
@@ -127,7 +127,7 @@ class Attribute:
     def _number(self, where: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise LossexportError(f"{where}: must be a number")
-        if not abs(value) <= sys.float_info.max:  # isfinite raises on a larger int
+        if not abs(value) <= sys.float_info.max:  # math.isfinite raises for larger ints
             raise LossexportError(f"{where}: must be finite")
         if not self.minimum <= value <= self.maximum or value >= self.below:
             raise LossexportError(f"{where}: must be {self.bounds}")
@@ -153,7 +153,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """A function of a module that is imported with the first use: declarations import no torch."""
+    """A function of a module that is imported on first use: declarations import no torch."""
 
     module: str
     name: str
@@ -169,5 +169,5 @@ class Deferred:
 
 
 def beside(declaration: str) -> Callable[[str], Deferred]:
-    """The functions of `functions.py` beside the module `declaration`, by their names."""
+    """A way to refer by name to functions of `functions.py` beside the module `declaration`."""
     return partial(Deferred, f"{declaration.rpartition('.')[0]}.functions")

@@ -1,4 +1,4 @@
-"""The catalogue: the built-in ops, and those of one's own once they are registered."""
+"""The catalogue: the built-in ops and registered ops of one's own."""
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,10 +14,10 @@ _BUILT_IN = "built in"
 
 
 class Catalogue(Mapping[str, Op]):
-    """Op by name: the built-in ones first, then the others in the order in which they came.
+    """Ops by name: the built-in ones first, then the others in the order of registration.
 
-    The variable and the installed packages are looked at once: when a name is asked for, or to be
-    added, that is not built in, or when all ops are listed.
+    The environment variable and the installed packages are read only once: when a name that is not
+    built in is looked up or added, or when all ops are listed.
     """
 
     def __init__(self, ops: Iterable[Op]) -> None:
@@ -44,7 +44,7 @@ class Catalogue(Mapping[str, Op]):
         return len(self.builtin) + len(self._own)
 
     def origin(self, name: str) -> str:
-        """Where an op comes from: "built in", a file, a module, a package, a line of a program."""
+        """The origin of an op: "built in", a file, a module, a package, or a line of a program."""
         return self._origins.get(name, _BUILT_IN)
 
     def option(self, name: str) -> str:
@@ -54,7 +54,7 @@ class Catalogue(Mapping[str, Op]):
         return f" --ops {shlex.quote(origin)}" if named else ""
 
     def load(self, where: str) -> None:
-        """Register the ops of FILE.py or of a module. Raises LossexportError where it has none."""
+        """Register the ops of FILE.py or a module. Raises LossexportError if it has none."""
         with self._lock:
             self._look_around()
             if sources.key(where) not in self._loaded:
@@ -62,14 +62,14 @@ class Catalogue(Mapping[str, Op]):
                 self._loaded.add(sources.key(where))
 
     def add(self, ops: Sequence[Op], origin: str) -> None:
-        """Register all of the ops or none. Raises LossexportError where a name is taken."""
+        """Register all of the ops or none. Raises LossexportError if a name is taken."""
         with self._lock:
             self._look_around()
             self._add(ops, origin)
 
     @contextmanager
     def scoped(self) -> Iterator[None]:
-        """Forget at the end which ops were registered inside."""
+        """Remove the ops that are registered inside the block at its end."""
         state = dict(self._own), dict(self._origins), set(self._loaded), self._complete
         try:
             yield
@@ -98,7 +98,7 @@ class Catalogue(Mapping[str, Op]):
         with self._lock:
             if self._complete:
                 return
-            self._complete = True  # what is loaded may itself ask for ops
+            self._complete = True  # set first, because the code that is loaded may look up ops
             try:
                 for origin, load in sources.configured():
                     if sources.key(origin) not in self._loaded:

@@ -1,7 +1,7 @@
-"""Where ops of one's own come from: a file, a module, a variable, an installed package.
+"""Loads ops of one's own from files, modules, an environment variable and installed packages.
 
-Each of them is code that runs with the rights of the user. Nothing but the command line, the
-variable, an installed package or a call in Python names one: no manifest and no ONNX file does.
+All of these are code that runs with the rights of the user. Therefore only the command line, the
+variable, an installed package or a call in Python can name one; manifests and ONNX files cannot.
 """
 
 import os
@@ -30,9 +30,9 @@ _WANTED = "a sequence of lossexport.catalog.Op"
 
 
 def load(where: str) -> tuple[Op, ...]:
-    """The OPS of `where`, FILE.py or the name of a module.
+    """The OPS of `where`, which is FILE.py or the name of a module.
 
-    Raises LossexportError, with the line of the file that fails, where there are none.
+    Raises LossexportError if it has none or fails, with the line that fails.
     """
     if where.endswith(".py") or os.sep in where or "/" in where:
         return _ops(where, _file(where))
@@ -47,7 +47,7 @@ def is_source(where: str) -> bool:
 
 
 def key(where: str) -> str:
-    """What tells one source from another: the file that it is, or the module."""
+    """The identity of a source: the path of its file, or the name of its module."""
     return str(Path(where).resolve()) if where.endswith(".py") else where
 
 
@@ -71,7 +71,7 @@ def _of_package(entry: metadata.EntryPoint, origin: str) -> tuple[Op, ...]:
 
 
 def _file(where: str) -> ModuleType:
-    """The file as a module of its own, with what lies beside it within reach of its imports."""
+    """Import the file as a module of its own, which can import the modules beside it."""
     if not where.endswith(".py"):
         raise LossexportError(f"{where}: suffix {Path(where).suffix!r}, expected .py")
     path = Path(where).absolute()
@@ -93,7 +93,7 @@ def _file(where: str) -> ModuleType:
 
 
 def _module(where: str, imported: Callable[[], Any], name: str = "") -> Any:
-    """What `imported` gives, the module `name` or something in it."""
+    """The result of `imported`, which is the module `name` or an object in it."""
     top = (name or where).partition(".")[0]
     spec = util.find_spec(top)
     if spec is None:
@@ -108,7 +108,7 @@ def _module(where: str, imported: Callable[[], Any], name: str = "") -> Any:
 
 @contextmanager
 def _blamed(where: str, own: Callable[[str], bool], named: bool = False) -> Iterator[None]:
-    """Put what is raised into one line, with the last line of the source's `own` files."""
+    """Report exceptions in one line, with the last line in the source's `own` files."""
     try:
         yield
     except (Exception, SystemExit) as error:
@@ -125,7 +125,7 @@ def _blamed(where: str, own: Callable[[str], bool], named: bool = False) -> Iter
 
 
 def _ops(where: str, found: Any) -> tuple[Op, ...]:
-    """The ops of a module, or of a sequence itself."""
+    """The ops of a module or a sequence."""
     if isinstance(found, ModuleType):
         if not hasattr(found, "OPS"):
             raise LossexportError(f"{where}: has no OPS: give it OPS = (Op(...), ...), {_WANTED}")

@@ -1,4 +1,4 @@
-"""What a catalogue entry says about an op. Everything else in the package derives from it."""
+"""Declarations of ops. Everything else in the package is derived from them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,8 +31,8 @@ __all__ = [
 class Tolerance:
     """An element passes within `ulp` units in the last place or `abs * scale`, and one rounding.
 
-    `scale` is how many roundings the element holds, each weighed by what it does to it, as
-    `lossexport.parity.roundings` counts them; `why` says where both numbers come from.
+    `scale` is the number of roundings in the element, each weighted by its effect, as counted by
+    `lossexport.parity.roundings`. `why` explains both numbers.
     """
 
     ulp: float
@@ -53,13 +53,13 @@ ROUNDINGS = Tolerance(
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One of the kernels that together compute an op: a node in the op's function.
+    """One of several kernels that together compute an op: a node in the op's function.
 
-    Inputs and outputs are tensors of the op's, or what other stages pass on, by name. `function` is
-    its torch function. In a gradient graph it gives the gradients of its inputs `gradient` too, and
-    it is in no other graph where it is `gradient_only`. `parts` bounds the dimension P of its
-    inputs: how many partial results a stage before it gives, one from the body and several from a
-    kernel.
+    Inputs and outputs are, by name, tensors of the op or results of other stages. `function` is the
+    stage's torch function. In a gradient graph, the stage also returns the gradients of its inputs
+    `gradient`; if it is `gradient_only`, it is in no other graph. `parts` bounds the dimension P of
+    its inputs, which is the number of partial results of an earlier stage: one from its body,
+    several from its kernel.
     """
 
     name: str
@@ -79,10 +79,10 @@ _OF_OUTPUTS = cast(Kind, "")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Op:
-    """One op, declared once: name, function, inputs and outputs. The rest follows where not given.
+    """The declaration of an op. Only name, function, inputs and outputs are required.
 
     `function` takes the inputs in order, then the attributes. Raises LossexportError, naming the
-    field and its value, where a declaration is not valid.
+    field and its value, if a declaration is not valid.
     """
 
     name: str
@@ -92,32 +92,32 @@ class Op:
     attributes: tuple[Attribute, ...] = ()
     # Inputs with respect to which the gradient of the summed first output is exported.
     gradient: tuple[str, ...] = ()
-    # The first line of the function's docstring, or the name in words.
+    # Default: the first line of the function's docstring, or the name in words.
     summary: str = ""
     formula: str = ""
-    # A loss where there is a gradient or an output of that name, else a metric.
+    # Default: a loss if there is a gradient or an output named `loss`, else a metric.
     kind: Kind = _OF_OUTPUTS
     references: tuple[Reference, ...] = ()
     notes: tuple[str, ...] = ()
-    # Smallest, tuned for, largest: of every symbolic dimension.
+    # The smallest size of every symbolic dimension, the one to tune for, and the largest.
     dims: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
-    # The cases that it is verified with, by family: from the domains of the inputs.
+    # The cases that it is verified with, by family. Default: from the domains of the inputs.
     samplers: Mapping[str, Sampler] = field(default_factory=dict)
     # CamelCase name: the module in `lossexport.nn` and the ONNX node.
     class_name: str = ""
-    # Whether the first input, and those declared like it, may have any one shape in Python: each
-    # element is judged on its own, or all of them together.
+    # Whether the first input, and those declared like it, may have any common shape in Python,
+    # because elements are treated separately, or all of them together.
     any_shape: bool = False
-    # Shape of the largest temporary, where no input or output is as large.
+    # Shape of the largest temporary, if it is larger than all inputs and outputs.
     work: tuple[Dim, ...] = ()
-    # Input -> output that is the same input of the next call: a module keeps it as a buffer.
+    # Input -> output that is this input in the next call; a module keeps it as a buffer.
     state: Mapping[str, str] = field(default_factory=dict)
-    # The fused kernel of the value graph, or the several of both graphs.
+    # The fused kernel of the value graph, or the kernels of both graphs.
     kernel: Launch | None = None
     stages: tuple[Stage, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check what is given and fill in what is not."""
+        """Check the given fields and fill in the others."""
         for name in ("inputs", "outputs", "attributes", "gradient", "references", "notes"):
             if isinstance(value := getattr(self, name), list):
                 self._set(name, tuple(value))
@@ -138,10 +138,9 @@ class Op:
 
     @property
     def aligned(self) -> bool:
-        """Whether Python takes none or several dimensions in place of the first.
+        """Whether Python accepts no dimension, or several, in place of the first.
 
-        That of rows [N] which all inputs share, and the outputs that are not one number; state
-        apart.
+        This needs a first dimension N in all inputs and outputs except scalars and state.
         """
         if self.any_shape:
             return True
@@ -150,7 +149,7 @@ class Op:
         return all(s[:1] == ("N",) and "N" not in s[1:] for s in (*inputs, *outputs))
 
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """All attributes: defaults overlaid with `given`. Raises LossexportError on a bad one."""
+        """All attributes: `given` or the default. Raises LossexportError on a bad value."""
         known = {attribute.name: attribute for attribute in self.attributes}
         for name in given:
             if name not in known:
@@ -177,7 +176,7 @@ class Op:
         )
 
     def output_tolerance(self, output: str, precision: Precision) -> Tolerance:
-        """Tolerance of one output: one rule for all, whose scale is the element's own."""
+        """Tolerance of an output. The rule is the same for all; each element has its own scale."""
         dtypes = {tensor.name: tensor.dtype for tensor in self.outputs}
         dtype = dtypes.get(output, "float")
         if dtype in ("int64", "bool"):

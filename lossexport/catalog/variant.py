@@ -1,4 +1,4 @@
-"""What is to be exported: an op with everything that decides the bytes of its graph."""
+"""Variants: an op with everything else that decides the bytes of its graph."""
 
 import re
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class Range:
     def parse(cls, name: str, given: str | int) -> "Range":
         """Read "MIN:OPT:MAX" or one fixed size. Raises LossexportError on anything else."""
         text = given if isinstance(given, str) else shown(given)
-        # 20 digits are too many already, and int() refuses thousands.
+        # At most 20 digits, because int() raises on thousands of them.
         if re.fullmatch(r"\d{1,20}(:\d{1,20}:\d{1,20})?", text, re.ASCII) is None:
             raise LossexportError(f"shape {name}={shown(given)}: expected SIZE or MIN:OPT:MAX")
         parts = [int(part) for part in text.split(":")]
@@ -41,7 +41,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One graph: op, attributes, precision, value alone or value and gradient, sizes."""
+    """A graph to export: op, attributes, precision, value only or value and gradient, sizes."""
 
     op: Op
     attributes: Mapping[str, Any]
@@ -58,7 +58,10 @@ class Variant:
         gradient: bool = False,
         ranges: Mapping[str, Range] | None = None,
     ) -> "Variant":
-        """Check and complete. Raises LossexportError on an unknown attribute, size or gradient."""
+        """Check the arguments and fill in defaults.
+
+        Raises LossexportError on an unknown attribute, size or gradient.
+        """
         if gradient and not op.gradient:
             raise LossexportError(f"{op.name}: has no gradient graph; it is a {op.kind}")
         resolved = op.resolve(attributes or {})
@@ -112,7 +115,7 @@ class Variant:
 
     @property
     def pluggable(self) -> bool:
-        """Whether a plugin of that name serves every size: a kernel may have its limits."""
+        """Whether there is a plugin for every size; the size of a kernel may be limited."""
         kernel = self.op.kernel
         return kernel is None or kernel.serves({n: size.max for n, size in self.ranges.items()})
 
@@ -122,7 +125,7 @@ class Variant:
         return self.op.output_tensors(self.attributes, self.gradient)
 
     def shape(self, tensor: Tensor) -> tuple[Dim, ...]:
-        """Shape with the dimensions that attributes and fixed sizes decide filled in."""
+        """Shape of a tensor, with attributes and fixed sizes filled in."""
         return tuple(self._size(dim) for dim in tensor.shape)
 
     def _size(self, dim: Dim) -> Dim:

@@ -17,7 +17,7 @@ from lossexport import __version__, files
 from lossexport.errors import CheckFailedError, LossexportError, error_line, printable
 from lossexport.origin import install_command
 
-# Options that take several values after one name (`--set a=1 b=2`), and what such a value is like.
+# Options that take several values after one name (`--set a=1 b=2`), and a pattern for the values.
 _SEVERAL = {
     **dict.fromkeys(
         ("--set", "--shape", "--fail-below", "--fail-above", "--map"),
@@ -25,9 +25,9 @@ _SEVERAL = {
     ),
     "--compute-capability": re.compile(r"\d+(\.\d+)?"),
 }
-# The extra that brings a package which some verbs need.
+# Package that some verbs need -> the extra that installs it.
 _EXTRAS = dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "ml_dtypes"), "toolchain")
-# What click raises where no argument is given; click 8.1 does not.
+# Raised by click, from 8.2 on, if no argument is given.
 _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 # Verb to module; a module `list` would take the place of the builtin in this package.
 _VERBS = {"list": "catalogue"} | {
@@ -62,11 +62,11 @@ def main() -> None:
     What a verb prints is held back until its files are written and its exit code is known, so that
     a reader who goes away (`| head`) changes neither. A device that is full turns a 0 into a 2.
     """
-    if os.environ.get(COMPLETION):  # a shell asks, and ends the process
+    if os.environ.get(COMPLETION):  # called by a shell for completion; ends the process
         cli.main([], prog_name="lossexport", complete_var=COMPLETION)
-    # The system's own handlers end the process without the clean-up of what is half done.
+    # The default handlers would end the process without removing unfinished files.
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` ignores the second
+        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` ignores SIGHUP
             signal.signal(number, lambda sent, _: sys.exit(128 + sent))
     encoding = (sys.stdout and sys.stdout.encoding) or "utf-8"
     with redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding, "backslashreplace")) as held:
@@ -93,7 +93,7 @@ def _run() -> tuple[int, str]:
         return 1, error_line(str(error))
     except click.ClickException as error:
         message = error.format_message()
-        if isinstance(error, _NO_ARGUMENTS):  # the help
+        if isinstance(error, _NO_ARGUMENTS):  # its message is the help
             return 2, f"{message}\n"
         context = getattr(error, "ctx", None)
         hint = f" ({context.command_path} --help)" if context else ""
@@ -104,7 +104,7 @@ def _run() -> tuple[int, str]:
         if extra is None:
             raise
         return 2, error_line(f"{package} is not installed: {install_command(extra)}")
-    except OSError as error:  # the system refuses a name or a resource that no one asked about
+    except OSError as error:  # an unexpected refusal of the operating system
         name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         return 2, error_line(f"{name}{files.reason(error)}")
     except (click.Abort, KeyboardInterrupt):
@@ -117,7 +117,7 @@ def _emit(stream: TextIO | None, text: str) -> str:
 
     In both cases the stream then leads nowhere, so that closing it at the end cannot fail.
     """
-    if stream is None:  # closed by who called us
+    if stream is None:  # closed by the calling process
         return ""
     reason = ""
     try:

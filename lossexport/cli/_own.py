@@ -10,7 +10,7 @@ from lossexport.cli._types import FILE_OR_MODULE
 
 
 def takes_ops(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` with the option; the ops are in the catalogue while it runs."""
+    """Add the option to `command`; the ops are in the catalogue while it runs."""
 
     @click.option(
         "--ops", "ops_files", multiple=True, type=FILE_OR_MODULE,

@@ -1,4 +1,4 @@
-"""What the verbs share: tables, KEY=VALUE options."""
+"""Helpers of the verbs: tables, KEY=VALUE options."""
 
 import json
 import os
@@ -15,10 +15,10 @@ from lossexport.errors import LossexportError, printable
 
 
 class Choice(click.Choice[str]):
-    """A choice of words that asks whether a near one was meant."""
+    """A choice of words; the error for another word suggests a similar one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """As click does. Raises BadParameter on another word."""
+        """Convert as click does. Raises BadParameter on another word."""
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
@@ -54,7 +54,7 @@ def assignments(items: Sequence[str], option: str) -> dict[str, str]:
 
 
 def attributes(items: Sequence[str]) -> dict[str, Any]:
-    """Values of `--set NAME=VALUE` as JSON; what is not JSON is a bare word."""
+    """Values of `--set NAME=VALUE`, read as JSON or, if they are not JSON, taken as words."""
     found: dict[str, Any] = assignments(items, "--set")
     for name, text in found.items():
         try:

@@ -31,7 +31,7 @@ def _backends(op: Op) -> dict[str, str]:
 
 
 def describe(op: Op) -> dict[str, Any]:
-    """One op as plain data."""
+    """An op as plain data."""
 
     def tensor(t: Tensor) -> dict[str, Any]:
         return {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "domain": t.text}

@@ -65,7 +65,7 @@ def command(
 
 
 def _show(summary: dict[str, Any]) -> None:
-    """Counts, quality of the matched pairs, drift of the score; a dash for what is undefined."""
+    """Print counts, quality of the matched pairs and score drift; a dash if undefined."""
     counts = [(name, str(value)) for name, value in summary["counts"].items()]
     rates = [(name, number(summary[name])) for name in ("kept", "agreement")]
     show("Counts", ("what", "number"), counts + rates, right=1)

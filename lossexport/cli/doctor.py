@@ -17,7 +17,7 @@ def command() -> None:
     checks = report()
     rows = [(c.component, c.status, c.version or "", c.detail or "") for c in checks]
     show("This machine", ("component", "status", "version", "detail"), rows)
-    # Outside of the table, which would break a command into pieces that cannot be copied.
+    # Not in the table, which would break the commands so that they could not be copied.
     remedies: dict[str, list[str]] = {}
     for check in checks:
         if check.fix:

@@ -36,7 +36,7 @@ def bounds(items: tuple[str, ...], option: str) -> dict[str, float]:
 
 
 class _Command(click.Command):
-    """Its help ends with the formats."""
+    """A command whose help ends with the formats."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from lossexport.formats import FORMATS
@@ -121,7 +121,7 @@ def command(
 
 
 def number(value: float | None) -> str:
-    """Four digits after the point, or a dash for what is undefined."""
+    """Four digits after the point, or a dash if undefined."""
     return "-" if value is None else f"{value:.4f}"
 
 
@@ -140,7 +140,7 @@ def show_notes(summary: dict[str, Any]) -> None:
 
 
 def _show(summary: dict[str, Any]) -> None:
-    """Counts, rates, quality of the matched pairs, COCO numbers; a dash for what is undefined."""
+    """Print counts, rates, quality of the matched pairs and COCO numbers; a dash if undefined."""
     from lossexport.boxes.gates import value_of
 
     counts = [(name, str(value)) for name, value in summary["counts"].items()]

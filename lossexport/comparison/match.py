@@ -1,4 +1,4 @@
-"""Which boxes of a child are those of its parent, and which are lost or new."""
+"""Matches the boxes of a child with those of its parent; the others are lost or new."""
 
 from dataclasses import dataclass
 
@@ -42,8 +42,8 @@ class Comparison:
 
 
 def compare_boxes(sides: Sides, iou_threshold: float, score_threshold: float) -> Comparison:
-    """Match per image and category, child boxes by falling score, each with the free parent box of
-    highest IoU at or above `iou_threshold`; of equal ones the one with the highest score.
+    """Match per image and category: child boxes, by falling score, take the free parent box of
+    highest IoU at or above `iou_threshold`, and of equal ones the one with the highest score.
     """
     parent_counts = sides.parent.score >= score_threshold
     child_counts = sides.child.score >= score_threshold
@@ -69,7 +69,8 @@ def compare_boxes(sides: Sides, iou_threshold: float, score_threshold: float) ->
 def _match(sides: Sides, parent: Bool, child: Bool, iou_threshold: float) -> tuple[Int64, Int64]:
     """Positions of the matched boxes, among those of the two masks, by rising child."""
     rows = np.flatnonzero(child)
-    # The matching takes the later of two boxes that overlap equally: let it have the higher score.
+    # The matching takes the later of two boxes that overlap equally, so that one must have the
+    # higher score.
     refs = np.flatnonzero(parent)
     refs = refs[np.argsort(sides.parent.score[refs], kind="stable")]
     data = as_dataset(sides, refs, rows)

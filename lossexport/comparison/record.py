@@ -1,4 +1,4 @@
-"""All that a comparison found: its summary, its table and its report are made from it."""
+"""The results of a comparison, from which its summary, table and report are made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from lossexport.comparison.sides import Sides
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The boxes of parent and child, how they match, and what was measured on them."""
+    """The boxes of parent and child, their matches, and the measurements."""
 
     sides: Sides
     result: Comparison
@@ -22,7 +22,7 @@ class Run:
 
     @property
     def drift(self) -> Float64:
-        """Score of the child minus score of the parent, of the matched pairs [M]."""
+        """Score of the child minus score of the parent for the matched pairs [M]."""
         return (
             self.sides.child.score[self.result.child] - self.sides.parent.score[self.result.parent]
         )

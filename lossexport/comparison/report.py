@@ -40,13 +40,13 @@ def render(run: Run, summary: Mapping[str, Any], crops: Sequence[Crop] = ()) -> 
 
 
 def _range(score: Float64, least: float) -> tuple[float, float]:
-    """The range of an axis of scores, from the least that counts."""
+    """The range of an axis of scores, from the least score that counts."""
     low, high = score_range(score)
     return charts.span(least, high) if low <= least <= high else (low, high)
 
 
 def _kept(score: Float64, result: Comparison, least: float) -> str:
-    """The part of the parent's boxes that the child has, by their score."""
+    """Draw the part of the parent's boxes that the child has, by their score."""
     both, gone = score[result.parent], score[result.lost]
     if not len(both) + len(gone):
         return ""

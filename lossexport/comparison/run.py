@@ -1,4 +1,4 @@
-"""The whole of a comparison, from two inputs to three files."""
+"""`compare`: a whole comparison, from two inputs to three files."""
 
 import math
 import os
@@ -55,12 +55,12 @@ def compare(
     finds the images that it draws, and `names` a COCO dictionary that names images and categories.
     `match_by` is as in `score`.
 
-    Boxes whose score is `score_threshold` or more count. Per image and category, child boxes by
-    falling score each take the free parent box of highest IoU that is at least `iou_threshold`, in
-    (0, 1]; what is left is lost (the parent's) or new (the child's). IoU, GIoU, DIoU and CIoU of
-    the matched pairs are computed by the exported artifacts on `backend` (None: the best one here).
-    Drift is the child's score minus the parent's. With `out`, the folder gets `summary.json`,
-    `boxes.parquet` and `report.html`, all or none of them.
+    Boxes whose score is `score_threshold` or more count. In each image and category, child boxes
+    are matched by falling score, each with the free parent box of highest IoU if that is at least
+    `iou_threshold`, which is in (0, 1]. The remaining boxes are lost (the parent's) or new (the
+    child's). IoU, GIoU, DIoU and CIoU of the matched pairs are computed by the exported artifacts
+    on `backend` (None: the best one here). Drift is the child's score minus the parent's. With
+    `out`, `summary.json`, `boxes.parquet` and `report.html` are written there, all or none.
 
     `fail_below` and `fail_above` map names of numbers (`kept`, `iou_mean`, `new`, `drift_max_abs`,
     ...) to the lowest and the highest value that passes. Failures are sentences in the summary's
@@ -164,7 +164,7 @@ def _write(
     summary: dict[str, Any],
     tell: Progress,
 ) -> None:
-    # Only a run that writes pays for the imports of pyarrow and jinja2.
+    # pyarrow and jinja2 are imported only if files are written.
     from lossexport.comparison.cases import worst_cases
     from lossexport.comparison.report import render
     from lossexport.comparison.table import write_boxes

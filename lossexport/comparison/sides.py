@@ -32,7 +32,7 @@ class Sides:
     """`parent`, `child` and whatever else was read."""
     notes: list[str]
     sizes: Float64
-    """[I,2] width and height of each image in pixels, NaN where no input states them."""
+    """[I,2] width and height of each image in pixels, NaN if no input states them."""
 
 
 def read_results(
@@ -41,7 +41,7 @@ def read_results(
     """Read two COCO result lists, or dictionaries of annotations with a score, plain or gzipped.
 
     `names` is a COCO dictionary whose tables name the images and the categories of result lists.
-    Raises LossexportError on a wrong file, on tables that contradict each other, and where the two
+    Raises LossexportError on a wrong file, on tables that contradict each other, and if the two
     have no image in common.
     """
     sides = [
@@ -83,8 +83,8 @@ def run_detectors(
 ) -> Sides:
     """Run parent and child on every image of a folder; the name of a file is the image's id.
 
-    An image that cannot be read is left out, with a note. Raises LossexportError where none can,
-    and where a detector does not fit its description.
+    An image that cannot be read is left out, with a note. Raises LossexportError if none can,
+    and if a detector does not fit its description.
     """
     detectors = [Detector(*paths) for paths in zip(models, descriptions, strict=True)]
     sides = [_side(*pair) for pair in zip(descriptions, detectors, strict=True)]

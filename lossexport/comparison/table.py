@@ -29,11 +29,11 @@ _TYPES = {
 def write_boxes(path: Path, run: Run) -> None:
     """Write one row for each matched pair, each lost and each new box, in row groups.
 
-    Columns: image_id and category_id (int64, or string where the ids are no numbers), parent_index
+    Columns: image_id and category_id (int64, or string if an id is not a number), parent_index
     and child_index (int64, positions in the inputs), parent_score, child_score and drift (double),
     iou, giou, diou and ciou (float), size and status ("matched", "lost" or "new"). Only matched
-    rows have a drift and metrics; a lost or new row has index and score of the other side where
-    the box is there below the score threshold.
+    rows have a drift and metrics. A lost or new row has index and score of the other side if that
+    side has the box below the score threshold.
     """
     sides = run.sides
     ids = [kind.id for kind in sides.categories]
@@ -54,11 +54,11 @@ def _blocks(run: Run) -> Iterator[Block]:
 def _block(
     sides: Sides, parent: Int64, child: Int64, status: Int64, quality: Mapping[str, Float32]
 ) -> Block:
-    """Image and category positions, and of each other column the values and the nulls."""
+    """Image and category positions, and the values and nulls of each other column."""
     new = status == 2
     single = status > 0
     boxes = [sides.parent, sides.child]
-    # Where a side has no box of a row, its index -1 reads some other box, which is masked.
+    # If a side has no box in a row, its index of -1 reads some other box, which is masked.
     image, category = (
         np.where(new, _read(getattr(boxes[1], name), child), _read(getattr(boxes[0], name), parent))
         for name in ("image", "category")
@@ -82,5 +82,5 @@ def _block(
 
 
 def _read(values: Any, rows: Int64) -> Any:
-    """The values of `rows`; zeros where there are none at all."""
+    """The values of `rows`; zeros if there are no values at all."""
     return values[rows] if len(values) else np.zeros((len(rows), *values.shape[1:]), values.dtype)

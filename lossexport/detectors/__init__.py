@@ -1,7 +1,7 @@
-"""Layouts of the outputs of detectors, which a description names in `[output]`.
+"""Layouts of the outputs of detectors. A description names its layout in `[output]`.
 
-An installed package adds a layout by an entry point of the group `lossexport.detectors` that names
-a `Layout`, under its own name.
+An installed package can add a layout with an entry point in the group `lossexport.detectors`. Its
+name is the name of the layout, and it refers to a `Layout`.
 """
 
 from lossexport.detectors.layout import Keys, Layout, Name, Names

@@ -1,4 +1,4 @@
-"""An .onnx detector on images, as its description file says; resizing and NMS in numpy."""
+"""Runs an .onnx detector on images as its description file says, with resizing and NMS in numpy."""
 
 import math
 from dataclasses import dataclass
@@ -41,8 +41,9 @@ Triple = tuple[float, float, float]
 class Picture(Section, frozen=True):
     """`[input]`: how an image becomes the tensor [1,3,height,width].
 
-    `letterbox` keeps the aspect: the image goes into the top left corner, `pad` into the rest.
-    `stretch` fills the tensor. Then (value - mean) / std, both in the order of the channels.
+    `letterbox` keeps the aspect ratio: the image goes into the top left corner, and the rest is
+    filled with `pad`. `stretch` fills the tensor. Each value then becomes (value - mean) / std;
+    both are in the order of the channels.
     """
 
     tensor: Name
@@ -55,12 +56,12 @@ class Picture(Section, frozen=True):
     std: Triple = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        """Refuse values that make no picture."""
+        """Refuse values that are out of range."""
         if not all(map(math.isfinite, (*self.mean, *self.std, self.pad))) or min(self.std) <= 0:
             raise ValueError("mean, std and pad must be finite, and std above 0")
 
     def prepare(self, image: UInt8) -> tuple[Float32, Float64]:
-        """The tensor of an RGB image [h,w,3], and its pixels per pixel of the image in x and y."""
+        """The tensor of an RGB image [h,w,3], and its scale in x and y against the image."""
         high, wide = image.shape[:2]
         scale = np.array([self.width / wide, self.height / high])
         size = (self.width, self.height)
@@ -78,9 +79,9 @@ class Picture(Section, frozen=True):
 
 
 class Limits(Section, frozen=True):
-    """`[limits]`: the least score, the IoU above which NMS drops a box, the most boxes an image.
+    """`[limits]`: the least score, the IoU above which NMS drops a box, the most boxes per image.
 
-    NMS is within a category; without `nms_iou` there is none, as where the graph has done it.
+    NMS is applied within each category. There is none without `nms_iou`, for graphs that do it.
     """
 
     score: Part = 0.001
@@ -89,13 +90,13 @@ class Limits(Section, frozen=True):
 
 
 class Categories(Section, frozen=True):
-    """`[categories]`: names, and ids (else 0, 1, 2...), in the order of the class scores."""
+    """`[categories]`: names and ids in the order of the class scores; ids default to 0, 1, 2..."""
 
     names: Annotated[list[str], Meta(min_length=1, max_length=10_000)]
     ids: list[Annotated[int, Meta(ge=0, le=2**63 - 1)]] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse ids that are not one for each name."""
+        """Refuse ids unless there is exactly one for each name."""
         if self.ids is not None and (
             len(self.ids) != len(self.names) or len(set(self.ids)) != len(self.ids)
         ):
@@ -113,7 +114,7 @@ class _File(Section, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What goes into a detector and what comes out of it."""
+    """The input of a detector, the layout of its outputs, its categories and limits."""
 
     input: Picture
     layout: Layout
@@ -130,7 +131,7 @@ class Description:
     def find(self, outputs: Outputs) -> Found:
         """Boxes at or above the least score, in pixels of the input tensor, before any NMS.
 
-        Raises ValueError on outputs that do not fit, naming one.
+        Raises ValueError on outputs that do not fit; the message names one of them.
         """
         size = self.input.width, self.input.height
         count, least = len(self.categories.names), self.limits.score
@@ -138,7 +139,7 @@ class Description:
 
 
 def describe(path: Path) -> tuple[Description, Input]:
-    """Read a description; a bare name means a shipped one. LossexportError names the field."""
+    """Read a description; a bare name means a shipped one. Errors name the field."""
     path = file_or_shipped(path, "models/detectors")
     data = read_bytes(path, MAX_DESCRIPTION_BYTES)
     with within(path):
@@ -160,12 +161,12 @@ def describe(path: Path) -> tuple[Description, Input]:
 class Detector:
     """A detector that is loaded and fits its description.
 
-    `kinds` are its categories by label; `input` and `description_input` name and hash the files;
-    `free_batch` tells that the batch was open. It runs with a batch of 1 then.
+    `kinds` are its categories by label. `input` and `description_input` have the names and hashes
+    of the files. `free_batch` tells whether the batch is a free dimension; it then runs with 1.
     """
 
     def __init__(self, path: Path, description: Path) -> None:
-        """Raises LossexportError where the tensors of `path` are not those of the description."""
+        """Raises LossexportError if the tensors of `path` are not those of the description."""
         self.path = path
         self.description, self.description_input = describe(description)
         source = read_source(path, MAX_MODEL_BYTES)
@@ -180,7 +181,7 @@ class Detector:
                 self._fail(f"no output {name!r}, the outputs are {', '.join(outputs)}")
 
     def _check_input(self) -> str:
-        """The type of the one input, which has the name and shape that the description states."""
+        """The type of the only input, after comparing its name and shape with the description."""
         given = self.description.input
         names = [info.name for info in self._session.inputs]
         if given.tensor not in names:
@@ -189,7 +190,7 @@ class Detector:
             self._fail(f"takes {', '.join(names)}; the description gives {given.tensor!r} alone")
         (info,) = self._session.inputs
         wanted = (1, 3, given.height, given.width)
-        # A dimension that is free, as a batch often is, takes what the description says.
+        # A free dimension, such as the batch of many detectors, takes the described size.
         if len(info.shape) != 4 or any(
             isinstance(has, int) and has != want
             for has, want in zip(info.shape, wanted, strict=True)
@@ -203,7 +204,7 @@ class Detector:
         return info.dtype
 
     def __call__(self, image: UInt8) -> Found:
-        """Boxes of an RGB image [h,w,3] in its pixels, cut at its borders, by falling score."""
+        """The boxes of an RGB image [h,w,3] in its pixels, clipped to it, by falling score."""
         given, limits = self.description.input, self.description.limits
         kinds = len(self.kinds)
         tensor, scale = given.prepare(image)
@@ -219,7 +220,7 @@ class Detector:
         high, wide = image.shape[:2]
         box = np.clip(found.box / np.tile(scale, 2), 0, [wide, high, wide, high])
         found = Found(box, found.score, found.label)
-        # What is left of a box outside of the image has no area, and nothing could match it.
+        # A box outside of the image is clipped to one without area, which nothing could match.
         found = found.take(np.all(box[:, 2:] > box[:, :2], axis=1))
         return found.take(select(found, limits.nms_iou, limits.boxes))
 
@@ -228,9 +229,10 @@ class Detector:
 
 
 def select(found: Found, iou: float | None, most: int) -> Int64:
-    """Greedy NMS: positions by falling score, at most `most`, none above `iou` with a better one.
+    """Greedy NMS: the positions of at most `most` boxes, by falling score.
 
-    Only boxes of one category compete; with no `iou` none do.
+    A box is dropped if its IoU with a better one of its category is above `iou`. If `iou` is None,
+    no box is dropped.
     """
     order = np.argsort(-found.score, kind="stable")[:MAX_CANDIDATES]
     if iou is None:
@@ -250,10 +252,10 @@ def select(found: Found, iou: float | None, most: int) -> Int64:
 
 
 def resized(image: UInt8, width: int, height: int) -> Float32:
-    """An image [h,w,3] at another size, as OpenCV's INTER_LINEAR makes it, to the last bit.
+    """An image [h,w,3] resized as by OpenCV's INTER_LINEAR, to the last bit.
 
-    Detectors are trained and deployed with it, and other bilinear filters move their scores. It
-    computes with weights of 11 bits and drops bits between its two passes.
+    Detectors are trained and deployed with it, and other bilinear filters change their scores. It
+    uses weights of 11 bits and drops bits between its two passes.
     """
     rows, next_row, upper, lower = _taps(height, image.shape[0])
     columns, next_column, left, right = _taps(width, image.shape[1])
@@ -270,7 +272,7 @@ def resized(image: UInt8, width: int, height: int) -> Float32:
 
 
 def _taps(size: int, original: int) -> tuple[Int64, Int64, Int32, Int32]:
-    """For each of `size` pixels the two that it lies between, and their weights out of 2048."""
+    """For each of `size` pixels, its two neighbours in the original, and their weights of 2048."""
     at = ((np.arange(size) + 0.5) * (original / size) - 0.5).astype(np.float32)
     first = np.floor(at).astype(np.int64)
     part = at - first.astype(np.float32)

@@ -1,4 +1,4 @@
-"""What a layout is: how the output tensors of a detector become boxes."""
+"""Layouts, which say how the output tensors of a detector become boxes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Decoded = tuple[Array, Array, Array | None]
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A part of a description; a key that it does not know is an error."""
+    """A part of a description. Unknown keys are errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,16 @@ class Found:
     label: Int64
 
     def take(self, rows: Array) -> "Found":
-        """The boxes of `rows`, positions or a mask."""
+        """The boxes at `rows`, which are positions or a mask."""
         return Found(self.box[rows], self.score[rows], self.label[rows])
 
 
 class Keys(Section, frozen=True, kw_only=True):
-    """The keys of `[output]`: those that every layout has, as `lossexport attach` puts the outputs
-    behind a detector.
+    """The keys of `[output]` that every layout has, for outputs that `lossexport attach` adds.
 
-    `indices` [K] picks rows, up to the first -1; `count` is how many of them (of all rows, without
-    `indices`) are real. `new_scores` [K] and `new_boxes` [K,4] stand in place of what is picked.
+    `indices` [K] picks rows, up to the first -1. `count` is the number of valid rows among these,
+    or among all rows without `indices`. `new_scores` [K] and `new_boxes` [K,4] replace those of the
+    picked rows.
     """
 
     indices: Name | None = None
@@ -53,12 +53,12 @@ class Keys(Section, frozen=True, kw_only=True):
     new_boxes: Name | None = None
 
     def __post_init__(self) -> None:
-        """Refuse new values where nothing says of which rows they are."""
+        """Refuse new values without keys that say which rows they belong to."""
         if (self.new_scores or self.new_boxes) and not self.indices:
             raise ValueError("new_scores and new_boxes need indices")
 
     def names(self) -> list[str]:
-        """The outputs that are read: the values of all keys of the type Name or Names."""
+        """The outputs to read: the values of all keys of the type Name or Names."""
         named: list[str] = []
         for field in msgspec.structs.fields(self):
             value = getattr(self, field.name)
@@ -67,14 +67,14 @@ class Keys(Section, frozen=True, kw_only=True):
         return named
 
     def corners(self, box: Array, size: Size) -> Array:
-        """Boxes [N,4] as the tensors have them, in x1, y1, x2, y2 in pixels of the input tensor."""
+        """Convert boxes [N,4] of the output to x1, y1, x2, y2 in pixels of the input tensor."""
         return box
 
     def select(self, outputs: Outputs, decoded: Decoded) -> Decoded:
-        """Of boxes [N,4], scores [N,C] or [N] and labels [N] those that are results.
+        """Select the results among boxes [N,4], scores [N,C] or [N] and labels [N].
 
         Without `indices`, a box with a score for each category is a result in each of them. With
-        `indices` its best category counts, and all three have one row a result.
+        `indices`, only its best category counts, and all three have one row for each result.
         """
         box, score, label = decoded
         rows = self._rows(outputs, len(box))
@@ -107,22 +107,22 @@ class Layout:
     """A layout of the outputs of a detector.
 
     `decode(keys, outputs, size, classes)` gets the keys of the description, the outputs by name,
-    width and height of the input tensor and the count of categories. It gives boxes [N,4] as
-    `keys.corners` takes them, scores [N,classes] with None, or scores [N] with labels [N], before
-    any threshold and any NMS. It raises ValueError where an output does not fit, naming it; the
-    functions of `lossexport.detectors.tensors` do so.
+    the width and height of the input tensor and the number of categories. It returns boxes [N,4] in
+    the form that `keys.corners` takes, and either scores [N,classes] and None, or scores [N] and
+    labels [N], before any threshold or NMS. It raises ValueError, naming the output, if one does
+    not fit; the functions of `lossexport.detectors.tensors` do this.
 
     Raises LossexportError on a field of another kind.
     """
 
     name: str
-    """`kind` in a description."""
+    """The value of `kind` in a description."""
     title: str
-    """The tensors, in one line for the pages."""
+    """One line about the tensors, for the documentation."""
     keys: type[Keys]
-    """The keys of `[output]`."""
+    """The type of the keys of `[output]`."""
     scores: str
-    """The key that names the outputs with the scores, for messages."""
+    """The key that names the outputs with the scores; messages show it."""
     decode: Callable[[Any, Outputs, Size, int], Decoded]
 
     def __post_init__(self) -> None:
@@ -145,7 +145,7 @@ class Layout:
             self._check(decoded, classes)
         except ValueError:
             raise
-        except Exception as error:  # of the code of a stranger
+        except Exception as error:  # `decode` may be the code of another package
             raise ValueError(
                 f"layout {self.name!r} cannot decode: {type(error).__name__}: {error}"
             ) from error
@@ -160,7 +160,7 @@ class Layout:
         )
 
     def _check(self, decoded: Decoded, classes: int) -> None:
-        """Raise ValueError where the shapes are not those that `decode` has to give."""
+        """Raise ValueError if the shapes are not those that `decode` must return."""
         if not (isinstance(decoded, tuple) and len(decoded) == 3):
             raise ValueError(f"layout {self.name!r} gives no tuple of boxes, scores and labels")
         box, score, label = decoded
@@ -183,7 +183,7 @@ class Layout:
 def _check_scores(score: Array, name: str) -> None:
     if score.dtype.kind != "f":
         raise ValueError(f"output {name!r} gives scores of {score.dtype}: floats are expected")
-    fine = np.abs(score) <= np.float64(MAX_SCORE)  # which is beyond float16
+    fine = np.abs(score) <= np.float64(MAX_SCORE)  # float16 cannot hold this limit
     if not fine.all():
         value = score[~fine][0]
         why = too_large(float(value), MAX_SCORE)

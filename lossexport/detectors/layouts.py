@@ -1,4 +1,4 @@
-"""The layouts of this package."""
+"""The layouts that this package has."""
 
 from typing import Annotated, Literal
 
@@ -22,7 +22,7 @@ Strides = Annotated[list[Annotated[int, Meta(ge=1, le=1024)]], Meta(min_length=1
 
 
 class YoloxKeys(Keys, frozen=True, kw_only=True):
-    """`boxes` [N,4] takes the place of boxes decoded here."""
+    """The keys of `yolox`. The output `boxes` [N,4], if named, replaces the decoded boxes."""
 
     tensor: Name
     strides: Strides
@@ -30,8 +30,11 @@ class YoloxKeys(Keys, frozen=True, kw_only=True):
 
 
 def _yolox(keys: YoloxKeys, outputs: Outputs, size: Size, classes: int) -> Decoded:
-    """Centre = (cell + d) x stride, size = exp(log) x stride, score = objectness x class; one row
-    for each cell of each stride's grid, row by row, sigmoid done."""
+    """Decode rows of (dx, dy, log width, log height, objectness, class scores...).
+
+    There is a row for each cell of each stride's grid, row by row. Centre = (cell + d) x stride,
+    size = exp(log) x stride, score = objectness x class. Sigmoid has been applied to the scores.
+    """
     grids = [_cells(size, stride) for stride in keys.strides]
     cell = np.concatenate(grids)
     rows = matrix(outputs, keys.tensor, len(cell), 5 + classes)
@@ -40,14 +43,17 @@ def _yolox(keys: YoloxKeys, outputs: Outputs, size: Size, classes: int) -> Decod
     else:
         stride = np.repeat(keys.strides, [len(grid) for grid in grids])[:, None]
         centre = (rows[:, :2] + cell) * stride
-        with np.errstate(over="ignore"):  # a box of a low score may be of any size
+        with np.errstate(over="ignore"):  # a box with a low score may have any size
             half = np.exp(rows[:, 2:4]) * stride / 2
         box = np.concatenate([centre - half, centre + half], axis=1)
     return box, rows[:, 4:5] * rows[:, 5:], None
 
 
 class NanoDetKeys(Keys, frozen=True, kw_only=True):
-    """`boxes` [N,4], of all strides one after the other, takes the place of boxes decoded here."""
+    """The keys of `nanodet`.
+
+    The output `boxes` [N,4], if named, replaces the decoded boxes, stride after stride.
+    """
 
     strides: Strides
     scores: Names
@@ -55,20 +61,23 @@ class NanoDetKeys(Keys, frozen=True, kw_only=True):
     boxes: Name | None = None
 
     def __post_init__(self) -> None:
-        """Refuse lists that do not name one tensor for each stride."""
+        """Refuse lists without exactly one tensor for each stride."""
         super().__post_init__()
         if not len(self.strides) == len(self.scores) == len(self.distances):
             raise ValueError("strides, scores and distances must have one length")
 
     def names(self) -> list[str]:
-        """The outputs that are read."""
+        """The outputs to read; `distances` are not read if there are `boxes`."""
         unread = self.distances if self.boxes else ()
         return [name for name in super().names() if name not in unread]
 
 
 def _nanodet(keys: NanoDetKeys, outputs: Outputs, size: Size, classes: int) -> Decoded:
-    """Softmax over the bins, expectation of 0, 1, 2..., times the stride: how far left, top, right
-    and bottom are from the centre (cell + 0.5) x stride - 0.5; sigmoid of the scores done."""
+    """Decode distances to the left, top, right and bottom sides from distributions over bins.
+
+    A distance is the expectation of 0, 1, 2... under the softmax of its bins, times the stride. It
+    is measured from the centre (cell + 0.5) x stride - 0.5. Sigmoid has been applied to the scores.
+    """
     cells = [_cells(size, stride) for stride in keys.strides]
     score = np.concatenate(
         [
@@ -88,7 +97,10 @@ def _nanodet(keys: NanoDetKeys, outputs: Outputs, size: Size, classes: int) -> D
 
 
 class BoxesKeys(Keys, frozen=True, kw_only=True):
-    """Boxes that the graph has decoded; `new_boxes` are in the same coordinates and units."""
+    """The keys of `boxes`, for boxes that the graph decodes.
+
+    `new_boxes` have the same coordinates and units as `boxes`.
+    """
 
     boxes: Name
     scores: Name
@@ -97,7 +109,7 @@ class BoxesKeys(Keys, frozen=True, kw_only=True):
     units: Literal["pixels", "parts"] = "pixels"
 
     def corners(self, box: Array, size: Size) -> Array:
-        """Boxes in pixels by their corners."""
+        """Convert boxes from the `coordinates` and `units` to corners in pixels."""
         if self.coordinates == "cxcywh":
             box = np.concatenate([box[:, :2] - box[:, 2:] / 2, box[:, 2:]], axis=1)
         if self.coordinates != "xyxy":
@@ -106,7 +118,7 @@ class BoxesKeys(Keys, frozen=True, kw_only=True):
 
 
 def _boxes(keys: BoxesKeys, outputs: Outputs, size: Size, classes: int) -> Decoded:
-    # A batch of 1 stands before both or before neither.
+    # Either both have a batch dimension of 1 in front, or neither has.
     stated = outputs[keys.scores].ndim - outputs[keys.boxes].ndim + 2
     box = boxes_of(outputs, keys.boxes)
     single = keys.labels is not None or stated < 2
@@ -147,14 +159,14 @@ BOXES = Layout(
 
 
 def _cells(size: Size, stride: int) -> Float32:
-    """Column and row of each cell [n,2] of a grid, row by row."""
+    """Column and row of each cell of a grid, row by row: [n,2]."""
     wide, high = (-(-side // stride) for side in size)
     row, column = np.divmod(np.arange(wide * high, dtype=np.int64), wide)
     return np.stack([column, row], axis=1).astype(np.float32)
 
 
 def _around(outputs: Outputs, name: str, cell: Float32, stride: int) -> Array:
-    """Boxes around cells [n,2] from a distribution over the distance of each side."""
+    """Boxes around cells [n,2] from the distributions over the distance of each side."""
     raw = matrix(outputs, name, len(cell), None)
     if raw.shape[1] % 4 or not raw.shape[1]:
         misfit(outputs, name, f"[1,{len(cell)},4 x bins]")

@@ -1,4 +1,4 @@
-"""Outputs of a graph, checked: ValueError names the one whose shape or values do not fit."""
+"""Checks of a graph's outputs. A ValueError names the one whose shape or values do not fit."""
 
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -13,7 +13,7 @@ Outputs = Mapping[str, Array]
 
 
 def plain(outputs: Outputs, name: str, rank: int, rows: int = 0) -> Array:
-    """An output of `rank` dimensions and at least `rows` rows, without a batch of 1 before them."""
+    """An output of `rank` dimensions, after removing a batch of 1, with at least `rows` rows."""
     array = outputs[name]
     if array.ndim == rank + 1 and array.shape[0] == 1:
         array = array[0]
@@ -25,7 +25,7 @@ def plain(outputs: Outputs, name: str, rank: int, rows: int = 0) -> Array:
 
 
 def whole(outputs: Outputs, name: str, rank: int, rows: int = 0) -> Int64:
-    """An output of whole numbers, whatever its type."""
+    """An output of whole numbers of any type, as int64."""
     array = plain(outputs, name, rank, rows)
     fine = (np.abs(array) < np.float64(2**53)) & (array == np.floor(array))
     if not fine.all():
@@ -35,7 +35,7 @@ def whole(outputs: Outputs, name: str, rank: int, rows: int = 0) -> Int64:
 
 
 def matrix(outputs: Outputs, name: str, rows: int, columns: int | None) -> Float32:
-    """An output [1,rows,columns] as a matrix of float32; None is any count of columns."""
+    """An output [1,rows,columns] as a float32 matrix. If `columns` is None, any number fits."""
     array = outputs[name]
     if array.ndim != 3 or array.shape[:2] != (1, rows) or columns not in (None, array.shape[2]):
         misfit(outputs, name, f"[1,{rows},{'any' if columns is None else columns}]")
@@ -44,7 +44,7 @@ def matrix(outputs: Outputs, name: str, rows: int, columns: int | None) -> Float
 
 
 def boxes_of(outputs: Outputs, name: str, rows: int = 0) -> Float64:
-    """An output of boxes [N,4], `rows` of them or more."""
+    """An output of boxes [N,4] with at least `rows` rows."""
     box = plain(outputs, name, 2, rows).astype(np.float64)
     if box.shape[1] != 4:
         misfit(outputs, name, "[N,4]")
@@ -52,10 +52,10 @@ def boxes_of(outputs: Outputs, name: str, rows: int = 0) -> Float64:
 
 
 def misfit(outputs: Outputs, name: str, wanted: str) -> NoReturn:
-    """Raise ValueError on the shape of an output."""
+    """Raise ValueError because the shape of an output is not `wanted`."""
     raise ValueError(f"output {name!r} has shape {shape_of(outputs[name])}, expected is {wanted}")
 
 
 def shape_of(array: Array) -> str:
-    """The shape as messages have it: [3,4]."""
+    """The shape for messages, such as [3,4]."""
     return f"[{','.join(map(str, array.shape))}]"

@@ -1,4 +1,4 @@
-"""From the catalogue to .onnx and .engine files with a manifest."""
+"""Exports ops of the catalogue to .onnx and .engine files with a manifest."""
 
 from lossexport.exporter.run import export
 

@@ -1,8 +1,8 @@
-"""What the exporter writes in place of operators that runtimes compute less exactly than PyTorch.
+"""Replacements for operators that runtimes compute less exactly than PyTorch does.
 
-ONNX has no log1p, so that torch writes `Log(1 + x)`, which is 0 below 6e-8; the Sigmoid of
-onnxruntime is 0 below -18; its ReduceSum adds a whole tensor into sixteen accumulators and loses
-1 % of ten million equal terms. Here, so that every op may be written in plain PyTorch.
+ONNX has no log1p, and torch writes `Log(1 + x)`, which is 0 below 6e-8. The Sigmoid of onnxruntime
+is 0 below -18. Its ReduceSum adds a whole tensor into sixteen accumulators and loses 1 % of ten
+million equal terms. The exporter replaces them, so that ops can be written in plain PyTorch.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor
 
 aten: Any = torch.ops.aten
 
-# Sums of at most so many elements keep their type: their error is below that of their terms.
+# Sums of at most this many elements keep their type: their error is below that of their terms.
 _SHORT_SUM = 64
 
 
@@ -30,7 +30,7 @@ def table() -> dict[Any, Callable[..., Any]]:
 
 
 def _log1p(x: Tensor) -> Tensor:
-    """log(1 + x), good to 5u: the logarithm of the rounded sum, less what the rounding added."""
+    """log(1 + x), good to 5u: the logarithm of the rounded sum, corrected for the rounding."""
     total = 1 + x
     logarithm = total.log()
     corrected = logarithm - ((total - 1) - x) / total
@@ -38,7 +38,7 @@ def _log1p(x: Tensor) -> Tensor:
 
 
 def _sigmoid(x: Tensor) -> Tensor:
-    """1 / (1 + exp(-x)), good to 3u in both tails; 0 where exp(-x) overflows."""
+    """1 / (1 + exp(-x)), good to 3u in both tails; 0 if exp(-x) overflows."""
     return torch.reciprocal(1 + torch.exp(-x))
 
 
@@ -49,7 +49,7 @@ def _sum(
     *,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """A float32 sum with a float64 accumulator; TensorRT, which has none, adds in a tree."""
+    """A float32 sum with a float64 accumulator. TensorRT has no float64 and adds in a tree."""
     if x.dtype is not torch.float32 or dtype not in (None, torch.float32):
         return cast(Tensor, NotImplemented)
     sizes = [x.shape[axis] for axis in (dim or range(x.dim()))]

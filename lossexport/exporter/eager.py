@@ -1,4 +1,4 @@
-"""What is wrong with the function of an op without any graph: eager PyTorch tells."""
+"""Runs an op's function in eager PyTorch to find faults that need no graph to show."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ class Blame:
 
     @classmethod
     def of(cls, refusal: RefusalError, call: Call | None, default: Place | None) -> "Blame":
-        """Of what a call of torch does, which gives the refusal a name."""
+        """Blame a call of torch, whose name completes the refusal; without a call, `default`."""
         if call is None:
             return cls(refusal, default)
         if not call.gradient:
@@ -41,7 +41,7 @@ class Blame:
         return cls(refusal, call.place or default, call.gradient)
 
     def __str__(self) -> str:
-        """FILE:LINE: `CODE` does so; write this."""
+        """A line such as FILE:LINE: `CODE` FAULT; REMEDY."""
         kind, words = self.refusal.kind, self.refusal.words
         text = kind.what.format_map(words)
         if self.place is not None:
@@ -53,7 +53,7 @@ class Blame:
 
 @dataclass(slots=True)
 class Boundary:
-    """The function of an op between the inputs of an example and the outputs it is to have."""
+    """The function of an op, with example inputs and the outputs that it must have."""
 
     variant: Variant
     inputs: tuple[Declared, ...]
@@ -67,10 +67,10 @@ class Boundary:
         return Home(given.resolve() if isinstance(given, Deferred) else given)
 
     def eager(self, call: Function) -> Blame | None:
-        """What is wrong with `call`, which is the function with or without its gradient."""
+        """The fault of `call`, the function with or without its gradient; None if it has none."""
         op, attributes = self.variant.op, self.variant.attributes
         functions: list[tuple[Callable[..., Any], Sequence[Declared]]] = [(call, self.outputs)]
-        if self.inputs is op.inputs:  # not those of a stage
+        if self.inputs is op.inputs:  # the op itself and not a stage
             value = partial(bind(op), **attributes)
             functions.insert(0, (value, op.output_tensors(attributes, gradient=False)))
         for each, outputs in functions:
@@ -87,7 +87,7 @@ class Boundary:
         except LossexportError:
             raise
         except Exception as error:
-            # Else it is the watch that the function does not bear.
+            # If it runs without the watch, the watch itself causes the failure.
             return None if self._runs(call) else self._raised(error, watch)
         if watch.moved is not None:
             moving, device = watch.moved
@@ -125,7 +125,7 @@ class Boundary:
         return " and ".join(f"{item.name} {list(x.shape)}" for item, x in pairs)
 
     def changed(self, inputs: Iterable[Tensor], versions: Iterable[int]) -> list[str]:
-        """The inputs that were written into since they had these versions."""
+        """The names of inputs that were written into since they had these versions."""
         return [
             item.name
             for item, x, version in zip(self.inputs, inputs, versions, strict=True)
@@ -138,10 +138,10 @@ class Boundary:
         outputs: Sequence[Declared],
         number: Callable[[Any], int] = int,
     ) -> Iterator[tuple[RefusalError, Any]]:
-        """What of the results of a function is not as declared, each with the result.
+        """Yield a refusal for each difference between results and declaration, with the result.
 
-        `number` makes a size a number. Nothing of a stage is: its body gives one part where its
-        kernel gives several.
+        `number` turns a size into a number. Stages are not checked, because the body of a stage
+        may give one part while its kernel gives several.
         """
         if self.inputs is not self.variant.op.inputs:
             return
@@ -170,7 +170,7 @@ class Boundary:
 
 
 def tensors(variant: Variant, arrays: Arrays) -> tuple[Tensor, ...]:
-    """Inputs of a variant as tensors of its types."""
+    """The inputs of a variant as tensors of its types."""
     return tuple(
         torch.tensor(arrays[item.name]).to(getattr(torch, variant.numpy_dtype(item)))
         for item in variant.op.inputs
@@ -186,10 +186,10 @@ def described(error: BaseException) -> str:
 
 @contextmanager
 def blamed(variant: Variant) -> Iterator[None]:
-    """Make one line of an error that the function of a variant causes where it is compared.
+    """Report an error of a variant's function during the comparison in one line.
 
-    Raises LossexportError, with the line to blame, where it is the function that fails for one of
-    the sizes, or does not give what is declared.
+    Raises LossexportError, with the line to blame, if the function fails for one of the sizes or
+    its results are not those declared.
     """
     try:
         yield

@@ -1,5 +1,5 @@
-"""From an ONNX file to a TensorRT or TensorRT-RTX engine. Neither needs a GPU to parse;
-TensorRT-RTX builds without one too."""
+"""Builds TensorRT and TensorRT-RTX engines from ONNX files. Neither needs a GPU to parse, and
+TensorRT-RTX needs none to build."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -13,12 +13,12 @@ from lossexport.names import Builder
 from lossexport.origin import install_command
 from lossexport.runtime.trt import logger
 
-# Builder, and extra that brings it -> its module.
+# Name of the builder, and of the extra that installs it -> its module.
 BUILDERS: dict[Builder, str] = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
 # Loss graphs propagate NaN on purpose: nothing may fold 0 * x to 0 or x / x to 1.
 _FLAGS = ("STRICT_NANS",)
-# What TensorRT-RTX 1.7 says where a reduced axis may have some thousand elements and is to be tuned
-# for fewer than about 600: of such a range it plans some sizes and not others.
+# The message of TensorRT-RTX 1.7 if a reduced axis may have some thousand elements and is to be
+# tuned for fewer than about 600: it has plans for some sizes of such a range and not for others.
 _NO_PLAN = "cannot create std::vector larger than max_size()"
 
 
@@ -44,12 +44,12 @@ def build(
     builder: Builder = "rtx",
     compute_capabilities: tuple[str, ...] = (),
 ) -> bytes:
-    """Serialised engine of an ONNX model.
+    """The serialised engine of an ONNX model.
 
-    `shapes` maps inputs to shapes whose symbolic dimensions `ranges` bounds: they make the one
-    optimisation profile. `compute_capabilities` ("8.6", ...) are those the engine must run on; the
-    builder's default where there are none. Raises LossexportError with the parser's or the
-    builder's own words when the model is refused.
+    `shapes` maps inputs to shapes, and `ranges` bounds their symbolic dimensions. Together they
+    make the only optimisation profile. `compute_capabilities` ("8.6", ...) are those that the
+    engine must run on; if empty, the builder's default. Raises LossexportError with the words of
+    the parser or the builder if the model is refused.
     """
     return build_tuned(model, shapes, ranges, builder, compute_capabilities)[0]
 
@@ -61,14 +61,14 @@ def build_tuned(
     builder: Builder = "rtx",
     compute_capabilities: tuple[str, ...] = (),
 ) -> tuple[bytes, dict[str, Range]]:
-    """As `build`, and the ranges that the engine has.
+    """The serialised engine, as from `build`, and the ranges that it was built with.
 
-    Their `opt` is larger than asked for where the builder has no plan for a size as small: with
-    softmax over 80 classes of up to 9605, for example. Raises LossexportError, with the largest
-    size that builds where there is one, when the model is refused.
+    `opt` of a range is larger than asked for if the builder has no plan for so small a size, for
+    example for a softmax tuned for 80 classes that takes up to 9605. Raises LossexportError if the
+    model is refused, with the largest size that builds if there is one.
     """
     trt = module(builder)
-    if builder == "tensorrt":  # TensorRT-RTX has no plugins, and would end the process
+    if builder == "tensorrt":  # TensorRT-RTX has no plugins; asking it for them ends the process
         plugins.register(trt, importlib.import_module("tensorrt.plugin"))
 
     def tried(sizes: Mapping[str, Range]) -> tuple[bytes, dict[str, Range]]:
@@ -94,7 +94,7 @@ def _tuned_for_more(size: Range) -> Range:
 
 
 def _largest_that_builds(ranges: Mapping[str, Range], tried: Callable[..., object]) -> str:
-    """`; it builds with C up to 4096`, for the first dimension of which that is true."""
+    """A hint such as `; it builds with C up to 4096`, for the first dimension that allows it."""
     for name, size in ranges.items():
         largest, too_many = size.min, size.max
         if largest == too_many or not _builds(tried, ranges, name, max(largest, 1)):

@@ -1,10 +1,10 @@
 """One ONNX file for every runtime.
 
-The graph is a single node in the domain `lossexport` whose body stands in the file as a function of
-the same name. onnxruntime and TensorRT inline the function; a TensorRT that has a plugin of the
-node's name, `plugin_version` and `plugin_namespace` takes the plugin instead, with no flag. Where
-the plugin's kernel does not serve the largest size, the node does not ask for one. An op that takes
-several kernels has a function that is a chain of such nodes, one a kernel.
+The graph is a single node in the domain `lossexport`, and the file defines a function of the same
+name, which is the body of the node. onnxruntime and TensorRT inline the function. If TensorRT has a
+plugin with the node's name, `plugin_version` and `plugin_namespace`, it takes the plugin instead,
+without any flag. If the plugin's kernel cannot serve the largest size, the node does not ask for a
+plugin. If an op needs several kernels, its function is a chain of such nodes, one for each kernel.
 """
 
 import json
@@ -84,7 +84,7 @@ def _attributes(variant: Variant, wanted: Sequence[Attribute]) -> dict[str, Any]
 
 
 def metadata(variant: Variant) -> dict[str, str]:
-    """What the file says about itself."""
+    """The metadata that the file has about itself."""
     return {
         "lossexport.op": variant.op.name,
         "lossexport.kind": "gradient" if variant.gradient else "value",
@@ -105,7 +105,7 @@ def _value(variant: Variant, tensor: Tensor) -> ir.Value:
 
 def _stage(kernel: Kernel, variant: Variant, opset: int) -> ir.Function:
     graph = _cleaned(stage_body(kernel, variant, opset).graph, kernel.name)
-    # TensorRT's parser keeps the values of all functions in one place.
+    # TensorRT's parser has a single namespace for the values of all functions.
     for node in graph:
         for value in node.outputs:
             if not value.is_graph_output():
@@ -115,7 +115,7 @@ def _stage(kernel: Kernel, variant: Variant, opset: int) -> ir.Function:
 
 
 def _chain(variant: Variant, stages: Sequence[Kernel], opset: int) -> ir.Graph:
-    """The stages of a variant, each a node that a plugin may replace."""
+    """A graph of the stages of a variant, each of them a node that a plugin may replace."""
     inputs = [ir.Value(name=tensor.name) for tensor in variant.op.inputs]
     values = {str(value.name): value for value in inputs}
     nodes = []
@@ -169,7 +169,7 @@ def _cleaned(graph: ir.Graph, name: str) -> ir.Graph:
             if scope is graph or not (value.is_graph_input() or value.is_graph_output()):
                 value.shape = value.type = None
             elif value.shape is not None:
-                # The body of a Loop has to state what enters and leaves it.
+                # The body of a Loop has to state the types and shapes of its inputs and outputs.
                 sizes = (size if isinstance(size, int) else None for size in value.shape)
                 value.shape = ir.Shape(sizes)
     return graph

@@ -15,7 +15,7 @@ Names = Annotated[list[str], msgspec.Meta(min_length=1, max_length=256)]
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What may stand at the top of a recipe for all of its ops, and in a group of ops."""
+    """Settings at the top of a recipe, for all of its ops, or in a group of ops."""
 
     formats: list[FileFormat] | None = None
     precisions: list[Precision] | None = None
@@ -24,7 +24,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     shapes: dict[str, str | int] = {}
 
     def over(self, base: "Settings") -> "Settings":
-        """These settings, with `base` where nothing is said."""
+        """These settings, filled in from `base` where they are not given."""
         return Settings(
             formats=base.formats if self.formats is None else self.formats,
             precisions=base.precisions if self.precisions is None else self.precisions,
@@ -35,13 +35,13 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Group(Settings, forbid_unknown_fields=True, kw_only=True):
-    """Ops that share settings."""
+    """A group of ops that share settings."""
 
     ops: Names
 
 
 class Recipe(Settings, forbid_unknown_fields=True, kw_only=True):
-    """A whole file."""
+    """The contents of a recipe file."""
 
     name: str
     summary: str = ""

@@ -1,4 +1,4 @@
-"""What the function of an op may not do, and the signs of it in a traced graph."""
+"""The things that an op's function must not do, and how to find them in a traced graph."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,10 @@ from lossexport.catalog.variant import Range
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A thing that a function may not do, in words that follow a line of code, and the remedy."""
+    """Something that a function must not do.
+
+    `what` describes it, in words that follow a line of code, and `write` is the remedy.
+    """
 
     what: str
     write: str
@@ -82,13 +85,13 @@ TRACING = Kind("cannot be traced: {error}", "operators of torch on its inputs")
 
 KINDS = tuple(value for value in globals().copy().values() if isinstance(value, Kind))
 
-# Adding or reducing by index: what ONNX has scatters with a reduction for, or nothing.
+# Adding or reducing by index, for which ONNX has scatters with a reduction or no operator.
 _SCATTERS = {"scatter_add", "scatter_reduce", "index_reduce", "put", "bincount", "index_add"}
 _PUTS = {"index_put", "_unsafe_index_put", "_index_put_impl"}
-# What the exporter translates into a graph that is none.
+# Operators that the exporter translates into an invalid graph.
 _UNTRANSLATED = {"_linalg_det", "diagonal_scatter"}
 
-# Operator -> the same in operators that ONNX has.
+# Operator -> the same in operators that ONNX supports.
 INSTEAD = {
     "median": "topk or sort without stable=True, and an index",
     "kthvalue": "topk or sort without stable=True, and an index",
@@ -105,7 +108,7 @@ INSTEAD = {
 
 
 class RefusalError(Exception):
-    """A function does what it may not, which shows at a node or a guard of its trace."""
+    """A function does something that it must not, as a node or a guard of its trace shows."""
 
     def __init__(
         self, kind: Kind, node: Node | None = None, guard: int | None = None, **words: object
@@ -124,12 +127,12 @@ def name(target: Any) -> str:
 
 
 def full_name(target: Any) -> str:
-    """The name of an operator as PyTorch's pages have it: "aten.median.dim"."""
+    """The name of an operator as in PyTorch's documentation: "aten.median.dim"."""
     return str(target).removesuffix(".default")
 
 
 def check_operators(graph: torch.fx.Graph) -> None:
-    """Raise RefusalError at the first operator that is not for every runtime."""
+    """Raise RefusalError at the first operator that some runtime does not support."""
     number = None
     for node in graph.nodes:
         if node.op != "call_function":
@@ -177,23 +180,23 @@ def _argument(node: Node, place: int, key: str) -> Any:
 
 @dataclass(slots=True)
 class Sizes:
-    """The sizes that a trace has symbols for: a dynamic dimension, or a fixed number, each."""
+    """The symbols of a trace: each one's size in the example, and its dimension if dynamic."""
 
     numbers: dict[str, int] = field(default_factory=dict)
     dims: dict[str, str] = field(default_factory=dict)
 
     def note(self, symbol: object, dim: int | str, number: int) -> None:
-        """Remember what a symbol is."""
+        """Remember the size and, if it is dynamic, the dimension of a symbol."""
         self.numbers.setdefault(str(symbol), number)
         if isinstance(dim, str):
             self.dims.setdefault(str(symbol), dim)
 
     def number(self, size: Any) -> int:
-        """A size of the trace as the number that it has in the example."""
+        """The number that a size of the trace has in the example."""
         return int(size if isinstance(size, int) else self._with(size.node.expr, {}))
 
     def broken(self, condition: Any, ranges: Mapping[str, Range]) -> tuple[Any, str] | None:
-        """A condition, its dimensions named, and one of them, where it fails for some size."""
+        """The condition in terms of dimensions, and one of these, if it fails for some size."""
         symbols = {str(symbol) for symbol in condition.free_symbols}
         if not symbols <= self.numbers.keys():
             return None
@@ -217,7 +220,7 @@ def _samples(size: Range) -> list[int]:
 
 
 def no_size(condition: Any, dim: str, size: Range, guard: int) -> RefusalError:
-    """Of a function that holds where a condition on the sizes does."""
+    """The refusal of a function that works only if a condition on the sizes holds."""
     words: dict[str, Any] = {"dim": dim, "least": size.min, "largest": size.max}
     if isinstance(condition, sympy.Eq) and {type(x) for x in condition.args} > {sympy.Symbol}:
         return RefusalError(FIXED, guard=guard, number=condition.rhs, **words)
@@ -227,6 +230,6 @@ def no_size(condition: Any, dim: str, size: Range, guard: int) -> RefusalError:
 
 
 def no_translation(target: Any, node: Node | None = None) -> RefusalError:
-    """Of an operator that ONNX, or a trace, has nothing for."""
+    """The refusal of an operator that cannot be traced or has no equivalent in ONNX."""
     instead = INSTEAD.get(name(target), "other operators of torch")
     return RefusalError(OPERATOR, node, operator=full_name(target), instead=instead)

@@ -1,4 +1,4 @@
-"""`export`: trace, build, check, and write everything or nothing."""
+"""`export`: traces, builds and checks ops, then writes all of the files or none."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -53,14 +53,15 @@ def export(
 ) -> Manifest:
     """Export ops to the folder `out` and return its manifest.
 
-    `op` is a name, several names, or None for all (of the recipe, where one is given). Each op
-    gives `OP.onnx`, `OP.grad.onnx` with `gradient`, and `.engine` files of the same stems where
-    `formats` asks for them. `attributes` go to every op that has them. `shapes` maps a dimension
-    to "MIN:OPT:MAX" or a fixed size. What is not given comes from the recipe, or is: onnx, no
-    gradient, fp32, the catalogue's attributes and shapes.
+    `op` is a name, several names, or None for all ops (those of the recipe if there is one). Each
+    op is written to `OP.onnx`, with `gradient` also to `OP.grad.onnx`, and to `.engine` files with
+    the same stems if `formats` asks for them. `attributes` apply to every op that has them.
+    `shapes` maps a dimension to "MIN:OPT:MAX" or a fixed size. Settings that are not given come
+    from the recipe. Otherwise the defaults are onnx, no gradient, fp32, and the catalogue's
+    attributes and shapes.
 
     Every graph is compared with float64 PyTorch before anything is written. Raises LossexportError
-    on bad usage and CheckFailedError where a graph is wrong; in both cases `out` stays as it was.
+    on bad usage and CheckFailedError if a graph is wrong; in both cases `out` does not change.
     """
     folder = arguments.path("out", out)
     arguments.check_function("progress", progress)
@@ -97,7 +98,7 @@ def export(
 
 
 def _check(jobs: list[_Job]) -> None:
-    """Raise LossexportError where a size, or a function, is one that nothing can be made of."""
+    """Raise LossexportError if a job has a size or a function that cannot be exported."""
     from lossexport.parity.cases import check_sizes  # imports torch
     from lossexport.parity.trial import trial
 
@@ -119,7 +120,7 @@ def _check_settings(given: Settings) -> None:
 def _plan(
     names: list[str] | None, recipe_file: str | Path | None, given: Settings
 ) -> list[tuple[str, Settings]]:
-    """The ops that are asked for, each with its settings."""
+    """The requested ops, each with its settings."""
     if recipe_file is None:
         return [(name, given) for name in (CATALOG if names is None else names)]
     loaded = list(recipe.load(Path(recipe_file)).settings())
@@ -133,8 +134,8 @@ def _plan(
 def _jobs(
     plan: list[tuple[str, Settings]], names: list[str] | None, given: Settings
 ) -> Iterator[_Job]:
-    """Every graph to make, the whole request checked before the first is traced."""
-    # An attribute or dimension that some ops lack is fine, one that all lack is a mistake.
+    """Every graph to make. The whole request is checked before the first graph is traced."""
+    # Some of the ops may lack an attribute or dimension; if all of them do, it is a mistake.
     ops = [find(name) for name, _ in plan]
     for kind, wanted, has in (
         ("attribute", given.attributes, {a.name for op in ops for a in op.attributes}),
@@ -172,7 +173,7 @@ def _jobs(
 def _make(
     job: _Job, stage: Path, backend: Builder, compute_capabilities: tuple[str, ...]
 ) -> list[Artifact]:
-    # torch is imported with the first trace, not with the module.
+    # torch is imported for the first trace, not with this module.
     from lossexport.exporter.eager import blamed
     from lossexport.exporter.onnx_file import onnx_bytes
     from lossexport.exporter.trace import OPSET
@@ -180,7 +181,7 @@ def _make(
 
     variant = job.variant
     model = onnx_bytes(variant)
-    # First, because it refuses in seconds and the comparison may take minutes.
+    # The engine comes first: its builder refuses in seconds, while the comparison takes minutes.
     if "engine" in job.formats:
         shapes = {tensor.name: variant.shape(tensor) for tensor in variant.op.inputs}
         with within(variant.stem):

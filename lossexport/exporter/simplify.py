@@ -1,8 +1,8 @@
-"""Remove from a graph what tracing, and differentiating a sum, leave behind.
+"""Removes nodes from a graph that only tracing, or differentiating a sum, has added.
 
-Autograd seeds the gradient of a sum with a tensor of ones of the size of its terms: `Shape`,
-`Expand`, then products with 1 and -1 all along the chain. A tensor whose elements are all one known
-number may as well be that number wherever it is broadcast against a full tensor.
+The gradient of a sum begins with a tensor of ones that is as large as the terms. This adds `Shape`,
+`Expand`, and products with 1 and -1 all along the chain. A tensor whose elements are all the same
+known number can be replaced by that number if it is broadcast against a full tensor.
 """
 
 import math
@@ -17,7 +17,7 @@ from onnx_ir.passes.common import (
     RemoveUnusedNodesPass,
 )
 
-# What moves elements and computes nothing.
+# Operators that move elements and compute nothing.
 _MOVES = ("Expand", "Slice", "Split", "Squeeze", "Unsqueeze", "Reshape", "Transpose")
 _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "Add": lambda a, b: a + b,
@@ -28,10 +28,10 @@ _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
 
 
 def optimise(model: ir.Model) -> None:
-    """Fold constants and remove what computes nothing, in place.
+    """Fold constants and remove nodes that compute nothing, in place.
 
-    onnxscript removes `x + c` and `x * c` where c is as good as 0 or 1, to 1e-8 or 1e-5; an eps of
-    1e-9 is not. Such numbers are inputs of the graph until it is done.
+    onnxscript also removes `x + c` and `x * c` if c is within 1e-8 or 1e-5 of 0 or 1, and so an
+    eps of 1e-9. To prevent this, such numbers are inputs of the graph in the meantime.
     """
     InlinePass()(model)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
@@ -86,7 +86,7 @@ def simplify(model: ir.Model) -> None:
 
 
 def _fold(graph: ir.Graph, node: ir.Node, uniform: dict[ir.Value, float]) -> None:
-    """Put a number in the place of a uniform operand of `node`, or take the node away."""
+    """Replace a uniform operand of `node` by a number, or remove the node."""
     place = 0 if node.inputs[0] in uniform else 1
     operand, other = node.inputs[place], node.inputs[1 - place]
     out = node.outputs[0]

@@ -24,8 +24,8 @@ from lossexport.kernels import Kernel
 from lossexport.parity.oracle import Function, function, stage
 
 OPSET = 20
-# Sizes to trace with, or the least ones that a range has where it begins beyond them: distinct, so
-# that no two dimensions are taken for one, and none is 0 or 1, which torch would bake in.
+# Sizes to trace with, if the range of a dimension has them. They are distinct, so that no two
+# dimensions are taken for the same one, and none is 0 or 1, which torch would treat as a constant.
 _TRACE_SIZES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43)
 
 

@@ -1,9 +1,9 @@
-"""Which line of a function does what: a run of it under watch, eager or while it is traced.
+"""Records the calls of torch that a function makes, and the line of each, eagerly or in a trace.
 
-Only a function that has failed is watched: it costs a second trace. Every call of torch is seen
-with the innermost line of the function that makes it. In a trace, each node of the graph carries
-the number of its call in place of a stack trace; what autograd adds has that of the call which it
-differentiates.
+Only a function that has failed is watched, because this takes a second trace. Every call of torch
+is recorded with the innermost line of the user's code that makes it. In a trace, each node of the
+graph has the number of its call in place of a stack trace. Nodes that autograd adds have the number
+of the call that they differentiate.
 """
 
 import linecache
@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_leaves
 
 from lossexport.errors import printable
 
-# What a function of the user's calls, and what calls it: no lines of theirs are shown.
+# Libraries that a user's function calls, or that call it: none of their lines are shown.
 _LIBRARIES = {"lossexport", "torch", "numpy", "sympy", "onnx", "onnx_ir", "onnxscript"}
 _MARK = re.compile(r"lossexport call (\d+)")
 _LONGEST = 80
@@ -34,14 +34,14 @@ _LONGEST = 80
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A line of a source file; `caller` is that of the op's own file from where it is reached."""
+    """A line of a source file; `caller` is the line in the op's own file that led to it."""
 
     file: str
     line: int
     caller: "Place | None" = None
 
     def __str__(self) -> str:
-        """FILE:LINE, the file relative to the working directory where it is below it."""
+        """FILE:LINE; a file below the working directory is given relative to it."""
         path = Path(self.file)
         below = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
         called = f" (called at {self.caller})" if self.caller else ""
@@ -49,14 +49,14 @@ class Place:
 
     @property
     def code(self) -> str:
-        """The source line in at most 80 characters; empty where the source is not at hand."""
+        """The source line in at most 80 characters; empty if the source is not at hand."""
         text = printable(linecache.getline(self.file, self.line).strip())
         return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of torch; no place where no line of the function makes it."""
+    """A call of torch; `place` is None if no line of the user's code makes it."""
 
     function: Callable[..., Any]
     args: Sequence[Any]
@@ -66,19 +66,19 @@ class Call:
 
     @property
     def name(self) -> str:
-        """The name of what is called: "sum", "__bool__"; "shape" for a property."""
+        """The name of the function: "sum", "__bool__"; "shape" for a property."""
         name = getattr(self.function, "__name__", str(self.function))
         owner = getattr(self.function, "__self__", None)
         return str(getattr(owner, "__name__", name)) if name == "__get__" else name
 
     @property
     def shown(self) -> str:
-        """The name as Python code has it: "float" for `__float__`, "[]" for an index."""
+        """The name as in Python code: "float" for `__float__`, "[]" for an index."""
         return "[]" if self.name in ("__getitem__", "__setitem__") else self.name.strip("_")
 
     @property
     def device(self) -> str | None:
-        """The device that it names, other than the CPU."""
+        """The device in its arguments, if there is one other than the CPU."""
         for word in (self.name, *self.args, *self.kwargs.values()):
             with suppress(RuntimeError):
                 if isinstance(word, str | torch.device) and torch.device(word).type != "cpu":
@@ -92,11 +92,11 @@ class Call:
 
 
 class Home:
-    """A function as its source file has it."""
+    """A function and its source file."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         inner: Any = unwrap(function)
-        inner = unwrap(getattr(inner, "func", inner))  # of a partial
+        inner = unwrap(getattr(inner, "func", inner))  # functools.partial has `func`
         if not hasattr(inner, "__code__"):  # an object that can be called
             kind = type(inner)
             inner = kind.forward if issubclass(kind, torch.nn.Module) else kind.__call__
@@ -118,7 +118,7 @@ class Home:
         return Place(self.file, line)
 
     def innermost(self, frames: Iterable[tuple[FrameType, int]]) -> Place | None:
-        """The innermost line of the user's among frames, from the outermost to the innermost."""
+        """The innermost line of the user's code in `frames`, whose first is the outermost."""
         found = caller = None
         for frame, line in frames:
             file = frame.f_code.co_filename
@@ -129,24 +129,24 @@ class Home:
         return found
 
     def raised(self, error: BaseException) -> Place | None:
-        """The innermost line of the user's from which an error came."""
+        """The innermost line of the user's code in the traceback of an error."""
         return self.innermost(traceback.walk_tb(error.__traceback__))
 
 
 def _foreign(frame: FrameType) -> bool:
-    """Whether a frame is of neither Python's library nor one of those that the exporter calls."""
+    """Whether a frame belongs neither to the standard library nor to one of `_LIBRARIES`."""
     root = str(frame.f_globals.get("__name__", "torch")).partition(".")[0]
     return root not in _LIBRARIES and root not in sys.stdlib_module_names
 
 
 class Watch(TorchFunctionMode):
-    """What a function does while it runs once."""
+    """Records what a function does during one run."""
 
     def __init__(self, home: Home) -> None:
         super().__init__()
         self.home = home
         self.calls: list[Call] = []
-        # The first call that makes float64 of other types, leaves the CPU, writes into an input.
+        # The first call that turns other types into float64, leaves the CPU, or writes to an input.
         self.widened: Call | None = None
         self.moved: tuple[Call, str] | None = None
         self.wrote: Call | None = None
@@ -155,7 +155,7 @@ class Watch(TorchFunctionMode):
         self.unused: tuple[int, ...] = ()
         # The last call that takes a number out of a tensor.
         self.number: Call | None = None
-        # Guard of the trace -> the call inside of which torch needs it.
+        # Guard of the trace -> the call in which torch needs it.
         self.guards: dict[int, Call] = {}
         self._failed: tuple[Call, BaseException] | None = None
         self._made: dict[int, tuple[Tensor, Call]] = {}
@@ -163,7 +163,7 @@ class Watch(TorchFunctionMode):
         self._known: set[Any] = set()
 
     def run(self, function: Callable[..., Any], *inputs: Tensor) -> Any:
-        """Call `function` under watch."""
+        """Call `function` and record its calls."""
         self._inputs = inputs
         with self:
             return function(*inputs)
@@ -232,7 +232,7 @@ class Watch(TorchFunctionMode):
         return ()
 
     def _gradients(self, call: Call) -> Any:
-        """The gradients that the exporter asks for, those which do not exist noted."""
+        """The gradients that the exporter asks for; inputs without one are noted."""
         outputs, inputs = call.args[:2]
         if not outputs[0].requires_grad:
             self.unused = tuple(range(len(inputs)))
@@ -257,7 +257,7 @@ class Watch(TorchFunctionMode):
             self.cut = call
 
     def _trail(self, function: Any, number: int) -> None:
-        """Mark what differentiates the operators that a call has added."""
+        """Mark the backward nodes of the operators that a call has added."""
         pending = [function]
         while pending:
             node = pending.pop()
@@ -268,7 +268,7 @@ class Watch(TorchFunctionMode):
 
 
 def _mark(number: int) -> None:
-    """Let the nodes that the trace adds from here on carry a number."""
+    """Give `number` to all nodes that the trace adds from here on."""
     set_stack_trace([f"lossexport call {number}"])
 
 
@@ -285,7 +285,7 @@ def _tensors(values: Any) -> list[Tensor]:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and those that it comes from."""
+    """An error and the chain of its causes."""
     following: BaseException | None = error
     while following is not None:
         yield following

@@ -1,7 +1,8 @@
-"""The ops, a folder for each family, with the same parts as a file of ops that a user brings.
+"""The ops, in a folder for each family, with the same parts as a file with a user's own ops.
 
-`declaration.py` has the entries of the catalogue, `cases.py` the inputs they are verified with,
-`functions.py` the torch functions, which are imported on first use, and `launches.py` the kernels.
+`declaration.py` has the entries of the catalogue, `cases.py` the inputs that they are verified
+with, `functions.py` the torch functions, which are imported on first use, and `launches.py` the
+kernels.
 """
 
 FAMILIES = (

@@ -1,7 +1,7 @@
 """Formats of detections and references, and their readers.
 
-An installed package adds a format by an entry point of the group `lossexport.formats` that names a
-`Format`, under its own name.
+An installed package can add a format with an entry point in the group `lossexport.formats`. Its
+name is the name of the format, and it refers to a `Format`.
 """
 
 import os
@@ -43,7 +43,7 @@ def read_side(path: Path, format: str, scored: bool, advance: Advance = ignore_p
 
 
 def _check_given(path: Path, form: Format) -> None:
-    """Raise LossexportError on a folder where a file is expected, or a file for a folder."""
+    """Raise LossexportError on a folder in place of a file, or a file in place of a folder."""
     for kind, is_one in (("folder", os.path.isdir), ("file", os.path.isfile)):
         if is_one(path) and kind not in form.given:
             others = [name for name in FORMATS.builtin if kind in FORMATS.find(name).given]
@@ -65,7 +65,7 @@ def read(
 ) -> Dataset:
     """Read predictions in `format` and references in `ref_format` (None: the same).
 
-    Raises LossexportError on anything that is wrong in them.
+    Raises LossexportError on any error in them.
     """
     check_match_by(match_by)
     arguments.choice("extra_categories", extra_categories, EXTRA_CATEGORIES)

@@ -1,18 +1,18 @@
-"""Detections in columns: a mapping of arrays or sequences, checked, becomes a `Side`.
+"""Checks detections in columns, a mapping of arrays or sequences, and makes a `Side` of them.
 
-| name | shape | |
+| name | shape | content |
 | --- | --- | --- |
 | `image_id`, `category_id` | [n] | whole numbers or texts |
 | `bbox` or `box` | [n,4] | x, y, width, height; or x1, y1, x2, y2 |
-| `score` | [n] | of predictions, which have to have it |
-| `log_variance` | [n,4] | of predictions, optional: of x1, y1, x2, y2; NaN in a row without |
-| `iscrowd` | [n] | of references, optional: 0 or 1 |
-| `area` | [n] | of references, optional: NaN is width x height |
+| `score` | [n] | predictions only, required |
+| `log_variance` | [n,4] | predictions only, optional: of x1, y1, x2, y2; NaN for a row without |
+| `iscrowd` | [n] | references only, optional: 0 or 1 |
+| `area` | [n] | references only, optional: NaN stands for width x height |
 | `images` | | optional: id to file name, or to (file name, width, height) |
 | `categories` | | optional: id to name |
 | `notes` | | optional: sentences for the summary |
 
-A column that belongs to the other side is not read. Arrays of float64 are not copied.
+Columns for the other side are not read. Arrays of float64 are not copied.
 """
 
 from collections.abc import Mapping
@@ -56,10 +56,10 @@ _NO_TEXT = "has half of a surrogate pair"
 
 
 def side_of(path: Path, columns: object, scored: bool) -> Side:
-    """The predictions (`scored`) or references in `columns`; `path` is what messages name.
+    """The predictions (`scored`) or references in `columns`; messages name `path`.
 
-    Raises LossexportError on a column that is missing, unknown, or not of the shape, type, length
-    or values that the table above says, naming the column and the row.
+    Raises LossexportError, naming the column and the row, on a column that is missing or unknown,
+    or whose shape, type, length or values are not those in the table above.
     """
     side = Side(path)
     with within(path):
@@ -79,7 +79,7 @@ def side_of(path: Path, columns: object, scored: bool) -> Side:
 
 
 def _given(columns: object) -> Columns:
-    """What is there of `columns`. Raises LossexportError on an unknown name."""
+    """The columns that are not None. Raises LossexportError on an unknown name."""
     if not isinstance(columns, Mapping):
         raise arguments.refuse("columns", columns, "a mapping of names to arrays")
     given = {name: value for name, value in columns.items() if value is not None}
@@ -94,7 +94,7 @@ def _given(columns: object) -> Columns:
 
 
 class _Rows:
-    """The columns of one side, which all have as many rows as the boxes [n,4] x, y, w, h."""
+    """The columns of a side. All have as many rows as the boxes [n,4] x, y, w, h."""
 
     def __init__(self, path: Path, given: Columns, scored: bool) -> None:
         self._path = path
@@ -111,13 +111,13 @@ class _Rows:
         self.box = values
 
     def ids(self, kind: str, table: Table, limit: int) -> Int32:
-        """Positions [n] in `table`, which gets the rows of the column that names its ids."""
+        """Positions [n] in `table`, to which the ids and their names are added."""
         many = {"image": "images", "category": "categories"}[kind]
         if many in self._given:
             self._fill(many, self._given[many], table, limit)
         name = f"{kind}_id"
         value = self._required(name)
-        # Numbers and texts of one list stay what they are.
+        # A list may mix numbers and texts; as objects they keep their types.
         array = self._array(name, value, object if isinstance(value, list | tuple) else None)
         if array.ndim != 1 or array.dtype.kind not in "iufUTO":
             self._misfit(name, array, "[n] of ids")
@@ -144,7 +144,7 @@ class _Rows:
         return score
 
     def log_variance(self) -> Float32 | None:
-        """[n,4], NaN in rows without; None where no row has any."""
+        """[n,4], NaN in rows without; None if no row has any."""
         if "log_variance" not in self._given:
             return None
         values = self._numbers("log_variance", rank=2)
@@ -182,11 +182,11 @@ class _Rows:
     def _array(self, name: str, value: Any, kind: type | None = None) -> Array:
         try:
             return np.asarray(value, kind)
-        except Exception as error:  # rows of several lengths, or what the value's own code raises
+        except Exception as error:  # rows differ in length, or the value's own code raises
             raise LossexportError(f"{self._path}: {name} is no array: {one_line(error)}") from error
 
     def _numbers(self, name: str, rank: int = 1, kinds: str = "iuf") -> Float64:
-        """The column [n], or (`rank` 2) [n,4], of a type whose kind is one of `kinds`."""
+        """The column [n], or [n,4] for `rank` 2, of a dtype whose kind is in `kinds`."""
         value = self._required(name)
         try:
             array = self._array(name, value)
@@ -216,7 +216,7 @@ class _Rows:
         )
 
     def _blame(self, name: str, value: Any, rank: int) -> None:
-        """Raise LossexportError on the first row of a sequence that is no number, or not four."""
+        """Raise LossexportError on the first row that is not a number, or not four of them."""
         if not isinstance(value, list | tuple):
             return
         for row, found in enumerate(value):
@@ -229,7 +229,7 @@ class _Rows:
                 fail(self._path, f"{name}[{row}]", found, wanted)
 
     def _fill(self, name: str, rows: Any, table: Table, limit: int) -> None:
-        """Take in a mapping of ids to names."""
+        """Add a mapping of ids to names."""
         if not isinstance(rows, Mapping):
             fail(self._path, name, rows, "a mapping of ids to names is expected")
         check_count(self._path, name, len(rows), limit)
@@ -254,7 +254,7 @@ class _Rows:
 
 
 def _raw(value: Any) -> RawId:
-    """An id as it was given; NaN, which can be none, for what is neither text nor number."""
+    """An id as it was given; NaN, which is no valid id, if it is neither text nor number."""
     plain = value.item() if isinstance(value, np.generic) else value
     return plain if isinstance(plain, RawId) and not isinstance(plain, bool) else float("nan")
 
@@ -264,7 +264,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_text(value: object) -> bool:
-    """Whether `value` can be written, where it is a str: not with half of a surrogate pair."""
+    """Whether `value` is a str that can be encoded, that is, without half a surrogate pair."""
     try:
         return not isinstance(value, str) or value.encode() is not None
     except UnicodeEncodeError:

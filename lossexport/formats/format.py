@@ -1,4 +1,4 @@
-"""What a format of detections is, and how an input in it is read."""
+"""Formats of detections, and how an input in a format is read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,24 +22,24 @@ Stream = Callable[[Path, bool, Advance], Side]
 class Format:
     """A format of detections and of references.
 
-    `read(path, scored)` gives predictions (`scored`) or references as columns, see
-    `lossexport.formats.columns`. What it raises becomes an error that names the file. A format that
-    has to read large files in pieces gives a `stream` instead, which makes the `Side` itself and
-    tells `advance` which part of the input has been read.
+    `read(path, scored)` returns predictions (`scored`) or references as columns, see
+    `lossexport.formats.columns`. An exception in it becomes an error that names the file. A format
+    that has to read large files in pieces has a `stream` instead, which makes the `Side` itself and
+    reports to `advance` the part of the input that has been read.
 
-    Raises LossexportError where both or neither are given, and on a field of another kind.
+    Raises LossexportError if both or neither are given, and on a field of the wrong type.
     """
 
     name: str
-    """On the command line."""
+    """The name on the command line."""
     title: str
-    """One line for the help and the pages."""
+    """One line for the help and the documentation."""
     given: Given = "file"
-    """What an input is."""
+    """Whether an input is a file or a folder."""
     unit: Unit = "pixels"
-    """Of the boxes; `parts` are parts of the image, 0 to 1."""
+    """The unit of the boxes; `parts` are parts of the image, from 0 to 1."""
     stems: bool = False
-    """Names of images are those of their files without suffix."""
+    """Whether names of images are file names without their suffix."""
     read: Read | None = None
     stream: Stream | None = None
 
@@ -57,7 +57,7 @@ class Format:
     def side(self, path: Path, scored: bool, advance: Advance) -> Side:
         """Read predictions (`scored`) or references.
 
-        Raises LossexportError on anything that is wrong in them, naming the file.
+        Raises LossexportError, naming the file, on any error in them.
         """
         if self.stream is not None:
             side = self.stream(path, scored, advance)
@@ -82,7 +82,7 @@ class Format:
             ) from error
         except OSError as error:
             raise LossexportError(f"{path}: cannot be read: {reason(error)}") from error
-        except Exception as error:  # of the code of a stranger, on a file of a stranger
+        except Exception as error:  # another package's code, on a file that may be broken
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             why = one_line(f"{kind}{error}")
             raise LossexportError(f"{path}: cannot be read as {self.name}: {why}") from error

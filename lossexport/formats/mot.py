@@ -1,7 +1,7 @@
 """MOT challenge text: lines `frame,id,x,y,w,h,conf,class,vis`; a frame is an image.
 
-In references `conf` 0 marks a box that is not to be counted. Where a file has no class (no column,
--1 throughout, or the world coordinates of MOT15) boxes are matched without regard to class.
+In references, `conf` 0 marks a box that is not to be counted. If a file has no classes (no column,
+-1 throughout, or the world coordinates of MOT15), boxes are matched without regard to class.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from lossexport.formats.source import Advance, Source
 BLOCK = 1 << 20
 MAX_CLASS = 99_999
 
-# Of a line of MOT15, which ends in x, y and z where later ones have class and visibility.
+# Number of fields in a line of MOT15, which ends in x, y, z instead of class and visibility.
 _WORLD_FIELDS = 10
 _FIELDS = ("frame", "id", "x", "y", "w", "h", "conf", "class", "visibility")
 
@@ -45,7 +45,7 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
             if not len(values):
                 continue
             _check(path, values, line_of, scored)
-            # The second line, where the first is a heading.
+            # The second line counts because the first may be a heading.
             classes.wide |= any(len(_split(line)) >= _WORLD_FIELDS for line in lines[:2])
             classes.add(values[:, 7], line_of)
             kind = np.zeros(len(values)) if classes.world else np.maximum(values[:, 7], 0)
@@ -77,18 +77,18 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
 
 @dataclass(slots=True)
 class _Classes:
-    """What column 8 of a file is, which only its last line may tell."""
+    """Finds out whether column 8 of a file has classes, which the last line may decide."""
 
     path: Path
     wide: bool = False
-    """Lines of as many fields as those of MOT15."""
+    """Whether a line has as many fields as those of MOT15."""
     world: bool = False
-    """A fraction, or a negative number other than -1: no classes at all."""
+    """Whether a value is a fraction or a negative number other than -1: no class at all."""
     lines: int = 0
     without: int = 0
     first_without: int = 0
     wrong: tuple[int, float] | None = None
-    """Line and value of the first that can neither be a class nor a coordinate."""
+    """Line and value of the first number that can be neither a class nor a coordinate."""
 
     def add(self, values: Float64, line_of: list[int]) -> None:
         """Look at the column in one block [n]."""
@@ -105,9 +105,9 @@ class _Classes:
             self.wrong = line_of[row], float(values[row])
 
     def judge(self) -> bool | None:
-        """Whether the file has classes; None of no line.
+        """Whether the file has classes; None for a file without lines.
 
-        Raises LossexportError where some lines have one and some do not, or one is too large.
+        Raises LossexportError if some lines have one and some do not, or one is too large.
         """
         if self.world or not self.lines:
             return False if self.world else None
@@ -147,14 +147,14 @@ def _blocks(source: Source) -> Iterator[tuple[int, list[str]]]:
 
 
 def _cut(data: bytes) -> tuple[bytes, bytes]:
-    """Whole lines, whose end may be LF, CR LF or CR, and the start of the next."""
-    # A CR at the end may have its LF in the next block.
+    """Whole lines, which may end in LF, CR LF or CR, and the rest."""
+    # If the data ends in CR, the next block may begin with its LF.
     place = max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1
     return data[:place], data[place:]
 
 
 def _blank_heading(lines: list[str], side: Side) -> None:
-    """Pass over a first line of column names, with a note."""
+    """Skip a first line of column names, with a note."""
     texts = _split(lines[0]) if lines else []
     if len(texts) > 1 and not any(map(is_number, texts)):
         side.notes.append(f"{side.path.name}: line 1, {lines[0].strip()!r}, is read as a heading.")
@@ -162,14 +162,14 @@ def _blank_heading(lines: list[str], side: Side) -> None:
 
 
 def _split(line: str) -> list[str]:
-    """Fields between commas, else between spaces or tabs; a comma at the end has none after it."""
+    """Fields between commas, or else between spaces or tabs; a trailing comma adds no field."""
     if "," not in line:
         return line.split()
     return [text.strip() for text in line.strip().removesuffix(",").split(",")]
 
 
 def _parse(path: Path, lines: list[str], first: int) -> tuple[Float64, list[int]]:
-    """Values [n,8] (class -1 where there is none) and the line of each row."""
+    """Values [n,8] (class -1 if there is none) and the line of each row."""
     line_of = [i for i, line in enumerate(lines, first) if line.strip()]
     lines = [line for line in lines if line.strip()]
     if not lines:
@@ -189,7 +189,7 @@ def _parse(path: Path, lines: list[str], first: int) -> tuple[Float64, list[int]
 
 
 def _slow(path: Path, index: int, line: str) -> list[float]:
-    """Values of a line of 7 or more fields, when not all lines are alike, or one is wrong."""
+    """Values of a line of 7 or more fields, for blocks with unequal or wrong lines."""
     texts = _split(line)
     if len(texts) < 7:
         _refuse_fields(path, index, line)
@@ -204,7 +204,7 @@ def _refuse_fields(path: Path, index: int, line: str) -> None:
 
 
 def _check(path: Path, values: Float64, line_of: list[int], scored: bool) -> None:
-    """Refuse a row whose frame, box or conf cannot be one."""
+    """Refuse a row with an impossible frame, box or conf."""
     frame = values[:, 0]
     bad: Bool = ~((frame >= 0) & (frame < 2**53) & (frame == np.floor(frame)))
     if bad.any():

@@ -24,7 +24,7 @@ def number(text: str) -> float:
 
 
 def number_at(path: Path, where: str, text: str) -> float:
-    """The number in `text`. Raises LossexportError where it is none."""
+    """`text` as a number. Raises LossexportError if it is not one."""
     try:
         return number(text)
     except ValueError:
@@ -33,7 +33,7 @@ def number_at(path: Path, where: str, text: str) -> float:
 
 
 def is_number(text: str) -> bool:
-    """Whether `number` takes `text`."""
+    """Whether `number` accepts `text`."""
     try:
         number(text)
     except ValueError:
@@ -42,7 +42,7 @@ def is_number(text: str) -> bool:
 
 
 def refuse_wide(path: Path, data: bytes) -> None:
-    """Raise LossexportError where `data`, the start of a text file, is UTF-16 or holds NUL."""
+    """Raise LossexportError if `data`, the start of a text file, is UTF-16 or holds NUL."""
     if data.startswith(_WIDE):
         raise LossexportError(f"{path}: is text in UTF-16: save it as UTF-8")
     if b"\0" in data:
@@ -54,7 +54,7 @@ def refuse_wide(path: Path, data: bytes) -> None:
 def text_lines(path: Path, data: bytes) -> list[str]:
     """Lines of UTF-8 with or without a byte order mark; all three line ends are read.
 
-    Raises LossexportError where it is not UTF-8.
+    Raises LossexportError if it is not UTF-8.
     """
     refuse_wide(path, data)
     try:
@@ -67,19 +67,23 @@ def text_lines(path: Path, data: bytes) -> list[str]:
 
 
 def suffix(name: str) -> str:
-    """Suffix of a file name in lower case, without the dot; "" where it has none."""
+    """Suffix of a file name in lower case, without the dot; "" if it has none."""
     return PurePosixPath(name).suffix[1:].lower()
 
 
 def image_name(name: str, folder: str) -> str:
-    """Name of the image of a label file: its path without suffix and without parts `folder`."""
+    """Name of a label file's image: its path without suffix and without folders named `folder`."""
     path = PurePosixPath(name)
     parts = [part for part in path.parts[:-1] if part.lower() != folder]
     return "/".join([*parts, path.stem])
 
 
 def add_image(side: Side, name: str, file: str, files: dict[Id, str], size: Size | None) -> int:
-    """Code of the image that `file` is of. Raises LossexportError where another file is too."""
+    """Add the image that `file` describes to the table of `side`, and return its code.
+
+    `files` maps the images so far to their files. Raises LossexportError if another file describes
+    the same image.
+    """
     code = side.images.ids[name]
     value = side.images.ids.ids[code]
     if value in files:
@@ -92,12 +96,12 @@ def add_image(side: Side, name: str, file: str, files: dict[Id, str], size: Size
 
 
 def called(path: Path) -> str:
-    """Name of an input in a note."""
+    """The name of an input for notes."""
     return path.name or str(path)
 
 
 def note_passed(side: Side, what: str, names: list[str]) -> None:
-    """Say how many files were passed over since they hold no `what`, and name the first."""
+    """Note how many files were skipped because they hold no `what`, and the first name."""
     if names:
         shown = [name if name.isprintable() else ascii(name) for name in sorted(names)[:SHOWN]]
         files = "file that holds" if len(names) == 1 else "files that hold"
@@ -111,10 +115,10 @@ def note_passed(side: Side, what: str, names: list[str]) -> None:
 def check_found(
     side: Side, wanted: str, others: list[str], foreign: Collection[str], scored: bool
 ) -> None:
-    """Judge a folder in which no file of boxes was found.
+    """Check a folder in which no file of boxes was found.
 
-    As predictions it is no prediction at all, unless files of a suffix in `foreign` show that it
-    is of another format. Raises LossexportError then, and always where it is of references.
+    For predictions this means that there are none, unless files with a suffix in `foreign` show
+    that it is in another format. Raises LossexportError then, and always for references.
     """
     strange = [name for name in others if suffix(name) in foreign]
     if strange:
@@ -126,7 +130,7 @@ def check_found(
 
 
 def check_class(path: Path, where: str, text: str, most: int) -> int:
-    """The class in `text`. Raises LossexportError where it is not whole or beyond `most`."""
+    """`text` as a class. Raises LossexportError unless it is a whole number from 0 to `most`."""
     why = f"a whole number from 0 to {most} is expected"
     try:
         value = number(text)
@@ -138,5 +142,5 @@ def check_class(path: Path, where: str, text: str, most: int) -> int:
 
 
 def counted(bad: int, total: int, many: str) -> str:
-    """How many are affected, as " (3 of 8 lines)"; nothing where there is only one."""
+    """The number affected, such as " (3 of 8 lines)"; "" if there is only one."""
     return f" ({bad} of {total} {many})" if bad > 1 else ""

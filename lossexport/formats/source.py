@@ -1,4 +1,4 @@
-"""Input files: read once, in blocks, gunzipped where needed, hashed on the way."""
+"""Reads input files once, in blocks; hashes them and decompresses gzip on the way."""
 
 import gzip
 import hashlib
@@ -27,7 +27,7 @@ Advance = Callable[[float], None]
 
 
 def ignore_progress(part: float) -> None:
-    """Stand in where nobody watches."""
+    """Do nothing; for callers that do not follow the progress."""
 
 
 class _Hashed(io.RawIOBase):
@@ -83,7 +83,7 @@ class Source(AbstractContextManager["Source"]):
         return data
 
     def finish(self) -> Input:
-        """Name and hash of the file; reads what is left of it."""
+        """Name and hash of the file; reads the rest of it."""
         while self.read(1 << 20):
             pass
         return Input(self.path.name, self._hashed.digest.hexdigest())
@@ -94,9 +94,9 @@ class Source(AbstractContextManager["Source"]):
 
 
 def hashed(path: Path) -> Input:
-    """Name and hash of a file, or of all files of a folder but images.
+    """Name and hash of a file, or of all files of a folder except images.
 
-    Raises LossexportError where one cannot be read, and on a link that leaves the folder.
+    Raises LossexportError if one cannot be read, and on a link that leaves the folder.
     """
     if path.is_dir():
         files = FolderDigest()
@@ -121,14 +121,14 @@ class FolderDigest:
         self._digest = hashlib.sha256()
 
     def add(self, path: Path, data: bytes) -> None:
-        """Take in one file, in sorted order; `path` is relative to the folder."""
+        """Add a file; files come in sorted order. `path` is relative to the folder."""
         line = f"{hashlib.sha256(data).hexdigest()}  {path.as_posix()}\n"
         self._digest.update(line.encode("utf-8", "surrogateescape"))
 
     def read(
         self, folder: Folder, names: Sequence[str], limit: int, advance: Advance = ignore_progress
     ) -> Iterator[tuple[str, bytes]]:
-        """Read files of a folder, each of at most `limit` bytes, and take them in."""
+        """Read files of a folder, each of at most `limit` bytes, and add them."""
         for done, name in enumerate(names, 1):
             data = folder.read(name, limit)
             self.add(Path(name), data)

@@ -16,7 +16,7 @@ from lossexport.catalog.spec import Attribute, Op, Stage, Tensor
 class Kernel:
     """An ONNX node that one launch computes: its type, tensors, attributes and the launch.
 
-    `gradient` are the inputs whose gradients are its last outputs. Of a stage of an op there are
+    `gradient` are the inputs whose gradients are its last outputs. For a stage of an op, there are
     also its torch function and `parts`.
     """
 
@@ -30,7 +30,7 @@ class Kernel:
     parts: int = 0
 
     def written(self, attributes: Mapping[str, Any]) -> tuple[Tensor, ...]:
-        """The outputs for these attributes: a reduction makes one number of each value."""
+        """The outputs for these attributes; with a reduction, values are single numbers."""
         if attributes.get("reduction", "none") == "none":
             return self.outputs
         values = len(self.outputs) - len(self.gradient)

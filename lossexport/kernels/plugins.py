@@ -1,9 +1,9 @@
 """The kernels as quickly deployable plugins of TensorRT, compiled ahead of time.
 
-TensorRT asks a plugin for the shapes of its outputs, for the types that it accepts and, once it has
-chosen, for a kernel. The PTX of the kernel is stored in the engine, which then needs neither Python
-nor a library. Everything is derived from the catalogue. TensorRT reads the signatures of the three
-functions, so each plugin gets functions of its own.
+TensorRT asks a plugin for the shapes of its outputs, for the types that it accepts and, after its
+choice of types, for a kernel. The PTX of the kernel is stored in the engine, which then needs
+neither Python nor a library. Everything is derived from the catalogue. TensorRT reads the
+signatures of the three functions, so each plugin has its own functions.
 """
 
 import functools
@@ -22,7 +22,7 @@ from lossexport.names import Precision
 from lossexport.runtime.cuda import capability as capability_at_hand
 
 NAMESPACE = "lossexport"
-# The plugin layer knows no other version.
+# The plugin layer supports no other version.
 VERSION = "1"
 
 _PRECISIONS: dict[str, Precision] = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
@@ -34,7 +34,7 @@ def register(tensorrt: ModuleType, plugin: ModuleType, capability: str | None = 
     """Register a plugin for every kernel with TensorRT, once in a process.
 
     `plugin` is the module `tensorrt.plugin`. Engines are for the device at hand, or for one of
-    `capability` ("8.6"). Raises LossexportError where there is no NVRTC to compile with.
+    `capability` ("8.6"). Raises LossexportError if there is no NVRTC to compile with.
     """
     ptx.nvrtc()
     for kernel in declared().values():
@@ -43,7 +43,7 @@ def register(tensorrt: ModuleType, plugin: ModuleType, capability: str | None = 
 
 @dataclass(frozen=True, slots=True)
 class _Plugin:
-    """One plugin: what it tells TensorRT."""
+    """The answers of one plugin to TensorRT."""
 
     kernel: Kernel
     tensorrt: ModuleType
@@ -89,7 +89,7 @@ class _Plugin:
         return [self.plugin.AutoTuneCombination(types, "LINEAR")]
 
     def _implement(self, *arguments: Any) -> tuple[str, str, Any, Any]:
-        """Name and PTX of the kernel, grid and arguments as expressions of shapes yet unknown."""
+        """Name and PTX of the kernel; grid and arguments as expressions of symbolic shapes."""
         launch, layer = self.kernel.launch, self.plugin
         count = len(self.kernel.inputs)
         inputs, values = arguments[:count], arguments[count:-2]
@@ -98,7 +98,7 @@ class _Plugin:
         sizes = self._sizes(inputs) | attributes
         params = layer.KernelLaunchParams(block_x=launch.block)
         for axis, extent in zip("xyz", launch.grid(sizes), strict=False):
-            # CUDA refuses an empty grid; a block does nothing if there are no elements.
+            # CUDA refuses an empty grid, and a block without elements does nothing.
             least = extent if isinstance(extent, int) else layer.max(extent, 1)
             setattr(params, f"grid_{axis}", least)
         passed = launch.sizes(sizes)
@@ -122,7 +122,7 @@ class _Plugin:
         return sizes
 
     def _boundary(self, inputs: Sequence[Any]) -> Any:
-        """TensorRT's type of the tensors of the chosen precision; without one all is float32."""
+        """TensorRT's type for the tensors in the chosen precision; float32 if there are none."""
         for tensor, desc in zip(self.kernel.inputs, inputs, strict=True):
             if tensor.dtype == "float":
                 return desc.dtype
@@ -130,9 +130,9 @@ class _Plugin:
 
 
 def _meant(item: Attribute, value: Any) -> Any:
-    """The value of an attribute as the catalogue has it.
+    """Convert the value of an attribute back to the one in the catalogue.
 
-    The parser may keep the 0 that ends a string in C. A float is a float32 in ONNX, so the intended
+    The parser may keep the 0 that ends a string in C. A float is a float32 in ONNX; the intended
     value is the shortest number that rounds to it, 0.02 and not 0.019999999552965164.
     """
     if isinstance(value, np.ndarray):
@@ -154,7 +154,7 @@ def _parameter(name: str, annotation: Any) -> Parameter:
 
 
 def _signed(function: Callable[..., Any], parameters: list[Parameter], result: Any) -> Any:
-    """`function` with the signature that TensorRT is to see."""
+    """`function` with the signature that TensorRT reads."""
 
     def signed(*arguments: Any, **named: Any) -> Any:
         return function(*arguments, **named)

@@ -25,17 +25,17 @@ _TYPES: dict[Precision, str] = {
     "fp16": "lossexport::Half",
     "bf16": "lossexport::BFloat16",
 }
-# Without a multiply-add that rounds once, a kernel gives the bits that it gives on a CPU.
+# Without fused multiply-adds, a kernel gives the same bits as on a CPU.
 _OPTIONS = ("--std=c++17", "--fmad=false")
 
 
 def nvrtc() -> ModuleType:
-    """The bindings of NVRTC. Raises LossexportError, with the remedy, where it cannot be loaded."""
+    """The bindings of NVRTC. Raises LossexportError, with the remedy, if it cannot be loaded."""
     try:
         from cuda.bindings import nvrtc as module
 
         module.nvrtcVersion()
-    except Exception as error:  # a missing library is reported by a class of cuda's own
+    except Exception as error:  # cuda reports a missing library with its own exception class
         raise LossexportError(f"NVRTC cannot be loaded: {one_line(error)}: {NVRTC_FIX}") from error
     return module  # type: ignore[no-any-return]
 
@@ -99,7 +99,7 @@ def nearest(capability: str) -> str:
 def compile_ptx(launch: Launch, macros: Mapping[str, str], capability: str) -> str:
     """PTX of a kernel with these macros for `capability` ("8.6") and later.
 
-    Raises LossexportError where NVRTC is missing, does not know the capability or finds an error,
+    Raises LossexportError if NVRTC is missing, does not know the capability or finds an error,
     with the first of its messages.
     """
     return _compiled(launch.source, tuple(macros.items()), capability)

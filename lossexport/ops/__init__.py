@@ -1,4 +1,4 @@
-"""The ops as PyTorch functions: differentiable, exportable, one catalogue entry each."""
+"""The ops as PyTorch functions, which are differentiable and exportable."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +13,10 @@ def __getattr__(name: str) -> Callable[..., Any]:
     if name in BUILTIN:
         from lossexport.ops.binding import bind
 
-        globals()[name] = bind(BUILTIN[name])  # the next time Python finds it by itself
+        globals()[name] = bind(BUILTIN[name])  # found by Python itself next time
         function: Callable[..., Any] = globals()[name]
         return function
-    # Neither what Python asks every module for nor a module in here is looked for outside.
+    # Special names and modules of this package are not looked up among ops of one's own.
     inside = name.startswith("_") or Path(__file__).with_name(f"{name}.py").exists()
     if inside or name not in CATALOG:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

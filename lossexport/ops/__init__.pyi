@@ -1,4 +1,4 @@
-"""The ops as PyTorch functions: differentiable, exportable, one catalogue entry each."""
+"""The ops as PyTorch functions, which are differentiable and exportable."""
 
 # Written by docs/generate.py from the catalogue: change it there.
 
@@ -180,8 +180,9 @@ def best_match(
     """Best partners by `metric`: pred [N,4] and target [M,4] xyxy to scores and indices.
 
     Returns pred_score [N] and pred_index [N] (int64, into target), target_score [M] and
-    target_index [M] (into pred). Of equally good partners the lowest index; without one -1 and a
-    score of 0. A box with NaN or infinity has a score of NaN and index -1, and is nobody's partner.
+    target_index [M] (into pred). Of equally good partners, the one with the lowest index is
+    taken; without a partner, the index is -1 and the score 0. A box with NaN or infinity has a
+    score of NaN and index -1, and is nobody's partner.
 
     Args:
         pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
@@ -236,8 +237,8 @@ def decode_distances(
 ) -> Tensor:
     """Boxes around `points` [N,2] from logits [N,4,bins] and `stride` [N]: [N,4] xyxy.
 
-    The distances to the left, top, right and bottom are `stride * sum(b * softmax(logits)[b])`, b
-    from 0 to `bins` - 1.
+    The distances to the left, top, right and bottom are `stride * sum(b * softmax(logits)[b])` for
+    b from 0 to `bins` - 1.
 
     Args:
         distribution: [N,4,bins] float, logits for left, top, right, bottom
@@ -282,8 +283,9 @@ def kl_loss(
 def localization_confidence(boxes: Tensor, log_variance: Tensor) -> Tensor:
     """Estimated IoU of boxes [N,4] xyxy with the true ones, from log sigma^2 [N,4]: [N] in [0, 1].
 
-    A corner is off by `sigma * sqrt(2 / pi)` on average. `1 / (1 + e)`, `e` the sum of what the
-    four are off in parts of their side; 0 for a box without area.
+    A coordinate is off by `sigma * sqrt(2 / pi)` on average. The result is `1 / (1 + e)`, where `e`
+    is the sum of this over the four coordinates, each divided by its side. It is 0 for a box
+    without area.
 
     Args:
         boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
@@ -343,8 +345,9 @@ def anchor_loss(
 ) -> Tensor:
     """Binary cross entropy, harder for classes about as probable as the own: [N,C] and [N] to [N].
 
-    "neg" weighs the other classes by how far they reach up to the own one, "pos" the own class by
-    how far it falls behind the best other. The anchor probability is a constant of the gradient.
+    "neg" weighs each other class by how close its probability is to that of the own class, "pos"
+    weighs the own class by how far it is behind the best other one. The anchor probability is a
+    constant for the gradient.
 
     Args:
         logits: [N,C] float, real numbers, exact from -1e4 to 1e4
@@ -366,8 +369,8 @@ def sce_loss(
 ) -> Tensor:
     """Cross entropy both ways, `alpha CE(label, p) + beta CE(p, label)`: [N,C] and [N] to [N].
 
-    In the second, log 0 is log(label_floor), and p is clamped to prob_floor, without a gradient
-    below.
+    In the second term, log 0 is replaced by log(label_floor), and p is clamped to prob_floor, with
+    no gradient below.
 
     Args:
         logits: [N,C] float, real numbers, exact from -1e4 to 1e4
@@ -433,8 +436,8 @@ def ap_loss(
 ) -> Tensor:
     """1 - interpolated average precision, ranked jointly: any shape and the same to a scalar.
 
-    `target` (int64) is 1 for positives, 0 for negatives, -1 for ignored elements. A graph has room
-    for `max_positives` and gives NaN on more; here any number has room.
+    `target` (int64) is 1 for positives, 0 for negatives, -1 for ignored elements. A graph has
+    `max_positives` slots and gives NaN for more positives; in Python there is no limit.
 
     Args:
         logits: [K] float, real numbers
@@ -478,9 +481,9 @@ def nms(
 ) -> tuple[Tensor, Tensor]:
     """Greedy NMS by IoU: boxes [N,4] xyxy and scores [N] to indices [max_output] and count [].
 
-    Indices by falling score, ties by rising index, padded with -1. A box stays where its score is
-    at least `score_threshold` and its IoU with none that stays before it is above `iou_threshold`.
-    `beta` changes nothing: the three NMS share one signature.
+    The indices are sorted by falling score, ties by rising index, and padded with -1. A box is kept
+    if its score is at least `score_threshold` and its IoU with every box kept before it is at most
+    `iou_threshold`. `beta` has no effect; it is there because the three NMS share one signature.
 
     Args:
         boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
@@ -503,8 +506,8 @@ def diou_nms(
 ) -> tuple[Tensor, Tensor]:
     """Greedy NMS by DIoU: boxes [N,4] xyxy and scores [N] to indices [max_output] and count [].
 
-    As `nms`, the threshold applied to IoU - (squared distance of the centres / squared diagonal of
-    the enclosing box) ^ `beta`.
+    As `nms`, but the threshold applies to IoU - (squared distance of the centres / squared diagonal
+    of the enclosing box) ^ `beta`.
 
     Args:
         boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
@@ -527,8 +530,8 @@ def cluster_nms(
 ) -> tuple[Tensor, Tensor]:
     """`nms` (`metric` "iou") or `diou_nms` ("diou") as a fixed point over all pairs.
 
-    Whether a box stays depends only on those before it, so that step t settles every box at the end
-    of a chain of t suppressions: it ends, and what a step leaves unchanged is the greedy result.
+    Whether a box is kept depends only on the boxes before it, so step t decides every box at the
+    end of a chain of t suppressions. The steps therefore end, with the result of the greedy rule.
 
     Args:
         boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
@@ -550,9 +553,9 @@ def soft_nms(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gaussian Soft-NMS: boxes [N,4] xyxy, scores [N] to indices, new scores and count [].
 
-    Each pick, the best score left, multiplies the others by exp(-IoU^2 / sigma), until none is at
-    least `score_threshold`. Indices [max_output] in that order, padded with -1, and the scores at
-    their pick [max_output], which fall, padded with 0.
+    The box with the best remaining score is picked, and the scores of the others are multiplied by
+    exp(-IoU^2 / sigma), until none is at least `score_threshold`. Returns the indices [max_output]
+    in this order, padded with -1, and the scores when picked [max_output], padded with 0.
 
     Args:
         boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
@@ -578,11 +581,12 @@ def variance_voting(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Softer-NMS: boxes [N,4] xyxy, scores [N], log_variance [N,4] to new boxes and scores.
 
-    A pick moves to the mean of the remaining boxes of IoU above `vote_threshold`, itself included,
-    weighted by exp(-(1 - IoU)^2 / sigma_t) / variance; then the scores of those it overlaps fall
-    ("soft": times exp(-IoU^2 / soft_sigma), "hard": to 0 above `iou_threshold`) and those below
-    `score_threshold` leave. One that no pick overlaps stays whatever its score. Returns indices
-    [max_output] in order, padded with -1, boxes [max_output,4] and scores, padded with 0, count [].
+    A picked box moves to the mean of the remaining boxes with an IoU above `vote_threshold`,
+    including itself, weighted by exp(-(1 - IoU)^2 / sigma_t) / variance. Then the scores of the
+    boxes that it overlaps are lowered ("soft": times exp(-IoU^2 / soft_sigma), "hard": to 0 above
+    `iou_threshold`), and those below `score_threshold` are dropped. A box that no pick overlaps is
+    kept whatever its score. Returns indices [max_output] in order, padded with -1, boxes
+    [max_output,4] and scores, padded with 0, count [].
 
     Args:
         boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from

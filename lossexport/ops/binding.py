@@ -1,4 +1,4 @@
-"""From a declaration to the function that users call: argument checks, the precision policy."""
+"""Makes the function that users call from a declaration: argument checks, precision policy."""
 
 import functools
 from collections.abc import Callable
@@ -22,17 +22,17 @@ from lossexport.ops.shapes import Shapes
 def bind(spec: Op) -> Callable[..., Any]:
     """The torch function of an op as users call it.
 
-    Arguments are checked against the entry (LossexportError, a ValueError for torch users, names
-    argument and value); float16 and bfloat16 inputs are computed in float32, since a box of 256 x
-    256 px already has an area that float16 cannot hold, and floating outputs return in the type
-    that all of them have, where the entry does not say float32. autocast changes nothing of this.
-    Where the op has a CPU kernel that may take the tensors, it runs in place of the function.
+    Arguments are checked against the declaration; LossexportError, which is a ValueError, names
+    argument and value. float16 and bfloat16 inputs are computed in float32, because float16 cannot
+    even hold the area of a box of 256 x 256 px. Floating outputs are converted to the common type
+    of the inputs, unless they are declared as float32. autocast has no effect on this. If the op
+    has a CPU kernel that supports the tensors, it runs in place of the function.
     """
     function = spec.function.resolve() if isinstance(spec.function, Deferred) else spec.function
     check_function(spec, function)
     names = [tensor.name for tensor in spec.inputs] + [item.name for item in spec.attributes]
     defaults = {item.name: item.default for item in spec.attributes}
-    # Of what is room in a graph alone the function has a default of its own.
+    # For a capacity that only graphs have, the function has its own default.
     fixed = {item.name: item.default for item in spec.attributes if not item.graph_only}
     room = {item.name: MAX_ELEMENTS for item in spec.attributes if item.graph_only}
     shapes = Shapes(spec)
@@ -64,8 +64,8 @@ def bind(spec: Op) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         arguments: dict[str, Any] = dict(zip(names, args, strict=False)) | kwargs
-        if len(arguments) != len(args) + len(kwargs):  # too many, or one of them twice
-            return function(*args, **kwargs)  # Python's own TypeError
+        if len(arguments) != len(args) + len(kwargs):  # too many, or one is given twice
+            return function(*args, **kwargs)  # raises Python's own TypeError
         if not torch.compiler.is_compiling():
             _check(spec, shapes, arguments)
         shape = shapes.unusual(arguments)
@@ -85,7 +85,7 @@ def _several(results: Any) -> tuple[Tensor, ...]:
 
 
 def _own_types(value: Any) -> AbstractContextManager[Any]:
-    """Keep autocast from computing in other types than the op does."""
+    """Keep autocast from changing the types in which the op computes."""
     if isinstance(value, Tensor):
         kind = value.device.type
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
@@ -100,7 +100,7 @@ def _check(spec: Op, shapes: Shapes, arguments: dict[str, Any]) -> None:
     for tensor in spec.inputs:
         value = arguments.get(tensor.name)
         if not isinstance(value, Tensor):
-            continue  # a missing argument is Python's own TypeError
+            continue  # Python raises its own TypeError for a missing argument
         where = f"{spec.name}: {tensor.name}"
         if tensor.dtype in ("float", "float32") and not value.is_floating_point():
             raise LossexportError(f"{where} has dtype {value.dtype}, expected a floating dtype")
@@ -116,7 +116,7 @@ def _check(spec: Op, shapes: Shapes, arguments: dict[str, Any]) -> None:
 
 
 def _check_values(where: str, tensor: Declared, value: Tensor, high: float) -> None:
-    # Numbers only: NaN and infinity come out as NaN, they are no error.
+    # NaN and infinity are no error: they give NaN.
     value = physical(value)
     bad = (value < tensor.low) | (value > high)
     if tensor.whole and value.is_floating_point():

@@ -1,4 +1,4 @@
-"""Tensor helpers that the functions of the ops share: poison, reductions, what may be looked at."""
+"""Tensor helpers for the functions of the ops: NaN propagation, reductions, concrete values."""
 
 import functools
 
@@ -10,16 +10,16 @@ NARROW = (torch.float16, torch.bfloat16)
 
 
 def is_concrete(value: Tensor) -> bool:
-    """Whether `value` holds numbers that may be looked at: not while a graph is traced.
+    """Whether the numbers of `value` can be read, which is not so while a graph is traced.
 
-    Those of a batch, under vmap, through `physical`.
+    Under vmap, `physical` gives those of the whole batch.
     """
     plain = type(value) in (Tensor, torch.nn.Parameter) and not value.is_meta
     return plain and not torch.compiler.is_compiling()
 
 
 def physical(value: Tensor) -> Tensor:
-    """The tensor inside of the wrappers of torch.func: under vmap all of the batch."""
+    """The tensor inside the wrappers of torch.func; under vmap, that of the whole batch."""
     functorch = torch._C._functorch
     while functorch.is_functorch_wrapped_tensor(value):
         value = functorch.get_unwrapped(value)
@@ -27,21 +27,21 @@ def physical(value: Tensor) -> Tensor:
 
 
 def tiny(x: Tensor) -> float:
-    """Smallest positive normal number of the dtype of `x`."""
+    """The smallest positive normal number of the dtype of `x`."""
     return torch.finfo(x.dtype).tiny
 
 
 def poison(*rows: Tensor) -> Tensor:
-    """Zero for every row of finite numbers and NaN for the others, summed over the last axis.
+    """0 for every row of finite numbers and NaN for the others; the last axis is reduced.
 
-    Added to a result it makes NaN and infinity come out as NaN, where a minimum, a clamp or a
-    quotient would silently turn them into a plausible number. Constant for autograd.
+    Added to a result, it turns NaN and infinity into NaN, where a minimum, a clamp or a quotient
+    would silently give a plausible number. It is a constant for autograd.
     """
     return functools.reduce(torch.add, [row.detach().sum(-1) * 0 for row in rows])
 
 
 def finite(x: Tensor, *others: Tensor) -> Tensor:
-    """`x`, NaN where it or one of the others is infinite or NaN: `poison` element by element."""
+    """`x`, with NaN for elements where it or one of the others is infinite or NaN."""
     return functools.reduce(lambda total, y: total + y.detach() * 0, (x, *others), x)
 
 
@@ -52,6 +52,6 @@ def reduce(loss: Tensor, reduction: str) -> Tensor:
     total = loss.sum()
     if reduction == "sum":
         return total
-    # A tensor, because of a symbolic number the exporter would assume that it is at least 2.
+    # A tensor, because the exporter would assume that a symbolic number is at least 2.
     count = torch.full((), loss.numel(), dtype=loss.dtype, device=loss.device)
     return total / count.clamp(min=1)

@@ -1,9 +1,9 @@
-"""Functions with derivatives of their own that all of torch's transforms take.
+"""Functions with derivatives of their own that support all of torch's transforms.
 
 Such a function is an `autograd.Function` with `forward`, `setup_context`, `backward` and `jvp`. Its
-backward is differentiable: what it computes with are inputs, or outputs with a derivative. A
-`once_differentiable` one would be left out without an error where a second derivative reaches the
-input in another way too.
+backward is differentiable, because it uses only inputs, or outputs that have a derivative. The
+second derivative of a `once_differentiable` function would be left out without an error if it
+reaches the input in another way too.
 """
 
 import functools
@@ -18,7 +18,7 @@ from lossexport.errors import LossexportError
 
 
 class _Primal:
-    """A context whose saved tensors have no tangent of the jvp that it is used in."""
+    """A context whose saved tensors have no tangent in the current jvp."""
 
     def __init__(self, ctx: Any) -> None:
         self._ctx = ctx
@@ -30,13 +30,13 @@ class _Primal:
 
 
 def function(cls: type[Function]) -> Callable[..., Any]:
-    """`cls.apply`, under vmap and nested jvp too.
+    """`cls.apply`, which also works under vmap and nested jvp.
 
-    A compiled graph gets no `jvp`: Dynamo refuses a function that has one.
+    In compiled graphs it has no `jvp`, because Dynamo refuses functions with one.
     """
 
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        # torch switches forward mode off here: a jvp of this jvp would be 0 without an error.
+        # torch switches forward mode off here, and a jvp of this jvp would silently be 0.
         with forward_ad._set_fwd_grad_enabled(True):
             return cls.jvp(_Primal(ctx), *tangents)
 
@@ -58,17 +58,17 @@ def save(ctx: Any, *tensors: Tensor) -> None:
 
 
 def total(terms: Sequence[Tensor]) -> Tensor | None:
-    """The sum, None where there is no term."""
+    """The sum of the terms; None if there are none."""
     return functools.reduce(torch.add, terms) if terms else None
 
 
 def differentiated_again() -> bool:
-    """Whether what a backward gives may itself be differentiated."""
+    """Whether the results of a backward may be differentiated again."""
     return torch.is_grad_enabled() or forward_ad._current_level >= 0
 
 
 class _Final(Function):
-    """A tensor computed from another one, with an error in place of its derivative."""
+    """A tensor computed from another one; to differentiate it is an error."""
 
     @staticmethod
     def forward(x: Tensor, source: Tensor, message: str) -> Tensor:
@@ -91,9 +91,9 @@ _final = function(_Final)
 
 
 def final(x: Tensor, source: Tensor, message: str) -> Tensor:
-    """`x`, computed from `source`; to differentiate it raises LossexportError with `message`.
+    """`x`, computed from `source`. Differentiating it raises LossexportError with `message`.
 
-    A compiled graph has no second derivatives: torch says so itself.
+    In compiled graphs torch itself refuses second derivatives.
     """
     if torch.compiler.is_compiling() or not differentiated_again():
         return x

@@ -1,8 +1,8 @@
-"""Logistic functions that keep every digit in both tails, in value and gradient.
+"""Logistic functions whose values and gradients are precise in both tails.
 
-A probability close to 1 has lost its distance from 1, and with it its logarithm and its slope.
-Everything here is built on exp(-|x|), which neither overflows nor rounds to 1, and on pairs of p
-and 1 - p.
+A probability close to 1 has lost the digits of its distance from 1, and with them those of its
+logarithm and slope. Everything here is therefore computed from exp(-|x|), which is precise in both
+tails, and from pairs of p and 1 - p.
 """
 
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from lossexport.ops.function import function, save, total
 
 
 class Logistic(NamedTuple):
-    """What a logit stands for: p, 1 - p, and its cross entropy with the targets 0 and 1."""
+    """For logits: p, q = 1 - p, and the cross entropies `miss` and `hit` with targets 0 and 1."""
 
     p: Tensor
     q: Tensor
@@ -65,33 +65,33 @@ def logistic(x: Tensor) -> Logistic:
 
 
 def power(base: Tensor, exponent: float) -> Tensor:
-    """`base ** exponent` for a base of at least 0, with a finite slope at 0 for any exponent."""
-    # What the infinite slope would multiply vanishes with the base.
+    """`base ** exponent` for a base >= 0, with a finite slope at 0 for any exponent."""
+    # The factor of the infinite slope vanishes with the base.
     return (base.clamp(min=tiny(base)) if 0 < exponent < 1 else base).pow(exponent)
 
 
 def chosen(labels: Tensor, classes: int, first: int = 0) -> Tensor:
     """Mask [N,C] of the class that each label [N] names, counting from `first`.
 
-    A comparison, because the gradient of a gather is a scatter that adds up.
+    This is a comparison because the gradient of a gather is a scatter with additions.
     """
     return labels.unsqueeze(-1) == torch.arange(first, first + classes, device=labels.device)
 
 
 def labelled(logits: Tensor, labels: Tensor, low: int, high: int) -> Tensor:
-    """Logits [N,C], NaN in the rows that hold NaN or infinity or whose label is out of range.
+    """Logits [N,C], with NaN in rows that hold NaN or infinity or whose label is out of range.
 
-    In an artifact that is all that can be said about a wrong label; eager PyTorch raises.
+    An artifact has no other way to report a wrong label; eager PyTorch raises.
     """
     stray = torch.where((labels < low) | (labels > high), torch.nan, poison(logits))
     return logits + stray.unsqueeze(-1)
 
 
 def _rivals(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    # Finite, so that a single class gives a margin of that size instead of inf - inf.
+    # Finite, so that a single class gives a large margin instead of inf - inf.
     lowest = -0.5 * torch.finfo(logits.dtype).max
     label = torch.where(own, logits, 0).sum(-1, keepdim=True)
-    # The differences first: the logits may be far larger than their distances.
+    # The differences come first, because logits may be far larger than their distances.
     others = torch.where(own, lowest, logits - label)
     peak = others.amax(-1, keepdim=True)
     shares = torch.exp(others - peak)
@@ -100,7 +100,7 @@ def _rivals(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Rivals(Function):
-    """`x_y - log sum_{k != y} exp x_k`, whose slope is the softmax of the others, and that."""
+    """`x_y - log sum_{k != y} exp x_k`, and the softmax of the others, which is its slope."""
 
     @staticmethod
     def forward(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,7 +132,7 @@ class _Rivals(Function):
 
 
 def softmax_slope(shares: Tensor, move: Tensor) -> Tensor:
-    """How shares [...,C] of a softmax move with the logits; the matrix is symmetric."""
+    """The Jacobian of shares [...,C] of a softmax, applied to `move`. It is symmetric."""
     return shares * (move - (shares * move).sum(-1, keepdim=True))
 
 
@@ -140,9 +140,9 @@ _margin = function(_Rivals)
 
 
 def rivals(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax [N,C] as each row's own class sees it.
+    """Softmax [N,C] from the point of view of each row's own class.
 
-    The logit of its probability, [N], and how the other classes share the rest, [N,C].
+    Returns the logit of its probability [N], and the shares of the other classes in the rest [N,C].
     """
     z, shares = _margin(logits, own)
     return z, shares
@@ -151,6 +151,7 @@ def rivals(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
 def margin(logits: Tensor, own: Tensor) -> Tensor:
     """The logit of the probability that softmax gives to each row's own class: [N,C] to [N].
 
-    Softmax losses become binary ones in it, exact where that probability is next to 0 or 1.
+    With it, softmax losses become binary losses, which are precise even if that probability is
+    close to 0 or 1.
     """
     return rivals(logits, own)[0]

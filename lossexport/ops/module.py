@@ -1,4 +1,4 @@
-"""From a declaration to the module that training code uses."""
+"""Makes the module for training code from a declaration."""
 
 import functools
 from collections.abc import Callable
@@ -14,17 +14,17 @@ from lossexport.ops.binding import bind
 
 
 class CataloguedModule(nn.Module):
-    """Base of the generated classes: the attributes by keyword, then calls with the inputs.
+    """Base of the generated classes, which take attributes by keyword and are called with inputs.
 
-    State of an op (the bin counts of GHM) is a buffer of the module and is neither an input nor an
-    output. It is read in every call and updated in those of training mode.
+    The state of an op (the bin counts of GHM) is a buffer of the module instead of an input and an
+    output. It is read in every call and updated in training mode only.
 
     Raises LossexportError, a ValueError, on an attribute that does not exist or is out of bounds,
     and on tensors that do not fit; TypeError on inputs that are missing or unknown.
     """
 
     spec: Op
-    # Bound once: torch.compile traces a module's forward, and would trace the binding too.
+    # Bound once, because torch.compile would trace a binding inside of `forward`.
     _function: Callable[..., Any]
 
     def __init__(self, **attributes: Any) -> None:
@@ -49,7 +49,7 @@ class CataloguedModule(nn.Module):
         return left if len(left) > 1 else left[0]
 
     def _given(self, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The inputs by name. Raises TypeError where these are others than the op's."""
+        """The inputs by name. Raises TypeError if they are not those of the op."""
         names = [tensor.name for tensor in signature.without_state(self.spec)[0]]
         given = dict(zip(names, inputs, strict=False)) | named
         if len(given) < len(inputs) + len(named) or given.keys() != set(names):
@@ -61,7 +61,7 @@ class CataloguedModule(nn.Module):
         return given
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        """Move as a module does, but keep the type of the state: counts need float32."""
+        """As in any module, but keep the type of the state, because counts need float32."""
         before = {name: getattr(self, name) for name in self.spec.state}
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, kept in before.items():
@@ -71,7 +71,7 @@ class CataloguedModule(nn.Module):
         return self
 
     def extra_repr(self) -> str:
-        """Attributes, as they are printed inside a model."""
+        """The attributes, for printing a model."""
         return ", ".join(f"{name}={value!r}" for name, value in self.attributes.items())
 
 

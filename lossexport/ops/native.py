@@ -1,10 +1,10 @@
-"""The CPU kernels in PyTorch, where there is a library of them.
+"""The CPU kernels in PyTorch, if their library is installed.
 
 The functions of `lossexport.ops` call them for float32, float16 and bfloat16 tensors on the CPU: as
-custom ops, `torch.ops.lossexport.OP`, where no gradient is needed, and as autograd functions where
-the kernel of a loss gives it. Everything else takes the torch code: float64, which is the oracle of
-every other path, second derivatives, other gradients and devices, and graphs that are traced or
-compiled.
+custom ops, `torch.ops.lossexport.OP`, if no gradient is needed, and as autograd functions if the
+kernel of a loss computes the gradient. The torch code runs in all other cases: for float64, which
+is the oracle for everything else, second derivatives, other gradients and devices, and graphs that
+are traced or compiled.
 """
 
 import math
@@ -49,10 +49,10 @@ def _attribute(item: Attribute) -> str:
 def attempt(
     spec: Op, function: Callable[..., Any], arguments: Mapping[str, Any]
 ) -> tuple[Tensor, ...] | None:
-    """The results by a kernel, None where these tensors may not go to one.
+    """The results of a kernel; None if no kernel supports these tensors.
 
     `arguments` are all tensors and attributes. `function` is the torch code of the op, for
-    derivatives that the kernel does not give.
+    derivatives that the kernel does not compute.
     """
     if spec.name not in native.kernels() or _observed():
         return None
@@ -66,8 +66,8 @@ def attempt(
         return None
     if not slopes:
         return tuple(_computed(spec, arguments, outputs))
-    # In float32: a gradient in a narrow type would be rounded before it is multiplied with the one
-    # that comes in, which may be large.
+    # In float32, because a gradient in a narrow type would be rounded before it is multiplied by
+    # the incoming one, which may be large.
     wide = [arguments[tensor.name] for tensor in spec.inputs]
     wide = [value.float() if value.dtype in NARROW else value for value in wide]
     apply: Callable[..., tuple[Tensor, ...]] = _Loss.apply
@@ -77,7 +77,7 @@ def attempt(
 
 
 def _needed(spec: Op, arguments: Mapping[str, Any]) -> set[str]:
-    """The inputs whose gradients may be asked for."""
+    """The inputs whose gradients may be needed."""
     if not torch.is_grad_enabled():
         return set()
     tensors = ((tensor.name, arguments.get(tensor.name)) for tensor in spec.inputs)
@@ -89,7 +89,7 @@ def _differentiates(spec: Op) -> bool:
 
 
 def _fits(spec: Op, arguments: Mapping[str, Any]) -> bool:
-    """Whether the tensors are as the kernel takes them; wrong names are left to the function."""
+    """Whether the kernel supports the tensors. The function reports wrong names."""
     inputs = {tensor.name for tensor in spec.inputs}
     if not inputs <= arguments.keys() <= inputs | {item.name for item in spec.attributes}:
         return False
@@ -103,7 +103,7 @@ def _fits(spec: Op, arguments: Mapping[str, Any]) -> bool:
         if tensor.dtype != "float" and value.dtype != _TYPES[tensor.dtype]:
             return False
         for size, dim in zip(value.shape, tensor.shape, strict=True):
-            if isinstance(dim, int) and size != dim:  # an op of any shape
+            if isinstance(dim, int) and size != dim:  # possible in an op of any shape
                 return False
     return True
 
@@ -118,7 +118,7 @@ def _observed() -> bool:
             or torch._C._functorch.peek_interpreter_stack() is not None
             or forward_ad._current_level >= 0
         )
-    except AttributeError:  # a release of torch that cannot be asked so: better slow than wrong
+    except AttributeError:  # this release of torch does not tell: better slow than wrong
         return True
 
 
@@ -141,7 +141,7 @@ def _outputs(spec: Op, arguments: Mapping[str, Any], gradient: bool = False) -> 
 def _computed(
     spec: Op, arguments: Mapping[str, Any], shapes: _Shapes, gradient: bool = False
 ) -> list[Tensor]:
-    """What the kernel of the value, or of value and gradient, writes."""
+    """Shapes and types of the outputs of the kernel of the value, or of value and gradient."""
     outputs = [torch.empty(shape, dtype=dtype, device="cpu") for shape, dtype in shapes]
     native.run(
         native.kernel_name(spec.name, gradient),
@@ -154,7 +154,7 @@ def _computed(
 
 
 class _Loss(Function):
-    """A loss whose kernel gives its gradient in the same run.
+    """A loss whose kernel computes its gradient in the same run.
 
     Each element of the loss depends on its own row of an input, so that the gradient of their sum,
     multiplied row by row, is the gradient of any weighted sum.
@@ -197,7 +197,7 @@ def _scaled(slope: Tensor, grad: Tensor) -> Tensor:
 
 
 def _by_torch(ctx: Any, inputs: dict[str, Tensor], grad: Tensor) -> dict[str, Tensor]:
-    """The gradients by the torch function, which can be differentiated."""
+    """The gradients computed by the torch function, which can be differentiated again."""
     names = [name for name in ctx.spec.gradient if inputs[name].requires_grad]
     results = ctx.function(**inputs, **ctx.attributes)
     loss = results[0] if isinstance(results, tuple) else results
@@ -223,7 +223,7 @@ def _implementation(spec: Op, compute: bool) -> Callable[..., Any]:
 
 
 def _array(tensor: Tensor) -> Array:
-    """The memory of a tensor as numpy sees it, bfloat16 as its bits."""
+    """The memory of a tensor as a numpy array; bfloat16 as its bits."""
     if tensor.dtype != torch.bfloat16:
         return tensor.numpy()
     return tensor.view(torch.int16).numpy().view(np.uint16)

@@ -1,8 +1,8 @@
-"""Shapes that Python takes beyond the declared ones, which are those of an artifact.
+"""Shapes that Python accepts in addition to the declared ones, which artifacts have.
 
-In place of the first dimension of an aligned op there may be none or several, as in torchvision:
-boxes [4], [N,4] or [B,N,4]. The inputs of an op of any shape may be whatever shape they share. The
-function of the op sees the declared number of dimensions.
+An aligned op may have no dimension, or several, in place of the first, as in torchvision: boxes
+[4], [N,4] or [B,N,4]. The inputs of an op of any shape may have any common shape. The function of
+the op always gets the declared number of dimensions.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ class Shapes:
         for tensor in self.spec.inputs:
             value = arguments.get(tensor.name)
             if not isinstance(value, Tensor):
-                continue  # a missing argument is Python's own TypeError
+                continue  # Python raises its own TypeError for a missing argument
             shape = tuple(value.shape)
             wanted: Dims = tensor.shape
             if tensor.name in self.aligned:
@@ -50,13 +50,13 @@ class Shapes:
                     rows = shape if self.spec.any_shape else self._rows(shape)
                 if self.spec.any_shape:
                     wanted = rows
-                elif len(rows) != 1:  # else the error names the dimension
+                elif len(rows) != 1:  # otherwise the error names the dimension
                     wanted = (*rows, *tensor.shape[1:])
             self._compare(tensor, shape, wanted, sizes)
         return sizes
 
     def _rows(self, shape: Shape) -> Shape:
-        """What a shape of the first input has in place of its first dimension."""
+        """The dimensions that a shape of the first input has in place of its first one."""
         return shape[: max(len(shape) - len(self.first.shape) + 1, 0)]
 
     def _compare(self, tensor: Declared, shape: Shape, wanted: Dims, sizes: dict[str, int]) -> None:
@@ -79,7 +79,7 @@ class Shapes:
         )
 
     def unusual(self, arguments: Mapping[str, Any]) -> Shape | None:
-        """The shape of the first input where its dimensions are not the declared ones."""
+        """The shape of the first input if its number of dimensions is not the declared one."""
         value = arguments.get(self.first.name)
         if not self.aligned or not isinstance(value, Tensor):
             return None
@@ -97,10 +97,10 @@ class Shapes:
         return changed
 
     def restored(self, shape: Shape, results: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Outputs for a first input of `shape`."""
+        """The outputs in the shapes for a first input of `shape`."""
         return tuple(
             self._restored(shape, result)
-            if self.aligned.get(tensor.name) == result.dim()  # else it is reduced
+            if self.aligned.get(tensor.name) == result.dim()  # otherwise it is reduced
             else result
             for tensor, result in zip(self.spec.outputs, results, strict=True)
         )

@@ -1,6 +1,6 @@
-"""How an op looks to Python: parameters, types and documentation, all from its declaration.
+"""Parameters, types and documentation of an op in Python, derived from its declaration.
 
-Functions and modules carry them at runtime; docs/generate.py writes them into the stubs.
+Functions and modules have them at runtime; docs/generate.py writes them into the stubs.
 """
 
 import inspect
@@ -16,34 +16,34 @@ from lossexport.catalog.spec import Attribute, Op
 from lossexport.catalog.spec import Tensor as Declared
 
 _SELF = Parameter("self", Parameter.POSITIONAL_OR_KEYWORD)
-_WIDTH = 88  # leaves room for the indentation of a method in a line of 100
+_WIDTH = 88  # leaves space for the indentation of a method in a line of 100
 
 
 def of_function(op: Op) -> Signature:
-    """The function takes the inputs, then the attributes."""
+    """The signature of the function, which takes the inputs, then the attributes."""
     attributes = _attributes(op, Parameter.POSITIONAL_OR_KEYWORD)
     return Signature([*_inputs(op.inputs), *attributes], return_annotation=_result(op.outputs))
 
 
 def of_constructor(op: Op) -> Signature:
-    """The constructor of the module takes the attributes by keyword."""
+    """The signature of the module's constructor, which takes the attributes by keyword."""
     return Signature([_SELF, *_attributes(op, Parameter.KEYWORD_ONLY)], return_annotation=None)
 
 
 def of_forward(op: Op) -> Signature:
-    """The module takes the inputs and returns the outputs, both without the op's state."""
+    """The signature of the module's `forward`: inputs and outputs without the op's state."""
     inputs, outputs = without_state(op)
     return Signature([_SELF, *_inputs(inputs)], return_annotation=_result(outputs))
 
 
 def without_state(op: Op) -> tuple[list[Declared], list[Declared]]:
-    """The inputs and outputs of an op that are no state."""
+    """The inputs and outputs of an op that are not state."""
     inputs = [tensor for tensor in op.inputs if tensor.name not in op.state]
     return inputs, [tensor for tensor in op.outputs if tensor.name not in op.state.values()]
 
 
 def function_doc(op: Op, text: str | None) -> str:
-    """The docstring of the function, `text` being what its author says."""
+    """The docstring of the function; `text` is its author's docstring."""
     arguments = [*map(_tensor, op.inputs), *map(_attribute, op.attributes)]
     return _doc(inspect.cleandoc(text or op.summary), arguments)
 

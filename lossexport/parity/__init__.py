@@ -1,4 +1,4 @@
-"""Proof that an artifact computes what eager PyTorch computes."""
+"""Checks that artifacts compute the same as eager PyTorch."""
 
 from lossexport.parity.record import Report
 

@@ -1,4 +1,4 @@
-"""What a file claims to be, and what runs files like it. Importing it pulls in no torch."""
+"""Which op a file holds and which backends can run it. Importing this module imports no torch."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,22 +24,22 @@ from lossexport.runtime.trt import check_header
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A backend, and of onnxruntime the provider, that a file is checked on."""
+    """A backend that a file is checked on; for onnxruntime, also the provider."""
 
     backend: str
     provider: str = "cpu"
 
     @property
     def label(self) -> str:
-        """As reports call it: `ort-cpu`, `ort-cuda`, `native`, `rtx`, `tensorrt`."""
+        """The name in reports: `ort-cpu`, `ort-cuda`, `native`, `rtx`, `tensorrt`."""
         return f"{self.backend}-{self.provider}" if self.backend == "ort" else self.backend
 
     def among(self, names: Iterable[str]) -> bool:
-        """Whether one of `names` is that of the target or of its backend."""
+        """Whether `names` has the name of the target or of its backend."""
         return not {self.label, self.backend}.isdisjoint(names)
 
     def absence(self, variant: Variant) -> str | None:
-        """Why a file of this variant cannot run here; None where it can."""
+        """Why a file of this variant cannot run here; None if it can."""
         here = available()[self.backend]
         if not here.runs:
             return here.reason or "no reason is given"
@@ -56,7 +56,7 @@ TARGETS = (*NAMES, *(target.label for target in _ORT))
 
 
 def check_names(option: str, names: object) -> list[str]:
-    """The names of targets in `names`. Raises LossexportError on one that is none."""
+    """`names` as a list. Raises LossexportError on a name that no target has."""
     found = arguments.several(option, names)
     for name in found:
         if name not in TARGETS:
@@ -65,17 +65,17 @@ def check_names(option: str, names: object) -> list[str]:
 
 
 def required(label: str, names: Collection[str]) -> bool:
-    """Whether the target of that label has to run where `names` have to: `ort` is on the CPU."""
+    """Whether `names`, which have to run, include the target `label`; `ort` means the CPU."""
     return label in names or (label == "ort-cpu" and "ort" in names)
 
 
 def targets(
     op: str, gradient: bool, builder: Builder | None, names: Sequence[str] | None = None
 ) -> list[Target]:
-    """What a file of the op runs on, or of that what is among `names`.
+    """The targets that a file of the op can run on; with `names`, only those among them.
 
-    An engine runs on the backend that built it, another file on onnxruntime, and on the native
-    kernel of the op where there is one or `names` are given.
+    An engine runs on the backend that built it. An ONNX file runs on onnxruntime, and on the native
+    kernel of the op if there is one or `names` are given.
     """
     if builder is not None:
         found = [Target(builder)]
@@ -86,7 +86,7 @@ def targets(
 
 
 def files(path: Path) -> Iterator[tuple[Path, Artifact | None]]:
-    """The file `path`, or the files that the manifest of the folder `path` lists, with its entries.
+    """The file `path`, or the files in the manifest of the folder `path`, each with its entry.
 
     Raises LossexportError on a folder without a manifest, or with one that lists nothing.
     """
@@ -103,7 +103,7 @@ def files(path: Path) -> Iterator[tuple[Path, Artifact | None]]:
 
 
 def identify(path: Path) -> tuple[Variant, Artifact | None]:
-    """What a file is: from the manifest beside it, or from an `.onnx` file's own metadata."""
+    """The variant of a file, from the manifest beside it or from an `.onnx` file's metadata."""
     data = read_bytes(path, MAX_BYTES)
     entry = listed(path, data)
     if entry is not None:
@@ -119,7 +119,7 @@ def identify(path: Path) -> tuple[Variant, Artifact | None]:
 
 
 def _listed_variant(entry: Artifact) -> Variant:
-    """The variant of an entry, whose tensors and profile must be that variant's."""
+    """The variant of an entry. The entry's tensors and profile must be those of the variant."""
     op = find(entry.op, in_file=True)
     fixed = {
         dim: Range(size, size, size)
@@ -146,7 +146,7 @@ def _listed_variant(entry: Artifact) -> Variant:
 
 
 class _Info(Protocol):
-    """A tensor as a file or a manifest has it."""
+    """A tensor as a file or a manifest describes it."""
 
     @property
     def name(self) -> str: ...
@@ -157,7 +157,7 @@ class _Info(Protocol):
 
 
 def difference(variant: Variant, inputs: Iterable[_Info], outputs: Iterable[_Info]) -> str:
-    """How names, types or shapes differ from the catalogue's, in words; nothing where equal."""
+    """How names, types or shapes differ from the catalogue's, in words; nothing if equal."""
     for kind, tensors, found in (
         ("input", variant.op.inputs, inputs),
         ("output", variant.outputs, outputs),

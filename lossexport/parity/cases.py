@@ -1,4 +1,4 @@
-"""The cases an artifact is verified with, each named so that it can be replayed."""
+"""The cases that an artifact is verified with. Each has a name by which it can be replayed."""
 
 import math
 import re
@@ -13,19 +13,19 @@ from lossexport.catalog.variant import Variant
 from lossexport.errors import LossexportError
 from lossexport.parity.error import round_to
 
-# Elements of the largest tensor of a case: large enough to leave every vector loop and thread
-# split behind, small enough for a float64 oracle in well under a second.
+# Elements of the largest tensor of a case: enough to exercise every vector loop and every split
+# into threads, and few enough for a float64 oracle in well under a second.
 ELEMENTS = 2**18
 _SEEDS = 2
-# The same where the shape leaves no smaller one, some 5 GB at a time, and of all such
-# cases together, a minute or two.
+# The limit for shapes whose least sizes have more elements than that: some 5 GB for each case.
 _MOST_ELEMENTS = 2**24
+# The limit for all such cases together, which take a minute or two.
 _MOST_IN_ALL = 2**25
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Which inputs: the sampler's family, the size of every dynamic dimension, the seed."""
+    """The inputs of a case: the sampler's family, the size of every dynamic dimension, the seed."""
 
     family: str
     sizes: tuple[tuple[str, int], ...]
@@ -37,7 +37,7 @@ class Case:
 
     @classmethod
     def parse(cls, text: str, variant: Variant) -> "Case":
-        """Read what `str` wrote. Raises LossexportError where it does not fit the variant."""
+        """Read a case from its `str`. Raises LossexportError if it does not fit the variant."""
         match = re.fullmatch(r"(\w+):((?:\w+=\d{1,9}(?:,|(?=:)))*):(\d{1,9})", text)
         if match is None:
             raise LossexportError(f"case {text!r}: expected FAMILY:N=SIZE,M=SIZE:SEED")
@@ -62,7 +62,7 @@ class Case:
         return cls(family, pairs, int(seed))
 
     def inputs(self, variant: Variant) -> Arrays:
-        """The inputs in float64 and int64, rounded to what the artifact's types can hold."""
+        """The inputs in float64 and int64, rounded to numbers of the artifact's types."""
         key = [self.seed, list(variant.op.samplers).index(self.family), *dict(self.sizes).values()]
         drawn = variant.op.samplers[self.family](
             np.random.default_rng(key), dict(self.sizes), variant.attributes
@@ -72,7 +72,7 @@ class Case:
             values = drawn[tensor.name]
             dtype = variant.numpy_dtype(tensor)
             if tensor.dtype in ("float", "float32"):
-                if dtype == "float16":  # keep finite what is finite
+                if dtype == "float16":  # finite numbers must stay finite
                     finite = np.isfinite(values)
                     values = np.where(finite, np.clip(values, -65504, 65504), values)
                 values = round_to(values, dtype)
@@ -83,9 +83,9 @@ class Case:
 def cases(variant: Variant, seeds: int = _SEEDS, elements: int = ELEMENTS) -> Iterator[Case]:
     """Every family at every size: least, small, odd, large and as large as `elements` allows.
 
-    One more case for each dimension of several has the largest size of that dimension. The least
-    sizes may be beyond `elements`, as fixed ones are: then there are as many cases as are computed
-    in minutes. Raises LossexportError where they are beyond what an oracle is computed for.
+    If there are several dimensions, each has one more case at its largest size. The least sizes may
+    exceed `elements`, for example if they are fixed; then there are only as many cases as can be
+    computed in minutes. Raises LossexportError if they are too large for an oracle.
     """
     check_sizes(variant)
     planned = list(_sizes(variant, elements))
@@ -96,7 +96,7 @@ def cases(variant: Variant, seeds: int = _SEEDS, elements: int = ELEMENTS) -> It
             for seed in range(seeds)
         ]
         if (count := largest(variant, sizes)) > elements:
-            drawn.sort(key=lambda case: case.seed)  # of every family before a second of one
+            drawn.sort(key=lambda case: case.seed)  # one case of every family, then the second ones
             drawn = drawn[: max(_MOST_IN_ALL // count, 1)]
         yield from drawn
     for sizes in _ends(variant, max(elements, ELEMENTS)):
@@ -106,7 +106,7 @@ def cases(variant: Variant, seeds: int = _SEEDS, elements: int = ELEMENTS) -> It
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which cases run: the one named `replay`, or those of `families` (None: all) and `seeds`."""
+    """The cases to run: the one named `replay`, or those of `families` (None: all) and `seeds`."""
 
     replay: str | None = None
     families: Sequence[str] | None = None
@@ -123,7 +123,7 @@ class Selection:
 
 
 def check_sizes(variant: Variant) -> None:
-    """Raise LossexportError where even the least sizes are too large to compare."""
+    """Raise LossexportError if even the least sizes are too large to compare."""
     if (least := largest(variant, _least(variant))) > _MOST_ELEMENTS:
         name, size = max(variant.ranges.items(), key=lambda item: item[1].min)
         raise LossexportError(
@@ -138,7 +138,7 @@ def _sizes(variant: Variant, elements: int) -> Iterator[dict[str, int]]:
     limit = _limit(variant, elements)
     ladder = (1, 3, 33, 256)
     seen = []
-    # Rotated, so that every dimension takes every size and no two march in step.
+    # Rotated, so that every dimension takes every size and no two have equal sizes throughout.
     plans = [[ladder[(i + k) % len(ladder)] for k in range(len(names))] for i in range(len(ladder))]
     plans.append(list(_least(variant).values()))
     side = int(elements ** (1 / len(names)))
@@ -156,12 +156,12 @@ def _sizes(variant: Variant, elements: int) -> Iterator[dict[str, int]]:
 
 
 def _ends(variant: Variant, limit: int) -> Iterator[dict[str, int]]:
-    """Of several dimensions each at its largest, where that is within `limit` elements.
+    """For each of several dimensions, sizes in which it is at its largest, if `limit` allows that.
 
-    The others are as large, and as alike, as that leaves room for.
+    The others are all about the same size, as large as `limit` elements allow.
     """
     if len(variant.ranges) < 2:
-        return  # as large as is allowed already
+        return  # a single dimension has been at its largest already
     for name, end in variant.ranges.items():
         if largest(variant, _least(variant) | {name: end.max}) > limit:
             continue
@@ -172,7 +172,7 @@ def _ends(variant: Variant, limit: int) -> Iterator[dict[str, int]]:
 
 
 def clipped(variant: Variant, side: int) -> dict[str, int]:
-    """Every dimension of size `side`, or as near as it may be."""
+    """Sizes with every dimension at `side`, or as near to it as its range allows."""
     return {name: min(max(side, size.min), size.max) for name, size in variant.ranges.items()}
 
 
@@ -181,12 +181,12 @@ def _least(variant: Variant) -> dict[str, int]:
 
 
 def _limit(variant: Variant, elements: int) -> int:
-    """Elements that a case may have: `elements`, or as many as the least sizes give."""
+    """The most elements of a case: `elements`, or more if the least sizes have more."""
     return max(elements, largest(variant, _least(variant)))
 
 
 def largest(variant: Variant, sizes: dict[str, int]) -> int:
-    """Elements of the largest tensor."""
+    """Number of elements of the largest tensor."""
     known = sizes | {k: v for k, v in variant.attributes.items() if isinstance(v, int)}
     tensors = (*variant.op.inputs, *variant.outputs)
     return max(

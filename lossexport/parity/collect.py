@@ -1,4 +1,4 @@
-"""The tests of the pytest plugin: what is planned, collected and run once --lossexport is given."""
+"""The tests that the pytest plugin plans, collects and runs if --lossexport is given."""
 
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A file, under the name that the user would give it, on a backend that may have to run."""
+    """A test of a file on a backend; `file` is spelled as a user would write it."""
 
     file: Path
     target: Target
@@ -35,7 +35,7 @@ class Planned:
 
 
 class Artifacts:
-    """The plugin of a run with --lossexport: it gives the session a collector for each path."""
+    """The plugin of a run with --lossexport: it adds a collector for each path to the session."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Artifacts:
         backends: Sequence[str],
         required: Sequence[str],
     ) -> None:
-        """Plan the tests. Raises UsageError on a path or a backend that is of no use."""
+        """Plan the tests. Raises UsageError on a path or a backend that cannot be used."""
         if not has_module("torch"):
             command = install_command("toolchain")
             raise pytest.UsageError(f"--lossexport: torch is not installed: {command}")
@@ -66,9 +66,9 @@ class Artifacts:
         return Path(os.path.abspath(self._root / path))  # noqa: PTH100  links stay as they are
 
     def _select(self, arguments: list[str]) -> None:
-        """Keep the tests whose ids are among the arguments, where ids of ours are.
+        """If the arguments contain ids of our tests, keep only those tests.
 
-        They are taken out of there: pytest itself takes no id in a folder.
+        The ids are removed from the arguments, because pytest itself accepts no id in a folder.
         """
         chosen: dict[Path, list[Planned]] = {}
         for argument in [*arguments]:
@@ -91,7 +91,8 @@ class Artifacts:
         if isinstance(collector, pytest.Session) and report.passed:
             root = collector.config.rootpath
             for path, plan in self._plans.items():
-                # Given as text: pytest's own ids miss paths outside of its root, and --lf brackets.
+                # Set here because pytest's own ids fail for paths outside of its root, and for
+                # brackets with --lf.
                 nodeid = Path(os.path.relpath(path, root)).as_posix()
                 report.result.append(
                     Export.from_parent(collector, path=path, nodeid=nodeid, plan=plan)
@@ -102,7 +103,7 @@ class Artifacts:
     def pytest_runtest_makereport(
         self, item: pytest.Item
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Say of what is skipped which path it is of, in place of where this module skips it."""
+        """Report a skipped test under the path of its file instead of the line in this module."""
         report = yield
         if isinstance(item, ArtifactTest) and isinstance(report.longrepr, tuple):
             where: Any = (str(item.path), None, report.longrepr[2])
@@ -111,7 +112,7 @@ class Artifacts:
 
 
 class Export(pytest.File):
-    """A file, or an export folder, with the tests that are planned of it."""
+    """A file, or an export folder, with the tests that are planned for it."""
 
     def __init__(self, *, plan: Iterable[Planned], **rest: Any) -> None:
         super().__init__(**rest)
@@ -125,7 +126,7 @@ class Export(pytest.File):
 
 
 class ArtifactTest(pytest.Item):
-    """One file on one backend: passed, failed, or skipped where it cannot run here."""
+    """The test of a file on a backend, which is skipped if the file cannot run here."""
 
     def __init__(self, *, planned: Planned, **rest: Any) -> None:
         super().__init__(**rest)
@@ -134,13 +135,13 @@ class ArtifactTest(pytest.Item):
 
     def runtest(self) -> None:
         """Run all cases."""
-        with chdir(self.config.invocation_params.dir):  # which a test may have left
+        with chdir(self.config.invocation_params.dir):  # an earlier test may have changed folder
             failed = self._run()
         if failed:
             pytest.fail(printable(failed), pytrace=False)
 
     def _run(self) -> str:
-        """What failed, nothing where all is well."""
+        """A message about the failures; empty if there are none."""
         from lossexport.parity.report import absence, failure, replay_command
 
         path, target = self._planned.file, self._planned.target
@@ -157,11 +158,11 @@ class ArtifactTest(pytest.Item):
         return ""
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        """Where the test is from, and its heading, which unlike the id pytest shows as it is."""
+        """The test's file and its heading, which pytest shows unchanged, unlike the id."""
         return self.path, None, f"{self._planned.file.name} on {self._planned.target.label}"
 
 
-@lru_cache(maxsize=1)  # tests of one file follow each other, and share what is expected of it
+@lru_cache(maxsize=1)  # the tests of a file follow each other and share the expected values
 def _check(path: Path) -> "Check":
     from lossexport.parity.cases import Selection
     from lossexport.parity.verify import Check
@@ -171,12 +172,12 @@ def _check(path: Path) -> "Check":
 
 
 def _names(options: Sequence[str]) -> list[str]:
-    """The backends of an option, which may be repeated and have several with commas."""
+    """The backends of an option, which may be repeated and may list several with commas."""
     return artifact.check_names("backends", [name for text in options for name in text.split(",")])
 
 
 def _plan(path: Path, only: Sequence[str], needed: Sequence[str]) -> Iterator[Planned]:
-    """The tests of a file or a folder. Reads manifests, of a lone file the file; runs nothing."""
+    """The tests of a file or a folder. Reads the manifest, or a file without one; runs nothing."""
     names = only or (artifact.TARGETS if "native" in needed else None)
     for file, entry in artifact.files(path):
         if entry is None:

@@ -7,7 +7,7 @@ import numpy as np
 from lossexport.catalog.spec import Tolerance
 
 _BREACH = float(np.nextafter(1.0, 2.0))
-_MOST_ULP = 1e30  # beyond it all errors are alike, and float32 is enough to keep them
+_MOST_ULP = 1e30  # larger errors are clipped to this, so that they can be stored as float32
 # Digits of the significand, smallest normal exponent and largest finite value of a float type.
 _FORMATS = {
     "float32": (24, -126, float(np.finfo(np.float32).max)),
@@ -28,7 +28,7 @@ def round_to(values: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def spacing(values: np.ndarray, dtype: str) -> np.ndarray:
-    """Distance of neighbouring numbers of `dtype` at the size of `values`."""
+    """Distance between neighbouring numbers of `dtype` at the size of `values`."""
     digits, smallest, _ = _FORMATS[dtype]
     _, exponent = np.frexp(values)
     exponent = np.where((values == 0) | ~np.isfinite(values), smallest, exponent - 1)
@@ -37,7 +37,10 @@ def spacing(values: np.ndarray, dtype: str) -> np.ndarray:
 
 @dataclass(slots=True)
 class Worst:
-    """The element that used up most of its tolerance, and where it stands."""
+    """The element that comes closest to its tolerance or exceeds it most.
+
+    `used` is its error divided by the tolerance, `index` its position in the output of `case`.
+    """
 
     used: float
     case: str
@@ -48,7 +51,7 @@ class Worst:
 
 @dataclass(slots=True)
 class Errors:
-    """Errors of one output over all cases so far."""
+    """The errors of one output in all cases that have been added."""
 
     tolerance: Tolerance
     dtype: str
@@ -65,8 +68,9 @@ class Errors:
     ) -> None:
         """Count the errors of one case. `expected` is float64, of the shape of `actual`.
 
-        An element passes where it is a number that some value within the tolerance rounds to, so
-        that either neighbour of a tie passes, and beyond the largest finite number infinity too.
+        An element passes if some value within the tolerance rounds to it. At a tie both neighbours
+        therefore pass, and so does infinity if the tolerance reaches beyond the largest number.
+        `scale` is the number of roundings of each element.
         """
         if self.dtype in ("int64", "bool"):
             used = np.where(actual == expected, 0.0, np.inf)
@@ -83,13 +87,13 @@ class Errors:
             high = round_to(expected + allowed, self.dtype)
             same = (got == nearest) | (np.isnan(got) & np.isnan(expected))
             passes = same | ((low <= got) & (got <= high))
-            # An infinity that passes is no error, and one that does not is an infinite one.
+            # An infinity that passes has an error of 0; one that does not has an infinite error.
             finite = np.isfinite(got) & np.isfinite(expected)
             absolute = np.abs(np.where(finite, got - expected, np.where(passes, 0.0, np.inf)))
             absolute = np.where(got == expected, 0.0, absolute)
             reach = np.maximum(allowed, np.where(got < expected, expected - low, high - expected))
             used = np.where(absolute == 0, 0.0, absolute / reach)
-            # Of an expected 0 no error is relative.
+            # There is no relative error if 0 is expected.
             relative = np.where(expected == 0, 0.0, absolute / np.abs(expected))
             ulp = absolute / spacing(np.where(np.isfinite(nearest), nearest, 1.0), self.dtype)
         used = np.where(passes, np.fmin(np.nan_to_num(used), 1.0), np.fmax(used, _BREACH))

@@ -1,4 +1,4 @@
-"""Files and functions of any origin under the names of an op."""
+"""Files and functions of any origin, called with the names of an op's inputs and outputs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ Function = Callable[..., Any]
 
 
 class Renamed:
-    """A session under the names of a variant."""
+    """A session whose inputs and outputs are called as those of a variant."""
 
     def __init__(
         self, session: Session, variant: Variant, inputs: Sequence[str], outputs: Sequence[str]
@@ -36,7 +36,10 @@ def name_of(function: Function) -> str:
 
 
 class Eager:
-    """A function of tensors, in PyTorch on the CPU. Raises what it raises, CheckFailedError too."""
+    """A function of tensors, run in PyTorch on the CPU. Its own exceptions pass through.
+
+    Raises CheckFailedError if its results are not those of the variant.
+    """
 
     def __init__(self, function: Function, variant: Variant) -> None:
         self.path = name_of(function)
@@ -46,7 +49,7 @@ class Eager:
         self._gradient = variant.op.gradient if variant.gradient else ()
 
     def __call__(self, /, **arrays: Any) -> Mapping[str, np.ndarray]:
-        """The values, and gradients of the first one's sum, in the types of the variant."""
+        """The results, and the gradients of the first result's sum, in the types of the variant."""
         given = {name: _tensor(array) for name, array in arrays.items()}
         leaves = [given[name].requires_grad_() for name in self._gradient]
         results = self._function(*given.values())
@@ -65,12 +68,12 @@ class Eager:
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
-    if array.dtype.name == "bfloat16":  # which torch does not take from numpy
+    if array.dtype.name == "bfloat16":  # torch does not accept numpy's bfloat16
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
 
 
 def _array(value: torch.Tensor, dtype: torch.dtype) -> np.ndarray:
-    """A result, of a float type in that of the op, which float64 holds too."""
+    """A result as an array; a float result is converted to the type of the op."""
     value = value.detach()
     return (value.to(dtype).double() if value.is_floating_point() else value).numpy()

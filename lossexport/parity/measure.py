@@ -1,4 +1,4 @@
-"""Run a session against the float64 oracle and measure every output."""
+"""Compare the outputs of a session with the float64 oracle."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -36,7 +36,7 @@ def _numpy(name: str) -> np.dtype:
 
 
 def check_interface(variant: Variant, session: Session) -> None:
-    """Raise CheckFailedError where names, types or shapes are not those of the catalogue."""
+    """Raise CheckFailedError if names, types or shapes differ from the catalogue's."""
     if found := difference(variant, session.inputs, session.outputs):
         raise CheckFailedError(found)
 
@@ -54,10 +54,10 @@ class Computes(Protocol):
 def measure(
     variant: Variant, session: Computes, cases: Iterable[Case], judge: Judge | None = None
 ) -> dict[str, Errors]:
-    """Errors of every output over the cases.
+    """The errors of every output in all of the cases.
 
-    Raises CheckFailedError on an output of another shape, and LossexportError where an output had
-    no element to compare: that would prove nothing.
+    Raises CheckFailedError on an output of another shape, and LossexportError if an output is
+    empty in every case, since nothing has been compared then.
     """
     judge = judge or Judge(variant)
     errors = {
@@ -88,7 +88,10 @@ def measure(
 
 
 def outcome(backend: str, version: str, cases: int, errors: dict[str, Errors]) -> BackendParity:
-    """What a manifest says of the errors that `measure` found over so many cases."""
+    """The manifest's record of a backend, from the `errors` that `measure` found.
+
+    `cases` is the number of cases.
+    """
     name, worst = max(
         ((name, error.worst) for name, error in errors.items() if error.worst is not None),
         key=lambda item: item[1].used,

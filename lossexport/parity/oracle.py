@@ -1,4 +1,4 @@
-"""The reference: eager PyTorch in float64, from the very function that is exported."""
+"""The oracle: the function that is exported, run by eager PyTorch in float64."""
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ Function = Callable[..., tuple[torch.Tensor, ...]]
 
 
 def function(variant: Variant) -> Function:
-    """The variant as a function of its inputs in order, in eager torch, of any float type."""
+    """The variant as a function of its inputs in order, in eager PyTorch, for any float type."""
     op = bind(variant.op)
     wanted = variant.op.gradient if variant.gradient else ()
 
@@ -32,7 +32,7 @@ def function(variant: Variant) -> Function:
 
 
 def stage(kernel: Kernel, variant: Variant) -> Function:
-    """A stage of the variant likewise."""
+    """A stage of the variant as a function of its inputs in order."""
     call = kernel.function
     assert call is not None
     attributes = {item.name: variant.attributes[item.name] for item in kernel.attributes}
@@ -56,7 +56,7 @@ def _with_gradient(
 
     def value_and_gradient(*given: torch.Tensor) -> tuple[torch.Tensor, ...]:
         with torch.enable_grad():
-            # Leaves in the type that the op computes in: a gradient is rounded once, at the end.
+            # The gradient has the type that the op computes in, and is rounded once, at the end.
             wide = [x.float() if x.dtype in NARROW else x.detach() for x in given]
             leaves = [wide[names.index(name)].requires_grad_() for name in wanted]
             results = value(*wide)
@@ -72,7 +72,7 @@ def _rounded(
     outputs: tuple[Tensor, ...],
     given: tuple[torch.Tensor, ...],
 ) -> tuple[torch.Tensor, ...]:
-    """Results in the types of the boundary."""
+    """Results in the types of the outputs; floats in the type of the inputs given."""
     floats = [x.dtype for x, tensor in zip(given, inputs, strict=True) if tensor.dtype == "float"]
     return tuple(
         x.to(floats[0]) if tensor.dtype == "float" else x
@@ -81,34 +81,37 @@ def _rounded(
 
 
 def oracle(variant: Variant, inputs: Arrays) -> Arrays:
-    """The outputs of eager PyTorch in float64, from the very function that was exported."""
+    """The outputs of the function that is exported, computed by eager PyTorch in float64."""
     with one_thread():
         results = function(variant)(*tensors(variant, inputs))
     return _named(variant, results)
 
 
 class Judge:
-    """Inputs of cases with what is expected of them; all backends of a file share the answers."""
+    """Computes the inputs and the expected outputs of cases.
+
+    Results are kept, so that all backends of a file share them.
+    """
 
     def __init__(self, variant: Variant) -> None:
         self._variant = variant
         self._known: dict[Case, tuple[Arrays, Arrays, Arrays]] = {}
 
     def __call__(self, case: Case) -> tuple[Arrays, Arrays, Arrays]:
-        """The inputs, the oracle's outputs and the roundings that their elements hold."""
+        """The inputs, the oracle's outputs, and the number of roundings in each element."""
         if (known := self._known.get(case)) is not None:
             return known
         inputs = case.inputs(self._variant)
         with reported(self._variant.op, f"case {case}"):
             answer = (inputs, *judged(self._variant, inputs))
-        # What fixed shapes make larger is computed again rather than held.
+        # Larger cases, which only fixed shapes have, are computed again rather than kept.
         if largest(self._variant, dict(case.sizes)) <= ELEMENTS:
             self._known[case] = answer
         return answer
 
 
 def judged(variant: Variant, inputs: Arrays) -> tuple[Arrays, Arrays]:
-    """The outputs of the oracle, and how many roundings each element of them holds."""
+    """The outputs of the oracle, and the number of roundings in each of their elements."""
     if all(tensor.dtype == "int64" for tensor in variant.outputs):
         expected = oracle(variant, inputs)
         return expected, {name: np.zeros(values.shape) for name, values in expected.items()}
@@ -118,7 +121,7 @@ def judged(variant: Variant, inputs: Arrays) -> tuple[Arrays, Arrays]:
 
 
 def tensors(variant: Variant, inputs: Arrays) -> list[torch.Tensor]:
-    """The inputs in order, as tensors."""
+    """The inputs as tensors, in order."""
     return [torch.from_numpy(inputs[tensor.name]) for tensor in variant.op.inputs]
 
 
@@ -130,7 +133,10 @@ def _named(variant: Variant, tensors: Sequence[torch.Tensor]) -> Arrays:
 
 @contextmanager
 def reported(op: Op, where: str) -> Iterator[None]:
-    """Say in one line which of the function's own lines failed on `where`, and how."""
+    """Turn an exception of the op's function into a LossexportError.
+
+    Its message names the line of the function that failed and `where`, the inputs it failed on.
+    """
     try:
         yield
     except LossexportError:
@@ -148,7 +154,7 @@ def reported(op: Op, where: str) -> Iterator[None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """On small tensors, and loops over them, threads would wait for each other."""
+    """Run torch in one thread: on small tensors, several would only wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -19,8 +19,8 @@ _NONFINITE = (
 def check(variant: Variant, model: bytes, folder: Path) -> BackendParity:
     """Compare `model` in onnxruntime with float64 PyTorch on small cases of every family.
 
-    `folder` takes a temporary file. Returns what was measured. Raises CheckFailedError, naming the
-    worst element, on a breach.
+    A temporary file is written to `folder`. Returns the measurements. Raises CheckFailedError,
+    naming the worst element, if the tolerance is exceeded.
     """
     path, hint = folder / f"{variant.stem}.unchecked.onnx", ""
     write_bytes(path, model)
@@ -47,8 +47,8 @@ def check(variant: Variant, model: bytes, folder: Path) -> BackendParity:
 def _chosen(variant: Variant) -> list[Case]:
     """A case of every family and size.
 
-    Of the sizes at which boxes are picked one by one up to `max_output`, only the largest: all of
-    them take as many steps, each of which is followed by the error analysis.
+    If boxes are picked one by one up to `max_output`, only the largest size is used: every size
+    takes the same number of steps, and the error analysis follows each of them.
     """
     chosen = list(cases(variant, seeds=1, elements=2**14))
     picks = variant.attributes.get("max_output")

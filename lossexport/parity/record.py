@@ -1,4 +1,4 @@
-"""What `verify` found, before it is a table, a page or a manifest's entry."""
+"""The results of `verify`, from which tables, pages and manifest entries are made."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,30 +9,30 @@ from lossexport.manifest import BackendParity
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """One artifact and how each backend fared on it."""
+    """An artifact and the result of each backend."""
 
     path: Path
     variant: Variant
     results: tuple[BackendParity, ...]
     sha256: str | None = None
-    """Of a file that a manifest lists."""
+    """Hash of the file, if a manifest lists it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `verify` found; `notes` are sentences on what it could not do besides."""
+    """The results of `verify`; `notes` are sentences about anything that could not be done."""
 
     files: tuple[FileReport, ...]
     notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
-        """Whether a backend breached a tolerance."""
+        """Whether a backend exceeded a tolerance."""
         return self._has("failed")
 
     @property
     def passed(self) -> bool:
-        """Whether something ran and nothing failed. What could not run here did not pass."""
+        """Whether something ran and nothing failed. A file that did not run has not passed."""
         return self._has("passed") and not self.failed
 
     def _has(self, status: str) -> bool:

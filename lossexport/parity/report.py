@@ -40,7 +40,7 @@ def absence(path: Path, result: BackendParity) -> str:
 
 
 def rows(report: Report) -> list[tuple[str, ...]]:
-    """One row an output and backend that ran, one a backend that did not."""
+    """One row for each output on a backend that ran, and one for each backend that did not run."""
     found: list[tuple[str, ...]] = []
     for file in report.files:
         for result in file.results:
@@ -65,7 +65,7 @@ def _number(value: float | None) -> str:
 
 
 def _ulp(value: float | None) -> str:
-    """A number of ULP; beyond the cap the error is of the size of the value itself."""
+    """A number of ULP; beyond the cap, the error is as large as the value itself."""
     return "inf" if value is None else f"{value:.3g}" if value <= _MOST_ULP else "> 2^23"
 
 
@@ -81,9 +81,9 @@ def _not_run(report: Report) -> dict[tuple[str, str, str], list[str]]:
 
 
 def failure(name: object, result: BackendParity, replay: Callable[[str], str]) -> str:
-    """What failed of the file or op `name`, and the worst element; `replay` says how to see it.
+    """A message on the failures of the file or op `name`, with the worst element.
 
-    It is called with the name of the case.
+    `replay` is called with the name of a case and returns how to run it again.
     """
     text = f"{name} on {result.backend}: {result.reason}"
     if result.worst is None:
@@ -116,7 +116,7 @@ def replay_command(path: Path, variant: Variant, case: str) -> str:
 
 
 def verdict(report: Report) -> str:
-    """One line that counts, and one for each breach with the case that replays it."""
+    """One line with the counts, and one for each failure with the case that replays it."""
     results = [(file, result) for file in report.files for result in file.results]
     counts = {
         name: sum(result.status == name for _, result in results)

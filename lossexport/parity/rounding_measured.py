@@ -1,8 +1,8 @@
 """The error of an operator that has no rule: measured, not derived.
 
-Such an operator is taken to be computed about as well as its inputs allow: exactly, for inputs that
-are off by their own errors and by some roundings more. It is run on inputs moved so, in several
-patterns of signs, and in float32; the error of an element is the largest change that it shows.
+The assumption is that such an operator is computed exactly, but for inputs that differ by their own
+errors and by a few roundings. The operator is run on inputs that are moved by this amount, in
+several patterns of signs, and once in float32. The error of an element is the largest change seen.
 """
 
 import math
@@ -24,14 +24,14 @@ FACTOR = 3.0
 """Times what the operators that one is made of err by."""
 _OWN = 4.0  # roundings of the result
 _PATTERNS = 10
-# Inputs that are moved one by one, to see how many elements of the result each of them reaches.
+# Elements of each input that are moved one by one, to count the results that each one changes.
 _PROBES = 4
 
 
 def measured(known: Known, func: Any, out: Any, args: Any, kwargs: Any) -> tuple[list[Error], bool]:
     """The error of each result of `func`, and whether there was anything to measure.
 
-    `out` is what it gave for these arguments: a tensor, several, or none.
+    `out` is its result for these arguments: a tensor, several, or another value.
     """
     leaves, spec = tree_flatten((args, kwargs))
     places = [i for i, leaf in enumerate(leaves) if _is_float(leaf)]
@@ -56,7 +56,7 @@ def measured(known: Known, func: Any, out: Any, args: Any, kwargs: Any) -> tuple
             moved = [x + step * _signs(pattern, x.shape, generator) for x, step in pairs]
             if pattern == _PATTERNS - 1:
                 moved = [x.float() for x in inputs]
-            with suppress(RuntimeError):  # it refuses what lies outside of its domain
+            with suppress(RuntimeError):  # the operator refuses inputs outside of its domain
                 for change, now, then in zip(changes, call(moved), values, strict=True):
                     fits = now.shape == then.shape
                     np.fmax(change, np.abs(now - then) if fits else math.inf, out=change)
@@ -82,7 +82,7 @@ def _tensor(error: Error, like: Tensor) -> Tensor:
 
 
 def _signs(pattern: int, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """All up, all down, then each at random."""
+    """Signs of a pattern: all up, all down, then random ones."""
     if pattern < 2:
         return torch.full(shape, 1.0 - 2.0 * pattern, dtype=torch.float64)
     return torch.randint(0, 2, shape, generator=generator, dtype=torch.float64) * 2 - 1
@@ -93,7 +93,7 @@ def _terms(
     inputs: Sequence[Tensor],
     results: Sequence[np.ndarray],
 ) -> float:
-    """About how many elements of an input make an element of the result."""
+    """About how many elements of an input each element of the result depends on."""
     most = 1.0
     for place, given in enumerate(inputs):
         reached = 0
@@ -112,5 +112,5 @@ def _terms(
 
 
 def _error(out: Tensor, change: np.ndarray) -> Error:
-    """The change and a few roundings of the result, which a truth value or a place has not."""
+    """The change plus a few roundings of the result; truth values and indices are not rounded."""
     return overflown(out, rounding(out, change, _OWN))

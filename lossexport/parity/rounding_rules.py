@@ -1,9 +1,9 @@
-"""What each operator of PyTorch does to the errors of its inputs, and how it rounds itself.
+"""Rules for the error of each operator of PyTorch: the one from its inputs and its own rounding.
 
-A rule takes the analysis, which knows the errors of the inputs, the operator, its result and its
-arguments, and returns the error of the result, in memory that no other tensor's error is in. Most
-tensors are small, and numpy takes less time for each step than PyTorch; what depends on the order
-of a sum, or on the library behind a function, is left to the operator itself.
+A rule takes the analysis, which knows the errors of the inputs, then the operator, its result and
+its arguments. It returns the error of the result, in memory that no other error shares. The rules
+use numpy, which takes less time than PyTorch on small tensors. They call the operator itself where
+the order of a sum or the library behind a function matters.
 """
 
 import functools
@@ -22,8 +22,8 @@ aten: Any = torch.ops.aten
 _TINY = float(np.finfo(np.float32).tiny)
 LARGEST = float(np.finfo(np.float32).max)
 
-# An error is an array, or the float 0.0 where there is none. That of a truth value is 1 where
-# rounding may turn it.
+# An error is an array, or the float 0.0 if there is none. The error of a truth value is 1 if
+# rounding may flip it.
 Error = Any
 
 
@@ -47,12 +47,12 @@ def _rule(*operators: Any) -> Callable[[_Rule], _Rule]:
 
 
 def _is(error: Error) -> bool:
-    # A number of numpy is an error, of a tensor without dimensions.
+    # A NumPy scalar is the error of a tensor without dimensions.
     return type(error) is not float or error != 0
 
 
 def _array(x: Any) -> Any:
-    """The memory of a tensor; a number as it is."""
+    """The memory of a tensor; a number is returned unchanged."""
     if not isinstance(x, Tensor):
         return x
     return (x.detach() if x.requires_grad else x).numpy()
@@ -63,7 +63,7 @@ def _tensor(x: Any) -> Tensor:
 
 
 def _number(error: Error) -> Error:
-    """`error` without the NaN that 0 times infinity leaves: of what is 0, nothing is left."""
+    """`error` with 0 in place of NaN, which is 0 times infinity: a factor of 0 leaves no error."""
     absent = np.isnan(error)
     return np.where(absent, 0.0, error) if absent.any() else error
 
@@ -80,7 +80,7 @@ def rounding(out: Tensor, error: Error, ulps: float = 1.0) -> Error:
 
 
 def _rounding_of_digits(out: Tensor, error: Error) -> Error:
-    """Likewise, of a sum or a product: exact where no input errs and float32 holds the result."""
+    """As `rounding`, for a sum or a product: 0 if no input errs and float32 can hold the result."""
     if not out.is_floating_point():
         return error
     values = _array(out)
@@ -94,7 +94,7 @@ def _rounding_of_digits(out: Tensor, error: Error) -> Error:
 
 
 def overflown(out: Tensor, error: Error) -> Error:
-    """`error`, without a bound where `out` is infinite in float32 and not in float64."""
+    """`error`, but infinite where `out` is finite in float64 and overflows float32."""
     if not out.is_floating_point():
         return error
     size = np.abs(_array(out))
@@ -103,7 +103,7 @@ def overflown(out: Tensor, error: Error) -> Error:
 
 
 def _between(known: Known, out: Tensor, function: Callable[[Any], Tensor], value: Tensor) -> Error:
-    """The larger step from `out` to the function at either end of the interval of `value`."""
+    """The larger distance from `out` to the results at the two ends of the interval of `value`."""
     error = known.error(value)
     if not _is(error):
         return 0.0
@@ -119,7 +119,10 @@ def _between(known: Known, out: Tensor, function: Callable[[Any], Tensor], value
     aten.all, aten.is_nonzero, aten.new_empty_strided, aten.empty_strided,
 )  # fmt: skip
 def _exact(known: Known, func: Any, out: Any, *args: Any, **kwargs: Any) -> Error:
-    """Whole numbers; and what is equal was found to be so: a place, not a decision."""
+    """No error: results that are constants, whole numbers, or indices and comparisons for equality.
+
+    The last two are taken as the oracle finds them, even if rounding could change them.
+    """
     return 0.0
 
 
@@ -177,13 +180,13 @@ def _added(known: Known, func: Any, out: Tensor, a: Any, b: Any, alpha: float = 
     rounded = _rounding_of_digits(out, error)
     if not _is(rounded):
         return 0.0
-    # Nothing is rounded where nothing is added.
+    # Adding 0 rounds nothing.
     free = np.equal(_array(a), 0) | np.equal(_array(b), 0)
     return np.where(free, error, rounded) if free.any() else rounded
 
 
 def _power_of_two(x: Any, error: Error) -> bool:
-    """Whether `x` is a number whose products are exact."""
+    """Whether `x` is a number, without an error, whose products are exact."""
     if _is(error) or (isinstance(x, Tensor) and x.numel() != 1):
         return False
     number = float(_array(x).item() if isinstance(x, Tensor) else x)
@@ -212,7 +215,8 @@ def _quotient(known: Known, func: Any, out: Tensor, a: Any, b: Any) -> Error:
     error: Error = 0.0
     if _is(ea) or _is(eb):
         size = np.abs(np.asarray(_array(b), np.float64))
-        # A divisor with less than a digit to it leaves the first order, which still tells its size.
+        # If the divisor's error is more than half of it, dividing by half of it still gives an
+        # error of the right size.
         least = np.maximum(size - eb, size / 2)
         error = ea / least
         if _is(eb):
@@ -227,7 +231,7 @@ def _reciprocal(known: Known, func: Any, out: Tensor, a: Tensor) -> Error:
     return _quotient(known, func, out, 1.0, a)
 
 
-# Units of u that a function errs by where its argument is exact.
+# Error of each function for an exact argument, in units of u.
 _FUNCTIONS = {
     aten.exp: 2.0, aten.log: 2.0, aten.sqrt: 2.0, aten.log1p: 5.0, aten.sigmoid: 4.0,
     aten.atan: 4.0, aten.rsqrt: 3.0, aten.expm1: 4.0, aten.tanh: 4.0, aten.erf: 4.0,
@@ -318,7 +322,7 @@ def _filled(known: Known, func: Any, out: Tensor, a: Tensor, mask: Tensor, value
 
 
 def _depth(count: Tensor) -> Tensor:
-    """Roundings that a sum of so many terms adds up to: each of them, or those of a tree."""
+    """Roundings in a sum of `count` terms: one for each addition, or those of a tree if fewer."""
     return torch.minimum(count - 1, 4 + count.clamp(min=1).log2()).clamp(min=0)
 
 
@@ -356,7 +360,7 @@ def _matrix(known: Known, func: Any, out: Tensor, a: Tensor, b: Tensor) -> Error
 def _softmax(known: Known, func: Any, out: Tensor, a: Tensor, dim: int, half: bool) -> Error:
     below = a - a.amax(dim, keepdim=True)
     error = _tensor(known.error(a))
-    # Every exponent errs, and the sum of the exponentials like their mean.
+    # Every exponential has an error; the error of their sum is their weighted mean.
     error = 2 * error + below.abs() * U + 2 * U
     depth = _depth_of(a.shape[dim])
     return _array(out * (error + (out * error).sum(dim, keepdim=True) + (depth + 1) * U))

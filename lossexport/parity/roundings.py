@@ -1,9 +1,9 @@
 """How far float32 may be from the float64 oracle: a running error analysis of every tensor.
 
-While PyTorch computes an op in float64, each of its operators adds what it does to the error: what
-its inputs' errors become, to first order or between the two ends of their interval, and its own
-rounding. Whatever an op's attributes and inputs are, the bound is that of the terms that are there,
-element by element, and 0 where float32 computes exactly.
+While PyTorch computes an op in float64, the error of each operator's result is computed beside it.
+It consists of the effect of the inputs' errors, to first order or between the two ends of their
+interval, and of the operator's own rounding. The bound is therefore computed for each element from
+the actual attributes and inputs, and is 0 if float32 computes the element exactly.
 
 The analysis sees the operators of autograd too, so that a gradient has a bound of its own. Errors
 are kept by storage: a view of a tensor is a view of its errors.
@@ -24,7 +24,7 @@ from lossexport.errors import LossexportError
 from lossexport.parity.rounding_measured import FACTOR, measured
 from lossexport.parity.rounding_rules import LARGEST, RULES, Error, aten
 
-# Their decompositions take a matrix of all pairs.
+# Operators whose decompositions build a matrix of all pairs of elements.
 _QUADRATIC = (aten.cumsum, aten.cumprod)
 
 
@@ -34,13 +34,13 @@ class Roundings(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._errors: dict[int, tuple[StorageWeakRef, np.ndarray]] = {}
-        # The operators without a rule that were met.
+        # The operators without a rule that have been measured.
         self.measured: set[str] = set()
         self._sweep = 256
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled while this is active: no operator needs to be kept from that."""
+        """False, because nothing is compiled while this mode is active."""
         return False
 
     def error(self, value: Any) -> Error:
@@ -58,7 +58,7 @@ class Roundings(TorchDispatchMode):
         return 0.0
 
     def _store(self, out: Tensor, error: Error) -> None:
-        """Remember the error of a tensor whose storage is its own, or write into that of a view."""
+        """Remember the error of a tensor that owns its storage; for a view, update its part."""
         storage = out.untyped_storage()
         known = self._errors.get(storage._cdata)
         if known is None:
@@ -104,7 +104,7 @@ class Roundings(TorchDispatchMode):
         return out
 
     def _errors_of(self, rule: Any, func: Any, out: Any, args: Any, kwargs: Any) -> Sequence[Error]:
-        """By the rule, or measured where there is none, or none for such arguments."""
+        """The errors by the rule; measured if there is none or it does not fit the arguments."""
         if rule is not None:
             with suppress(TypeError, ValueError, IndexError, RuntimeError):
                 error = rule(self, func, out, *args, **kwargs)
@@ -117,7 +117,7 @@ class Roundings(TorchDispatchMode):
         return [np.maximum(*pair) for pair in zip(found, parts or found, strict=True)]
 
     def _of_parts(self, func: Any, args: Any, kwargs: Any) -> list[Error] | None:
-        """The errors of an operator as the simpler ones that it is made of give them."""
+        """The errors of an operator, computed from the simpler ones that it decomposes into."""
         simpler = torch._decomp.decomposition_table.get(func)
         if simpler is None or func.overloadpacket in _QUADRATIC:
             return None
@@ -125,7 +125,7 @@ class Roundings(TorchDispatchMode):
         try:
             with self:
                 out = simpler(*args, **kwargs)
-            factor = 1.0 if self.measured else FACTOR  # a measured one has it already
+            factor = 1.0 if self.measured else FACTOR  # a measured error includes it already
         except (TypeError, ValueError, RuntimeError, NotImplementedError):
             return None  # the decomposition does not take such arguments
         finally:
@@ -137,7 +137,7 @@ class Roundings(TorchDispatchMode):
 
 @functools.cache
 def _plan(func: Any) -> tuple[Any, bool, Any]:
-    """The operator that an operator in place stands for; whether it makes views; its rule."""
+    """The out-of-place form of an in-place operator; whether it makes views; its rule."""
     packet = func.overloadpacket
     plain = None
     if func._schema.is_mutable:
@@ -151,7 +151,7 @@ def _plan(func: Any) -> tuple[Any, bool, Any]:
 
 
 def _own(error: Error, shape: tuple[int, ...]) -> np.ndarray:
-    """The error in memory of its own: what a rule computed, unless it has another shape or type."""
+    """The error in its own memory, copied only if it has another shape, type or layout."""
     if (
         type(error) is np.ndarray
         and error.base is None
@@ -166,7 +166,7 @@ def _own(error: Error, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _view(errors: np.ndarray, of: Tensor) -> np.ndarray:
-    """The part of a storage's errors that belongs to a tensor: of its shape and strides."""
+    """The part of a storage's errors that belongs to a tensor, with its shape and strides."""
     if of.numel() == 0:
         return np.zeros(of.shape)
     strides = [8 * step for step in of.stride()]

@@ -1,4 +1,4 @@
-"""The results of `verify` in the manifests that list the files."""
+"""Writes the results of `verify` into the manifests that list the files."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,9 +10,9 @@ from lossexport.parity.record import FileReport
 
 
 def store_results(reports: Iterable[FileReport], keep: bool) -> Iterator[str]:
-    """Put the results into the manifests that list the files, to `keep` those of others there.
+    """Put the results into the manifests that list the files, and yield a note for each failure.
 
-    Gives a note for each manifest where that cannot be.
+    With `keep`, the results of other backends there are kept.
     """
     by_folder: dict[Path, dict[str, FileReport]] = {}
     for report in reports:
@@ -29,7 +29,7 @@ def store_results(reports: Iterable[FileReport], keep: bool) -> Iterator[str]:
 
 
 def _store_in(folder: Path, files: dict[str, FileReport], keep: bool) -> list[str]:
-    """Store the results on the files of one folder; the names of those that are not listed."""
+    """Store the results on the files of one folder. Returns the names of files not listed there."""
     manifest = load_manifest(folder)
     listed = {entry.file: entry for entry in manifest.artifacts} if manifest else {}
     results = {

@@ -1,4 +1,4 @@
-"""What may be held to an op: the op itself, files, and functions of any origin."""
+"""Checks a subject as an op: the op itself, a file, or a function of any origin."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from lossexport.runtime.onnx_guard import check_model
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How a subject fared; `replay` says what runs a case of it again."""
+    """The results of a subject; `replay` returns how to run a case of it again."""
 
     name: str
     results: Sequence[BackendParity]
@@ -49,9 +49,9 @@ class Wanted:
     cases: Selection
 
     def variant(self, op: Op, fixed: Mapping[str, Range] | None = None) -> Variant:
-        """The variant of `op`, of which a file may have some sizes `fixed`.
+        """The variant of `op`; a file may have some of the sizes `fixed`.
 
-        Raises LossexportError where there is none.
+        Raises LossexportError if there is none.
         """
         arguments.choice("precision", self.precision, PRECISIONS)
         given = {name: Range.parse(name, size) for name, size in self.shapes.items()}
@@ -60,12 +60,12 @@ class Wanted:
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing is said of the variant, as for a file that says it itself."""
+        """Whether no option describes the variant, as is required for a file of ours."""
         given = (self.attributes, self.shapes, self.gradient, self.precision != "fp32")
         return not any(given)
 
     def builders(self, op: Op) -> list[Builder]:
-        """The builders of the engines that are asked for. Of ops of the catalogue alone."""
+        """The builders of the engines that are asked for; none for ops outside of the catalogue."""
         if self.backends is None:
             here = available()
             return [name for name in BUILDERS if here[name].runs and _is_known(op)]
@@ -76,7 +76,7 @@ class Wanted:
 
 
 def unrun(found: Sequence[Finding], backends: Sequence[str] | None) -> list[str]:
-    """What ran nowhere, or not on one of `backends`, a sentence each; nothing where all is well."""
+    """A sentence for each subject that ran nowhere, or did not run on one of `backends`."""
     sentences = []
     for finding in found:
         absent = [result for result in finding.results if result.status == "not run here"]
@@ -93,9 +93,9 @@ def unrun(found: Sequence[Finding], backends: Sequence[str] | None) -> list[str]
 
 
 def findings(subject: object, op: str | Op | None, wanted: Wanted) -> Iterator[Finding]:
-    """Check a subject by itself, or a function or file of any origin as `op`.
+    """Check a subject as the op that it names, or a function or file of any origin as `op`.
 
-    Raises LossexportError where there is no such op or file, and on options that do not apply.
+    Raises LossexportError if there is no such op or file, and on options that do not apply.
     """
     if op is not None:
         op = op if isinstance(op, Op) else find(op)
@@ -114,7 +114,7 @@ def findings(subject: object, op: str | Op | None, wanted: Wanted) -> Iterator[F
 
 
 def _is_path(text: str) -> bool:
-    """Whether `text` is not the name of an op: there is such a file, or it looks like one."""
+    """Whether `text` is a path and not the name of an op: it exists or looks like one."""
     if text in CATALOG:
         return False
     path = arguments.path("subject", text)
@@ -122,7 +122,7 @@ def _is_path(text: str) -> bool:
 
 
 def _is_known(op: Op) -> bool:
-    """Whether `op` is that of its name in the catalogue, which kernels and engines are of."""
+    """Whether the catalogue has this very `op`: only such ops have kernels and engines."""
     return CATALOG.get(op.name) is op
 
 
@@ -161,7 +161,7 @@ def _op(op: Op, wanted: Wanted) -> Finding:
 
 
 def _exported(path: Path, wanted: Wanted) -> Iterator[Finding]:
-    """A file of ours, or all of an export folder."""
+    """The findings on an exported file, or on all files of an export folder."""
     if not wanted.is_plain:
         raise LossexportError(
             f"{path}: says itself which attributes, precision, gradient and shapes it has"
@@ -174,9 +174,9 @@ def _exported(path: Path, wanted: Wanted) -> Iterator[Finding]:
 
 
 def _foreign(path: Path, op: Op, wanted: Wanted) -> Finding:
-    """An `.onnx` file of any origin in onnxruntime, as an op.
+    """The finding on an `.onnx` file of any origin, run in onnxruntime as an op.
 
-    Its inputs and outputs are those of the op by name, or where the names are others, in order.
+    Its inputs and outputs are matched with those of the op by name, or in order if names differ.
     """
     if path.suffix != ".onnx":
         raise LossexportError(f"{path}: suffix {path.suffix!r}, expected .onnx")
@@ -208,7 +208,7 @@ def _in_order(path: Path, kind: str, found: Sequence[str], wanted: list[str]) ->
 
 
 def _function(function: Function, op: Op, wanted: Wanted) -> Finding:
-    """A function in eager PyTorch on the CPU, as an op. It is called with the inputs alone."""
+    """The finding on a function as an op, run in eager PyTorch on the CPU with the inputs only."""
     if wanted.backends is not None:
         raise LossexportError(f"backends: {name_of(function)} is a function, and runs in PyTorch")
     variant = wanted.variant(op)

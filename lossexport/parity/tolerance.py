@@ -1,4 +1,4 @@
-"""The tolerance of an output, as it is judged and as a manifest states it."""
+"""The tolerance of an output, for comparisons and for manifests."""
 
 from dataclasses import replace
 
@@ -9,11 +9,11 @@ from lossexport.manifest import ToleranceRecord
 
 
 def tolerance(variant: Variant, output: Tensor) -> Tolerance:
-    """One rule for all: what the analysis counts. It says which operators are measured for it."""
+    """The tolerance of an output, which also states the operators whose error is measured."""
     base = variant.op.output_tolerance(output.name, variant.precision)
-    if base == EXACT or variant.op.name in BUILTIN:  # whose operators have rules
+    if base == EXACT or variant.op.name in BUILTIN:  # all of their operators have rules
         return base
-    # torch is imported for an op of one's own alone: to state tolerances needs none.
+    # Only ops of one's own need torch here; stating the tolerance of the others does not.
     from lossexport.parity.rounding_measured import UNITS
     from lossexport.parity.trial import trial
 
@@ -28,6 +28,6 @@ def tolerance(variant: Variant, output: Tensor) -> Tolerance:
 
 
 def tolerances(variant: Variant) -> dict[str, ToleranceRecord]:
-    """By output."""
+    """The manifest's record of the tolerance of each output, by name."""
     found = {tensor.name: tolerance(variant, tensor) for tensor in variant.outputs}
     return {name: ToleranceRecord(t.ulp, t.abs, t.why) for name, t in found.items()}

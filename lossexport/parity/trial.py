@@ -1,4 +1,4 @@
-"""One run of an op on ordinary inputs: whether its function does what its declaration says."""
+"""Runs an op once on ordinary inputs to check that its function fits its declaration."""
 
 import functools
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ _ELEMENTS = 2**14
 def trial(variant: Variant) -> tuple[str, ...]:
     """The operators of the op for which the error analysis has no rule.
 
-    Raises LossexportError where the function fails, where its results are not those declared, and
-    where they are not finite on ordinary inputs, on which nothing could be compared.
+    Raises LossexportError if the function fails, if its results are not those declared, and if
+    they are not finite on ordinary inputs, since nothing could be compared then.
     """
     attributes = tuple(variant.attributes.items())
     return _trial(variant.op, attributes, variant.gradient)
@@ -70,7 +70,7 @@ def _check(
     dtype: torch.dtype,
     sizes: dict[str, Any],
 ) -> None:
-    """Number, kind, type and shape of what the function returns for floats of `dtype`."""
+    """Check number, kind, type and shape of the function's results for floats of `dtype`."""
     where = f"op {op.name!r}: the function returns"
     names = ", ".join(tensor.name for tensor in declared)
     if len(results) != len(declared):

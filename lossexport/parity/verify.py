@@ -1,4 +1,4 @@
-"""`verify`: every artifact against eager PyTorch in float64, on every backend of this machine."""
+"""`verify`: compares artifacts with eager PyTorch in float64 on every backend of this machine."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,12 +28,12 @@ def verify(
 ) -> Report:
     """Verify `.onnx` and `.engine` files, or all files that the manifest of a folder lists.
 
-    Each runs on every backend that this machine has, or on those of `backends` alone (`ort-cpu` and
-    `ort-cuda` are the two of `ort`); what cannot run is reported "not run here". With `replay` only
-    that case ("FAMILY:N=SIZE:SEED") runs. With `store` the results are written into the manifest
-    beside each file, which is left as it is otherwise; where they cannot be written, as in a folder
-    that is read-only, the report has a note. Raises LossexportError on a file that cannot be used,
-    where none is for `backends`, and where the result of a `replay` is to be stored.
+    Each file runs on every backend of this machine, or only on those in `backends` (`ort` means
+    both `ort-cpu` and `ort-cuda`). A file that cannot run is reported as "not run here". With
+    `replay`, only that case ("FAMILY:N=SIZE:SEED") runs. With `store`, the results are written into
+    the manifest beside each file, and nothing else in it changes; the report has a note if that is
+    impossible, for example in a read-only folder. Raises LossexportError on a file that cannot be
+    used, if none of the files is for `backends`, and if `store` is combined with `replay`.
     """
     replay = None if replay is None else arguments.text("replay", replay)
     arguments.check_function("progress", progress)
@@ -60,7 +60,7 @@ def verify(
 
 
 def verify_file(path: Path, backends: Sequence[str] | None, selection: Selection) -> FileReport:
-    """Check one file on all that it is for, or on what of that is among `backends`.
+    """Check one file on all backends that it is for, or on those of them in `backends`.
 
     Raises LossexportError on a file that cannot be used.
     """
@@ -89,9 +89,10 @@ class Check:
     def file(
         self, path: Path, target: Target, adapt: Callable[[Session], Computes] | None = None
     ) -> BackendParity:
-        """How a file fares on a backend; the session must be as declared, or is what `adapt` gives.
+        """The result of a file on a backend. `adapt` may wrap its session.
 
-        Raises LossexportError on a file that is broken.
+        Without `adapt`, the session must have the declared names, types and shapes. Raises
+        LossexportError on a broken file.
         """
 
         def opened() -> Computes:
@@ -107,13 +108,17 @@ class Check:
         return self.run(target.label, version, opened)
 
     def run(self, label: str, version: str, opened: Callable[[], Computes]) -> BackendParity:
-        """How that which is `opened` fares, under the name and the version of a backend."""
+        """The result of the session or function that `opened` returns.
+
+        `label` and `version` name the backend in it.
+        """
         try:
             errors = measure(self.variant, opened(), self._cases, self._judge)
         except CheckFailedError as error:
             return BackendParity(label, version, "failed", str(error))
         except LossexportError as error:
-            # A broken file is the user's input; a backend that cannot hold a sound file has failed.
+            # onnxruntime on the CPU fails only on a broken file, which is bad input. Any other
+            # backend has failed itself.
             if label == "ort-cpu":
                 raise
             return BackendParity(label, version, "failed", str(error))

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: no script, no outside file, colours from the page's style sheet."""
+"""Charts as inline SVG without scripts or other files; the page's style sheet has the colours."""
 
 import math
 from collections.abc import Sequence
@@ -139,9 +139,9 @@ def histogram(
     span: tuple[float, float] | None = None,
     height: int = 190,
 ) -> str:
-    """Draw a distribution with its median and its 5 % to 95 % range, by default that of a metric.
+    """Draw a distribution with its median and its 5 % to 95 % range.
 
-    `span` is where the axis begins and ends, and holds all of the values.
+    `span` is the range of the axis, which must hold all of the values; None is that of a metric.
     """
     span = span or (min(math.floor(float(values.min()) * 10) / 10, 0.9), 1.0)
     counts, edges = np.histogram(values, bins=36, range=span)
@@ -168,7 +168,7 @@ def histogram(
 
 
 def density(title: str, axes: Axes, x: Float64, y: Float64, middle: Line | None) -> str:
-    """Draw how many points fall into each cell, stronger for more (by the root of the count)."""
+    """Draw the number of points in each cell, darker for more (by the root of the count)."""
     bins = (36, 22)
     counts, x_edges, y_edges = np.histogram2d(x, y, bins=bins, range=(axes.x, axes.y))
     shade = np.sqrt(counts / max(counts.max(), 1.0))

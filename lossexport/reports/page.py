@@ -21,7 +21,7 @@ def fill(
     drawings: Mapping[str, str],
     **values: Any,
 ) -> str:
-    """Fill a template with `values` and with what the reports of both verbs share."""
+    """Fill a template with `values` and with the parts that both verbs' reports share."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
     from markupsafe import Markup
 
@@ -50,7 +50,7 @@ def fill(
 
 
 def _spreads(quality: Mapping[str, Float32]) -> dict[str, str]:
-    """A histogram of each metric, where there is anything to count."""
+    """A histogram of each metric that has any values."""
     if not len(quality["iou"]):
         return {}
     return {
@@ -64,12 +64,12 @@ def _spreads(quality: Mapping[str, Float32]) -> dict[str, str]:
 
 
 def _number(value: float | None, digits: int = 3) -> str:
-    """Format a number for people; a dash for what is undefined."""
+    """Format a number for people; a dash if it is undefined."""
     return "\N{EN DASH}" if value is None or value == -1 else f"{value:.{digits}f}"
 
 
 def _signed(value: float | None, digits: int = 3) -> str:
-    """Format a difference, with its sign unless it rounds to nothing."""
+    """Format a difference, with its sign unless it rounds to 0."""
     if value is None:
         return "\N{EN DASH}"
     text = f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")

@@ -30,9 +30,10 @@ MAX_JPEG = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Boxes that are worth a look: x, y, width, height in pixels, or in parts of the image.
+    """Boxes to draw: x, y, width, height in pixels, or in parts of the image.
 
-    `first` is of the parent or reference, `second` of the child or prediction; one may be missing.
+    `first` is the box of the parent or the reference, `second` that of the child or the prediction.
+    One of them may be missing.
     """
 
     kind: str
@@ -122,7 +123,7 @@ def _region(boxes: Sequence[Float64], whole: Float64) -> tuple[Float64, Float64]
 
 
 def _drawn(box: Float64, low: Float64, scale: float) -> tuple[float, ...]:
-    """The box in pixels of the crop; what lies far outside ends just outside."""
+    """The box in pixels of the crop; sides far outside of it are moved to just outside."""
     corners = (np.concatenate([box[:2], box[:2] + box[2:]]) - np.tile(low, 2)) * scale
     x0, y0, x1, y1 = (round(float(value), 1) for value in np.clip(corners, -20, 2 * TILE[0]))
     return x0, y0, round(x1 - x0, 1), round(y1 - y0, 1)

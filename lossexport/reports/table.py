@@ -9,7 +9,7 @@ from lossexport.boxes.boxset import Id
 ROWS_AT_ONCE = 65_536
 
 Columns = dict[str, tuple[Any, Any]]
-"""The values of a column and which of them are null; None where none is."""
+"""The values of a column and which of them are null; None if none is."""
 Block = tuple[Any, Any, Columns]
 """Positions of images and of categories, and the other columns, of some rows."""
 
@@ -23,10 +23,10 @@ def write_table(
 ) -> None:
     """Write `blocks` of at most ROWS_AT_ONCE rows to a Parquet file.
 
-    Columns are image_id and category_id (int64, or string where an id is no number) and those of
+    Columns are image_id and category_id (int64, or string if an id is not a number) and those of
     `types`: name -> Arrow's name of its type.
     """
-    # Only a run that writes pays for the import.
+    # pyarrow is imported only if files are written.
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -38,7 +38,7 @@ def write_table(
             *((name, pa.type_for_alias(alias)) for name, alias in types.items()),
         ]
     )
-    # pyarrow's own opening of a path takes names in UTF-8 alone.
+    # pyarrow itself opens only paths whose names are UTF-8.
     with path.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for image, category, columns in blocks:
             values = [ids[0].take(pa.array(image)), ids[1].take(pa.array(category))]

@@ -109,7 +109,7 @@ def _module(backend: str) -> _Backend:
 
 
 def listed(path: Path, data: bytes) -> "Artifact | None":
-    """The entry of the file in the manifest beside it; LossexportError where its hash differs."""
+    """The manifest's entry of the file. Raises LossexportError if its hash differs."""
     if not (path.parent / "manifest.json").exists():
         return None
     from lossexport.manifest import find, load_manifest

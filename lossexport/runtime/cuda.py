@@ -38,9 +38,9 @@ def driver() -> Driver:
 
 
 def capability() -> str:
-    """Compute capability ("8.9") of the current device, of the first where none has been chosen.
+    """Compute capability ("8.9") of the current device, or of the first if none is chosen.
 
-    Raises LossexportError where there is no device.
+    Raises LossexportError if there is no device.
     """
     found = driver()
     if found.reason is not None:

@@ -102,7 +102,7 @@ def path() -> Path:
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The library, loaded once. Raises LossexportError where there is none that fits."""
+    """The library, loaded once. Raises LossexportError if there is none that fits."""
     file = path()
     if not file.is_file():
         raise LossexportError(f"no library of native kernels at {file}")
@@ -151,7 +151,7 @@ def kernels() -> frozenset[str]:
 
 
 def described(attributes: Mapping[str, Any]) -> Attributes:
-    """Attributes by name, as `run` takes them; one that is None is left to its default."""
+    """Attributes by name, for `run`; one that is None gets the library's default."""
     given = [CAttribute.of(*item) for item in attributes.items() if item[1] is not None]
     return (CAttribute * len(given))(*given)
 
@@ -236,7 +236,7 @@ def runs(source: Source) -> bool:
 
 
 def open_session(source: Source, backend: str, provider: str) -> Session:
-    """Guard the model, read what it is, and bind it to its kernel."""
+    """Guard the model, identify its op, and bind it to its kernel."""
     if provider != "cpu":
         raise LossexportError(f"provider {provider!r}: backend {backend!r} runs on the cpu alone")
     here = availability(backend)

@@ -71,7 +71,7 @@ class OrtSession(Session):
     """An onnxruntime session on one execution provider, which runs every node or none."""
 
     def __init__(self, source: Source, backend: str, provider: str, plan: Plan) -> None:
-        """Raises LossexportError where onnxruntime refuses the model or the provider."""
+        """Raises LossexportError if onnxruntime refuses the model or the provider."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

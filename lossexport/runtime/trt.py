@@ -98,7 +98,7 @@ def check_version(source: Source, artifact: "Artifact", backend: str, installed:
 
 
 def check_header(source: Source, artifact: "Artifact") -> None:
-    """Refuse an engine whose first bytes deny what the manifest says; needs no runtime.
+    """Refuse an engine whose first bytes contradict the manifest; needs no runtime.
 
     That of TensorRT-RTX states its own size and release, that of TensorRT nothing we can read.
     """
@@ -149,7 +149,7 @@ class EngineSession(Session):
         providers: tuple[str, ...],
         trt: Any,
     ) -> None:
-        """Raises LossexportError where the runtime `trt` refuses the engine."""
+        """Raises LossexportError if the runtime `trt` refuses the engine."""
         super().__init__(
             source.path,
             backend,

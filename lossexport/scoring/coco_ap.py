@@ -18,7 +18,7 @@ _TRUE, _IGNORED = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class CocoResult:
-    """What the evaluation found; -1 stands for "no reference of this kind"."""
+    """The results of the evaluation; -1 means that there is no such reference."""
 
     values: dict[str, float]
     """The twelve numbers of COCO, in the order of names.COCO_NUMBERS."""
@@ -29,7 +29,7 @@ class CocoResult:
 
 
 def evaluate(data: Dataset, order: Order, pairs: Pairs) -> CocoResult:
-    """Evaluate; `pairs` holds at least every pair of an overlap of 0.5 or more."""
+    """Evaluate. `pairs` must hold at least every pair with an overlap of 0.5 or more."""
     references = data.references
     area = references.area[order.ref]
     crowd = references.ignored[order.ref]
@@ -74,7 +74,7 @@ def evaluate(data: Dataset, order: Order, pairs: Pairs) -> CocoResult:
     present = int(np.count_nonzero(positives[0]))
     curve = curve / present if present else np.full_like(curve, -1.0)
     values = _summary(precision, recall)
-    if data.parts:  # no size in pixels is known
+    if data.parts:  # sizes in pixels are unknown
         values |= dict.fromkeys(COCO_OF_SIZE, -1.0)
     return CocoResult(values, curve, precision[:, 0])
 
@@ -82,7 +82,7 @@ def evaluate(data: Dataset, order: Order, pairs: Pairs) -> CocoResult:
 def _outcomes(
     pairs: Pairs, order: Order, crowd: Bool, ignored: Bool, zero_id: Bool
 ) -> tuple[Int32, Int8]:
-    """Places [C] of the predictions with a pair, and for each int8 [C,A,T]: true, ignored or 0."""
+    """Places [C] of predictions with a pair, and their outcomes [C,A,T]: true, ignored or 0."""
     places: list[Int32] = [np.empty(0, np.int32)]
     shape = (0, len(AREAS), len(THRESHOLDS))
     outcomes = [np.empty(shape, np.int8)]
@@ -131,7 +131,7 @@ def _precision(
     false = (false_before[:, None] - spared).astype(np.float64)
     hits = np.cumsum(true, axis=0).astype(np.float64)
     precision = hits / (false + hits + np.spacing(1))
-    # The recall after k hits is k / positives, so only hits can be where a recall is reached.
+    # The recall after k hits is k / positives, so it rises only at hits.
     needed = np.searchsorted(np.arange(positives + 1) / positives, RECALLS, "left")
     needed = np.maximum(needed, 1)
     curves = np.zeros((len(THRESHOLDS), len(RECALLS)))

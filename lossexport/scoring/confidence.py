@@ -1,7 +1,7 @@
-"""Quality without references: what a detector's predicted variances say about its boxes.
+"""Estimates the quality of boxes without references, from the variances that a detector predicts.
 
-The estimate of IoU comes from the exported artifact `localization_confidence`; where a box has a
-match, its IoU tells how far the estimate can be trusted.
+The exported artifact `localization_confidence` estimates the IoU. For boxes with a match, the IoU
+shows how far the estimate can be trusted.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def predicted_quality(
 ) -> Float32:
     """Estimated IoU [N] of every prediction with a log variance; NaN for those without.
 
-    Raises LossexportError where there is any and `backend` cannot run here.
+    Raises LossexportError if there is any and `backend` cannot run here.
     """
     found = np.full(len(predictions), np.nan, np.float32)
     if predictions.log_variance is None:
@@ -42,16 +42,16 @@ def predicted_quality(
 def matched_quality(
     confidence: Float32, matching: Matching, iou: Float32
 ) -> tuple[Float64, Float64]:
-    """Estimate and IoU of the matched predictions that have an estimate."""
+    """Estimate and IoU of all matched predictions with an estimate."""
     estimate = confidence[matching.pairs()[0]].astype(np.float64)
     known = ~np.isnan(estimate)
     return estimate[known], iou[known].astype(np.float64)
 
 
 def block(confidence: Float32, matching: Matching, iou: Float32) -> dict[str, Any]:
-    """The `quality` of a summary: statistics of all estimates, and how they agree with the IoU.
+    """The `quality` of a summary: statistics of all estimates, and their agreement with the IoU.
 
-    `pairs` counts those with a match, over which `spearman` is the rank correlation with IoU.
+    `pairs` is the number of estimates with a match, and `spearman` their rank correlation with IoU.
     """
     known = confidence[~np.isnan(confidence)]
     estimate, real = matched_quality(confidence, matching, iou)
@@ -64,7 +64,7 @@ def block(confidence: Float32, matching: Matching, iou: Float32) -> dict[str, An
 
 
 def rank_correlation(a: Float64, b: Float64) -> float | None:
-    """Spearman's coefficient, equal values sharing their mean rank; None where one is constant."""
+    """Spearman's coefficient, equal values sharing their mean rank; None if one is constant."""
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
     return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])

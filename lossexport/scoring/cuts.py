@@ -10,7 +10,7 @@ from lossexport.boxes.matching import IGNORED, MATCHED, Matching
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Rates [n] if the predictions from a score [n] on are kept, over all categories."""
+    """Rates [n] over all categories if only predictions with at least a score [n] are kept."""
 
     precision: Float64
     recall: Float64
@@ -18,10 +18,10 @@ class Rates:
 
 
 def rates(score: Float64, matching: Matching, cuts: Float64) -> Rates:
-    """Rates of the predictions of `score` [N] at `cuts` [n], each of which keeps at least one.
+    """Rates of the predictions with `score` [N] at `cuts` [n], each of which keeps at least one.
 
-    Needs a match. Predictions take their references by falling score, so leaving out the lower ones
-    changes no match.
+    Needs a match. Predictions are matched by falling score, so leaving out the lower ones changes
+    no match.
     """
     counted = np.sort(score[matching.status != IGNORED])
     hits = np.sort(score[matching.status == MATCHED])
@@ -36,7 +36,7 @@ def best(score: Float64, matching: Matching) -> dict[str, float | None]:
 
     Of several such scores, the highest; all None without a match.
     """
-    # Lowering a cut gains only where it lets in a match.
+    # Lowering a cut raises F1 only if it lets in a match.
     cuts = np.unique(score[matching.status == MATCHED])[::-1]
     if not len(cuts):
         return dict.fromkeys(("score", "precision", "recall", "f1"))

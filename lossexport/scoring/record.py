@@ -1,4 +1,4 @@
-"""All that a scoring run found: its summary, its table and its report are made from it."""
+"""The results of a scoring run, from which its summary, table and report are made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from lossexport.scoring.coco_ap import CocoResult
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The boxes of both sides, how they match, and what was measured on them."""
+    """The boxes of both sides, their matches, and the measurements."""
 
     data: Dataset
     matching: Matching
     quality: Mapping[str, Float32]
     """[M] each metric of the matched pairs."""
     estimate: Float32
-    """[N] quality that the detector predicts; NaN where it predicts none."""
+    """[N] the quality that the detector predicts; NaN for boxes without one."""
     coco: CocoResult
     settings: Mapping[str, Any]
     backend: str

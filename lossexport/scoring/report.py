@@ -1,4 +1,4 @@
-"""report.html: one page that holds all it needs, readable on paper, in the dark, on a phone."""
+"""report.html: a self-contained page for screens of any size, dark mode and print."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -84,7 +84,7 @@ def _predicted(estimate: Float32) -> str:
 
 
 def _calibration(estimate: Float64, iou: Float64) -> str:
-    """Mean IoU of the matched boxes against the mean of what was predicted, bin by bin."""
+    """Draw the mean IoU of matched boxes against the mean predicted IoU, bin by bin."""
     if not len(estimate):
         return ""
     x, y = bins(estimate, iou)

@@ -1,4 +1,4 @@
-"""The whole of a scoring run, from two inputs to three files."""
+"""`score`: a whole scoring run, from two inputs to three files."""
 
 import os
 from collections.abc import Mapping
@@ -41,16 +41,16 @@ def score(
 ) -> dict[str, Any]:
     """Score predictions against references and return the summary.
 
-    `pred` and `ref` are files or folders in `format`, or each in its own (`pred_format`,
-    `ref_format`): a name that `lossexport score --help` lists. `match_by` ("id", "name") decides
-    where ids and names of images or categories contradict each other, which is refused otherwise;
-    predictions of categories that the references do not have are wrong ("count") or left out
-    ("ignore"), as `extra_categories` says, with a note. Boxes are matched at
-    `iou_threshold`, in (0, 1]; AP and AR follow the COCO protocol whatever the threshold. IoU,
+    `pred` and `ref` are files or folders in `format`, or each in its own format (`pred_format`,
+    `ref_format`); `lossexport score --help` lists the names. If ids and names of images or
+    categories contradict each other, `match_by` ("id", "name") decides; without it this is an
+    error. Predictions of categories that the references do not have are counted as wrong or left
+    out, as `extra_categories` says ("count", "ignore"), with a note. Boxes are matched at
+    `iou_threshold`, in (0, 1]; AP and AR follow the COCO protocol and do not depend on it. IoU,
     GIoU, DIoU and CIoU of the matched pairs are computed by the exported artifacts on `backend`
-    (None: the best one here), and so is the quality that predicted log variances promise, for the
-    COCO results that have them. With `out`, the folder gets `summary.json`, `boxes.parquet` and
-    `report.html`, all or none of them; the report draws the worst boxes on images of the folder
+    (None: the best one here), and so is the quality estimated from predicted log variances, for
+    COCO results that have them. With `out`, `summary.json`, `boxes.parquet` and `report.html` are
+    written to that folder, all or none. The report draws the worst boxes on images of the folder
     `images`, found by file name.
 
     `fail_below` and `fail_above` map names of numbers (`AP50`, `iou_mean`, `best_f1`, `unmatched`,
@@ -123,7 +123,7 @@ def _write(
     summary: dict[str, Any],
     tell: Progress,
 ) -> None:
-    # Only a run that writes pays for the imports of pyarrow and jinja2.
+    # pyarrow and jinja2 are imported only if files are written.
     from lossexport.reports.output import write
     from lossexport.scoring.cases import worst_cases
     from lossexport.scoring.report import render

@@ -33,8 +33,8 @@ GATE_NAMES = (
 def summarize(run: Run, predicted: Mapping[str, Any]) -> dict[str, Any]:
     """Collect counts, statistics, AP and AR, the table of categories, settings and inputs.
 
-    Precision, recall and F1 are those of all predictions, `best` has those of the score to cut at
-    for the highest F1. `predicted` is the block of the quality that the detector predicts.
+    Precision, recall and F1 are those of all predictions; `best` has those at the score cut with
+    the highest F1. `predicted` is the block about the quality that the detector predicts.
     Statistics without a matched pair are None; AP and AR without a reference are -1.
     """
     data, matching, quality, coco = run.data, run.matching, run.quality, run.coco
@@ -75,7 +75,7 @@ def summarize(run: Run, predicted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rates(matched: int, wrong: int, missed: int) -> dict[str, float | None]:
-    """Precision, recall and F1 at the IoU threshold; None where nothing defines them."""
+    """Precision, recall and F1 at the IoU threshold; None if undefined."""
     return {
         "precision": matched / (matched + wrong) if matched + wrong else None,
         "recall": matched / (matched + missed) if matched + missed else None,

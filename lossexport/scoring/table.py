@@ -24,7 +24,7 @@ _TYPES = {
 def write_boxes(path: Path, run: Run) -> None:
     """Write the table in row groups.
 
-    Columns: image_id and category_id (int64, or string where the ids are no numbers), pred_index
+    Columns: image_id and category_id (int64, or string if an id is not a number), pred_index
     and ref_index (int64, positions in the inputs), score (double), iou, giou, diou and ciou
     (float), status ("matched", "unmatched" or "ignored"), quality (float, as predicted). Values
     that do not apply are null: an unmatched reference has no pred_index and no score, only matched
@@ -36,7 +36,7 @@ def write_boxes(path: Path, run: Run) -> None:
 
 
 def _blocks(run: Run) -> Iterator[Block]:
-    """Yield image and category positions, and of each other column the values and the nulls."""
+    """Yield image and category positions, and the values and nulls of each other column."""
     names = np.array(STATUS, object)
     data, matching, quality, estimate = run.data, run.matching, run.quality, run.estimate
     predictions, references = data.predictions, data.references
@@ -51,7 +51,7 @@ def _blocks(run: Run) -> Iterator[Block]:
             "ref_index": (matching.ref[rows], ~pair),
             "score": (predictions.score[rows], None),
         }
-        # The metrics are those of the matched predictions in this same order.
+        # The metrics have the order of the matched predictions.
         stop = done + int(np.count_nonzero(pair))
         for metric in METRICS:
             column = np.zeros(size, np.float32)

@@ -47,9 +47,9 @@ _STEPS = 4
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """What was added: the op's precision, and its outputs as `boxes float32[100,4]`.
+    """The precision of the op that was added, and its outputs, such as `boxes float32[100,4]`.
 
-    `rtx` is the verdict of TensorRT-RTX's parser, where that is installed.
+    `rtx` is the verdict of TensorRT-RTX's parser, if it is installed.
     """
 
     precision: Precision
@@ -155,7 +155,7 @@ def _steps(progress: Callable[[int, int, str], None] | None) -> Callable[[int, s
 
 
 def is_box(tensor: Tensor) -> bool:
-    """Whether an input holds boxes, which `box_format` and `image_size` are about."""
+    """Whether an input holds boxes, to which `box_format` and `image_size` apply."""
     return tensor.shape[-1:] == (4,) and tensor.text.startswith("xyxy")
 
 
@@ -189,7 +189,7 @@ def _shown(tensor: Tensor) -> str:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """`name`, or `name_2` and so on where that is taken."""
+    """`name`, or `name_2` and so on if that is taken."""
     number, found = 1, name
     while found in taken:
         number += 1
@@ -200,7 +200,7 @@ def _free(name: str, taken: set[str]) -> str:
 def _xyxy(
     wiring: Wiring, boxes: Term, box_format: BoxFormat, image_size: tuple[float, float] | None
 ) -> Term:
-    """Corners in pixels. The 4 coordinates may be the last axis or, of [1,4,A], the one before."""
+    """Corners in pixels. The coordinates may be the last axis or, for [1,4,A], the one before."""
     if box_format == "xyxy" and image_size is None:
         return boxes
     if boxes.weak and not boxes.floating:
@@ -232,8 +232,11 @@ def _fit(wiring: Wiring, term: Term, tensor: Tensor, wanted: tuple[Dim, ...]) ->
 
 
 def _layout(wiring: Wiring, term: Term, wanted: tuple[Dim, ...]) -> Term | None:
-    """`term` without a batch of 1, [C,A] turned to [A,C] where C is fixed, and the fixed dimensions
-    after the first taken apart where the detector has them as one; None where nothing fits."""
+    """`term` in a shape that fits `wanted`; None if there is none.
+
+    A batch of 1 is dropped, [C,A] is transposed to [A,C] if C is fixed, and the fixed dimensions
+    after the first are split if the detector has them as one.
+    """
     fixed = [dim for dim in wanted[1:] if isinstance(dim, int)]
     forms = [wanted]
     if 2 <= len(fixed) == len(wanted) - 1:
@@ -257,7 +260,7 @@ def _matches(shape: tuple[Size, ...], form: tuple[Dim, ...]) -> bool:
 
 
 def _bind(op: Op, base: Variant, terms: Mapping[str, Term]) -> dict[str, Size]:
-    """Sizes of the op's symbolic dimensions. Raises WiringError where two inputs differ."""
+    """Sizes of the op's symbolic dimensions. Raises WiringError if two inputs differ."""
     sizes: dict[str, Size] = {}
     source: dict[str, str] = {}
     for tensor in op.inputs:
@@ -276,7 +279,7 @@ def _bind(op: Op, base: Variant, terms: Mapping[str, Term]) -> dict[str, Size]:
 
 
 def _ranges(op: Op, sizes: Mapping[str, Size]) -> dict[str, Range]:
-    """Ranges that reach up to sizes beyond the usual ones."""
+    """Ranges for dimensions whose size exceeds the usual range, extended up to that size."""
     return {
         dim: Range(low, best, size)
         for dim, (low, best, high) in op.dims.items()
@@ -296,10 +299,10 @@ def _output(
 
 
 def _export(variant: Variant, opset: int) -> ir.Model:
-    """The op as `lossexport export` writes it, and compares it with float64 PyTorch."""
+    """The op as `lossexport export` writes it, after comparing it with float64 PyTorch."""
     model = ir.from_proto(onnx.load_from_string(onnx_bytes(variant, min(opset, _NEWEST))))
-    # In later opsets, operators have gained types and kept their meaning; the comparison that
-    # follows would show otherwise.
+    # Later opsets only add types to operators and keep their meaning; if not, the comparison that
+    # follows would fail.
     for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
         imports[""] = opset
     data = ir.to_proto(model).SerializeToString(deterministic=True)
@@ -315,13 +318,13 @@ def _append(
     outputs: list[ir.Value],
     stem: str,
 ) -> None:
-    """Call the function of `exported` at the end of `model`, of which it becomes a part."""
+    """Copy the function of `exported` to `model` and call it at the end of the graph."""
     (call,) = exported.graph
     names: dict[str, str] = {}
     for function in exported.functions.values():  # callees come before their callers
         for part in function:
             part.op_type = names.get(part.op_type, part.op_type)
-        # With other attributes the same op gets another name: TensorRT knows no overloads.
+        # The same op with other attributes gets another name, since TensorRT has no overloads.
         plain, number = function.name, 1
         while (held := model.functions.get(function.identifier())) and not _equal(held, function):
             number += 1
@@ -353,7 +356,7 @@ def _checked(out: Path, model: ir.Model) -> bytes:
     data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
     try:
         onnx.checker.check_model(data)
-    except Exception as error:  # it raises what its C++ throws
+    except Exception as error:  # any exception of its C++ code
         raise LossexportError(f"{out}: would not be valid: {one_line(error)}") from error
     open_session(Source(out, data, None), "ort", "cpu")
     return data

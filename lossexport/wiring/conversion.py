@@ -1,4 +1,4 @@
-"""Bringing a detector to a newer opset without changing what it computes.
+"""Converts a detector to a newer opset without changing its results.
 
 onnx's version converter does most of the work. Where it is known to change values, its nodes are
 corrected here to compute what onnxruntime computes for the old ones. Nodes that cannot be expressed
@@ -76,8 +76,8 @@ def _mend(model: ir.Model, present: int) -> None:
 
 
 def _resize(node: ir.Node) -> None:
-    """Until 11 the corners of pixels are scaled, not their centres, and `nearest` rounds down where
-    it enlarges and up where it shrinks."""
+    """Before opset 11 the corners of pixels are scaled, not their centres, and `nearest` rounds
+    down where it enlarges and up where it shrinks."""
     node.attributes["coordinate_transformation_mode"] = ir.AttrString(
         "coordinate_transformation_mode", "asymmetric"
     )
@@ -91,7 +91,7 @@ def _resize(node: ir.Node) -> None:
         _round(node, "floor")
     elif known is not None and (known <= 1).all():
         _round(node, "ceil")
-    else:  # first the axes that are enlarged, then those that are shrunk
+    else:  # the axes that are enlarged first, then those that are shrunk
         _round(node, "ceil")
         one = _constant(node, "one", np.array(1, np.float32))
         up, down = (_before(node, name, name.title(), [scales, one], {}) for name in ("max", "min"))
@@ -107,7 +107,7 @@ def _round(node: ir.Node, mode: str) -> None:
 
 
 def _hardmax(node: ir.Node) -> None:
-    """Until 13 it takes the axes from `axis` on as one, by default from 1."""
+    """Before opset 13 the axes from `axis` on (by default 1) are treated as one."""
     x, axis = node.inputs[0], _int(node, "axis", 1)
     shape = _before(node, "shape", "Shape", [x], {})
     rows = _before(node, "rows", "Flatten", [x], {"axis": axis})
@@ -125,7 +125,7 @@ def _pad(node: ir.Node) -> None:
 
 
 _MENDS: dict[str, tuple[int, Callable[[ir.Node], None]]] = {
-    "Resize": (11, _resize),  # Upsample becomes one
+    "Resize": (11, _resize),  # Upsample is converted to Resize
     "Hardmax": (13, _hardmax),
     "Pad": (11, _pad),
 }
@@ -148,7 +148,7 @@ def _before(
     inputs: list[ir.Value | None],
     attributes: dict[str, Any],
 ) -> ir.Value:
-    """The output of a node added in front of `node`, named after what that gives."""
+    """The output of a node added in front of `node`, named after the output of `node`."""
     stem = f"{node.outputs[0].name}.lossexport.{name}"
     made = ir.node(op_type, inputs, attributes, outputs=[ir.Value(name=stem)], name=stem)
     assert node.graph is not None

@@ -28,7 +28,7 @@ def load(path: Path) -> tuple[bytes, int, ir.Model]:
     check_model(data, str(path))
     try:
         model = ir.from_proto(onnx.load_from_string(data))
-        # onnxruntime takes nodes in any order, and initializers that are no inputs in any version.
+        # onnxruntime accepts nodes in any order, and initializers that are not inputs.
         model.graph.sort()
         for function in model.functions.values():
             function.sort()
@@ -47,7 +47,7 @@ def load(path: Path) -> tuple[bytes, int, ir.Model]:
 
 
 def _check_batch(path: Path, model: ir.Model) -> None:
-    """Refuse images of a batch that is not 1, and other inputs [B,...] beside them of another."""
+    """Refuse images with a batch other than 1, and other inputs [B,...] with a different batch."""
     ranked = [(value, value.shape) for value in model.graph.inputs if value.shape is not None]
     images = [pair for pair in ranked if pair[1].rank() == _IMAGE_RANK]
     for value, shape in images:

@@ -50,7 +50,7 @@ class Compiler:
         if len(text) > _MAX_LENGTH:
             raise WiringError(f"longer than {_MAX_LENGTH} characters")
         try:
-            with warnings.catch_warnings():  # of escapes in a quoted name, say
+            with warnings.catch_warnings():  # for example about escapes in a quoted name
                 warnings.simplefilter("ignore")
                 tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -125,7 +125,7 @@ class Compiler:
             array = _array(read_bytes(Path(path), MAX_CONSTANT_BYTES))
         except LossexportError as error:
             raise WiringError(str(error)) from error
-        except Exception as error:  # what tokenize and ast raise on the text of the header
+        except Exception as error:  # tokenize and ast raise many types on a bad header
             raise WiringError(f"{path}: not an array in .npy format: {one_line(error)}") from error
         if array.ndim > MAX_RANK:
             raise WiringError(f"{path}: has {array.ndim} axes, at most {MAX_RANK} are read")
@@ -138,7 +138,7 @@ class Compiler:
 
 
 def usage(name: str) -> str:
-    """A function as it is called: `max(x, axis=-1)`."""
+    """The usage of a function, such as `max(x, axis=-1)`."""
     parameters: Sequence[inspect.Parameter] = [
         parameter.replace(annotation=inspect.Parameter.empty)
         for parameter in list(inspect.signature(FUNCTIONS[name]).parameters.values())[1:]
@@ -147,7 +147,7 @@ def usage(name: str) -> str:
 
 
 def _source(node: ast.expr) -> str:
-    """The text of a part; Python cannot write every tree that it reads, such as an f-string."""
+    """The text of a part. Python cannot unparse every tree, for example some f-strings."""
     try:
         return printable(ast.unparse(node))
     except Exception:

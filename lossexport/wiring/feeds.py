@@ -21,7 +21,7 @@ _COUNTS = tuple(dict.fromkeys((1, 2, 3, 4, 5, 6, 8, 10, 16, 100, 300, *_SIDES)))
 _CHANNELS = tuple(dict.fromkeys((3, 1, 4, *_SIDES)))
 _MAX_ELEMENTS = 2**24
 _MAX_TRIES = 500
-_PATIENCE = 60.0, 10.0  # seconds to look for sizes that fit, and for others once some do
+_PATIENCE = 60.0, 10.0  # seconds to look for sizes that fit, and then for other ones
 
 _Key = str | tuple[str, int]
 """An open dimension: its name, or the input and the axis where it has none."""
@@ -37,7 +37,7 @@ class Feed:
     high: float
 
     def arrays(self, session: Session) -> dict[str, Array]:
-        """The same arrays each time; whole numbers where an input has no others."""
+        """The arrays, the same ones each time; whole numbers for inputs of whole numbers."""
         rng = np.random.default_rng(0)
         return {
             info.name: _array(info.dtype, self.shapes[info.name], self.low, self.high, rng)
@@ -50,7 +50,7 @@ class Feed:
 
 
 def fitting(session: Session) -> list[Feed]:
-    """Inputs that `session` runs on, in every range that it takes.
+    """Inputs on which `session` runs, in every range that it accepts.
 
     An open size gets at least two values if two are found that fit, and otherwise one. Raises
     LossexportError, with the first refusal of the runtime, if none are found.
@@ -99,7 +99,7 @@ class _Search:
                 return
 
     def _running(self, shapes: Mapping[str, tuple[int, ...]]) -> list[Feed]:
-        """The ranges that the session takes with inputs of these shapes.
+        """The ranges that the session accepts with inputs of these shapes.
 
         The first range that ran with other shapes has to run with these, or they do not fit.
         """
@@ -140,13 +140,13 @@ class _OpenSizes:
             yield {key: c[at] for (key, c), at in pairs}
 
     def variations(self, base: _Sizes) -> Iterator[_Sizes]:
-        """Sizes that fit with one of them changed, then all combinations."""
+        """`base` with one size changed, then all combinations."""
         for key, sizes in self._choices.items():
             yield from ({**base, key: size} for size in sizes)
         yield from self.candidates()
 
     def shapes(self, sizes: _Sizes) -> dict[str, tuple[int, ...]] | None:
-        """The inputs' shapes, None where open sizes make one too large to try."""
+        """The inputs' shapes, None if open sizes make one too large to try."""
         shapes = {
             info.name: tuple(
                 size if isinstance(size, int) else sizes[_key(info, axis)]
@@ -159,7 +159,7 @@ class _OpenSizes:
 
 
 def _rising(counts: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """All places below `counts`, those of small sum first."""
+    """All tuples of indices below `counts`, those with a small sum first."""
 
     def of_sum(rest: Sequence[int], total: int) -> Iterator[tuple[int, ...]]:
         if not rest:

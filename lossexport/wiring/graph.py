@@ -1,7 +1,7 @@
-"""Standard ONNX operators appended to a graph: what expressions and box adapters compile to.
+"""Appends standard ONNX operators to a graph, for expressions and box adapters.
 
-Every method takes and gives `Term`s, whose types and shapes are followed from node to node, so that
-a mistake is named where it is made. All operators are valid from opset 18 on.
+Every method takes and returns `Term`s, whose types and shapes are tracked from node to node, so
+that a mistake is reported where it is made. All operators are valid from opset 18 on.
 """
 
 import math
@@ -15,7 +15,7 @@ import onnx_ir as ir
 from lossexport.errors import shown
 
 Size = int | None
-"""A dimension; None where the detector leaves it open."""
+"""A dimension; None if the detector leaves it open."""
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 MAX_RANK = 8
@@ -43,7 +43,7 @@ class Term:
 
     @classmethod
     def constant(cls, value: Any) -> "Term":
-        """A number or an array of numbers. Raises WiringError where its type cannot hold one."""
+        """A number or an array of numbers. Raises WiringError if its type cannot hold one."""
         array = np.asarray(value)
         dtype = ir.DataType.FLOAT if array.dtype.kind == "f" else ir.DataType.INT64
         _check_fits(array, dtype)
@@ -51,7 +51,7 @@ class Term:
 
     @classmethod
     def of(cls, value: ir.Value) -> "Term":
-        """A value of the graph. Raises WiringError where shape inference found no type for it."""
+        """A value of the graph. Raises WiringError if shape inference found no type for it."""
         if value.dtype is None or value.shape is None:
             raise WiringError(f"tensor {value.name!r}: its type and shape cannot be inferred")
         sizes = (size if isinstance(size, int) else None for size in value.shape)
@@ -69,7 +69,7 @@ class Term:
 
 
 class Wiring:
-    """Adds nodes at the end of `graph`; `stem` begins the names of all that it adds."""
+    """Adds nodes at the end of `graph`, with names that begin with `stem`."""
 
     def __init__(self, graph: ir.Graph, stem: str) -> None:
         self.graph = graph
@@ -85,7 +85,7 @@ class Wiring:
         dtype: ir.DataType | None = None,
         **attributes: Any,
     ) -> Term:
-        """Append a node of one output, by default of the type of its first input."""
+        """Append a node with one output, by default with the type of its first input."""
         if math.prod(size or 1 for size in shape) > _MAX_ELEMENTS or len(shape) > MAX_RANK:
             raise WiringError(f"{op_type} would give {list(shape)}, which is too large")
         dtype = dtype or inputs[0].dtype
@@ -117,7 +117,7 @@ class Wiring:
         return name
 
     def cast(self, x: Term, dtype: ir.DataType) -> Term:
-        """`x` in another type."""
+        """`x` converted to another type."""
         if x.dtype is dtype:
             return x
         fractions = x.floating if x.array is None else np.any(x.array % 1)
@@ -129,7 +129,7 @@ class Wiring:
         return Term(None, dtype, x.shape, x.array, weak=True)
 
     def alike(self, *terms: Term) -> list[Term]:
-        """All in one type: theirs, or float32 where their float types differ."""
+        """All terms in one type: their own, or float32 if their float types differ."""
         strong = {term.dtype for term in terms if not term.weak}
         types = strong or {term.dtype for term in terms}
         if len(types) == 1:
@@ -187,11 +187,11 @@ class Wiring:
         return self.squeeze(x, dropped) if dropped else x
 
     def squeeze(self, x: Term, axes: Sequence[int]) -> Term:
-        """Without `axes`, which are of size 1."""
+        """`x` without `axes`, which have size 1."""
         kept = [size for axis, size in enumerate(x.shape) if axis not in axes]
         return self.emit("Squeeze", [x, _whole(axes)], kept)
 
-    # The functions of expressions: the names of the parameters are what a message shows.
+    # The functions of expressions. Messages show the names of their parameters.
 
     def max(self, x: Term, axis: int = -1) -> Term:
         """The largest element along an axis, which is dropped."""
@@ -211,7 +211,7 @@ class Wiring:
         return self.emit("Reciprocal", [self.arithmetic("Add", exp, Term.constant(1))], x.shape)
 
     def concat(self, *parts: Term, axis: int = 0) -> Term:
-        """Parts one after the other."""
+        """The parts joined along an axis."""
         if not parts:
             raise WiringError("concat needs a tensor")
         first, *rest = terms = self.alike(*parts)
@@ -227,7 +227,7 @@ class Wiring:
         return self.emit("Concat", terms, (*others[:axis], total, *others[axis:]), axis=axis)
 
     def transpose(self, x: Term, *axes: int) -> Term:
-        """The axes in that order; reversed where none is given."""
+        """`x` with its axes in that order, reversed if none is given."""
         order = list(axes or reversed(range(len(x.shape))))
         if sorted(order) != list(range(len(x.shape))):
             raise WiringError(f"t: {order} is no order of the axes of {x}")
@@ -247,7 +247,7 @@ class Wiring:
         return self.emit("Reshape", [x, _whole(sizes)], shape)
 
     def take(self, x: Term, indices: Term) -> Term:
-        """Rows of `x`; zeros for an index below 0, which is how outputs are padded."""
+        """Rows of `x`; zeros for an index below 0, with which outputs are padded."""
         if not x.shape or indices.dtype not in (ir.DataType.INT64, ir.DataType.INT32):
             raise WiringError(f"take of {x} by {indices}")
         shape = (*indices.shape, *x.shape[1:])
@@ -263,19 +263,19 @@ class Wiring:
         """Boxes moved by `distance` times their label, so that classes do not overlap."""
         if not boxes.floating or len(boxes.shape) != len(labels.shape) + 1:
             raise WiringError(f"per_class of {boxes} by {labels}")
-        # In float32: a float16 cannot hold a distance times the number of classes.
+        # float32, because float16 cannot hold a distance times the number of classes.
         boxes, labels = (self.cast(x, ir.DataType.FLOAT) for x in (boxes, labels))
         shift = self.arithmetic("Mul", labels, Term.constant(distance))
         column = self.emit("Unsqueeze", [shift, _whole([-1])], (*shift.shape, 1))
         return self.arithmetic("Add", boxes, column)
 
     def xywh(self, boxes: Term) -> Term:
-        """Corners of boxes given as corner and size."""
+        """The corners of boxes that are given as corner and size."""
         corner, size = self._halves(boxes)
         return self.concat(corner, self.arithmetic("Add", corner, size), axis=-1)
 
     def cxcywh(self, boxes: Term) -> Term:
-        """Corners of boxes given as centre and size."""
+        """The corners of boxes that are given as centre and size."""
         centre, size = self._halves(boxes)
         half = self.arithmetic("Mul", size, Term.constant(0.5))
         low, high = (self.arithmetic(operator, centre, half) for operator in ("Sub", "Add"))
@@ -321,7 +321,7 @@ def _check_fits(array: np.ndarray, dtype: ir.DataType) -> None:
         converted = array.astype(dtype.numpy())
         if dtype in FLOATS:
             fits = np.isfinite(converted) | ~np.isfinite(array)
-        else:  # casting a float beyond int64 depends on the machine
+        else:  # the result of casting a float beyond int64 depends on the machine
             fits = (converted == array) & ((converted < 0) == (array < 0))
             if array.dtype.kind == "f":
                 fits &= np.abs(array) < 2.0**63

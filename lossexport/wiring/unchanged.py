@@ -1,8 +1,8 @@
-"""Running a detector before and after an op is attached: its own outputs must not change.
+"""Runs a detector before and after an op is attached: its own outputs must not change.
 
-Both run in onnxruntime without its optimisations, so that equal nodes are equal arithmetic. Every
-element of every output is compared, on inputs of several ranges and, where sizes are open, of
-several sizes. A detector of which nothing can be compared is refused.
+Both run in onnxruntime without its optimisations, so that equal nodes compute the same. Every
+element of every output is compared, on inputs of several ranges and, if sizes are open, of several
+sizes. A detector is refused if nothing can be compared.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,10 +29,10 @@ _AT_ONCE = 64  # inner tensors that one run reads
 
 
 class Original:
-    """A detector as it came, of opset `opset`, and the inputs that it is run on."""
+    """A detector before the op is attached, of opset `opset`, and the inputs to run it on."""
 
     def __init__(self, path: Path, data: bytes, opset: int) -> None:
-        """Raises LossexportError where onnxruntime cannot run it here."""
+        """Raises LossexportError if onnxruntime cannot run it here."""
         self.path, self.data = path, data
         self._converted = opset < OPSET
         try:
@@ -58,7 +58,7 @@ class Original:
     def _compare(
         self, before: Session, after: Session, feed: Feed, names: Iterable[str]
     ) -> set[str]:
-        """The outputs that had anything to compare."""
+        """Compare the outputs `names`. Returns those with values that could be compared."""
         arrays = feed.arrays(before)
         old, new = before(**arrays), after(**arrays)
         types = {info.name: info.dtype for info in before.outputs}
@@ -121,14 +121,14 @@ def _is_numeric(value: onnx.ValueInfoProto) -> bool:
 
 
 def _is_seen(array: Array) -> bool:
-    """Whether there is anything to compare in it."""
+    """Whether an output has any values that can be compared."""
     if array.dtype.kind in "iub":
         return array.size > 0
     return bool(np.isfinite(array).any())
 
 
 def _difference(old: Array, new: Array, rounding: tuple[float, float] | None) -> str | None:
-    """The element that differs most, or the shapes; None where they are the same.
+    """The element that differs most, or the shapes; None if they are the same.
 
     `rounding` is the difference allowed: a part of the element and a part of the largest.
     """
@@ -142,7 +142,7 @@ def _difference(old: Array, new: Array, rounding: tuple[float, float] | None) ->
         own, largest = rounding or (0.0, 0.0)
         size = np.abs(np.where(finite, old, 0))
         reach = own * size + largest * size.max(initial=0)
-        with np.errstate(invalid="ignore"):  # infinity less infinity
+        with np.errstate(invalid="ignore"):  # infinity minus infinity
             apart = np.abs(new - old)
             same = (old == new) | (np.isnan(old) & np.isnan(new)) | (finite & (apart <= reach))
         wrong = ~same

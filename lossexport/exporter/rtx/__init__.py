@@ -1,4 +1,4 @@
-"""Whether TensorRT-RTX's parser, which needs no GPU, takes an ONNX model."""
+"""Asks TensorRT-RTX's parser, which needs no GPU, whether it accepts an ONNX model."""
 
 import json
 import os
@@ -21,19 +21,21 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """The verdict of TensorRT-RTX's parser on a model; `notes` has a line for each node that it
-    refuses, or the reason why it was not asked."""
+    """The verdict of TensorRT-RTX's parser on a model.
+
+    `notes` has a line for each node that it refuses, or the reason why it was not asked.
+    """
 
     status: Literal["accepted", "refused", "not checked"]
     notes: tuple[str, ...] = ()
 
 
 def parse(model: bytes) -> Parsed:
-    """Ask the parser, in a process of its own: on some models it aborts."""
+    """Ask the parser, in a process of its own because it aborts on some models."""
     if not has_module("tensorrt_rtx"):
         fix = availability("rtx").fix
         return Parsed("not checked", (f"not checked: TensorRT-RTX is not installed: {fix}",))
-    # The same modules as here; -P keeps those beside the script from taking the place of others.
+    # The modules are those of this process; -P keeps the script's folder off the search path.
     paths = os.pathsep.join(path for path in sys.path if path)
     try:
         done = subprocess.run(
@@ -62,7 +64,7 @@ def parse(model: bytes) -> Parsed:
 
 def _note(model: bytes, name: str, place: int, operator: str, reason: str) -> str:
     node = f"node {name!r} ({operator})" if operator else "the graph"
-    if operator and not name:  # it has none: say what it gives
+    if operator and not name:  # a node without a name is named by its outputs
         node = f"a node ({operator})"
         nodes = onnx.load_from_string(model).graph.node
         if 0 <= place < len(nodes) and nodes[place].op_type == operator:

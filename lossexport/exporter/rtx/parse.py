@@ -1,8 +1,8 @@
-"""Run as a script: parse the ONNX model on standard input with TensorRT-RTX.
+"""A script that parses the ONNX model on standard input with TensorRT-RTX.
 
-Writes a JSON list of what its parser refuses to standard output: [name, place in the graph,
-operator, reason] each. A process of its own, which imports nothing of this package: what makes the
-parser abort ends only it.
+It writes a JSON list of the nodes that the parser refuses to standard output, each as [name, index
+in the graph, operator, reason]. It runs in a process of its own, so that an abort of the parser
+ends only this process, and imports nothing from this package.
 """
 
 import json
@@ -13,9 +13,9 @@ import tensorrt_rtx as trt
 
 
 def main() -> None:
-    """Parse, and write what was refused."""
+    """Parse the model and write the list of refused nodes."""
     found = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # the parser writes to standard output too
+    os.dup2(2, 1)  # keeps the parser's own output apart from the list
     log = trt.Logger(trt.Logger.INTERNAL_ERROR)
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = trt.Builder(log).create_network(flags)

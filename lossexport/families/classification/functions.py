@@ -26,13 +26,14 @@ def anchor_loss(
 ) -> Tensor:
     """Binary cross entropy, harder for classes about as probable as the own: [N,C] and [N] to [N].
 
-    "neg" weighs the other classes by how far they reach up to the own one, "pos" the own class by
-    how far it falls behind the best other. The anchor probability is a constant of the gradient.
+    "neg" weighs each other class by how close its probability is to that of the own class, "pos"
+    weighs the own class by how far it is behind the best other one. The anchor probability is a
+    constant for the gradient.
     """
     classes = logits.shape[1]
     own = chosen(labels, classes)
     x = logistic(labelled(logits, labels, 0, classes - 1))
-    # 1 + p - anchor as sums of probabilities and slack: a difference would cancel.
+    # 1 + p - anchor is a sum of probabilities and slack, because a difference would cancel.
     if anchor == "neg":
         gap = torch.where(own, x.q, 0).sum(-1, keepdim=True).detach()
         weighted = power(x.p + (gap + slack).clamp(max=1), gamma) * x.miss
@@ -59,10 +60,10 @@ def _entropies(
 
 
 class _SymmetricEntropy(Function):
-    """`_entropies`, the second of which is the first one's derivative.
+    """`_entropies`, whose second result is the derivative of the first.
 
-    Autograd would take the sum of all probabilities from 1, where one of them is next to 1; what
-    is left is the sum of the small ones.
+    If a probability is close to 1, autograd would subtract the sum of all from 1, where only the
+    sum of the small ones should remain.
     """
 
     @staticmethod
@@ -103,8 +104,8 @@ def sce_loss(
 ) -> Tensor:
     """Cross entropy both ways, `alpha CE(label, p) + beta CE(p, label)`: [N,C] and [N] to [N].
 
-    In the second, log 0 is log(label_floor), and p is clamped to prob_floor, without a gradient
-    below.
+    In the second term, log 0 is replaced by log(label_floor), and p is clamped to prob_floor, with
+    no gradient below.
     """
     classes = logits.shape[1]
     own = chosen(labels, classes)

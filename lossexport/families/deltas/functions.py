@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lossexport.ops.common import poison
 
-# Sides below this count as this side when encoded, so that a degenerate box has finite deltas.
+# Smaller sides are encoded as this side, so that a degenerate box has finite deltas.
 MIN_SIDE = 1e-7
 
 
@@ -46,7 +46,7 @@ def decode_boxes(
     """
     low, high = anchors.chunk(2, dim=1)
     side = high - low
-    # Halves, not slices: the gradient of a slice is a scatter.
+    # Halves and not slices, because the gradient of a slice is a scatter.
     shift, growth = (deltas / _columns(deltas, weights)).chunk(2, dim=1)
     centre = shift * side + (low + side * 0.5)
     half = side * torch.exp(growth.clamp(max=clip)) * 0.5

@@ -1,7 +1,7 @@
 """Boxes from predicted distances to their sides.
 
 Source: Li et al., Generalized Focal Loss, NeurIPS 2020 (arXiv 2006.04388), eq. 5: a distance is the
-expectation of a distribution over whole steps. NanoDet and YOLOv8 decode so.
+expectation of a distribution over whole steps. NanoDet and YOLOv8 use this decoding.
 """
 
 import torch
@@ -15,8 +15,8 @@ def decode_distances(
 ) -> Tensor:
     """Boxes around `points` [N,2] from logits [N,4,bins] and `stride` [N]: [N,4] xyxy.
 
-    The distances to the left, top, right and bottom are `stride * sum(b * softmax(logits)[b])`, b
-    from 0 to `bins` - 1.
+    The distances to the left, top, right and bottom are `stride * sum(b * softmax(logits)[b])` for
+    b from 0 to `bins` - 1.
     """
     steps = torch.arange(bins, dtype=distribution.dtype, device=distribution.device)
     expected = (torch.softmax(distribution, dim=2) * steps).sum(2)

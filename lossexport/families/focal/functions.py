@@ -1,8 +1,8 @@
 """Focal losses.
 
 Source: Lin et al., ICCV 2017 (arXiv 1708.02002), eq. 5; the softmax form with weights per class
-follows its public PyTorch ports. 1 - p_t is never a difference: the sum of the other probabilities
-stands for it, so that easy examples keep their relative precision.
+follows its public PyTorch ports. 1 - p_t is computed as the sum of the other probabilities and not
+as a difference, so that easy examples keep their relative precision.
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 def logit_edges(bins: int, lowest: float = -_LARGEST) -> list[float]:
     """Lower edges of GHM-C's bins, as logits of the wrong answer; `lowest` is below every one.
 
-    |sigmoid(x) - t| is at least i / bins where the logit is at least that of i / bins.
+    |sigmoid(x) - t| is at least i / bins if the logit is at least that of i / bins.
     """
     return [lowest, *(math.log(i / (bins - i)) for i in range(1, bins))]
 
@@ -18,13 +18,13 @@ def logit_edges(bins: int, lowest: float = -_LARGEST) -> list[float]:
 def distance_edges(bins: int, mu: float) -> list[float]:
     """Lower edges of GHM-R's bins, as sizes of the difference.
 
-    |d| / sqrt(d^2 + mu^2) is at least e where |d| is at least mu e / sqrt(1 - e^2).
+    |d| / sqrt(d^2 + mu^2) is at least e if |d| is at least mu e / sqrt(1 - e^2).
     """
     return [mu * i / math.sqrt(bins * bins - i * i) for i in range(bins)]
 
 
 def round_up(edge: float) -> float:
-    """The smallest float32 at or above: what reaches it reaches the exact edge."""
+    """The smallest float32 that is at least `edge`, so that a float32 reaches both or neither."""
     rounded = np.float32(edge)
     if float(rounded) < edge:
         rounded = np.nextafter(rounded, np.float32(math.inf))

@@ -1,16 +1,16 @@
 """Gradient harmonising: a loss weighted by the inverse density of its gradients' sizes.
 
 Source: Li et al., AAAI 2019 (arXiv 1811.05181), eq. 8 to 12, in the authors' mmdetection form: unit
-regions are the non-empty bins, running counts start at 0 without bias correction. The total that
-weighs every bin divides the sum again, so that neither appears.
+regions are the non-empty bins, and running counts start at 0 without bias correction. The total
+number of elements is a factor of every weight and divides the sum, so it is left out of both.
 
-The histogram compares elements with the bins' edges, a bin at a time: no scatter, and no tensor of
-bins x elements. Gradients' sizes grow with |pred - target|, or with the logit of the wrong answer,
-so that these are compared instead, with edges moved to them: no rounding puts an element into the
-wrong bin. Counts are integers.
+The histogram compares elements with the edges of one bin at a time. It needs no scatter, and no
+tensor of bins x elements. The size of a gradient grows with |pred - target|, or with the logit of
+the wrong answer. These are compared instead, with edges that are converted accordingly, so rounding
+puts no element into the wrong bin. Counts are integers.
 
-The ops are chains of functions, each the body of one stage of `launches.py`: counts
-of the bins, their weights, the weighted terms, their total. Counts and terms may come in parts.
+The ops are chains of functions, each the body of a stage in `launches.py`: counts of the bins,
+their weights, the weighted terms, their total. Counts and terms may be split into parts.
 """
 
 import math
@@ -28,9 +28,9 @@ def _edges(edges: list[float], dtype: torch.dtype) -> list[float]:
 
 
 def _counts(height: Tensor, edges: list[float]) -> Tensor:
-    """How many elements of `height` [...] stand in every bin: [1,bins].
+    """The number of elements of `height` [...] in every bin: [1,bins].
 
-    The lower `edges` of the bins cut it; it is -inf for elements that are ignored.
+    `edges` are the lower edges of the bins; `height` is -inf for elements that are ignored.
     """
     reached = [(height >= edge).sum(dtype=torch.int32) for edge in _edges(edges, height.dtype)]
     above = torch.stack([*reached[1:], torch.zeros_like(reached[0])])
@@ -40,14 +40,14 @@ def _counts(height: Tensor, edges: list[float]) -> Tensor:
 def ghm_weights(
     partial_count: Tensor, bin_count: Tensor, bins: int, momentum: float
 ) -> tuple[Tensor, Tensor]:
-    """Counts [P,bins] of parts and the running ones to weights and new running counts, [bins]."""
+    """Weights and new running counts [bins] from counts [P,bins] of parts and running counts."""
     count, bin_count = partial_count.sum(0), finite(bin_count)
     filled = count > 0
     density = count
     if momentum > 0:
         mixed = momentum * bin_count.to(count.dtype) + (1 - momentum) * count
         density = torch.where(filled, mixed, bin_count)
-    # An empty bin weighs nothing, and may have a count of 0.
+    # An empty bin has a weight of 0; its count may be 0.
     shared = density * filled.sum()
     weights = torch.where(filled, 1 / shared.clamp(min=torch.finfo(count.dtype).tiny), 0)
     return weights, (density if momentum > 0 else bin_count).to(bin_count.dtype)
@@ -59,7 +59,7 @@ def _terms(loss: Tensor, height: Tensor, edges: list[float], bin_weight: Tensor)
     weight = torch.zeros_like(loss)
     below = height < edges[0]
     for value, edge in zip(bin_weight.unbind(), [*edges[1:], math.inf], strict=True):
-        # Compared one step ahead: in this order onnxruntime holds two masks, not all of them.
+        # Compared one step ahead, because onnxruntime then holds two masks and not all of them.
         ahead = height < edge
         weight = torch.where(below, weight, value)
         below = ahead
@@ -72,9 +72,9 @@ def ghm_total(partial_loss: Tensor) -> Tensor:
 
 
 def _classified(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The logit of the wrong answer, and the same as the bins cut it."""
+    """The logit of the wrong answer, and its height for the bins."""
     logits = finite(logits, weight, target)
-    # Of hard targets the cross entropy is that of the wrong answer with 0.
+    # For hard targets: the cross entropy of the wrong answer's logit with a target of 0.
     wrong = torch.where(target > 0.5, -logits, logits)
     return wrong, torch.where(weight > 0, wrong.detach(), -math.inf)
 
@@ -84,7 +84,7 @@ def _logit_edges(bins: int, dtype: torch.dtype) -> list[float]:
 
 
 def ghm_c_counts(logits: Tensor, target: Tensor, weight: Tensor, bins: int) -> Tensor:
-    """Elements in every bin of GHM-C: [1,bins]."""
+    """The number of elements in every bin of GHM-C: [1,bins]."""
     height = _classified(logits, target, weight)[1]
     return _counts(height, _logit_edges(bins, height.dtype))
 
@@ -92,29 +92,29 @@ def ghm_c_counts(logits: Tensor, target: Tensor, weight: Tensor, bins: int) -> T
 def ghm_c_terms(
     logits: Tensor, target: Tensor, weight: Tensor, bin_weight: Tensor, bins: int
 ) -> Tensor:
-    """The weighted cross entropies, added up: [1]."""
+    """The sum of the weighted cross entropies: [1]."""
     wrong, height = _classified(logits, target, weight)
     return _terms(logistic(wrong).miss, height, _logit_edges(bins, height.dtype), bin_weight)
 
 
 def _regressed(pred: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The difference, and its size as the bins cut it."""
+    """The difference, and its height for the bins."""
     difference = finite(pred - target, weight)
     return difference, torch.where(weight > 0, difference.detach().abs(), -math.inf)
 
 
 def ghm_r_counts(pred: Tensor, target: Tensor, weight: Tensor, bins: int, mu: float) -> Tensor:
-    """Elements in every bin of GHM-R: [1,bins]."""
+    """The number of elements in every bin of GHM-R: [1,bins]."""
     return _counts(_regressed(pred, target, weight)[1], distance_edges(bins, mu))
 
 
 def ghm_r_terms(
     pred: Tensor, target: Tensor, weight: Tensor, bin_weight: Tensor, bins: int, mu: float
 ) -> Tensor:
-    """The weighted losses of the differences, added up: [1]."""
+    """The sum of the weighted losses of the differences: [1]."""
     difference, height = _regressed(pred, target, weight)
     square = difference * difference
-    # Without the difference of the root and mu, which cancels.
+    # Avoids the difference of the root and mu, which cancels.
     loss = square / ((square + mu * mu).sqrt() + mu)
     return _terms(loss, height, distance_edges(bins, mu), bin_weight)
 

@@ -11,7 +11,7 @@ _torch = beside(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Metric:
-    """What the three ops of a metric say of it."""
+    """The fields that the three ops of a metric share."""
 
     name: str
     title: str

@@ -45,13 +45,13 @@ class _AspectAngle(Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
         w, h = ctx.saved_tensors
-        # Both sides come from the same box: where one moves, the other does.
+        # Both sides belong to the same box, so both or neither have a tangent.
         turn: Tensor = (h * tangents[0] - w * tangents[1]) / _AspectAngle.square(w, h)
         return turn
 
     @staticmethod
     def square(w: Tensor, h: Tensor) -> Tensor:
-        """w^2 + h^2; at a point box what it divides is 0, and so is the quotient."""
+        """w^2 + h^2, or a positive number for a point box, whose quotients are then 0."""
         square = w * w + h * h
         return square.clamp(min=tiny(square))
 
@@ -60,7 +60,7 @@ _aspect_angle = function(_AspectAngle)
 
 
 class _Planes(NamedTuple):
-    """Coordinate planes of a set of boxes and what depends on one box alone."""
+    """The coordinate planes of a set of boxes, and values that depend on a single box."""
 
     x1: Tensor
     y1: Tensor
@@ -116,12 +116,12 @@ def _metric(kind: Metric, pred: Tensor, target: Tensor, eps: float, training: bo
 
 
 def _ratio(numerator: Tensor, denominator: Tensor, eps: float) -> Tensor:
-    """A quotient that is 0 where both are: without eps the clamp replaces a 0 under a 0 only."""
+    """A quotient that is 0 if both are 0: without eps, the clamp only replaces a 0 under a 0."""
     return numerator / (denominator + eps if eps > 0 else denominator.clamp(min=tiny(denominator)))
 
 
 def _angle(box: _Planes) -> Tensor:
-    # Scaled per box, so that the square of a difference is the paper's v.
+    # Scaled for each box, so that the square of a difference is the paper's v.
     angle: Tensor = _aspect_angle(box.w, box.h)
     return angle * (2 / math.pi)
 

@@ -5,15 +5,15 @@ from typing import Any
 
 from lossexport.catalog.launch import METRIC_CODES, Constant, Launch, blocks, spread
 
-# Of pairwise.cuh: a thread for each column, PAIRWISE_ROWS rows for each block. CUDA bounds the y
-# of a grid.
+# As in pairwise.cuh: a thread for each column, PAIRWISE_ROWS rows for each block. CUDA bounds the
+# y of a grid.
 _COLUMNS, _ROWS, _MOST_Y = 256, 16, 65535
 # ALIGNED_THREADS of aligned.cuh and BOX_LOSS_THREADS of box_losses.cuh: a thread for each row.
 _ROW_THREADS = 256
 
 
 def pairwise(metric: str) -> Launch:
-    """The matrix of a metric."""
+    """The launch that computes the matrix of a metric."""
     return Launch(
         source="pairwise.cuh",
         entry="pairwise",

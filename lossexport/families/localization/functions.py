@@ -1,7 +1,7 @@
-"""How well a box is likely to sit, from the uncertainty that its detector predicts.
+"""Estimates the IoU of a box from the uncertainty that its detector predicts.
 
-Source: the Gaussian corner of He et al., CVPR 2019 (arXiv 1809.08545), eq. 3, whose log sigma^2
-`kl_loss` trains. The estimate of IoU from it is our own; docs/scoring.md derives it.
+Source: the Gaussian corner of He et al., CVPR 2019 (arXiv 1809.08545), eq. 3; `kl_loss` trains its
+log sigma^2. The estimate of IoU from it is our own; docs/scoring.md derives it.
 """
 
 import math
@@ -15,13 +15,14 @@ from lossexport.ops.common import poison, tiny
 def localization_confidence(boxes: Tensor, log_variance: Tensor) -> Tensor:
     """Estimated IoU of boxes [N,4] xyxy with the true ones, from log sigma^2 [N,4]: [N] in [0, 1].
 
-    A corner is off by `sigma * sqrt(2 / pi)` on average. `1 / (1 + e)`, `e` the sum of what the
-    four are off in parts of their side; 0 for a box without area.
+    A coordinate is off by `sigma * sqrt(2 / pi)` on average. The result is `1 / (1 + e)`, where `e`
+    is the sum of this over the four coordinates, each divided by its side. It is 0 for a box
+    without area.
     """
     x1, y1, x2, y2 = boxes.unbind(1)
     left, top, right, bottom = torch.exp(log_variance * 0.5).unbind(1)
     w, h = x2 - x1, y2 - y1
-    # A sigma beyond the float type's range is infinite here, and the quality is 0.
+    # A sigma beyond the range of the float type becomes infinite, and the quality 0.
     off = (left + right) / w.clamp(min=tiny(w)) + (top + bottom) / h.clamp(min=tiny(h))
     quality = 1 / (1 + off * math.sqrt(2 / math.pi))
     return torch.where(torch.minimum(w, h) > 0, quality, 0) + poison(boxes, log_variance)

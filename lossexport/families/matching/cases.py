@@ -1,7 +1,7 @@
-"""Inputs of `best_match` on which float32 and float64 have to choose alike.
+"""Inputs of `best_match` on which float32 and float64 must make the same choices.
 
 Corners have at most eight significant bits, so that every precision holds them exactly and equal
-boxes are ties in all of them. Two partners that are almost equally good become equal boxes.
+boxes are ties in all of them. Two partners that are almost equally good are made equal boxes.
 """
 
 import math
@@ -13,7 +13,7 @@ import numpy as np
 from lossexport.catalog.draw_boxes import jittered, spoil_boxes
 from lossexport.catalog.spec import Arrays, Dims, Sampler
 
-# Scores closer than this are made equal: ten times what they err.
+# Scores closer than this are made equal; it is ten times their error.
 _MARGIN = 5e-5
 _PASSES = 100
 
@@ -26,7 +26,7 @@ def _lattice(corners: np.ndarray) -> np.ndarray:
 
 
 def _ordinary(rng: np.random.Generator, n: int, m: int) -> _Drawn:
-    """Predictions about references that they are dealt to in turn, each side off by up to 20 %."""
+    """Predictions for each reference in turn, with sides that are off by up to 20 %."""
     side = rng.integers(8, 97, (m, 2))
     low = rng.integers(0, 256 - side)
     target = np.concatenate((low, low + side), axis=1).astype(float)
@@ -36,7 +36,7 @@ def _ordinary(rng: np.random.Generator, n: int, m: int) -> _Drawn:
 
 
 def _structured(rng: np.random.Generator, n: int, m: int) -> _Drawn:
-    """Corners on a grid of five lines, points and lines among them, at scales from 1e-4 to 6e4."""
+    """Corners on a grid of five lines, including points and lines, scaled by 1e-4 to 6e4."""
     corners = rng.integers(0, 5, (n + m, 4)).astype(float) * np.exp2(rng.integers(-13, 14))
     low, high = (
         np.minimum(corners[:, :2], corners[:, 2:]),
@@ -55,7 +55,7 @@ def _apart(rng: np.random.Generator, n: int, m: int) -> _Drawn:
 
 
 def _nonfinite(rng: np.random.Generator, n: int, m: int) -> _Drawn:
-    """Ordinary boxes, a coordinate in a sixth of the rows NaN or infinite."""
+    """Ordinary boxes; in a sixth of the rows one coordinate is NaN or infinite."""
     drawn = _ordinary(rng, n, m)
     for boxes in drawn:
         spoil_boxes(rng, boxes)
@@ -97,7 +97,7 @@ def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _rivals(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of the best of each row and of the next best that is not equal, where it is close."""
+    """Columns of the best of each row, and of the next best if it is close but not equal."""
     best = matrix.argmax(1)
     top = matrix[np.arange(len(matrix)), best]
     lower = np.where(matrix < top[:, None], matrix, -np.inf)
@@ -107,7 +107,7 @@ def _rivals(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _settled(sample: Callable[..., _Drawn]) -> Sampler:
-    """`sample` with every partner that comes close to the best one made equal to it."""
+    """`sample`, with every partner that is almost as good as the best one made equal to it."""
 
     def draw(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:
         pred, target = sample(rng, dims["N"], dims["M"])

@@ -1,4 +1,4 @@
-"""Best match: the assignment that anchors, trackers and comparisons of detectors begin with."""
+"""Best match: the first step of anchor assignment, tracking and comparing detectors."""
 
 import torch
 from torch import Tensor
@@ -9,11 +9,11 @@ from lossexport.ops.common import poison
 
 
 def _best(matrix: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Highest score along the last axis and its place, of `boxes` a row each."""
+    """The highest score in each row and its index; `boxes` are those of the rows."""
     if matrix.shape[1] == 0:  # a graph has at least one partner
         places = torch.full((matrix.shape[0],), -1, dtype=torch.int64, device=matrix.device)
         return poison(boxes), places
-    # A partner that is not finite is none.
+    # A box that is not finite is nobody's partner.
     known = torch.where(torch.isnan(matrix), -torch.inf, matrix)
     most = known.amax(1)
     alone = most == -torch.inf
@@ -27,8 +27,9 @@ def best_match(
     """Best partners by `metric`: pred [N,4] and target [M,4] xyxy to scores and indices.
 
     Returns pred_score [N] and pred_index [N] (int64, into target), target_score [M] and
-    target_index [M] (into pred). Of equally good partners the lowest index; without one -1 and a
-    score of 0. A box with NaN or infinity has a score of NaN and index -1, and is nobody's partner.
+    target_index [M] (into pred). Of equally good partners, the one with the lowest index is
+    taken; without a partner, the index is -1 and the score 0. A box with NaN or infinity has a
+    score of NaN and index -1, and is nobody's partner.
     """
     matrix = score_matrix(metric, pred, target, eps)
     return (*_best(matrix, pred), *_best(matrix.mT, target))

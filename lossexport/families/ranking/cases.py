@@ -61,9 +61,9 @@ def _apart(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) 
 
 
 PRECISION = {name: family(_precision, logits=name, positives=0.1) for name in LOGITS} | {
-    # At half of delta, so that scores stand on the corners of the ramp too.
+    # Steps of half of delta, so that some differences are on the corners of the ramp.
     "ties": family(_precision, logits="ordinary", positives=0.3, step=0.5),
-    # As many as a graph has room for, where others have a tenth of the elements.
+    # As many positives as a graph has slots; in the other cases a tenth of the elements.
     "many": family(_precision, logits="ordinary", positives=0.7),
     "many_ties": family(_precision, logits="special", positives=0.5),
     "no_positive": family(_precision, logits="ordinary", positives=0.0),

@@ -22,7 +22,7 @@ AP = Op(
     outputs=(Tensor("loss", (), "[0, 1]"),),
     attributes=(
         Attribute("delta", 1.0, "half the width of the ramp H", minimum=1e-6, maximum=1e6),
-        # TensorRT's TopK takes 3840 at most.
+        # TensorRT's TopK supports at most 3840.
         Attribute(
             "max_positives",
             512,
@@ -64,7 +64,7 @@ DR = Op(
     ),
     outputs=(Tensor("loss", (), "[0, inf)"),),
     attributes=(
-        # exp(-1 / lambda) has to stay a normal float32.
+        # exp(-1 / lambda) must be a normal float32.
         Attribute("pos_lambda", 1.0, "spread of the positives' distribution", 0.0125, 1e6),
         Attribute(
             "neg_lambda", 0.1 / math.log(3.5), "spread of the negatives' distribution", 0.0125, 1e6

@@ -15,8 +15,8 @@ from lossexport.ops.common import is_concrete, physical, poison, tiny
 from lossexport.ops.function import final, function, save, total
 from lossexport.ops.logistic import Logistic, chosen, labelled, logistic, softmax_slope
 
-# Positives that are compared with all elements at a time: it bounds the memory, at 64 * 4 * K
-# bytes for a temporary.
+# Number of positives that are compared with all elements at a time, which bounds the memory: a
+# temporary takes 64 * 4 * K bytes.
 _ROWS = 64
 
 
@@ -49,7 +49,7 @@ class _AveragePrecision(Function):
 
     @staticmethod
     def update(ctx: Any) -> Tensor:
-        """The update, which has no derivative."""
+        """The update, which cannot be differentiated."""
         logits = ctx.saved_tensors[0]
         update = ap_update(*(x.detach() for x in ctx.saved_tensors), *ctx.settings)
         return final(update, logits, "ap_loss: its gradient is an update that has no derivative")
@@ -58,18 +58,18 @@ class _AveragePrecision(Function):
 _average_precision = function(_AveragePrecision)
 
 
-# The loss is a chain of functions, each the body of one stage of `launches.py`. The
-# positives are gathered by a TopK of fixed size instead of a boolean index, and the running maximum
-# of the precision over rising scores is the largest one at or below each score. With b_i the
+# The loss is a chain of functions, each the body of a stage in `launches.py`. The positives are
+# gathered by a TopK of fixed size instead of a boolean index. The running maximum of the precision
+# over rising scores is computed as the largest one at or below each score. With b_i the
 # negatives above positive i, softly counted, and e_i = b_i / (a_i + b_i) its error, the update
 # simplifies: it moves negative j by `H_ij E_i / b_i`, where E_i is the interpolated error, and
 # every sum is one of terms of one sign.
 
 
 def ap_positives(logits: Tensor, target: Tensor, max_positives: int) -> tuple[Tensor, Tensor]:
-    """Scores [max_positives] of the positives and where they stand, -1 where there is none.
+    """Scores [max_positives] of the positives, and their indices, -1 for unused slots.
 
-    More than there is room for: NaN.
+    NaN if there are more than `max_positives`.
     """
     positive = target == 1
     lowest = _lowest(logits)
@@ -86,7 +86,7 @@ def ap_counts(
     logits: Tensor, target: Tensor, score: Tensor, delta: float, max_positives: int
 ) -> tuple[Tensor, Tensor]:
     """Twice delta times the soft counts b_i and a_i of every positive; H of a score with itself
-    is 1/2. NaN where a logit is not finite, or where the scores are."""
+    is 1/2. NaN if a logit is not finite, or if the score is NaN."""
     negatives = _negatives(logits, target)
     above = torch.cat([_overlap(negatives, rows, delta) for rows in _chunks(score)])
     return above + poison(logits) + score * 0, delta + _overlap(score, score, delta)
@@ -95,7 +95,7 @@ def ap_counts(
 def ap_shares(
     score: Tensor, place: Tensor, above: Tensor, level: Tensor, max_positives: int
 ) -> tuple[Tensor, Tensor]:
-    """The loss, and what each positive has in it."""
+    """The loss, and the share of each positive in it."""
     real = place >= 0
     error = torch.where(real, above / (level + above), 1)
     reached = score <= score.unsqueeze(1)
@@ -116,12 +116,12 @@ def ap_update(
 ) -> Tensor:
     """The error-driven update of every logit."""
     negatives = _negatives(logits, target)
-    # Where no negative is above, the error is 0 too.
+    # If no negative is above, the error is 0.
     weight = (share / above.clamp(min=tiny(above))).unsqueeze(1)
     update = torch.zeros_like(negatives)
     for rows, weights in zip(_chunks(score), _chunks(weight), strict=True):
         update = update + (_ramp(negatives, rows, delta) * weights).sum(0)
-    # Slots without a positive have places of their own behind the others.
+    # Slots without a positive get indices of their own behind all others.
     size = negatives.shape[0]
     behind = size + torch.arange(max_positives, device=place.device)
     pull = torch.zeros_like(torch.cat((negatives, score)))
@@ -130,7 +130,7 @@ def ap_update(
 
 
 def _lowest(x: Tensor) -> float:
-    """Below every score by more than delta, and differences with it do not overflow."""
+    """A number more than delta below every score, whose differences do not overflow."""
     return -0.25 * torch.finfo(x.dtype).max
 
 
@@ -154,23 +154,23 @@ def _overlap(scores: Tensor, rows: Tensor, delta: float) -> Tensor:
 def ap_loss(logits: Tensor, target: Tensor, delta: float = 1.0, max_positives: int = 512) -> Tensor:
     """1 - interpolated average precision, ranked jointly: any shape and the same to a scalar.
 
-    `target` (int64) is 1 for positives, 0 for negatives, -1 for ignored elements. A graph has room
-    for `max_positives` and gives NaN on more; here any number has room.
+    `target` (int64) is 1 for positives, 0 for negatives, -1 for ignored elements. A graph has
+    `max_positives` slots and gives NaN for more positives; in Python there is no limit.
     """
     if is_concrete(target):
-        # The most of all batches, under vmap.
+        # Under vmap, the largest number in the batch.
         max_positives = max(int(physical((target == 1).sum()).max()), 1)
     loss: Tensor = _average_precision(logits, target, delta, max_positives)[0]
     return loss
 
 
 class _Expectation(Function):
-    """Mean of the probabilities p of `members`, weighted by exp(rate p); `empty` where none is.
+    """Mean of the probabilities p of `members`, weighted by exp(rate p); `empty` without members.
 
-    p and q = 1 - p are in [0, 1], so that weights relative to those of p = 1 or 0 stay in range: no
-    maximum of a set that may be empty. The weights have a slope too: d/dp_i is
-    `share_i (1 + rate (p_i - mean))`. The means of p and q, and the weights; the derivatives are
-    those with respect to p, of which q is a function.
+    p and q = 1 - p are in [0, 1], so weights relative to the one at p = 1 or 0 are in range. No
+    maximum is needed, of a set that may be empty. The weights depend on p too, so d/dp_i of the
+    mean is `share_i (1 + rate (p_i - mean))`. Returns the means of p and q, and the weights. The
+    derivatives are those with respect to p, of which q is a function.
     """
 
     @staticmethod
@@ -180,7 +180,7 @@ class _Expectation(Function):
         weight = torch.where(members, torch.exp(-rate * q if rate > 0 else rate * p), 0)
         total = weight.sum()
         share = weight / total.clamp(min=tiny(total))
-        # NaN is not above 0 either, and has to come out.
+        # NaN is not above 0, but the result has to be NaN then.
         mean = torch.where(total > 0, (share * p).sum(), empty + 0 * total)
         return mean, (share * q).sum(), share
 
@@ -213,14 +213,14 @@ class _Expectation(Function):
     def slope(ctx: Any) -> Tensor:
         """`1 + rate (p - mean)`."""
         p, q, mean, rest, _ = ctx.saved_tensors
-        # The difference of the smaller numbers: next to 1 the slope would lose its last digits.
+        # The difference of the smaller numbers, because close to 1 the slope would lose digits.
         beyond = torch.where(mean < rest, p - mean, rest - q)
         slope: Tensor = 1 + ctx.rate * beyond
         return slope
 
 
 def _shifted(share: Tensor, move: Tensor) -> Tensor:
-    """How the shares [N,C] move with the exponents of their weights."""
+    """The change of the shares [N,C] for a change of the exponents of their weights."""
     return softmax_slope(share.flatten(), move.flatten()).reshape(share.shape)
 
 

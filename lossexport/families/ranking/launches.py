@@ -1,7 +1,7 @@
-"""The kernels of AP loss, and the tensors that one passes to the next.
+"""The kernels of AP loss, and the tensors between them.
 
-Each is a node in the op's ONNX function, with a body of its own in standard operators, traced from
-its torch function. Constants are those of `plugins/kernels/ranking.cuh`.
+Each kernel is a node in the op's ONNX function. Its body in standard operators is traced from its
+torch function. The constants must equal those of `plugins/kernels/ranking.cuh`.
 """
 
 from collections.abc import Callable, Mapping

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lossexport.ops.common import finite, poison, reduce
 
-# As in fvcore: below this the quadratic part cannot be told from a corner, and 0.5 d^2/beta would
-# overflow.
+# As in fvcore: below this the quadratic part is no different from a corner, and 0.5 d^2/beta
+# would overflow.
 MIN_BETA = 1e-5
 
 

@@ -1,10 +1,10 @@
-"""Inputs of the suppression ops on which float32 and float64 have to decide alike.
+"""Inputs of the suppression ops on which float32 and float64 must make the same decisions.
 
 Corners, scores and variances have at most eight significant bits, so that float16 and bfloat16
-hold them exactly: equal scores, equal boxes and overlaps of exactly the threshold are ties in every
-precision, and the IoU of such boxes is a quotient of exact numbers. What still comes so close to a
-decision that rounding could turn it (a distance term, a faded score) is moved out of the way, by
-running the op in float64 here.
+hold them exactly. Equal scores, equal boxes and overlaps of exactly the threshold are therefore
+ties in every precision, and the IoU of such boxes is a quotient of exact numbers. Values that are
+still so close to a decision that rounding could change it (a distance term, a faded score) are
+moved away, which is found by running the op in float64.
 """
 
 import math
@@ -18,9 +18,9 @@ from lossexport.catalog.draw_boxes import spoil_boxes
 from lossexport.catalog.draw_numbers import spoil
 from lossexport.catalog.spec import Arrays, Dims, Sampler
 
-# Scores and metrics closer to a decision than this are moved: far more than they err.
+# Scores and metrics closer to a decision than this are moved; their errors are far smaller.
 _MARGIN = 1e-4
-# Times that a case is mended and run again.
+# The most times that a case is corrected and run again.
 _PASSES = 50
 
 _Drawn = tuple[np.ndarray, np.ndarray]
@@ -66,7 +66,7 @@ def _structured(rng: np.random.Generator, n: int, attributes: Mapping[str, Any])
 
 
 def _adversarial(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> _Drawn:
-    """Chains in which each box removes the next, one box over all, and what lies inside it."""
+    """Chains in which each box removes the next, and a box over all others."""
     step = rng.integers(1, 24, n)[np.arange(n) // 48]
     place = np.arange(n) % 48
     left = (place * step) % 192
@@ -88,7 +88,7 @@ def _below(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> _
 
 
 def _nonfinite(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> _Drawn:
-    """Ordinary boxes, a sixth of the corners' rows and of the scores NaN or infinite."""
+    """Ordinary boxes, with NaN or infinity in a sixth of the rows and of the scores."""
     boxes, scores = _ordinary(rng, n, attributes)
     spoil_boxes(rng, boxes)
     spoil(rng, scores, 1 / 6)
@@ -131,10 +131,10 @@ def _usable(*arrays: np.ndarray) -> np.ndarray:
 def _settle(
     boxes: np.ndarray, scores: np.ndarray, beta: float | None, attributes: Mapping[str, Any]
 ) -> None:
-    """Run greedy NMS and make every box too close to the threshold an equal of what it is close to.
+    """Run greedy NMS; replace boxes too close to the threshold by the box that they are close to.
 
-    Equal boxes overlap by exactly 1. A metric of exactly the threshold is a tie that has to be
-    decided alike, and stays, where no distance term is subtracted from it.
+    Equal boxes overlap by exactly 1. A metric of exactly the threshold is a tie, which every
+    precision must decide in the same way, and is kept unless a distance term is subtracted.
     """
     threshold = attributes["iou_threshold"]
     live = _usable(boxes, scores) & (scores >= attributes["score_threshold"])
@@ -169,7 +169,7 @@ def greedy(metric: str | None) -> dict[str, Sampler]:
 
 @dataclass(slots=True)
 class _Run:
-    """The places of scores and boxes whose decisions rounding could turn in a run."""
+    """The indices of scores and boxes in a run whose decisions rounding could change."""
 
     close_scores: set[int] = field(default_factory=set)
     close_boxes: dict[int, int] = field(default_factory=dict)

@@ -1,11 +1,11 @@
-"""Suppression: which boxes stay, in what order, with which scores and corners.
+"""Suppression: the boxes that are kept, their order, and their new scores and corners.
 
-Two exact formulations of the same greedy rule. `nms`, `diou_nms`, `soft_nms` and `variance_voting`
-pick one box a step and work on vectors of N: `max_output` steps at most and nothing of size N x N.
-`cluster_nms` compares all pairs at once and repeats a product with that matrix until nothing
-changes: N x N memory, and one step more than the longest chain of suppressions. Neither sorts, for
-TensorRT bounds the length of a sort, and a tie is broken by comparison and not by what a runtime
-happens to do: the lowest index first.
+There are two exact formulations of the same greedy rule. `nms`, `diou_nms`, `soft_nms` and
+`variance_voting` pick one box in each step and work on vectors of N. They take at most `max_output`
+steps and no memory of size N x N. `cluster_nms` compares all pairs at once and repeats a product
+with that matrix until nothing changes. It takes memory of size N x N, and one step more than the
+longest chain of suppressions. Neither sorts, because TensorRT bounds the length of a sort. Ties are
+broken explicitly, the lowest index first, and do not depend on the runtime.
 
 A box with NaN or infinity in its corners, score or variance is never picked and removes none.
 
@@ -22,19 +22,19 @@ from torch import Tensor
 
 from lossexport.ops.common import is_concrete, physical, poison, tiny
 
-# The score of boxes that are picked, removed or unusable: below every one that takes part.
+# The score of boxes that are picked, removed or unusable, below that of every candidate.
 _OUT = -1.0
-# A place beyond every box.
+# An index beyond every box.
 _NOWHERE = 2**31 - 1
 
 _Tensors = tuple[Tensor, ...]
-# The scores that go on, and what is kept of the box that was picked.
+# The remaining scores, and the values to keep of the picked box.
 _Ruling = tuple[Tensor, _Tensors]
 _while_loop: Any = torch.ops.higher_order.while_loop
 
 
 class _Boxes(NamedTuple):
-    """Planes of corners and areas, of all boxes [1,N] or of one [1,1]."""
+    """The planes of corners and areas of all boxes [1,N], or of one box [1,1]."""
 
     x1: Tensor
     y1: Tensor
@@ -44,14 +44,14 @@ class _Boxes(NamedTuple):
 
     @classmethod
     def of(cls, table: Tensor) -> "_Boxes":
-        """Of the rows of a table [5,N]."""
+        """Boxes from the rows of a table [5,N]."""
         return cls(*torch.split(table, 1))
 
 
 class _Candidates(NamedTuple):
-    """A table of boxes [5,N], their scores [1,N], `_OUT` for unusable ones, and places [1,N].
+    """A table of boxes [5,N], their scores [1,N], `_OUT` for unusable ones, and indices [1,N].
 
-    One box more than was given takes no part, so that no maximum is one of an empty set.
+    It has one unusable box more than was given, so that no maximum is taken over an empty set.
     """
 
     table: Tensor
@@ -62,7 +62,10 @@ class _Candidates(NamedTuple):
 def _candidates(
     boxes: Tensor, scores: Tensor, floor: float, *others: Tensor, offset: float = 0.0
 ) -> _Candidates:
-    """The boxes of finite numbers, in the rows of `others` too, and scores of at least `floor`."""
+    """The candidates: boxes with a score of at least `floor` and only finite numbers.
+
+    The rows of `others` must be finite too.
+    """
     usable = (poison(boxes, scores.unsqueeze(1), *others) == 0) & (scores >= floor)
     clean = torch.where(usable.unsqueeze(1), boxes, 0)
     corners = torch.cat((clean, clean.new_zeros(1, 4))).mT
@@ -74,10 +77,10 @@ def _candidates(
 
 
 def _metric(a: _Boxes, b: _Boxes, beta: float | None = None, offset: float = 0.0) -> Tensor:
-    """IoU, less the distance term to the power `beta` where there is one: DIoU without an eps.
+    """IoU or, if `beta` is given, IoU minus the distance term to that power: DIoU without an eps.
 
-    0 / 0 is 0, so that two equal points do not touch. IoU is the rounded quotient, which equals
-    the rounded threshold in any precision where the true one equals it in decimals.
+    0 / 0 is 0, so two equal points do not overlap. IoU is the rounded quotient. If the true
+    quotient equals the threshold in decimals, both are equal after rounding in any precision.
     """
     width = torch.minimum(a.x2, b.x2) - torch.maximum(a.x1, b.x1)
     height = torch.minimum(a.y2, b.y2) - torch.maximum(a.y1, b.y1)
@@ -107,24 +110,24 @@ def _repeat(
 ) -> _Tensors:
     """`while going(*state, *constants): state = step(*state, *constants)`.
 
-    Over numbers a Python loop; in a graph that is being traced one ONNX Loop.
+    For concrete numbers this is a Python loop, and in a traced graph an ONNX Loop.
     """
-    if type(state[0]) is Tensor and state[0].is_meta:  # no numbers, and shapes that stay
+    if type(state[0]) is Tensor and state[0].is_meta:  # no numbers, and the shapes are constant
         return state
     if not is_concrete(state[0]):
-        # Its operands may not be views of each other.
+        # The operands of the loop must not be views of each other.
         copies = tuple(constant.clone() for constant in constants)
         return tuple(_while_loop(going, step, state, copies))
     while (on := physical(here := going(*state, *constants))).any():
         new = step(*state, *constants)
-        if on.dim():  # under vmap: those of the batch that have ended wait for the others
+        if on.dim():  # under vmap, the finished parts of the batch wait for the others
             new = tuple(torch.where(here, x, old) for x, old in zip(new, state, strict=True))
         state = new
     return state
 
 
 class _Pick(NamedTuple):
-    """A step of the picking loop: the best score [], its box, where that stands, and all [1,N]."""
+    """A step of the picking loop: the best score [], its box, a mask of it, all boxes, scores."""
 
     best: Tensor
     box: _Boxes
@@ -143,9 +146,9 @@ def _select(
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Pick boxes by falling score until none of at least `floor` is left or the output is full.
 
-    After each pick `rule(pick, *constants)` gives the scores that go on [1,N] and what is kept of
-    the picked box, [R,1] for every R in `rows`. Returns the places [max_output], padded with -1,
-    their number [] and what was kept, [R,max_output] each, padded with 0.
+    After each pick, `rule(pick, *constants)` returns the remaining scores [1,N] and the values to
+    keep of the picked box, [R,1] for every R in `rows`. Returns the indices [max_output], padded
+    with -1, their number [] and the kept values, [R,max_output] each, padded with 0.
     """
     table, scores, places = candidates
     slots = torch.arange(max_output, device=table.device).unsqueeze(0)
@@ -202,9 +205,9 @@ def nms(
 ) -> tuple[Tensor, Tensor]:
     """Greedy NMS by IoU: boxes [N,4] xyxy and scores [N] to indices [max_output] and count [].
 
-    Indices by falling score, ties by rising index, padded with -1. A box stays where its score is
-    at least `score_threshold` and its IoU with none that stays before it is above `iou_threshold`.
-    `beta` changes nothing: the three NMS share one signature.
+    The indices are sorted by falling score, ties by rising index, and padded with -1. A box is kept
+    if its score is at least `score_threshold` and its IoU with every box kept before it is at most
+    `iou_threshold`. `beta` has no effect; it is there because the three NMS share one signature.
     """
     return _greedy(boxes, scores, iou_threshold, score_threshold, max_output, None)
 
@@ -219,8 +222,8 @@ def diou_nms(
 ) -> tuple[Tensor, Tensor]:
     """Greedy NMS by DIoU: boxes [N,4] xyxy and scores [N] to indices [max_output] and count [].
 
-    As `nms`, the threshold applied to IoU - (squared distance of the centres / squared diagonal of
-    the enclosing box) ^ `beta`.
+    As `nms`, but the threshold applies to IoU - (squared distance of the centres / squared diagonal
+    of the enclosing box) ^ `beta`.
     """
     return _greedy(boxes, scores, iou_threshold, score_threshold, max_output, beta)
 
@@ -236,8 +239,8 @@ def cluster_nms(
 ) -> tuple[Tensor, Tensor]:
     """`nms` (`metric` "iou") or `diou_nms` ("diou") as a fixed point over all pairs.
 
-    Whether a box stays depends only on those before it, so that step t settles every box at the end
-    of a chain of t suppressions: it ends, and what a step leaves unchanged is the greedy result.
+    Whether a box is kept depends only on the boxes before it, so step t decides every box at the
+    end of a chain of t suppressions. The steps therefore end, with the result of the greedy rule.
     """
     table, live, places = _candidates(boxes, scores, score_threshold)
     row = _Boxes.of(table)
@@ -250,7 +253,7 @@ def cluster_nms(
         return changed > 0
 
     def step(changed: Tensor, kept: Tensor, removes: Tensor, usable: Tensor) -> _Tensors:
-        # How many of those kept remove each box: small whole numbers, exact in any arithmetic.
+        # The number of kept boxes that remove each box: small whole numbers, which are exact.
         now = (usable & (kept @ removes == 0)).to(kept.dtype)
         return (now - kept).abs().amax((0, 1)), now
 
@@ -264,7 +267,7 @@ def cluster_nms(
 
 
 def _fade(scores: Tensor, iou: Tensor, sigma: float) -> Tensor:
-    """Scores times exp(-IoU^2 / sigma); 0 where float32 underflows, so that all types agree."""
+    """Scores times exp(-IoU^2 / sigma); 0 if float32 underflows, so that all types agree."""
     faded = scores * torch.exp(-(iou * iou) / sigma)
     return torch.where(faded < torch.finfo(torch.float32).tiny, 0, faded)
 
@@ -278,14 +281,14 @@ def soft_nms(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gaussian Soft-NMS: boxes [N,4] xyxy, scores [N] to indices, new scores and count [].
 
-    Each pick, the best score left, multiplies the others by exp(-IoU^2 / sigma), until none is at
-    least `score_threshold`. Indices [max_output] in that order, padded with -1, and the scores at
-    their pick [max_output], which fall, padded with 0.
+    The box with the best remaining score is picked, and the scores of the others are multiplied by
+    exp(-IoU^2 / sigma), until none is at least `score_threshold`. Returns the indices [max_output]
+    in this order, padded with -1, and the scores when picked [max_output], padded with 0.
     """
 
     def rule(pick: _Pick) -> _Ruling:
         faded = _fade(pick.scores, _metric(pick.box, pick.boxes), sigma)
-        # Not the faded score of a box that is out: it would creep up to 0.
+        # The score of a box that is out must not fade, since it would approach 0.
         out = pick.own | (pick.scores < 0)
         return torch.where(out, _OUT, faded), (pick.best,)
 
@@ -309,20 +312,21 @@ def variance_voting(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Softer-NMS: boxes [N,4] xyxy, scores [N], log_variance [N,4] to new boxes and scores.
 
-    A pick moves to the mean of the remaining boxes of IoU above `vote_threshold`, itself included,
-    weighted by exp(-(1 - IoU)^2 / sigma_t) / variance; then the scores of those it overlaps fall
-    ("soft": times exp(-IoU^2 / soft_sigma), "hard": to 0 above `iou_threshold`) and those below
-    `score_threshold` leave. One that no pick overlaps stays whatever its score. Returns indices
-    [max_output] in order, padded with -1, boxes [max_output,4] and scores, padded with 0, count [].
+    A picked box moves to the mean of the remaining boxes with an IoU above `vote_threshold`,
+    including itself, weighted by exp(-(1 - IoU)^2 / sigma_t) / variance. Then the scores of the
+    boxes that it overlaps are lowered ("soft": times exp(-IoU^2 / soft_sigma), "hard": to 0 above
+    `iou_threshold`), and those below `score_threshold` are dropped. A box that no pick overlaps is
+    kept whatever its score. Returns indices [max_output] in order, padded with -1, boxes
+    [max_output,4] and scores, padded with 0, count [].
     """
 
     def rule(pick: _Pick, corners: Tensor, log_variance: Tensor) -> _Ruling:
         overlap = _metric(pick.box, pick.boxes, offset=offset)
-        # A point box too is all of itself.
+        # A box without area also overlaps itself fully.
         iou = torch.where(pick.own, 1, overlap)
         live = pick.scores >= 0
         miss = 1 - iou
-        # Shifted by the largest, so that the weights neither overflow nor all vanish.
+        # The largest is subtracted, so that the weights neither overflow nor all vanish.
         exponent = -(miss * miss) / sigma_t - log_variance
         lowest = torch.finfo(exponent.dtype).min
         exponent = torch.where(live & (iou > vote_threshold), exponent, lowest)

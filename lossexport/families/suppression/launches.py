@@ -5,7 +5,7 @@ from typing import Any
 
 from lossexport.catalog.launch import METRIC_CODES, Constant, Launch, macros_of
 
-# Of suppression.cuh: one block, whose threads keep a bit or a score of every box in registers.
+# As in suppression.cuh: one block, whose threads keep a bit or a score per box in registers.
 _PICKERS = 1024
 _MASK_BOXES, _SCORED_BOXES = 32 * _PICKERS, 16 * _PICKERS
 

@@ -1,13 +1,13 @@
-"""JSON read in slices: large arrays decode a piece at a time, in bounded memory.
+"""Reads JSON in slices: large arrays are decoded piece by piece, in bounded memory.
 
-A cursor walks the buffer. What stands at it is looked for in a window that doubles until it holds
-enough, so the time is linear in the text, whatever that is made of. An array is cut after a
-complete element. The cheap guess is the last `},{` of the window, white space between or not: a cut
-inside a string or a nested value leaves brackets open, so a wrong guess never decodes and the
-structure is scanned instead.
+A cursor moves through the buffer. The value at the cursor is decoded from a window that doubles
+until it holds the whole value, so the time is linear in the length of any text. An array is cut
+after a complete element. The first guess for the cut is the last `},{` of the window, with or
+without white space between. A cut inside a string or a nested value leaves brackets open, so a
+wrong guess cannot be decoded, and the structure is scanned instead.
 
-What is accepted is what Python's json accepts, and so what pycocotools reads: NaN, Infinity and
-halves of surrogate pairs among it, but only where the value is not used.
+This accepts everything that Python's json, and therefore pycocotools, accepts. NaN, Infinity and
+halves of surrogate pairs are accepted too, but only in values that are not used.
 """
 
 import codecs
@@ -47,7 +47,7 @@ _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{\0", b"[\0", b"\0{", b"\0[
 
 
 class JsonStream:
-    """Walks the top level of one JSON text; every error names the file."""
+    """Reads the top level of a JSON text; every error names the file."""
 
     def __init__(self, source: Source) -> None:
         """Read from `source`, from its first byte on."""
@@ -71,7 +71,7 @@ class JsonStream:
     def rows(self, decoder: msgspec.json.Decoder[list[T]], field: str) -> Iterator[list[T]]:
         """Yield the elements of the array that comes next, some thousands at a time.
 
-        `field` is how errors call the array; "" for an array that is the whole file.
+        `field` is the name of the array in errors; "" for an array that is the whole file.
         """
         self._expect(b"[", field or "the file", "a list")
         index = 0
@@ -98,8 +98,8 @@ class JsonStream:
     def members(self) -> Iterator[str]:
         """Yield the keys of the object that comes next; take each value before the next key.
 
-        A key that appears twice is refused here, for a value that was taken cannot be given back;
-        deeper in the file the last value counts, as in Python.
+        A key that appears twice is refused, because its first value is in use by then. Deeper in
+        the file, the last value counts, as in Python.
         """
         self._expect(b"{", "the file", "an object or a list")
         seen: set[str] = set()
@@ -123,7 +123,7 @@ class JsonStream:
             self._expect(b",", f"text after {key}", "a comma or the end of the object")
 
     def skip(self) -> None:
-        """Pass over the value that comes next, whatever it is."""
+        """Skip the next value, whatever it is."""
         if self.peek() == b"[":
             for _ in self.rows(_SKIPPED, "skipped"):
                 pass
@@ -144,7 +144,10 @@ class JsonStream:
         return bool(block)
 
     def _check_utf8(self, block: bytes) -> None:
-        """Check the text itself, for decoders pass over what they skip; b"" is the end."""
+        """Check the encoding of the text, which decoders do not check in values that they skip.
+
+        b"" is the end of the text.
+        """
         if not self._read and block.startswith(_WIDE):
             raise LossexportError(f"{self._path}: is UTF-16 or UTF-32: save it as UTF-8")
         held = len(self._utf8.getstate()[0])
@@ -156,7 +159,7 @@ class JsonStream:
         self._read += len(block)
 
     def _ahead(self, size: int) -> bytes:
-        """The `size` bytes from the cursor on, fewer only where the text ends."""
+        """The `size` bytes from the cursor on; fewer only at the end of the text."""
         while len(self._buffer) - self._at < size and self._more():
             pass
         return self._buffer[self._at : self._at + size]
@@ -175,7 +178,7 @@ class JsonStream:
         self._drop(1)
 
     def _value(self, what: str) -> object:
-        """Take a string, number, word or object; arrays go through `rows`."""
+        """Take a string, number, word or object; arrays are read by `rows`."""
         self.peek()
         size = WINDOW
         text = self._ahead(size)
@@ -192,7 +195,7 @@ class JsonStream:
         return value
 
     def _doubled(self, text: bytes, size: int) -> int:
-        """Size of the next window, where `text`, that of `size`, does not hold a whole value."""
+        """Size of the next window, after `text`, a window of `size`, held no whole value."""
         if size > MAX_VALUE:
             raise LossexportError(
                 f"{self._path}: one value at byte {self._offset} is longer than {MAX_VALUE} bytes"
@@ -212,7 +215,7 @@ class JsonStream:
             try:
                 rows = decoder.decode(b"[" + text[: cut.start() + 1] + b"]")
             except msgspec.ValidationError as error:
-                # The elements before the first wrong one are complete, whatever the cut.
+                # Wherever the cut is, the elements before the first wrong one are complete.
                 self._invalid(str(error), text, field, index)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 return None
@@ -228,7 +231,7 @@ class JsonStream:
         index: int,
         last: bool,
     ) -> list[T]:
-        """Take the elements `text`, and the comma or, where they are the `last`, bracket after."""
+        """Take the elements `text` and the comma after them or, if they are the `last`, bracket."""
         if _space(text) == len(text) and (index or not last):
             self._malformed("an element is missing after a comma")
         try:
@@ -249,7 +252,7 @@ class JsonStream:
         why = message[: match.start()] if match else message
         steps = re.findall(r"\[(\d+)\]|\.([^.\[]+)", path)
         row = int(steps[0][0])
-        # Up to the wrong element the text is sound, so a scan finds where each element starts.
+        # The text before the wrong element is valid, so a scan finds where each element starts.
         value: object = _element(text, row)
         name = f"{field}[{index + row}]"
         for number, key in steps[1:]:
@@ -266,7 +269,7 @@ class JsonStream:
     def _loosely(
         self, decoder: msgspec.json.Decoder[list[T]], text: bytes, field: str, index: int
     ) -> list[T]:
-        """Decode complete elements with Python's json, which reads more; refuse no JSON at all."""
+        """Decode complete elements with Python's json, which accepts more than msgspec."""
         try:
             values = _marked(json.loads(f"[{text.decode()}]", parse_constant=_Unusable))
         except json.JSONDecodeError as syntax:
@@ -276,7 +279,7 @@ class JsonStream:
             self._malformed("an element is nested too deeply")
         except ValueError:
             self._malformed("a number has too many digits")
-        rows: list[T] = values  # of which nothing is used
+        rows: list[T] = values  # none of these values are used
         if decoder is _SKIPPED:
             return rows
         try:
@@ -296,13 +299,13 @@ class JsonStream:
 
 
 def _space(text: bytes, start: int = 0) -> int:
-    """Where the white space that begins at `start` ends."""
+    """The end of the white space that begins at `start`."""
     match = _SPACE.match(text, start)
     return match.end() if match else start
 
 
 def _length(text: bytes) -> int:
-    """Length of the string, number, word or object that `text` begins with; -1 where it is cut."""
+    """Length of the string, number, word or object at the start of `text`; -1 if it is cut."""
     if text.startswith(b"{"):
         end = _structure(text[1:])[1]
         return end + 2 if end >= 0 else -1
@@ -311,7 +314,7 @@ def _length(text: bytes) -> int:
 
 
 def _marks(text: bytes) -> tuple[Int32, UInt8]:
-    """Depth after each byte, and the bytes with all that stands in strings blanked."""
+    """Depth after each byte, and the bytes with the contents of strings blanked."""
     data = np.frombuffer(_ESCAPED.sub(b"  ", text), np.uint8).copy()
     inside = np.cumsum(data == ord('"'), dtype=np.uint8) & 1
     data[inside == 1] = 0
@@ -322,7 +325,7 @@ def _marks(text: bytes) -> tuple[Int32, UInt8]:
 
 
 def _structure(text: bytes) -> tuple[int, int]:
-    """Find the last top-level comma and the bracket that closes the level; -1 where none is."""
+    """Find the last top-level comma and the bracket that closes the level; -1 if there is none."""
     depth, data = _marks(text)
     closing = np.flatnonzero(depth < 0)
     end = int(closing[0]) if closing.size else -1
@@ -345,13 +348,13 @@ def _element(text: bytes, row: int) -> object:
 
 @dataclass(frozen=True, slots=True)
 class _Unusable:
-    """In place of what json reads and no field can use, so that a field which takes it says so."""
+    """Replaces a value that json reads and no field can use, so that a field reports it."""
 
     text: str
 
 
 def _marked(value: Any) -> Any:
-    """`value` with _Unusable for each string that no encoding has; a key like that is dropped."""
+    """`value` with _Unusable for each string that cannot be encoded; such keys are dropped."""
     if isinstance(value, str):
         return _Unusable(value) if _SURROGATE.search(value) else value
     if isinstance(value, list):
@@ -362,7 +365,7 @@ def _marked(value: Any) -> Any:
 
 
 def _unusable(value: object) -> str:
-    """Why no field can use `value`; "" where one may."""
+    """Why no field can use `value`; "" if one can."""
     if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
     if isinstance(value, str) and _SURROGATE.search(value):

@@ -1,8 +1,8 @@
 """COCO json: a result list, or a dictionary of images, categories and annotations.
 
-As in pycocotools `iscrowd` alone makes a reference ignored (a field `ignore` does not), and the
-size of a reference is its `area`, or width x height where there is none. Beyond COCO a detection
-may have a `log_variance`: log sigma^2 of x1, y1, x2, y2 in the unit of its box.
+As in pycocotools, only `iscrowd` makes a reference ignored (a field `ignore` does not), and the
+size of a reference is its `area`, or width x height if it has none. As an addition to COCO, a
+detection may have a `log_variance`: log sigma^2 of x1, y1, x2, y2 in the unit of its box.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -63,10 +63,10 @@ class _Annotation(_Row, gc=False):
 class _Image(msgspec.Struct, gc=False):
     id: RawId
     file_name: str | None = None
-    # Of any type: only a pair of positive numbers is a size.
+    # These may have any type; only a pair of positive numbers is used as the size.
     width: object = None
     height: object = None
-    # Of LVIS, where a category is judged on some of the images alone.
+    # Fields of LVIS, where a category is judged on some of the images only.
     neg_category_ids: object = None
     not_exhaustive_category_ids: object = None
 
@@ -89,15 +89,15 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class File:
-    """A side while it is read, and the name of the rows for messages."""
+    """A side while it is read; `where` is the name of its rows in messages."""
 
     side: Side
     where: str = "annotations"
     annotation_ids: list[Int64] = field(default_factory=list)
     ignore_flags: int = 0
-    """References whose field `ignore` is set, which is not read."""
+    """Number of references whose field `ignore` is set. The field has no effect."""
     federated: bool = False
-    """Images list categories as LVIS does."""
+    """Whether images list categories as in LVIS."""
 
     @property
     def path(self) -> Path:
@@ -132,7 +132,7 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
 
 
 def _of_tables(side: Side) -> Int64 | None:
-    """Leave out references outside of the tables, as pycocotools does; the rows that stay."""
+    """Leave out references outside of the tables, as pycocotools does. Returns the rows kept."""
     codes = side.boxes.peek_codes()
     listed = [
         np.array([value in (table.rows or ()) for value in table.ids.ids], np.bool_)[code]
@@ -155,7 +155,7 @@ def _of_tables(side: Side) -> Int64 | None:
 
 
 def read_tables(path: Path, advance: Advance) -> Side:
-    """Read the images and the categories of a COCO dictionary; its annotations are passed over."""
+    """Read the images and the categories of a COCO dictionary; its annotations are skipped."""
     side = _read_file(path, _ANY, lambda *_: None, advance, bare=False).side
     if side.images.rows is None:
         raise LossexportError(f"{path}: images is missing: a COCO dictionary is expected")
@@ -170,10 +170,10 @@ def _read_file(
     *,
     bare: bool,
 ) -> File:
-    """Read a dictionary, or (where `bare` lists are allowed) a list of boxes alone.
+    """Read a dictionary or, if `bare` is true, also a plain list of boxes.
 
-    `add` takes in the boxes, some thousands that `decoder` read at a time. Raises LossexportError
-    on a file that is not of this form.
+    `add` is called with some thousands of boxes at a time, which `decoder` has read. Raises
+    LossexportError on a file that is not of this form.
     """
     file = File(Side(path))
     try:
@@ -201,7 +201,7 @@ def _read_file(
 
 
 def _add(file: File, rows: Sequence[T], add: Callable[[File, Sequence[T]], None]) -> None:
-    """Take in a block of rows; no number can be made of the UNSET of a missing field."""
+    """Add a block of rows. A missing field is UNSET, which cannot be converted to a number."""
     start = file.side.boxes.count
     try:
         add(file, rows)
@@ -247,7 +247,7 @@ def _add_rows(
     blocks: Iterator[Sequence[_Image | _Category]],
     limit: int,
 ) -> None:
-    """Read a table of ids and names; a row that is there twice has to say the same."""
+    """Read a table of ids and names. Rows with the same id must be equal."""
     table.start()
     count = 0
     for block in blocks:
@@ -289,7 +289,7 @@ def _add_ids(file: File, rows: Sequence[_Row]) -> tuple[Int32, Int32]:
 
 
 def _add_detections(file: File, rows: Sequence[_Detection]) -> None:
-    """Take in rows of `DETECTIONS`. Raises LossexportError on a value that cannot be."""
+    """Add rows of detections. Raises LossexportError on an impossible value."""
     start = file.side.boxes.count
     check_rows(file.path, start + len(rows), scored=True)
     box = box_array([row.bbox for row in rows])
@@ -301,7 +301,7 @@ def _add_detections(file: File, rows: Sequence[_Detection]) -> None:
 
 
 def _log_variance(file: File, rows: Sequence[_Detection]) -> Float32 | None:
-    """The column [n,4], NaN where a row has none; None where no row has."""
+    """The column [n,4], with NaN for rows without one; None if no row has one."""
     given = {i: row.log_variance for i, row in enumerate(rows) if row.log_variance is not None}
     if not given:
         return None
@@ -339,7 +339,7 @@ def _add_annotations(file: File, rows: Sequence[_Annotation]) -> None:
 
 
 def _annotation_ids(file: File) -> Int64:
-    """Join the annotation ids of all blocks; refuse an id that appears twice with other values."""
+    """Join the annotation ids of all blocks; refuse an id that occurs twice with other values."""
     ids = np.concatenate([np.empty(0, np.int64), *file.annotation_ids])
     order = np.argsort(ids, kind="stable")
     twice = np.flatnonzero(ids[order[1:]] == ids[order[:-1]])

@@ -1,4 +1,4 @@
-"""Why a file could not be read as COCO json: looked up once it has failed."""
+"""Explains why a file could not be read as COCO json, after reading has failed."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -54,7 +54,7 @@ _STARTS = (
 
 
 def form(path: Path) -> str:
-    """What the first bytes of a file say that it is, with a remedy; "" for what may be json."""
+    """The kind of a file from its first bytes, with a remedy; "" if it may be json."""
     with suppress(LossexportError), Source(path) as source:
         start = source.read(1 << 12).removeprefix(b"\xef\xbb\xbf")
         for pattern, words in _STARTS:
@@ -66,7 +66,7 @@ def form(path: Path) -> str:
 def refuse_dictionary(
     path: Path, keys: Sequence[str], stream: JsonStream, *, scored: bool
 ) -> NoReturn:
-    """Raise LossexportError on a dictionary without annotations, of these `keys` in order."""
+    """Raise LossexportError on a dictionary without annotations; `keys` are its keys in order."""
     if len(keys) < MOST_KEYS and stream.peek() == b"{":
         raise LossexportError(
             f"{path}: one object a line (JSON Lines) is not read: write the rows as one list, "
@@ -93,7 +93,7 @@ def refuse_missing(path: Path, where: str, index: int, field: str) -> NoReturn:
 def _rows_without(
     path: Path, where: str, index: int, field: str
 ) -> tuple[Collection[str], int, int]:
-    """Keys of row `index`, and of how many rows how many lack `field`; ("", 0, 0) if unreadable."""
+    """Keys of row `index`, number of rows without `field`, number of rows; empty and 0 on error."""
     keys: Collection[str] = ()
     missing = total = 0
     with suppress(LossexportError), Source(path) as source:

@@ -1,7 +1,7 @@
 """Pascal VOC: a folder of `IMAGE.xml`; corners count pixels from 1 with both ends included.
 
-Sub-folders are read too. Predictions are such files with a `score` in each object, or the results
-of the development kit (`comp4_det_test_CLASS.txt`).
+Sub-folders are read too. Predictions are the same kind of file with a `score` in each object, or
+the results of the development kit (`comp4_det_test_CLASS.txt`).
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ Element = ElementTree.Element
 def read(path: Path, scored: bool, advance: Advance) -> Side:
     """Read a folder of annotation files, or of results of the development kit (`scored`).
 
-    One file of such results is read too. Objects marked difficult are not counted.
+    A single file of these results can be read too. Objects marked difficult are not counted.
     """
     if scored and path.is_file():
         return kit.read_file(path, advance)
@@ -103,7 +103,7 @@ def _read_folder(
 
 
 def _objects(path: Path, root: Element) -> list[Element]:
-    """The objects. Raises LossexportError where one is not directly in the root."""
+    """The objects. Raises LossexportError if one is not directly in the root."""
     objects = root.findall("object")
     if len(objects) < sum(1 for _ in root.iter("object")):
         raise LossexportError(f"{path}: an object lies within another element than annotation")
@@ -111,12 +111,12 @@ def _objects(path: Path, root: Element) -> list[Element]:
 
 
 def _filled(item: Element) -> bool:
-    """Whether an object says anything: <object/> is no object."""
+    """Whether an object has any content; <object/> is skipped."""
     return len(item) > 0 or bool((item.text or "").strip())
 
 
 def _size(root: Element) -> Size | None:
-    """Width and height, where the file states them."""
+    """Width and height; None if the file does not state them."""
     try:
         wide, high = (number(root.findtext(f"size/{name}") or "") for name in ("width", "height"))
     except ValueError:
@@ -125,7 +125,7 @@ def _size(root: Element) -> Size | None:
 
 
 def _add(path: Path, rows: list[tuple[str, Element]], image: int, side: Side, scored: bool) -> None:
-    """Take in the boxes of the objects; each `bndbox` of an object is a box."""
+    """Add the boxes of the objects; each `bndbox` of an object is a box."""
     kinds: list[str] = []
     corners: list[list[float]] = []
     extra: list[float] = []
@@ -155,14 +155,14 @@ def _add(path: Path, rows: list[tuple[str, Element]], image: int, side: Side, sc
 
 
 class _Builder(ElementTree.TreeBuilder):
-    """Builds the tree; a document type, the door to entity expansion, is refused unread."""
+    """Builds the tree. Refuses a document type unread, since it could expand entities."""
 
     def doctype(self, *_: object) -> None:
         raise LossexportError("DOCTYPE is refused: it could declare entities")
 
 
 def _parse(path: Path, data: bytes) -> Element:
-    """Root of one file; names of elements without namespace and in lower case."""
+    """Root of a file; the names of its elements have no namespace and are in lower case."""
     try:
         root = ElementTree.fromstring(data, ElementTree.XMLParser(target=_Builder()))
     except LossexportError as error:
@@ -182,7 +182,7 @@ def _missing(path: Path, where: str, item: Element) -> LossexportError:
 
 
 def _text(path: Path, item: Element, where: str, name: str) -> str:
-    """Text of the only child `name`."""
+    """The text of the child `name`, of which there must be one."""
     found = item.findall(name)
     text = (found[0].text or "").strip() if found else ""
     if not text:

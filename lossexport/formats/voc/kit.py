@@ -32,7 +32,7 @@ _FIELDS = ("score", *CORNERS)
 
 
 def class_of(name: str) -> str | None:
-    """The class in the name of a file of results; None where it is no such name."""
+    """The class in the name of a file of results; None for other names."""
     match = _NAME.fullmatch(name)
     return match[1] if match else None
 
@@ -74,7 +74,7 @@ def _add(path: Path, data: bytes, kind: str, side: Side) -> None:
     values: list[list[float]] = []
     lines: list[str] = []
     for index, line in enumerate(text_lines(path, data), 1):
-        texts = line.rsplit(None, len(_FIELDS))  # names of images may have spaces
+        texts = line.rsplit(None, len(_FIELDS))  # image names may contain spaces
         if not texts:
             continue
         where = f"line {index}, "

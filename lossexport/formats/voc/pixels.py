@@ -1,4 +1,4 @@
-"""The pixels of Pascal VOC: counted from 1, with both ends of a box inside of it."""
+"""Pixels of Pascal VOC, which are counted from 1 and include both ends of a box."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Lines of a YOLO label file: boxes, or polygons as the boxes around them, with or without ids."""
+"""Lines of a YOLO label file: boxes, or polygons read as the boxes around them."""
 
 import re
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Labels:
     scores: list[float] = field(default_factory=list)
     polygons: int = 0
     tracks: int = 0
-    """Lines with a track id, which is passed over."""
+    """Number of lines with a track id, which is ignored."""
 
     def boxes(self) -> Float64:
         """[n,4] x, y, width, height."""
@@ -35,9 +35,9 @@ class Labels:
 
 
 def parse(path: Path, lines: list[str], scored: bool) -> Labels | None:
-    """Labels in `lines`; None where there are lines and none of them looks like a label.
+    """Labels in `lines`; None if there are lines but none of them looks like a label.
 
-    Raises LossexportError that names the first wrong line, and how many are wrong like it.
+    Raises LossexportError, which names the first wrong line and the number of similar ones.
     """
     rows = [(index, line.split()) for index, line in enumerate(lines, 1)]
     rows = [(index, texts) for index, texts in rows if texts]
@@ -70,14 +70,14 @@ def parse(path: Path, lines: list[str], scored: bool) -> Labels | None:
 
 
 def _like_a_label(texts: list[str]) -> bool:
-    """Whether a line is of numbers, or mostly, whatever is between them."""
+    """Whether a line consists of numbers, or mostly of them, with any separators."""
     parts = [part for text in texts for part in re.split("[,;]", text) if part]
     numbers = sum(map(is_number, parts))
     return 0 < numbers == len(parts) or (len(parts) > 4 and 2 * numbers > len(parts))
 
 
 def _layout(texts: list[str], scored: bool) -> tuple[int, bool] | None:
-    """Points of the polygon (0 of a box), and whether a track id is last; None of neither.
+    """Points of the polygon (0 for a box) and whether a track id is last; None for other lines.
 
     Ultralytics writes `class cx cy w h [score] [id]` and `class x1 y1 x2 y2 x3 y3 ... [score]
     [id]`. A track id is a whole number.
@@ -88,12 +88,12 @@ def _layout(texts: list[str], scored: bool) -> tuple[int, bool] | None:
         return (0, count == 5) if count == 4 or whole else None
     if count >= 6 and count % 2 == 0:
         return count // 2, False
-    # In references a last number of 0, 1 or 2 would be the visibility of a keypoint.
+    # In references, a whole number at the end is the visibility of a keypoint.
     return (count // 2, True) if count >= 7 and whole and scored else None
 
 
 def _why(line: str, count: int, scored: bool) -> str:
-    """Why a line of `count` fields is refused."""
+    """The reason to refuse a line of `count` fields."""
     wanted = f"class cx cy w h{' score' if scored else ''} is expected"
     if re.search("[,;]", line):
         return f"{wanted}, with spaces or tabs between the numbers and points for fractions"
@@ -129,7 +129,7 @@ _IN_PARTS = "parts of the image, 0 to 1, are expected: divide pixels by width an
 
 
 def _check(path: Path, labels: Labels, lines: list[int]) -> None:
-    """Refuse what is not finite, negative in size or not in parts of the image."""
+    """Refuse boxes that are not finite, have a negative size or are not in parts of the image."""
     box = np.array(labels.center, np.float64).reshape(-1, 4)
     check_boxes(
         path, box, lambda r, c: f"line {lines[r]}, {_BOX[1 + c]}", inverted=bool(labels.scores)

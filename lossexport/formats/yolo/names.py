@@ -1,7 +1,7 @@
 """Names of classes beside YOLO labels: a text file with a name in each line, or a data.yaml.
 
-Of YAML only the shapes are read in which `names` is written: a list or a dictionary, in brackets or
-line by line.
+Only the part of YAML in which `names` is usually written is read: a list or a dictionary, in
+brackets or line by line.
 """
 
 import json
@@ -30,9 +30,9 @@ def listed(path: Path, lines: list[str]) -> dict[int, str]:
 
 
 def in_yaml(path: Path, lines: list[str]) -> dict[int, str] | None:
-    """Names under the key `names`; None where there is no such key.
+    """Names under the key `names`; None if there is no such key.
 
-    Raises LossexportError where they are in a shape that is not read.
+    Raises LossexportError if they are in a form that is not read.
     """
     found = [(i, match[2]) for i, line in enumerate(lines) if (match := _KEY.match(line))]
     if not found:
@@ -71,7 +71,7 @@ def _line_by_line(path: Path, start: int, lines: list[str]) -> list[tuple[int, s
 
 
 def _in_brackets(path: Path, start: int, text: str) -> list[tuple[int, str]]:
-    """Names of [cat, dog] or {0: cat, 1: dog}, which may go over several lines."""
+    """Names in [cat, dog] or {0: cat, 1: dog}, which may take several lines."""
     text = "\n".join(_uncommented(line) for line in text.split("\n"))
     close = {"[": "]", "{": "}"}[text[0]]
     pairs: list[tuple[int, str]] = []
@@ -114,7 +114,7 @@ def _unquoted(text: str) -> str:
 
 
 def _uncommented(line: str) -> str:
-    """`line` without the comment at its end; a # within quotes or a word is none."""
+    """`line` without the comment at its end. A # within quotes or a word begins no comment."""
     quote = ""
     for place, char in enumerate(line):
         if quote:

@@ -1,9 +1,9 @@
 """YOLO labels: a folder of `IMAGE.txt` with lines `class cx cy w h [score]` in parts of the image.
 
-Sub-folders are read too, among them the tree of Ultralytics with its `labels` and `data.yaml`.
-Where the other input gives the sizes of the images, boxes become pixels; else they stay in these
-units: IoU and GIoU are those of pixels, the distance and aspect terms of DIoU and CIoU are those of
-a square image, and sizes by area are undefined.
+Sub-folders are read too, including the folders of Ultralytics with `labels` and `data.yaml`. If the
+other input states the sizes of the images, boxes are converted to pixels. Otherwise they keep these
+units: IoU and GIoU are the same as in pixels, the distance and aspect terms of DIoU and CIoU are
+those of a square image, and sizes by area are undefined.
 """
 
 from pathlib import Path, PurePosixPath
@@ -85,7 +85,7 @@ class _Reader:
     def _add(self, file: str, labels: Labels) -> None:
         side, count = self._side, len(labels.kinds)
         check_rows(side.path / file, side.boxes.count + count, self.scored)
-        # A file without a line is an image without a box: it still counts as an image.
+        # An empty file is an image without boxes, which still counts as an image.
         image = add_image(side, image_name(file, _LABELS), file, self._images, None)
         if not count:
             return
@@ -103,7 +103,7 @@ class _Reader:
             self._whole &= bool((score == np.floor(score)).all())
 
     def finish(self, hidden: list[str]) -> Side:
-        """The side, with notes on all that is not a plain box, `hidden` files among it."""
+        """The side, with notes on anything that is not a plain box, including `hidden` files."""
         side = self._side
         if not self._images:
             check_found(side, ".txt file of labels", self.passed, _FOREIGN, self.scored)
@@ -125,7 +125,7 @@ class _Reader:
         return side
 
     def _add_names(self) -> None:
-        """Take in the names. Raises LossexportError where two tables call a class differently."""
+        """Add the names. Raises LossexportError if two tables name a class differently."""
         names: dict[int, str] = {}
         source: dict[int, str] = {}
         for file, table in self._tables:

@@ -72,7 +72,7 @@ class _Rewriter:
         self.reader = Reader(SCHEMA, 4 * Limits().fields)  # it sees the fields of a tensor thrice
 
     def message(self, kind: str, data: memoryview, where: str, depth: int) -> list[Any] | None:
-        """The pieces of a message with the tensors within it filled; None where none changes."""
+        """The pieces of a message with the tensors within it filled; None if none changes."""
         if depth > _MAX_DEPTH:
             raise WireError(f"model: messages nested deeper than {_MAX_DEPTH}")
         if kind == _TENSOR:

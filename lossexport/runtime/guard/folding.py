@@ -1,4 +1,4 @@
-"""An upper estimate of what constant folding computes: nodes whose inputs are all constants.
+"""An upper estimate of the work of constant folding, for nodes with only constant inputs.
 
 onnxruntime folds no output of more bytes than a given limit. The estimate therefore assumes that
 limit for sizes that depend on values, such as that of `ConstantOfShape`.

@@ -231,7 +231,7 @@ class _Walk:
             return merged
         if not self.cap:
             return [None] * wide
-        if node.op in ("Shape", "Size"):  # of a shape that is known, whatever the values
+        if node.op in ("Shape", "Size"):  # the shape is known, whatever the values are
             return [MAX_RANK] * wide
         if len(constants) < len(inputs):
             return [None] * wide

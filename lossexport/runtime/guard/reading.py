@@ -96,7 +96,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A graph. `sizes` are the dimensions of its inputs, None where they are open."""
+    """A graph. `sizes` are the dimensions of its inputs, None if they are open."""
 
     body: Body
     tensors: list[Tensor]
@@ -232,7 +232,7 @@ class Checks:
         return Tensor(sparse.where, values.name if values else "", count, memory)
 
     def value(self, value: Message) -> tuple[str, tuple[int | None, ...]]:
-        """Name and declared dimensions of a tensor, () where none are declared."""
+        """Name and declared dimensions of a tensor; () if none are declared."""
         return value.get("name", ""), value.get("type", ())
 
     def type(self, declared: Message) -> tuple[int | None, ...]:
