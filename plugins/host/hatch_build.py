@@ -30,6 +30,8 @@ class NativeKernels(BuildHookInterface):  # type: ignore[type-arg]
             tools["install"](folder, portable)
         except (tools["BuildError"], OSError) as error:
             reason = f"native kernels were not built: {error}"
+            if portable:  # asked for by name
+                self.app.abort(reason)
             self.app.display_warning(f"{reason}; lossexport doctor says how to add them")
             return
         if version != "editable":
