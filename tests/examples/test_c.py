@@ -81,7 +81,7 @@ def test_cmake_takes_the_versions_that_are_compatible(site: Path, folder: Path) 
         )
     )
     said = shell('cmake -Dplace="$(lossexport config --cmake-dir)" . 2>&1', site, folder)
-    found = [version for version in versions if f"{version}=1\n" in said]
+    found = [version for version in versions if f"{version}=1" in said.splitlines()]
     assert found == ["0", "0.1", "0.1.0", "0.1.0 EXACT"]
 
 
