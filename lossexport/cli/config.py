@@ -33,9 +33,9 @@ def _ask(context: click.Context, option: click.Parameter, given: bool) -> None:
 @click.command("config")
 @click.pass_context
 def command(context: click.Context) -> None:
-    """Print what a C or C++ program is built with, a line for each option.
+    """Print the options that a C or C++ program is built with.
 
-    Paths with spaces are quoted for a shell in --cflags and --libs.
+    A line for each option, in their order. Paths with spaces are quoted for a shell in --cflags and --libs.
     """
     asked = context.meta.get(__name__)
     if not asked:
