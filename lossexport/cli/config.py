@@ -35,7 +35,8 @@ def _ask(context: click.Context, option: click.Parameter, given: bool) -> None:
 def command(context: click.Context) -> None:
     """Print the options that a C or C++ program is built with.
 
-    A line for each option, in their order. Paths with spaces are quoted for a shell in --cflags and --libs.
+    There is a line for each option, in their order. Paths with spaces are quoted for a shell in
+    --cflags and --libs.
     """
     asked = context.meta.get(__name__)
     if not asked:
