@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 from lossexport.exporter import export
+from lossexport.runtime.native import ABI
 from tests.conftest import ROOT
 from tests.packages import ENVIRONMENT, run
 
@@ -90,21 +91,21 @@ def test_a_program_does_not_start_with_the_library_of_another_abi(site: Path, fo
     (folder / "other.c").write_text("".join(
         f"void lossexport_{name}(void) {{}}\n" for name in ("abi", "message", "run")
     ))  # fmt: skip
-    (folder / "symbols").write_text("LOSSEXPORT_4 { global: *; };")
+    (folder / "symbols").write_text(f"LOSSEXPORT_{ABI + 1} {{ global: *; }};")
     link = "-Wl,--version-script=symbols -o other/liblossexport.so"
     shell(f"mkdir other; cc -shared -fPIC other.c {link}", site, folder)
     code, said = refused(folder / "nms", LD_LIBRARY_PATH=str(folder / "other"))
     assert code == 1
-    assert f"{folder}/other/liblossexport.so: version `LOSSEXPORT_3' not found" in said
+    assert f"{folder}/other/liblossexport.so: version `LOSSEXPORT_{ABI}' not found" in said
 
 
 def test_a_program_that_has_another_header_says_so(site: Path, folder: Path) -> None:
     header = (site / "lossexport/native/include/lossexport.h").read_text()
-    other = header.replace("#define LOSSEXPORT_ABI 3", "#define LOSSEXPORT_ABI 4")
+    other = header.replace(f"LOSSEXPORT_ABI {ABI}", f"LOSSEXPORT_ABI {ABI + 1}")
     assert other != header
     (folder / "lossexport.h").write_text(other)
     shell("cc -I. nms.c $(lossexport config --libs) -o nms", site, folder)
-    assert refused(folder / "nms") == (1, "ABI 3, compiled for 4\n")
+    assert refused(folder / "nms") == (1, f"ABI {ABI}, compiled for {ABI + 1}\n")
 
 
 def test_a_library_that_is_not_there_is_an_error_in_one_line(spaced: Path) -> None:
