@@ -1,6 +1,6 @@
 # Everything runs in its own virtual environment, which the first target that needs it makes.
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint docs site graphs bench sanitize clean
+.PHONY: help demo test slow lint docs site graphs bench wheels sanitize clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(READY): pyproject.toml constraints.txt $(wildcard plugins/host/*) $(wildcard plugins/kernels/*)
+$(READY): pyproject.toml constraints.txt $(wildcard plugins/host/* plugins/host/package/* plugins/kernels/*)
 	@echo "installing into $(VENV): a minute or two"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[dev]'
@@ -41,7 +41,8 @@ sanitize: $(READY)  ## test the CPU kernels under AddressSanitizer and Undefined
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 LOSSEXPORT_NATIVE=$(SANITIZED) pytest -n 0 tests/native
 
-CODE := $(wildcard $(addprefix plugins/*/*., h inc cpp cuh) tests/kernels/*.hpp)
+CODE := $(wildcard $(addprefix plugins/*/*., h inc cpp cuh) examples/c/*.c examples/c/*.cpp \
+  tests/kernels/*.hpp tests/native/*.c)
 lint: $(READY)  ## style, format, spelling, types
 	ruff check .
 	ruff format --check .
@@ -65,6 +66,19 @@ bench: $(READY)  ## time pairwise CIoU in every form, the CPU kernels and NMS: b
 	lossexport bench --json benchmarks/results/pairwise_ciou.json
 	python benchmarks/kernels.py
 	python benchmarks/suppression.py
+
+# From an sdist each, by compilers of the same release, and so with the same bits.
+DIST ?= dist
+wheels: $(READY)  ## make the wheels of a release, for x86-64 and aarch64 with glibc 2.17: dist
+	rm -rf $(DIST)/*.whl $(DIST)/untagged
+	for machine in x86_64 aarch64; do \
+	  LOSSEXPORT_PORTABLE=1 CXX=$$machine-linux-gnu-g++ \
+	    python -m build --no-isolation --outdir $(DIST)/untagged && \
+	  auditwheel repair --wheel-dir $(DIST) $(DIST)/untagged/*_$$machine.whl && \
+	  test -e $(DIST)/*.manylinux_2_17_$$machine.whl || exit 1; \
+	done
+	mv $(DIST)/untagged/*.tar.gz $(DIST)
+	rm -r $(DIST)/untagged
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) demo dist build .mypy_cache .pytest_cache .ruff_cache

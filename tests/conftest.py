@@ -3,6 +3,7 @@ import functools
 import hashlib
 import json
 import os
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.packages import run
 
 pytest_plugins = ["pytester"]
 
@@ -34,6 +37,21 @@ def entry_points(tmp_path_factory: pytest.TempPathFactory) -> str:
     (plugin,) = project["entry-points"]["pytest11"].items()
     (info / "entry_points.txt").write_text("[pytest11]\n{} = {}\n".format(*plugin))
     return os.pathsep.join((str(folder), str(ROOT)))
+
+
+# The tests that take the wheel run in one worker, which makes it once: xdist_group("wheel").
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the sdist and the wheel that was built from the sdist."""
+    out = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT)
+    return out
+
+
+@pytest.fixture(scope="session")
+def wheel(dist: Path) -> Path:
+    (path,) = dist.glob("*.whl")
+    return path
 
 
 @pytest.fixture(scope="session")

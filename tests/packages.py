@@ -1,10 +1,24 @@
 """Packages that are installed for a test: a module and the entry points that name its objects."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# No installation of the checkout, no compiled caches of another interpreter.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "CXX"))}
+
+
+def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
+    """What a command prints that has to succeed, with nothing of this checkout on its path."""
+    done = subprocess.run(
+        command, cwd=cwd, env=ENVIRONMENT | environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 def install(patch: pytest.MonkeyPatch, folder: Path, name: str, code: str, *points: str) -> None:

@@ -2,10 +2,8 @@
 
 import itertools
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tarfile
@@ -22,20 +20,11 @@ from lossexport.exporter import export
 from lossexport.manifest import load_manifest
 from lossexport.runtime import native
 from lossexport.scoring import score
+from tests.packages import run
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-# No installation of the checkout, no compiled caches of another interpreter.
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "CXX"))}
 COMPILER = any(map(shutil.which, ("g++", "c++", "clang++")))
-
-
-def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
-    done = subprocess.run(
-        command, cwd=cwd, env=ENVIRONMENT | environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def requirements(extra: str) -> list[Requirement]:
@@ -48,21 +37,6 @@ def requirements(extra: str) -> list[Requirement]:
         else:
             found.append(requirement)
     return found
-
-
-# The tests that take the wheel run in one worker, which makes it once.
-@pytest.fixture(scope="session")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the sdist and the wheel that was built from the sdist."""
-    out = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT)
-    return out
-
-
-@pytest.fixture(scope="session")
-def wheel(dist: Path) -> Path:
-    (path,) = dist.glob("*.whl")
-    return path
 
 
 @pytest.mark.xdist_group("wheel")
@@ -108,8 +82,15 @@ def test_wheel_holds_the_kernels_for_every_python(wheel: Path) -> None:
     kind = f"py3-none-{platform}" if COMPILER else "py3-none-any"
     assert wheel.name == f"lossexport-{lossexport.__version__}-{kind}.whl"
     with zipfile.ZipFile(wheel) as archive:
-        found = [n for n in archive.namelist() if n.startswith("lossexport/native/")]
-    assert found == ([f"lossexport/native/{native.path().name}"] if COMPILER else [])
+        found = {n for n in archive.namelist() if n.startswith("lossexport/native/")}
+    files = {
+        native.path().name,
+        "include/lossexport.h",
+        "cmake/lossexportConfig.cmake",
+        "cmake/lossexportConfigVersion.cmake",
+        "pkgconfig/lossexport.pc",
+    }
+    assert found == ({f"lossexport/native/{name}" for name in files} if COMPILER else set())
 
 
 def test_without_a_compiler_the_rest_installs_and_doctor_says_what_to_do(tmp_path: Path) -> None:

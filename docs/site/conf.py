@@ -23,6 +23,7 @@ CONTENTS = {
             "compare",
             "attach",
             "deploy",
+            "c",
             "migrating",
             "own_ops",
             "untraceable",

@@ -31,7 +31,8 @@ _EXTRAS = dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "ml_dtypes"),
 _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 # Verb to module; a module `list` would take the place of the builtin in this package.
 _VERBS = {"list": "catalogue"} | {
-    verb: verb for verb in ("export", "verify", "score", "compare", "attach", "bench", "doctor")
+    verb: verb
+    for verb in ("export", "verify", "score", "compare", "attach", "bench", "config", "doctor")
 }
 
 

@@ -1,6 +1,16 @@
 """Run exported files with numpy and one backend: no torch, no onnx."""
 
 from lossexport.runtime.backends import NAMES, available, load
+from lossexport.runtime.linking import include_dir, library
 from lossexport.runtime.session import Availability, Session, TensorInfo
 
-__all__ = ["NAMES", "Availability", "Session", "TensorInfo", "available", "load"]
+__all__ = [
+    "NAMES",
+    "Availability",
+    "Session",
+    "TensorInfo",
+    "available",
+    "include_dir",
+    "library",
+    "load",
+]

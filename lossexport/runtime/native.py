@@ -36,6 +36,8 @@ LEVEL = "LOSSEXPORT_LEVEL"
 LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64")
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+FOLDER = _PACKAGE / "native"
+"""Where the library is built, with the files that programs are built with."""
 _NAME = "liblossexport" + {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 _SCRIPT = Path("plugins", "host", "build.py")
 _COMPILER = "xcode-select --install" if sys.platform == "darwin" else "apt-get install g++"
@@ -97,7 +99,7 @@ Attributes = ctypes.Array[CAttribute]
 
 def path() -> Path:
     """The library that is loaded on first use."""
-    return Path(os.environ.get(ENVIRONMENT) or _PACKAGE / "native" / _NAME)
+    return Path(os.environ.get(ENVIRONMENT) or FOLDER / _NAME)
 
 
 @functools.cache
@@ -200,11 +202,11 @@ def availability(backend: str = "native") -> Availability:
     try:
         level = library().lossexport_level().decode()
     except LossexportError as error:
-        return Availability(backend, runs=False, reason=str(error), fix=_fix())
+        return Availability(backend, runs=False, reason=str(error), fix=fix())
     return Availability(backend, runs=True, version=lossexport.__version__, providers=(level,))
 
 
-def _fix() -> str:
+def fix() -> str:
     """The command that builds the library in its place."""
     if os.environ.get(ENVIRONMENT):
         return f"unset {ENVIRONMENT}"
