@@ -29,7 +29,7 @@ demo: $(READY)  ## export two recipes, verify them, score a synthetic detection 
 	@echo "quality of every box:     file://$(CURDIR)/demo/score/report.html"
 
 test: $(READY)  ## run the tests; with COVERAGE=1 count the lines of the package that they run
-	pytest $(if $(COVERAGE),--cov=lossexport)
+	$(if $(COVERAGE),PYTEST_PLUGINS=tests.lines) pytest
 
 slow: $(READY)  ## run the tests that take minutes, such as thousands of kills of a writer
 	pytest -m slow
@@ -67,4 +67,4 @@ bench: $(READY)  ## time pairwise CIoU in every form, the CPU kernels and NMS: b
 	python benchmarks/suppression.py
 
 clean:  ## remove what was made here
-	rm -rf $(VENV) demo dist build .coverage .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo dist build .mypy_cache .pytest_cache .ruff_cache

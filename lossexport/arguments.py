@@ -1,4 +1,4 @@
-"""Arguments from Python of the wrong kind: one line each, as for what is wrong in a file."""
+"""Checks of arguments from Python; their errors are one line, like those about files."""
 
 import math
 import os
@@ -14,7 +14,7 @@ from lossexport.errors import LossexportError, shown
 
 
 def refuse(name: str, value: object, wanted: str) -> LossexportError:
-    """The error for argument `name` of `value`, where `wanted` is expected."""
+    """The error for an argument `name` whose `value` is not what is `wanted`."""
     return LossexportError(f"{name} is {shown(value)}: {wanted} is expected")
 
 
@@ -32,9 +32,9 @@ def optional_path(name: str, value: object) -> Path | None:
 
 
 def number(name: str, value: object) -> float:
-    """`value` as a float, infinite where a whole number is beyond all floats.
+    """`value` as a float, infinite for a whole number that no float can hold.
 
-    Raises LossexportError on text, bools and whatever is no number.
+    Raises LossexportError on text, bools and anything else that is not a number.
     """
     plain = not isinstance(value, bool | np.bool_ | str | bytes) and hasattr(value, "__float__")
     if type(value) is int and value.bit_length() > 1024:
@@ -78,7 +78,7 @@ def several(name: str, value: object) -> list[Any]:
 
 
 def choice(name: str, value: object, known: Sequence[str]) -> None:
-    """Raise LossexportError where `value` is none of `known`."""
+    """Raise LossexportError unless `value` is one of `known`."""
     if not isinstance(value, str) or value not in known:
         raise LossexportError(
             f"{name} {shown(value)} is not one of {', '.join(known)}{did_you_mean(value, known)}"
@@ -86,7 +86,7 @@ def choice(name: str, value: object, known: Sequence[str]) -> None:
 
 
 def did_you_mean(word: object, known: Sequence[str]) -> str:
-    """A question that ends a message where a word of `known` is near, else nothing."""
+    """The question at the end of a message if a word of `known` is similar, else nothing."""
     folded = {other.casefold(): other for other in reversed(known)}
     near = get_close_matches(word.casefold(), folded, 1, 0.6) if isinstance(word, str) else []
     return f"; did you mean {folded[near[0]]}?" if near else ""

@@ -64,7 +64,7 @@ class Row:
 
 
 def environment() -> dict[str, str]:
-    """What the figures depend on."""
+    """The machine and the versions that the figures depend on."""
     return {
         "machine": platform.machine(),
         "cores": str(len(os.sched_getaffinity(0))),

@@ -16,9 +16,9 @@ class CheckFailedError(Exception):
 
 
 def error_line(message: str) -> str:
-    """The line that stands for an error: long words and long messages without their middles.
+    """The line that is printed for an error; long words and long messages lose their middles.
 
-    At the start of either stand the file and the field, at the end what was expected.
+    Both begin with the file and the field and end with what was expected, which is kept.
     """
     words = (_shortened(word, 200, 60) for word in message.split())
     return f"error: {_shortened(' '.join(words), 1200, 300)}\n"
@@ -30,7 +30,7 @@ def _shortened(text: str, start: int, end: int) -> str:
 
 
 class _Shown(reprlib.Repr):
-    """`repr` that costs no more than is shown of a value, and is there for every value."""
+    """A `repr` that costs no more than what it shows, and that works for every value."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class _Shown(reprlib.Repr):
         return repr(x) if digits <= self.maxlong else f"a whole number of some {digits} digits"
 
     def repr_instance(self, x: Any, level: int) -> str:
-        """Of any other type; a scalar of NumPy's or PyTorch's is shown as the number it is."""
+        """A value of any other type; a scalar of NumPy or PyTorch is shown as a plain number."""
         try:
             plain = x.item() if hasattr(x, "item") and not getattr(x, "shape", ()) else x
             if isinstance(plain, bool | float | complex):
@@ -76,7 +76,7 @@ def printable(text: str) -> str:
 
 @contextmanager
 def within(where: object) -> Iterator[None]:
-    """Name the file, or what else the input came from, before a LossexportError's message."""
+    """Put the name of the file, or other source, before the message of a LossexportError."""
     try:
         yield
     except LossexportError as error:

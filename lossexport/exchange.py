@@ -1,4 +1,4 @@
-"""Two paths swap places in one step of the file system."""
+"""Swap two paths in one step of the file system."""
 
 import ctypes
 import errno

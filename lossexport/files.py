@@ -29,17 +29,17 @@ def check_path(path: Path) -> None:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a regular file is there, also where the name is one that none can have."""
+    """Whether a regular file exists; False also for a name that no file can have."""
     return os.path.isfile(path)  # noqa: PTH113  pathlib's raises on a name that is too long
 
 
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file to read.
 
-    Raises LossexportError when it is missing, unreadable or anything else, as a pipe or a folder.
+    Raises LossexportError if it is missing, unreadable or something else, such as a folder.
     """
     check_path(path)
-    # Otherwise opening a pipe waits for a writer.
+    # Without O_NONBLOCK, opening a pipe waits for a writer.
     return _opened(path, lambda: os.open(path, os.O_RDONLY | os.O_NONBLOCK))
 
 
@@ -85,7 +85,7 @@ def shipped_files(folder: str) -> dict[str, Path]:
 
 
 def file_or_shipped(path: Path, folder: str) -> Path:
-    """`path`, or where no file is there and it is the name of one in a shipped folder, that one."""
+    """`path`; if it is no file but the name of one in a shipped folder, that one."""
     return path if is_file(path) else shipped_files(folder).get(str(path), path)
 
 
@@ -95,7 +95,7 @@ def sha256(data: bytes) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """Create `path` and its parents. Raises LossexportError where that cannot be."""
+    """Create `path` and its parents. Raises LossexportError if that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -108,10 +108,10 @@ def make_folder(path: Path) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path to write a file to; it takes the place of `path` when the block succeeds.
 
-    On any error what was at `path` stays as it was, and whatever the moment at which the process is
-    killed, `path` is the whole old or the whole new file. A link is followed, an existing file's
-    mode is kept. Raises LossexportError where `path` is no regular file, and on an operating system
-    error (folder not writable, disk full).
+    On any error, `path` stays as it was. Whenever the process is killed, `path` is the whole old or
+    the whole new file. A link is followed, and the mode of an existing file is kept. Raises
+    LossexportError if `path` is not a regular file, and on an error of the operating system (folder
+    not writable, disk full).
     """
     check_path(path)
     if os.path.exists(path) and not is_file(path):  # noqa: PTH110  as above
@@ -129,10 +129,10 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def check_folder(out: Path) -> Path:
-    """Return `out`, or the nearest existing parent that it would be created in.
+    """Return `out`, or the nearest existing parent in which it would be created.
 
-    Checked early so that a bad path fails before any work. Raises LossexportError where that
-    exists and is no folder or cannot be written.
+    This is checked early, so that a bad path fails before any work. Raises LossexportError if that
+    path is not a folder or cannot be written to.
     """
     check_path(out)
     nearest = next(path for path in (out, *out.absolute().parents) if os.path.lexists(path))
@@ -145,12 +145,12 @@ def check_folder(out: Path) -> Path:
 
 @contextlib.contextmanager
 def appear_together(out: Path) -> Iterator[Path]:
-    """Yield an empty folder to write files to; when the block succeeds they are those of `out`.
+    """Yield an empty folder to write files to, which move to `out` when the block succeeds.
 
-    On any error `out` stays as it was, missing parents included. Whatever the moment at which the
-    process is killed, `out` holds all old or all new files, and everything else that was there; for
-    folders that cannot be exchanged (see `stage`) the next run completes that. While another run
-    writes to `out` this waits. Raises LossexportError when it cannot be written.
+    On any error, `out` stays as it was, and parents that were missing are removed again. Whenever
+    the process is killed, `out` holds all old or all new files, and everything else that was there;
+    for folders that cannot be exchanged (see `stage`), the next run completes the change. Waits
+    while another run writes to `out`. Raises LossexportError if `out` cannot be written to.
     """
     check_folder(out)
     with _writing(out), _parents(out), stage.opened(out) as staged:
@@ -161,7 +161,7 @@ def appear_together(out: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Keep other runs from changing an existing folder, to read a file of it and write it again.
+    """Keep other runs from changing an existing folder while one of its files is rewritten.
 
     Raises LossexportError where it cannot be written.
     """
@@ -180,7 +180,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _parents(out: Path) -> Iterator[None]:
-    """Make the parents of `out`, which on an error are removed again."""
+    """Create the missing parents of `out`, and remove them again on an error."""
     missing = [parent for parent in out.absolute().parents if not parent.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

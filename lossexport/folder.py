@@ -35,9 +35,9 @@ def _is_folder(path: Path) -> bool:
 class Folder(AbstractContextManager["Folder"]):
     """A folder that is listed with its sub-folders and read file by file; a context manager.
 
-    Names are relative to it, with slashes. Every part of a name is opened in the folder before it
-    and never followed where it is a link, so that a file that is swapped for a link meanwhile is
-    not read either. A link to a file inside is resolved first, then read in this way.
+    Names are relative to it, with slashes. Each part of a name is opened in the folder before it
+    without following links, so a file that is swapped for a link in the meantime is not read. A
+    link to a file inside is resolved first and then read in the same way.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,9 +54,9 @@ class Folder(AbstractContextManager["Folder"]):
     def names(self, images: str = "images") -> list[str]:
         """Sorted names of everything below that is no folder.
 
-        A link to a folder inside is passed over: its files are read where they are. So is a link
-        to the folder of the `images`. Raises LossexportError on a link to another folder, and where
-        there are too many files.
+        A link to a folder inside is skipped, because its files are read in their own place, and so
+        is a link to the folder of the `images`. Raises LossexportError on a link to another folder
+        and on too many files.
         """
         found: list[str] = []
         folders = [""]
@@ -81,7 +81,7 @@ class Folder(AbstractContextManager["Folder"]):
         return sorted(found)
 
     def _entries(self, folder: str) -> list[tuple[str, Kind]]:
-        """Names in one folder, and what each is."""
+        """The names in one folder, and the kind of each."""
         where = self.path / folder
         try:
             descriptor = self._descend(PurePosixPath(folder).parts, os.O_DIRECTORY)
@@ -97,8 +97,8 @@ class Folder(AbstractContextManager["Folder"]):
     def read(self, name: str, limit: int) -> bytes:
         """Bytes of the regular file `name`, at most `limit`.
 
-        Raises LossexportError where it is missing, unreadable, too large, no regular file, or by
-        its name or a link outside of the folder.
+        Raises LossexportError if it is missing, unreadable, too large or not a regular file, or if
+        its name or a link leads out of the folder.
         """
         if not name.isprintable():
             raise LossexportError(f"{self.path}: file name {name!a} is not plain text")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 IMAGE_FILES = ("jpg", "jpeg", "png", "bmp", "gif", "tif", "tiff", "webp", "jp2", "pgm", "ppm")
-"""Suffixes of images in general, also of such as cannot be drawn."""
+"""Suffixes of image files in general, including formats that cannot be drawn."""
 MAX_FILE = 128 << 20
 MAX_PIXELS = 64_000_000
 """Largest image that is decoded: 192 MB as RGB."""
@@ -54,7 +54,7 @@ class ImageFolder:
         return names
 
     def find(self, name: str) -> Path:
-        """The file `name`, which may stand in a subfolder.
+        """The file `name`, which may be in a sub-folder.
 
         Raises LossexportError where it is missing, no regular file or, by its name or by a link,
         outside of the folder.
@@ -80,13 +80,13 @@ class ImageFolder:
             return folder.read(name, MAX_FILE)
 
     def decode(self, name: str, data: bytes) -> "Image":
-        """The RGB image of `data`, as it is stored: an orientation in EXIF does not turn it.
+        """Decode `data` as an RGB image; an EXIF orientation is not applied.
 
         Raises LossexportError where it is damaged, neither JPEG nor PNG, or too large.
         """
         try:
             with warnings.catch_warnings():
-                # Above Pillow's own bound, which is larger than ours or what the user has set.
+                # Above Pillow's own limit: larger than ours unless the user has set it.
                 warnings.simplefilter("error", self._pillow.DecompressionBombWarning)
                 with self._pillow.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
                     if image.width * image.height > MAX_PIXELS:
@@ -108,6 +108,6 @@ def pixels(image: "Image") -> UInt8:
 
 
 def few(reasons: Sequence[str]) -> str:
-    """The first three, and how many more."""
+    """The first three reasons, and the number of the others."""
     more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
     return ", ".join(reasons[:3]) + more

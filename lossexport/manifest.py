@@ -136,7 +136,7 @@ def save_manifest(folder: Path, manifest: Manifest) -> None:
     Raises LossexportError on a manifest that `load_manifest` would refuse.
     """
     path = folder / MANIFEST_NAME
-    # As it will be read: a whole number in a field of floats has its point from the start.
+    # As it will be read: a whole number in a field of floats becomes a float from the start.
     manifest = _decode(msgspec.json.encode(manifest), path)
     write_bytes(path, _text(manifest))
 
@@ -167,7 +167,7 @@ def _text(manifest: Any, order: Literal["sorted"] | None = "sorted") -> bytes:
 def merge(
     manifest: Manifest | None, artifacts: Iterable[Artifact], generator: Mapping[str, str]
 ) -> Manifest:
-    """Add `artifacts` to `manifest`, each in place of an older one of the same file."""
+    """Add `artifacts` to `manifest`, replacing older entries of the same files."""
     old = manifest.artifacts if manifest else []
     files = {artifact.file: artifact for artifact in (*old, *artifacts)}
     return Manifest(
@@ -216,7 +216,7 @@ def _value(data: bytes, message: str) -> str:
         value: Any = msgspec.json.decode(data)
         for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", pointer):
             value = value[key] if key else value[int(index)]
-    # Broken behind the field that was refused first, or a key that stands there twice.
+    # The JSON is broken after the field that was refused first, or repeats a key.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
         return ""
     try:

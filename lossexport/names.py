@@ -7,7 +7,7 @@ METRICS: tuple[str, ...] = get_args(Metric)
 """Box quality of a matched pair."""
 METRIC_TITLES = dict(zip(METRICS, ("IoU", "GIoU", "DIoU", "CIoU"), strict=True))
 STATISTICS = ("mean", "median", "p5", "p95")
-"""Of a metric over all matched pairs."""
+"""Statistics of a metric over all matched pairs."""
 RATES = ("precision", "recall", "f1")
 
 COCO_PRECISION = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -20,10 +20,10 @@ BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 BOX_FORMATS: tuple[BoxFormat, ...] = get_args(BoxFormat)
 MatchBy = Literal["id", "name"]
 MATCH_BY: tuple[MatchBy, ...] = get_args(MatchBy)
-"""How images and categories of two inputs are joined where their ids and names contradict."""
+"""What joins images and categories of two inputs if their ids and names contradict."""
 Extra = Literal["count", "ignore"]
 EXTRA_CATEGORIES: tuple[Extra, ...] = get_args(Extra)
-"""What becomes of predictions of categories that the references lack."""
+"""How to treat predictions of categories that the references lack."""
 
 Precision = Literal["fp32", "fp16", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

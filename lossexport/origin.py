@@ -1,4 +1,4 @@
-"""Where this installation came from, so that a remedy installs from there and from nowhere else."""
+"""Where this installation came from, so that suggested commands install from the same place."""
 
 import json
 import re
@@ -49,7 +49,7 @@ def _is_checkout(folder: Path) -> bool:
 
 
 def _direct_url() -> dict[str, Any]:
-    """PEP 610's record of the place; empty where there is none, or none that can be read."""
+    """PEP 610's record of the origin; empty if there is none or it cannot be read."""
     try:
         record = json.loads(metadata.distribution(_NAME).read_text("direct_url.json") or "{}")
     except (metadata.PackageNotFoundError, OSError, ValueError, RecursionError):

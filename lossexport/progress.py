@@ -20,10 +20,10 @@ PATIENCE = 2.0
 INTERVAL = 10.0
 """Seconds between two lines, and before the first."""
 ENVIRONMENT = "LOSSEXPORT_PROGRESS"
-"""Variable with other seconds between two lines; 0: neither lines nor a bar."""
+"""Environment variable with the seconds between two lines; 0 turns lines and bar off."""
 
 Step = Callable[[int, int, str], None]
-"""Called with how many parts of the work are done, of how many, and the name of the next."""
+"""Called with the number of parts done, the number of all, and the name of the next part."""
 
 Progress = Callable[[str, float], None]
 """Called with the name of the step and the part of it that is done, 0 to 1."""
@@ -31,7 +31,7 @@ Progress = Callable[[str, float], None]
 
 @contextmanager
 def follow(progress: bool | Progress, verb: str) -> Iterator[Progress]:
-    """Yield what to call: the caller's function, or one that shows "`verb`: ..." or nothing.
+    """Yield the function to call: the caller's, one that shows "`verb`: ...", or an idle one.
 
     Raises LossexportError where `progress` is neither a bool nor a function.
     """
@@ -50,9 +50,9 @@ def follow(progress: bool | Progress, verb: str) -> Iterator[Progress]:
 def steps(verb: str, *, percent: bool = False) -> Iterator[Step]:
     """Yield the function to call at every step. `verb` names the work, as "exporting".
 
-    With `percent`, the parts are hundredths of the step that is named. A thread shows them, so that
-    a single step of minutes is seen too. Raises LossexportError where LOSSEXPORT_PROGRESS is not a
-    number of seconds.
+    With `percent`, the parts are hundredths of the named step. A thread shows them, so that even a
+    single step of several minutes is visible. Raises LossexportError if LOSSEXPORT_PROGRESS is not
+    a number of seconds.
     """
     interval, stream = _interval(), sys.stderr
     if interval == 0 or stream is None or stream.closed:

@@ -2,10 +2,10 @@
 
     python -m lossexport.sample --out data
 
-Sides are log-normal, 40 % of the boxes are small, categories are as uneven as 1/rank, images are as
-uneven as scenes are. A prediction is a reference moved by a random part of its sides, its score
-rising with its IoU; the rest are duplicates and false alarms. Files are written image by image, so
-memory does not grow with their size.
+Sides are log-normal, 40 % of the boxes are small, the share of a category is 1/rank, and the number
+of objects per image varies as in real scenes. Most predictions are references moved by a random
+part of their sides, with scores that rise with the IoU; the others are duplicates and false alarms.
+Files are written image by image, so memory does not grow with their size.
 """
 
 import argparse
@@ -31,7 +31,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many of each; `even`: as many predictions in every image."""
+    """The numbers to draw; with `even`, every image has the same number of predictions."""
 
     images: int
     references: int
@@ -64,7 +64,7 @@ class Scenes:
             boxes = self.boxes(references, size)
             category = self._categories(references)
             crowd = self.rng.random(references) < CROWD
-            filled = self.rng.uniform(0.45, 0.9, references)  # of its box, by an object's outline
+            filled = self.rng.uniform(0.45, 0.9, references)  # part of the box inside the outline
             annotations = [
                 {
                     "image_id": image,

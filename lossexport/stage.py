@@ -1,19 +1,19 @@
-"""Stages: results are made beside their place and take it in one step.
+"""Stages: results are made beside their target and moved to it in one step.
 
-A stage is the folder `.NAME.lossexport.tmp` beside its target. It holds a lock, so that one run at
-a time changes a target, and the results in the making. Its name follows from the target's: what a
-killed run leaves is found, and completed or cleared, by the next run that has the lock.
+A stage is the folder `.NAME.lossexport.tmp` beside its target. It holds the unfinished results, and
+a lock that lets only one run at a time change the target. Its name follows from the target's, so
+the next run that gets the lock finds what a killed run left, and completes or clears it.
 
-A folder that does not exist yet is put in place by one rename. A folder that exists is exchanged as
-a whole, in one step, with one that holds the new files and everything else of the old: its files as
-hard links, its sub-folders (and what cannot be linked) behind symbolic links, which lead to where
-the exchange puts them. They are then moved back over these links. So at every moment the path leads
-to all old or all new files, with all that is the user's, whose files and sub-folders stay the same
-ones; only the folder around them is another.
+A folder that does not exist yet is put in place by one rename. An existing folder is exchanged as a
+whole, in one step, with one that holds the new files and everything else from the old folder: files
+as hard links, sub-folders (and whatever cannot be linked) as symbolic links to the places where the
+exchange puts them. They are then moved back over these links. At every moment, the path leads to
+all old or all new files and to everything that belongs to the user. The user's files and
+sub-folders stay the same ones; only the folder around them is another.
 
-Some folders must not or cannot be exchanged: the working directory, a mount point, another user's,
-one whose parent cannot be written, one on a file system without that call. Their files are replaced
-one by one, after a journal is written from which the next run completes what was cut short.
+Some folders must not or cannot be exchanged: the working directory, a mount point, another user's
+folder, one whose parent cannot be written to, one on a file system without that call. Their files
+are replaced one by one, after a journal is written that lets the next run complete the change.
 """
 
 import contextlib
@@ -35,24 +35,24 @@ from lossexport.errors import LossexportError
 from lossexport.exchange import exchange
 
 _POLL = 0.05
-_PATIENCE = 2.0  # seconds of waiting after which one is told
+_PATIENCE = 2.0  # seconds of waiting before a message
 _RETRIES = 100
-_MAX_NAME = 200  # bytes of a target's name that the stage's repeats; a file system takes 255
+_MAX_NAME = 200  # bytes of a name that a stage repeats; file systems allow 255
 
 
 @contextlib.contextmanager
 def opened(target: Path) -> Iterator["Stage"]:
-    """The stage of a file or a folder, which is this run's until the block ends.
+    """The stage of a file or a folder, owned by this run until the block ends.
 
-    Waits while another run has it, completes or clears what a killed one left, and leaves nothing
-    of its own behind. Raises OSError where no stage can be made.
+    Waits while another run owns it, completes or clears what a killed run left, and leaves nothing
+    of its own behind. Raises OSError if no stage can be made.
     """
     target = Path(os.path.realpath(target))
     home = _home(target)
     with contextlib.ExitStack() as stack:
         for folder in (target.parent, target):
             found = Stage(folder, target)
-            # The other one may be left by a run that saw the target in another way.
+            # A run that chose the other folder may have left a stage there.
             if folder == home or (folder.is_dir() and os.path.lexists(found.path)):
                 stack.enter_context(found.locked())
                 if folder == home:
@@ -73,19 +73,22 @@ class Stage:
         self._old = self.path / "old"
         self._lock = self.path / "lock"
         self._journal = self.path / "journal"
+        self._held: BinaryIO | None = None  # the lock, while this run owns the stage
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Own the stage; nothing of it is left behind unless its journal has to be completed."""
-        with self._acquire():
+        try:
             try:
+                self._acquire()
                 with undisturbed():
                     self._recover()
                     self._discard()
                 yield
             finally:
-                with undisturbed():
-                    self._clear()
+                self._release()
+        finally:
+            self._release()  # where a signal kept the line above from it
 
     def put_file(self) -> None:
         """Let the file `new` take the place of the target."""
@@ -110,25 +113,36 @@ class Stage:
             elif not self._exchanged(names):
                 self._replace_each(names)
 
-    def _acquire(self) -> BinaryIO:
+    def _acquire(self) -> None:
         start, told, vanished = time.monotonic(), False, 0
         while True:
             try:
-                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._check_owner()
-                lock = self._lock.open("ab")
+                # A signal between the folder and the lock would leave the folder behind.
+                with undisturbed():
+                    self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    self._check_owner()
+                    lock = self._lock.open("ab")
+                    if _try_lock(lock) and _same(self._lock, lock):
+                        self._held = lock
+                        return
+                    lock.close()
             except FileNotFoundError:  # the run before has just removed the stage
                 vanished += 1
                 if vanished > _RETRIES:
                     raise
                 continue
-            if _try_lock(lock) and _same(self._lock, lock):
-                return lock
-            lock.close()
             if not told and time.monotonic() - start > _PATIENCE:
                 told = True
                 print(f"waiting: another run writes to {self._target}", file=sys.stderr, flush=True)
             time.sleep(_POLL)
+
+    def _release(self) -> None:
+        """Clear the stage and give up the lock, once."""
+        with undisturbed():
+            if self._held is not None:
+                self._clear()
+                self._held.close()
+                self._held = None
 
     def _check_owner(self) -> None:
         """Another user's stage could put that user's files into the target."""
@@ -139,7 +153,7 @@ class Stage:
             raise PermissionError(f"{self.path} belongs to another user")
 
     def _exchanged(self, names: list[str]) -> bool:
-        """Exchange `new` and the target; False where that cannot be, nothing having changed."""
+        """Exchange `new` and the target. False if that is impossible; then nothing has changed."""
         if self.path.parent == self._target or _same(self._target, Path()):
             return False
         try:
@@ -178,14 +192,14 @@ class Stage:
                 place.symlink_to(self._bridge(entry.name))
 
     def _bridge(self, name: str) -> str:
-        """From the target to an entry of `new`."""
+        """The link that leads from the target to an entry of `new`."""
         return f"../{self.path.name}/new/{name}"
 
     def _is_bridge(self, path: Path) -> bool:
         return path.is_symlink() and str(path.readlink()) == self._bridge(path.name)
 
     def _replace_each(self, names: list[str]) -> None:
-        """Replace the target's files one by one; if one cannot be, put back what was there."""
+        """Replace the target's files one by one; if that fails, put the old ones back."""
         self._old.mkdir()
         self._write_journal(names, None)
         done: list[str] = []
@@ -218,7 +232,7 @@ class Stage:
         draft.replace(self._journal)
 
     def _recover(self) -> None:
-        """Complete what the journal states, as far as it has not been."""
+        """Complete those steps of the journal that have not been done."""
         if not self._journal.exists():
             return
         names, inode = self._read_journal()
@@ -234,7 +248,7 @@ class Stage:
         self._journal.unlink()
 
     def _give_back(self, names: list[str]) -> None:
-        """After the exchange: move what has no new version out of the old folder."""
+        """After the exchange: move everything without a new version out of the old folder."""
         for entry in sorted(self.new.iterdir()):
             place = self._target / entry.name
             if entry.name in names or self._is_bridge(entry) or _same(entry, place):
@@ -276,15 +290,16 @@ class Stage:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Signals that Python handles wait until the block has ended; others end the process."""
+    """Delay signals that Python handles until the block has ended; others end the process."""
     caught: list[int] = []
     handlers: dict[int, Any] = {}
     number: int
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            if callable(signal.getsignal(number)):
-                handlers[number] = signal.signal(number, lambda sent, _: caught.append(sent))
     try:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+                if callable(handler := signal.getsignal(number)):
+                    handlers[number] = handler
+                    signal.signal(number, lambda sent, _: caught.append(sent))
         yield
     finally:
         for number, handler in handlers.items():
@@ -294,7 +309,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def _home(target: Path) -> Path:
-    """The folder for a stage: the target's own where its parent is none or on another mount."""
+    """The folder for a stage: the parent, or the target if it is a mount or that is read-only."""
     parent = target.parent
     if target.is_dir() and (
         os.path.ismount(target)
@@ -306,7 +321,7 @@ def _home(target: Path) -> Path:
 
 
 def _mounts() -> set[str]:
-    """Mount points. Those of the same device, which `os.path.ismount` misses, are among them."""
+    """Mount points, including those of the same device, which `os.path.ismount` misses."""
     try:
         lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
     except OSError:

@@ -1,6 +1,7 @@
 """Results appear in one step, whatever the moment at which a run is killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,9 +10,12 @@ import time
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from lossexport import stage
 from lossexport.errors import LossexportError
 from lossexport.exporter import run
 from lossexport.files import appear_together, atomic_path, exclusive, write_bytes
@@ -222,14 +226,14 @@ def test_two_exports_to_a_folder_both_stand_in_the_manifest(
     ],
 )
 def test_a_journal_of_a_strangers_is_refused(journal: str, message: str, tmp_path: Path) -> None:
-    stage = tmp_path / ".out.lossexport.tmp"
-    (stage / "new").mkdir(parents=True)
-    (stage / "journal").write_text(journal, errors="surrogateescape")
+    folder = tmp_path / ".out.lossexport.tmp"
+    (folder / "new").mkdir(parents=True)
+    (folder / "journal").write_text(journal, errors="surrogateescape")
     with pytest.raises(LossexportError, match=message):
         fill(tmp_path / "out", "new", "a")
-    assert (stage / "new").is_dir()
-    stage.rename(tmp_path / "elsewhere")
-    stage.symlink_to("elsewhere")
+    assert (folder / "new").is_dir()
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to("elsewhere")
     with pytest.raises(LossexportError, match="in the way"):
         fill(tmp_path / "out", "new", "a")
 
@@ -244,6 +248,64 @@ def test_signals_wait_for_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
         assert seen == ["step", "signal"]
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class Stopped(BaseException):
+    """What the handler of a signal raises, at whatever line the program has reached."""
+
+
+def stopped_at(line: int, run: Callable[[], None]) -> bool:
+    """Whether a signal arrived: at this line of those that `run` takes through the stage."""
+    left = line
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != stage.__file__:
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                signal.raise_signal(signal.SIGTERM)
+        return trace
+
+    def handler(*_: Any) -> None:
+        raise Stopped
+
+    before, tracing = signal.signal(signal.SIGTERM, handler), sys.gettrace()
+    sys.settrace(trace)
+    try:
+        run()
+        return False
+    except Stopped:
+        return True
+    finally:
+        sys.settrace(tracing)
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_signal_at_any_line_leaves_nothing_behind(existing: bool, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def run() -> None:
+        with stage.opened(out) as made:
+            made.new.mkdir()
+            (made.new / "new.txt").write_text("new")
+            made.put_folder()
+
+    line, stopped = 0, True
+    while stopped:
+        line += 1
+        shutil.rmtree(out, ignore_errors=True)
+        if existing:
+            out.mkdir()
+            (out / "old.txt").write_text("old")
+        stopped = stopped_at(line, run)
+        assert [path.name for path in tmp_path.iterdir() if path != out] == [], line
+        if existing:
+            assert (out / "old.txt").read_text() == "old"
+    assert (out / "new.txt").read_text() == "new"
+    assert line > 100
 
 
 @pytest.mark.parametrize("sent", [signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGINT])

@@ -13,38 +13,35 @@ from lossexport.catalog import Attribute, Op, Reference, Tensor
 EPS = 1e-7  # in the union, as training codes have it
 
 
-def _area(boxes: torch.Tensor) -> torch.Tensor:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+def _sides(boxes: torch.Tensor) -> torch.Tensor:
+    """Width and height of xyxy boxes [N,4]: [N,2]."""
+    return boxes[:, 2:] - boxes[:, :2]
 
 
-def _shared(pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The area that boxes have in common, 0 where they are apart."""
-    low = torch.maximum(pred[:, :2], target[:, :2])
-    sides = (torch.minimum(pred[:, 2:], target[:, 2:]) - low).clamp(min=0)
+def _area(sides: torch.Tensor) -> torch.Tensor:
     return sides[:, 0] * sides[:, 1]
-
-
-def _about_centres(boxes: torch.Tensor, ratio: float) -> torch.Tensor:
-    """Boxes with `ratio` times the sides about the same centres."""
-    inset = (boxes[:, 2:] - boxes[:, :2]) * ((1 - ratio) / 2)
-    return torch.cat((boxes[:, :2] + inset, boxes[:, 2:] - inset), dim=1)
 
 
 def mpdiou_loss(
     pred: torch.Tensor, target: torch.Tensor, width: float = 640.0, height: float = 640.0
 ) -> torch.Tensor:
     """1 - MPDIoU: IoU less the squared shifts of both corners, in diagonals of the image."""
-    shared = _shared(pred, target)
-    iou = shared / (_area(pred) + _area(target) - shared + EPS)
+    low = torch.maximum(pred[:, :2], target[:, :2])
+    shared = _area((torch.minimum(pred[:, 2:], target[:, 2:]) - low).clamp(min=0))
+    iou = shared / (_area(_sides(pred)) + _area(_sides(target)) - shared + EPS)
     shift = pred - target
     return 1 - iou + (shift * shift).sum(-1) / (width * width + height * height)
 
 
 def box_inner_iou(pred: torch.Tensor, target: torch.Tensor, ratio: float = 0.7) -> torch.Tensor:
     """IoU of boxes that are scaled about their own centres."""
-    a, b = _about_centres(pred, ratio), _about_centres(target, ratio)
-    shared = _shared(a, b)
-    return shared / (_area(a) + _area(b) - shared + EPS)
+    p, t = ratio * _sides(pred), ratio * _sides(target)
+    # What each side of an overlap can be, in differences of corners alone: far from the origin a
+    # scaled corner would be rounded to more than a small box is wide.
+    inset = (_sides(pred) + _sides(target)) * ((1 - ratio) / 2)
+    across = torch.minimum(pred[:, 2:] - target[:, :2], target[:, 2:] - pred[:, :2]) - inset
+    shared = _area(torch.minimum(torch.minimum(p, t), across).clamp(min=0))
+    return shared / (_area(p) + _area(t) - shared + EPS)
 
 
 PRED = Tensor("pred", ("N", 4), "boxes")

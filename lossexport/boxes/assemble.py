@@ -1,4 +1,4 @@
-"""Two inputs over one table of images and one of categories."""
+"""Gives two inputs common tables of images and of categories."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Joined:
 
 
 def join(base: Side, other: Side, by: MatchBy | None) -> Joined:
-    """Bring `base` (references, parent) and `other` (predictions, child) over shared tables.
+    """Give `base` (references, parent) and `other` (predictions, child) shared tables.
 
     Raises LossexportError where the tables contradict each other, where no box of `other` is on an
     image of `base`, and where only one is in pixels and the image has no size.
@@ -94,7 +94,7 @@ def join(base: Side, other: Side, by: MatchBy | None) -> Joined:
 
 def _forget_classes(base: Side, other: Side, notes: list[str]) -> bool:
     """Where one of the inputs has no classes, put all boxes into one."""
-    # No prediction at all has no class to disagree with.
+    # An input without any box has no class that could disagree.
     without = [side for side in (base, other) if side.classes is False]
     if not without:
         return False
@@ -157,7 +157,7 @@ def _used(table: Table, codes: Int32) -> dict[Id, int]:
 
 
 def _order(ids: Sequence[Id], *, text: bool) -> list[int]:
-    """Places by rising id; as texts where the references write every id so."""
+    """Positions by rising id, as texts if the references write every id as text."""
     if text:
         return sorted(range(len(ids)), key=lambda i: str(ids[i]))
     _, position = sort_ids(ids)
@@ -246,7 +246,7 @@ def _files(table: Table, value: Id) -> tuple[str, ...]:
 
 
 def dataset(pred: Side, ref: Side, by: MatchBy | None, extra: Extra) -> Dataset:
-    """Predictions and references over shared tables; what only predictions have gets a note."""
+    """Predictions and references over shared tables, with notes on what only predictions have."""
     joined = join(ref, pred, by)
     notes = joined.notes
     image, category = joined.other
@@ -275,7 +275,7 @@ def dataset(pred: Side, ref: Side, by: MatchBy | None, extra: Extra) -> Dataset:
 
 
 def _note_extras(joined: Joined, category: Int32, extra: Extra, notes: list[str]) -> Int64 | None:
-    """Say which predictions are of categories that the references lack; the rows to keep."""
+    """Note predictions of categories that the references lack. Returns the rows to keep."""
     strange = joined.extra_categories[category]
     if not strange.any():
         return None
@@ -293,7 +293,7 @@ def _note_extras(joined: Joined, category: Int32, extra: Extra, notes: list[str]
 
 
 def _nearest(joined: Joined, kinds: Int64, *, every: bool) -> str:
-    """Categories of the references that are spelled alike, or the first where none is met."""
+    """Categories of the references with similar names, or the first if no prediction has any."""
     known = [k for k, e in zip(joined.categories, joined.extra_categories, strict=True) if not e]
     folded = {str(joined.categories[int(k)].name).casefold() for k in kinds}
     near = [k for k in known if k.name.casefold() in folded] or (known if every else [])
@@ -319,6 +319,6 @@ def _note_strange_images(joined: Joined, image: Int32, notes: list[str]) -> None
 
 
 def plural(count: int, word: str) -> str:
-    """`count` and the word in its number: "1 box", "2 boxes"."""
+    """`count` with the word in singular or plural: "1 box", "2 boxes"."""
     ending = "" if count == 1 else "es" if word.endswith("x") else "s"
     return f"{count} {word}{ending}"

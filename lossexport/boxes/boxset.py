@@ -26,7 +26,7 @@ MAX_CATEGORIES = 100_000
 MAX_COORDINATE = 1e9
 """Largest size of a coordinate: its square still fits the float32 of the exported metrics."""
 MAX_SCORE = 1e9
-"""Largest size of a score: logits are far below, and differences and charts of such are finite."""
+"""Largest size of a score: far above any logit, with finite differences and charts."""
 MAX_LOG_VARIANCE = 200.0
 """Largest size of a log variance: the domain of the exported `localization_confidence`."""
 
@@ -52,7 +52,7 @@ class References:
     area: Float64
     """[R] the area that decides the COCO size range; not always width x height."""
     ignored: Bool
-    """[R] crowd, difficult or don't-care: never missed, and what falls on it is not counted."""
+    """[R] crowd, difficult or don't-care: never missed, and predictions on it are not counted."""
     zero_id: Bool
     """[R] annotation id 0, which pycocotools cannot tell from "no match"."""
     any_class: Bool | None = None
@@ -126,7 +126,7 @@ class Dataset:
     notes: list[str] = field(default_factory=list)
     """What the reader did that the user may not expect, one sentence each."""
     files: list[tuple[str, ...]] = field(default_factory=list)
-    """Names that the file of each image may have; empty where nothing tells."""
+    """Names that the file of each image may have; empty if unknown."""
     sizes: Float64 | None = None
     """[I,2] width and height of each image in pixels, NaN where no input states them."""
     parts: bool = False
@@ -190,7 +190,7 @@ def check_areas(path: Path, area: Float64, where: Callable[[int], str]) -> None:
 
 
 def too_large(value: float, limit: float) -> str:
-    """What is wrong with a number that is not finite or beyond `limit` in size; else nothing."""
+    """The reason to refuse a number that is not finite or above `limit` in size, else ""."""
     if not np.isfinite(value):
         return "must be a finite number"
     return f"must be at most {limit:g} in size" if abs(value) > limit else ""

@@ -138,7 +138,7 @@ class BoxColumns:
         return _column(self._image), _column(self._category)
 
     def codes(self) -> tuple[Int32, Int32]:
-        """The same, and let go of them."""
+        """The same codes, which are then released."""
         return _join(self._image, np.int32), _join(self._category, np.int32)
 
     def equal(self, first: Int64, second: Int64) -> Bool:

@@ -1,7 +1,7 @@
-"""Notes on results that one look explains: what the boxes would match if they were read otherwise.
+"""Notes on poor results, such as how many boxes would match if they were read in another way.
 
-Every reading is tried on the boxes themselves, so a note states a count and not a guess. Numbers
-stay as they are. At most `BOXES` predictions and references are looked at, those of the first
+Every reading is tried on the boxes themselves, so a note states a count and not a guess. No number
+of the result changes. At most `BOXES` predictions and references are used, those of the first
 images.
 """
 
@@ -18,13 +18,13 @@ from lossexport.errors import LossexportError
 
 BOXES = 50_000
 FEW = 0.5
-"""Less than this part of the boxes that could match is few."""
+"""Matches are few if they are less than this part of the boxes that could match."""
 SOME = 0.2
 """More than this part matches in another category before that is worth a note."""
 MUCH = 2.0
 """Another reading is worth a note where it matches this many times as many boxes."""
 SPILL = 0.1
-"""Part of the image's side by which a box reaches out of it for more than a rounding reason."""
+"""A box that exceeds its image by more than this part of a side does so not by rounding."""
 SHOWN = 3
 
 Boxes = Predictions | References
@@ -177,7 +177,7 @@ def _match(data: Dataset, threshold: float) -> tuple[Int64, Int64]:
     order = pairs.sort_boxes(data)
     try:
         found = pairs.find_pairs(data, order, pairs.cap(threshold))
-    except LossexportError:  # more overlaps than are held: such a reading explains nothing
+    except LossexportError:  # too many overlaps: such a reading explains nothing
         return np.empty(0, np.int64), np.empty(0, np.int64)
     return matching.match(data, order, found, threshold).pairs()
 
@@ -220,7 +220,7 @@ def _shift(changes: list[tuple[Id, Id]]) -> int:
 
 
 def _may_be_corners(box: Float64) -> bool:
-    """Whether x1, y1, x2, y2 is a way to read all boxes: rare among x, y, width, height."""
+    """Whether all boxes may be x1, y1, x2, y2, which is rare for x, y, width, height."""
     return len(box) > 1 and bool((box[:, 2:] > box[:, :2]).all())
 
 
@@ -271,7 +271,7 @@ _READINGS: tuple[tuple[str, Reading], ...] = (
 
 
 def scores_differ(pred: Float64, ref: Float64, words: Words) -> list[str]:
-    """A note where only one of two sides has scores beyond 1, as percent or logits."""
+    """A note where only one of two sides has scores beyond 1, such as percent or logits."""
     if not len(pred) or not len(ref):
         return []
     tops = float(pred.max()), float(ref.max())

@@ -1,4 +1,4 @@
-"""Gates: numbers of a summary that must not fall below a value, or not rise above one."""
+"""Gates: numbers of a summary that must not fall below, or rise above, a bound."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,11 @@ from lossexport.errors import LossexportError
 from lossexport.names import COCO_NUMBERS, COCO_OF_SIZE
 
 TOLERANCE = 1e-9
-"""How far beyond its bound a number passes: the COCO arithmetic gives a perfect set 1 - 2e-16."""
+"""How far beyond its bound a number still passes: a perfect set has an AP of 1 - 2e-16."""
 
 
 class Gates:
-    """The least and the most that pass, by the names of numbers, of which `names` exist."""
+    """The bounds of numbers by name; `names` are the numbers that exist."""
 
     def __init__(
         self,
@@ -42,8 +42,8 @@ class Gates:
     def apply(self, summary: dict[str, Any]) -> None:
         """Put `gates` and `gate_failures` into a summary.
 
-        `gates` has a row each: name, value, kind ("at least" or "at most"), bound, passed. A number
-        that nothing defines does not pass. `gate_failures` has a sentence for what did not.
+        `gates` has a row for each gate: name, value, kind ("at least" or "at most"), bound, passed.
+        An undefined number does not pass. `gate_failures` has a sentence for each failure.
         """
         summary["gates"], summary["gate_failures"] = [], []
         for name, kind, sign, bound in self._bounds:
@@ -58,16 +58,17 @@ class Gates:
 
 
 def _why(name: str) -> str:
-    """Why nothing defines a number."""
+    """Why a number is undefined."""
     if name in COCO_OF_SIZE:
         return "no reference counts in its range of areas, or areas in pixels are not known"
     return "no reference counts" if name in COCO_NUMBERS else "there is nothing to measure"
 
 
 def value_of(summary: Mapping[str, Any], name: str) -> float | None:
-    """Look up a number as a gate calls it; None where nothing defines it.
+    """Look up a number by its name as a gate; None if it is undefined.
 
-    `matched` is among the counts, `AP50` or `kept` stands by itself, `iou_mean` is `mean` of `iou`.
+    `matched` is one of the counts, `AP50` and `kept` are keys of the summary, and `iou_mean` is the
+    `mean` of `iou`.
     """
     value: float | None
     if name in summary["counts"]:

@@ -1,9 +1,9 @@
-"""Which image and which category of one input is which of another: one rule for every verb.
+"""Which images and categories of two inputs are the same: one rule for every verb.
 
-Ids count where the names agree with them. Where they do not, names count: the whole name, else the
-last part of its path without regard to case, where that is unique. What neither settles is refused,
-with both sides of the first contradiction. An input without names, as a result list, is joined by
-ids, or where those are unknown by the names of the other input: the stems of its file names.
+Ids are used if the names agree with them. Otherwise names are used: the whole name or, if that is
+unique, the last part of its path without regard to case. Anything that neither settles is refused,
+with both sides of the first contradiction. An input without names, such as a result list, is joined
+by ids or, if those are unknown, by the names of the other input: the stems of its file names.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -41,7 +41,7 @@ class Kind:
     many: str
     by_name: str
     loosely: str
-    """How names are joined that are not the same."""
+    """How names that are not equal are joined."""
     paths: bool
     """Names are paths of files."""
 
@@ -77,7 +77,7 @@ class Part:
 def match_ids(base: Part, other: Part, kind: Kind, by: MatchBy | None) -> tuple[dict[Id, Id], str]:
     """Map ids of `other` to those of `base`; ids that `base` does not have are left out.
 
-    Also gives a note where the ids of the two inputs differ, or "". `by` overrules the rule. Raises
+    Also gives a note where the ids of the two inputs differ, or "". `by` overrides the rule. Raises
     LossexportError where the two contradict each other.
     """
     known = set(base.ids)
@@ -105,7 +105,7 @@ def match_ids(base: Part, other: Part, kind: Kind, by: MatchBy | None) -> tuple[
 
 
 def _agrees(base: Part, other: Part, value: Id, kind: Kind, joined: Mapping[Id, Id]) -> bool:
-    """Whether the names of `value`, an id of both, speak for its id, or not against it."""
+    """Whether the names of `value`, an id of both, support it or at least do not contradict it."""
     mine, theirs = other.table.name(value), base.table.name(value)
     if value in joined:
         return joined[value] == value
@@ -128,14 +128,14 @@ def _by_name(base: Part, other: Part, kind: Kind) -> dict[Id, Id]:
 
 
 def _unique(part: Part, key: Key, kind: Kind) -> dict[Id, Id]:
-    """Ids by the key of their name, where one row has it, or one category with boxes."""
+    """Ids by the key of their name, if only one row, or one category with boxes, has it."""
     found: dict[Id, list[Id]] = {}
     for value, row in part.rows.items():
         if row.name is not None:
             found.setdefault(key(row.name), []).append(value)
     chosen: dict[Id, Id] = {}
     for name, values in found.items():
-        if len(values) > 1 and not kind.paths:  # an image without a box is an image all the same
+        if len(values) > 1 and not kind.paths:  # but an image without boxes still counts
             values = [value for value in values if value in part.used]
         if len(values) == 1:
             chosen[name] = values[0]
@@ -179,7 +179,7 @@ def _number(text: str) -> Id:
 def _without_names(
     base: Part, other: Part, kind: Kind, by: MatchBy | None, same: dict[Id, Id]
 ) -> tuple[dict[Id, Id], str]:
-    """Join by ids, or where some of those are unknown by the names that one of the inputs gives."""
+    """Join by ids or, if some of those are unknown, by the names that one of the inputs gives."""
     bare, listed = (other, base) if not other.named else (base, other)
     names = _plain_names(listed, kind)
     plain = _last if kind.paths else _folded
@@ -221,7 +221,7 @@ def _plain_names(part: Part, kind: Kind) -> dict[Id, Id]:
 
 
 def _refuse(base: Part, other: Part, kind: Kind, wrong: Sequence[Id]) -> NoReturn:
-    """Raise LossexportError on ids that are one thing by their name and another by themselves."""
+    """Raise LossexportError on ids to which the two inputs give different names."""
     value = sort_ids(wrong)[0][0]
     mine, theirs = other.table.name(value), base.table.name(value)
     rest = f" ({len(wrong)} such {kind.many})" if len(wrong) > 1 else ""

@@ -1,4 +1,4 @@
-"""Who matched whom at one IoU threshold: the rows of boxes.parquet."""
+"""Which boxes match at one IoU threshold: the rows of boxes.parquet."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ def match(data: Dataset, order: Order, pairs: Pairs, threshold: float) -> Matchi
 
     `pairs` holds at least every pair of an overlap of `threshold` or more. Ignored references are
     taken last and by any number of predictions; the overlap with one is the part of the prediction
-    inside it. The rules are those of COCO, without its limit of 100 predictions an image.
+    inside it. The rules are those of COCO, without its limit of 100 predictions per image.
     """
     ignored: Bool = data.references.ignored[order.ref]
     status = np.full(len(data.predictions), UNMATCHED, np.int8)

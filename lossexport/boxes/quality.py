@@ -44,7 +44,7 @@ def corners(box: Float64, origin: Float64) -> Float32:
 
 
 class BoxQuality:
-    """The four metrics, loaded once; `backend` is the name of what runs them."""
+    """The four metrics, loaded once; `backend` is the name of the backend that runs them."""
 
     def __init__(self, backend: str | None = None) -> None:
         """Load the shipped artifacts. Raises LossexportError where `backend` cannot run here."""
@@ -73,7 +73,7 @@ class BoxQuality:
 
 
 def statistics(values: Float32 | Float64) -> dict[str, float | None]:
-    """Mean, median and 5th and 95th percentile of `values` [n]; None of nothing."""
+    """Mean, median and 5th and 95th percentile of `values` [n]; None if there are no values."""
     if not len(values):
         return dict.fromkeys(STATISTICS)
     exact = values.astype(np.float64)

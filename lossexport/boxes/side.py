@@ -30,7 +30,7 @@ class Table:
     ids: IdTable = field(default_factory=IdTable)
     """Ids of the boxes; a box holds a position in `ids.ids`."""
     rows: dict[Id, Entry] | None = None
-    """The listed rows; None where the input has no such table, as a result list."""
+    """The listed rows; None if the input has no such table, like a result list."""
     text: bool = False
     """Every listed id was written as text: their order is that of texts, as in pycocotools."""
     stems: bool = False

@@ -39,7 +39,8 @@ def find(name: str, in_file: bool = False) -> Op:
     near = difflib.get_close_matches(name, CATALOG, n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     if in_file:
-        hint += "; one of your own has to be loaded, as with --ops FILE.py"
+        own = "an op of your own has to be loaded, as with --ops FILE.py"
+        hint = f"{hint} Or {own}" if near else f"; {own}"
     raise LossexportError(f"unknown op {name!r}{hint or '; see `lossexport list`'}")
 
 

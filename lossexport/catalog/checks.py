@@ -140,9 +140,9 @@ def _check_texts(where: str, op: "Op") -> None:
         }
     for field, value in texts.items():
         _check_text(f"{where}{field}", value)
-    if op.kind not in ("", *KINDS):
+    if not isinstance(op.kind, str) or op.kind not in ("", *KINDS):
         raise _wrong(f"{where}kind", op.kind, f"one of {', '.join(KINDS)}")
-    if op.class_name != "" and not _is_identifier(op.class_name):
+    if not isinstance(op.class_name, str) or not _is_identifier(op.class_name or "A"):
         raise _wrong(f"{where}class_name", op.class_name, "a name in CamelCase")
 
 
@@ -174,7 +174,7 @@ def _check_tensor(field: str, tensor: Tensor) -> None:
                 dim,
                 'a number from 1, or a name, as "N",',
             )
-    if tensor.dtype not in get_args(DType):
+    if not isinstance(tensor.dtype, str) or tensor.dtype not in get_args(DType):
         names = ", ".join(get_args(DType))
         near = did_you_mean(tensor.dtype, get_args(DType))
         raise LossexportError(f"{where}dtype is {shown(tensor.dtype)}: one of {names}{near}")
@@ -199,7 +199,7 @@ def _check_domain(where: str, tensor: Tensor) -> None:
     if not _is_number(tensor.low):
         raise _wrong(f"{where}low", tensor.low, "a number")
     if isinstance(tensor.high, str):
-        if not re.fullmatch(r"[A-Za-z]\w*(-\d{1,9})?", tensor.high):
+        if not re.fullmatch(r"[A-Za-z]\w{0,99}(-\d{1,9})?", tensor.high):
             raise _wrong(f"{where}high", tensor.high, 'a number or a dimension, as "C" or "C-1",')
     elif not _is_number(tensor.high):
         raise _wrong(f"{where}high", tensor.high, "a number or the name of a dimension")
@@ -208,8 +208,10 @@ def _check_domain(where: str, tensor: Tensor) -> None:
 
 
 def _is_number(value: object) -> bool:
-    """Whether it is a float or a whole number, and no NaN."""
-    return type(value) in (int, float) and value == value
+    """Whether it is a float or a whole number that a float can hold, and no NaN."""
+    if type(value) is int:
+        return value.bit_length() < 1024
+    return type(value) is float and value == value
 
 
 def _check_attribute(field: str, item: Attribute, op: str) -> None:
@@ -231,7 +233,7 @@ def _check_attribute(field: str, item: Attribute, op: str) -> None:
     if isinstance(item.default, str) and not item.choices:
         raise LossexportError(
             f"{where}default is {shown(item.default)}: a word needs choices, as "
-            f"choices=({item.default!r}, ...)"
+            f"choices=({shown(item.default)}, ...)"
         )
     try:
         item.check(op, item.default)

@@ -1,5 +1,7 @@
 """How the fused kernel of an op is launched: for TensorRT's plugins and for the tests."""
 
+import functools
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +28,7 @@ class Launch:
 
     Its arguments are the node's inputs, `sizes` as 32-bit integers, and the node's outputs. `grid`
     gives the number of blocks, x first, of `block` threads each; both are functions of dimensions
-    and of attributes that are dimensions. `macros` turns attributes into the constants that are
+    and attributes. `macros` turns attributes into the constants that are
     compiled into it. `largest` bounds the dimensions that it serves.
     """
 
@@ -41,6 +43,24 @@ class Launch:
     def serves(self, largest: Mapping[str, int]) -> bool:
         """Whether the kernel takes dimensions of these sizes."""
         return all(largest[name] <= limit for name, limit in self.largest.items())
+
+
+def spread(block: int, *dims: str | int) -> Callable[[Sizes], tuple[Any, ...]]:
+    """A grid of a thread for each element of `dims`, or of one block where `reduction` adds up."""
+
+    def grid(sizes: Sizes) -> tuple[Any, ...]:
+        if sizes.get("reduction", "none") != "none":
+            return (1,)
+        return (blocks(elements(sizes, *dims), block),)
+
+    return grid
+
+
+def elements(sizes: Sizes, *dims: str | int) -> Any:
+    """The product of dimensions."""
+    return functools.reduce(
+        operator.mul, (sizes[dim] if isinstance(dim, str) else dim for dim in dims)
+    )
 
 
 def macros_of(*names: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:

@@ -44,7 +44,7 @@ class Tensor:
     def __post_init__(self) -> None:
         """Take from a named domain what is not given."""
         known = DOMAINS.get(self.domain) if isinstance(self.domain, str) else None
-        if self.dtype == _OF_DOMAIN:
+        if isinstance(self.dtype, str) and self.dtype == _OF_DOMAIN:
             self._set("dtype", known.dtype if known else "float")
         if known is not None:
             for field, nothing in (("low", -math.inf), ("high", math.inf), ("whole", False)):

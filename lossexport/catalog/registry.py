@@ -15,8 +15,8 @@ _BUILT_IN = "built in"
 class Catalogue(Mapping[str, Op]):
     """Op by name: the built-in ones first, then the others in the order in which they came.
 
-    The variable and the installed packages are looked at once: when a name is asked for that is
-    not known without them, or when all ops are.
+    The variable and the installed packages are looked at once: when a name is asked for, or to be
+    added, that is not built in, or when all ops are listed.
     """
 
     def __init__(self, ops: Iterable[Op]) -> None:
@@ -49,29 +49,16 @@ class Catalogue(Mapping[str, Op]):
     def load(self, where: str) -> None:
         """Register the ops of FILE.py or of a module. Raises LossexportError where it has none."""
         with self._lock:
+            self._look_around()
             if sources.key(where) not in self._loaded:
-                self.add(sources.load(where), where)
+                self._add(sources.load(where), where)
                 self._loaded.add(sources.key(where))
 
     def add(self, ops: Sequence[Op], origin: str) -> None:
         """Register all of the ops or none. Raises LossexportError where a name is taken."""
         with self._lock:
-            added: dict[str, Op] = {}
-            for op in ops:
-                known = {**self.builtin, **self._own, **added}
-                if known.get(op.name) is op:
-                    continue
-                for other in known.values():
-                    if other.name == op.name or other.class_name == op.class_name:
-                        by = origin if other.name in added else self.origin(other.name)
-                        what = "" if other.name == op.name else f" has class_name {op.class_name}:"
-                        raise LossexportError(
-                            f"{origin}: op {op.name!r}:{what} there is {other.name!r} already, "
-                            f"{by}: choose another name"
-                        )
-                added[op.name] = op
-            self._own |= added
-            self._origins |= dict.fromkeys(added, origin)
+            self._look_around()
+            self._add(ops, origin)
 
     @contextmanager
     def scoped(self) -> Iterator[None]:
@@ -82,6 +69,24 @@ class Catalogue(Mapping[str, Op]):
         finally:
             self._own, self._origins, self._loaded, self._complete = state
 
+    def _add(self, ops: Sequence[Op], origin: str) -> None:
+        added: dict[str, Op] = {}
+        for op in ops:
+            known = {**self.builtin, **self._own, **added}
+            if known.get(op.name) is op:
+                continue
+            for other in known.values():
+                if op.name == other.name or op.class_name == other.class_name:
+                    by = origin if other.name in added else self.origin(other.name)
+                    what = "" if op.name == other.name else f" has class_name {op.class_name}:"
+                    raise LossexportError(
+                        f"{origin}: op {op.name!r}:{what} there is {other.name!r} already, {by}: "
+                        "choose another name"
+                    )
+            added[op.name] = op
+        self._own |= added
+        self._origins |= dict.fromkeys(added, origin)
+
     def _look_around(self) -> None:
         with self._lock:
             if self._complete:
@@ -90,7 +95,7 @@ class Catalogue(Mapping[str, Op]):
             try:
                 for origin, load in sources.configured():
                     if sources.key(origin) not in self._loaded:
-                        self.add(load(), origin)
+                        self._add(load(), origin)
                         self._loaded.add(sources.key(origin))
             except LossexportError:
                 self._complete = False

@@ -1,4 +1,4 @@
-"""The command line. One file a verb; a verb's module is imported when it is called."""
+"""The command line. Each verb has a module, which is imported when the verb is called."""
 
 import io
 import os
@@ -113,9 +113,9 @@ def _run() -> tuple[int, str]:
 
 
 def _emit(stream: TextIO | None, text: str) -> str:
-    """Write `text`; the answer is why the device took no more of it, nothing where nobody reads.
+    """Write `text`. Returns the reason if the device refuses it, and "" if nobody reads it.
 
-    After either the stream leads nowhere, so that nothing is left to fail at the end.
+    In both cases the stream then leads nowhere, so that closing it at the end cannot fail.
     """
     if stream is None:  # closed by who called us
         return ""
@@ -131,7 +131,7 @@ def _emit(stream: TextIO | None, text: str) -> str:
 
 
 def _repeated(arguments: Sequence[str]) -> Iterator[str]:
-    """The arguments with every further value of such an option under the option's name."""
+    """The arguments, with the name of an option of _SEVERAL before each of its further values."""
     option, first = None, False
     for argument in arguments:
         if argument in _SEVERAL:

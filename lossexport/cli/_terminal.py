@@ -27,7 +27,7 @@ class Choice(click.Choice[str]):
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0) -> None:
-    """Print a table; the last `right` columns are numbers and stand to the right."""
+    """Print a table; the last `right` columns are numbers and aligned to the right."""
     table = Table(title=title, title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
         number = index >= len(columns) - right

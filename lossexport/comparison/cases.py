@@ -8,7 +8,7 @@ from lossexport.reports.pictures import CANDIDATES, Case, in_turn
 
 
 def worst_cases(run: Run) -> list[Case]:
-    """Loosest matches, and lost and new boxes by falling score, in turn; equal boxes are none."""
+    """In turn: matches by rising IoU, unless it is 1, and lost and new boxes by falling score."""
     sides, result, iou = run.sides, run.result, run.quality["iou"]
     parent, child = sides.parent, sides.child
 

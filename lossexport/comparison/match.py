@@ -23,8 +23,8 @@ SIZE_BOUNDS = (32.0**2, 96.0**2)
 class Comparison:
     """Boxes at or above the score threshold, by position in each side, in order of the file.
 
-    What stands below the threshold on the other side is `child_below` of a lost box and
-    `parent_below` of a new one; -1 where nothing does.
+    `child_below` is the match of each lost box among the child's boxes below the threshold, and
+    `parent_below` that of each new box among the parent's; -1 if there is none.
     """
 
     parent: Int64

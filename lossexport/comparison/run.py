@@ -63,8 +63,8 @@ def compare(
     `boxes.parquet` and `report.html`, all or none of them.
 
     `fail_below` and `fail_above` map names of numbers (`kept`, `iou_mean`, `new`, `drift_max_abs`,
-    ...) to the least and the most that passes; what fails stands in the summary's `gate_failures`,
-    one sentence each, and raises nothing. `progress` is as in `score`.
+    ...) to the lowest and the highest value that passes. Failures are sentences in the summary's
+    `gate_failures` and raise no error. `progress` is as in `score`.
 
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
@@ -137,7 +137,7 @@ def _descriptions(
 ) -> tuple[Path, Path] | None:
     """Description files of parent and child; None for results, which have none.
 
-    Raises LossexportError where the arguments do not go together.
+    Raises LossexportError if the arguments contradict each other.
     """
     parent, child = pair
     models = [path.suffix == ".onnx" for path in pair]

@@ -1,4 +1,4 @@
-"""What is compared: the boxes of a parent and a child, from two result files or two detectors."""
+"""The boxes of a parent and a child, from two result files or two detectors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Sides:
 
     images: list[Id]
     files: list[tuple[str, ...]]
-    """Names that the file of each image may have; empty where nothing tells."""
+    """Names that the file of each image may have; empty if unknown."""
     categories: list[Category]
     parent: Predictions
     child: Predictions

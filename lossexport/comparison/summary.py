@@ -31,7 +31,7 @@ GATE_NAMES = (
 def summarize(run: Run) -> dict[str, Any]:
     """Collect counts, statistics, the tables of categories and of sizes, settings and inputs.
 
-    Statistics and rates that nothing defines are None.
+    Undefined statistics and rates are None.
     """
     sides, result, quality = run.sides, run.result, run.quality
     drift = run.drift
@@ -96,7 +96,7 @@ def summarize(run: Run) -> dict[str, Any]:
 
 
 def _rates(matched: int, lost: int, new: int) -> dict[str, float | None]:
-    """Part of the parent's boxes that the child has, and of all boxes that both have (F1)."""
+    """The part of the parent's boxes that the child has, and the F1 of both sides."""
     return {
         "kept": matched / (matched + lost) if matched + lost else None,
         "agreement": 2 * matched / (2 * matched + lost + new) if matched + lost + new else None,

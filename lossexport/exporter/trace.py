@@ -57,9 +57,11 @@ def _sizes(variant: Variant) -> dict[str, int]:
     fixed = {n: r.max for n, r in variant.ranges.items() if r.min == r.max}
     shapes = {dim for tensor in (*variant.op.inputs, *variant.outputs) for dim in tensor.shape}
     taken = {*fixed.values(), *variant.attributes.values(), *shapes}
-    return (
-        dict(zip(variant.ranges, (n for n in _TRACE_SIZES if n not in taken), strict=False)) | fixed
-    )
+    free = (n for n in _TRACE_SIZES if n not in taken)
+    return {
+        name: n if n >= size.min else min(size.min + n, size.max)
+        for (name, size), n in zip(variant.ranges.items(), free, strict=False)
+    } | fixed
 
 
 def _graph(
@@ -70,7 +72,10 @@ def _graph(
     variant: Variant,
     opset: int,
 ) -> ir.Model:
-    dims = {name: torch.export.Dim(name, min=1, max=MAX_ELEMENTS) for name in variant.dynamic}
+    dims = {
+        name: torch.export.Dim(name, min=max(size.min, 1), max=MAX_ELEMENTS)
+        for name, size in variant.dynamic.items()
+    }
     dynamic_shapes = tuple(
         {i: dims[dim] for i, dim in enumerate(variant.shape(tensor)) if dim in dims}
         for tensor in inputs

@@ -1,9 +1,9 @@
-"""The kernels as quickly deployable plugins of TensorRT, with their implementation ahead of time.
+"""The kernels as quickly deployable plugins of TensorRT, compiled ahead of time.
 
-TensorRT asks a plugin for the shapes of its outputs, for the types that it takes and, once it has
-chosen, for a kernel: its PTX goes into the engine, which then needs neither Python nor a library.
-Everything is derived from the catalogue. TensorRT reads the signatures of the three functions, so
-they are made to measure.
+TensorRT asks a plugin for the shapes of its outputs, for the types that it accepts and, once it has
+chosen, for a kernel. The PTX of the kernel is stored in the engine, which then needs neither Python
+nor a library. Everything is derived from the catalogue. TensorRT reads the signatures of the three
+functions, so each plugin gets functions of its own.
 """
 
 import functools
@@ -14,6 +14,7 @@ from types import GenericAlias, ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lossexport.catalog.spec import Attribute
 from lossexport.kernels import Kernel, declared, ptx
@@ -69,7 +70,8 @@ class _Plugin:
 
     def _describe(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
         """Shapes and types of the outputs."""
-        sizes = self._sizes(inputs) | _as_declared(attributes)
+        given = self._as_declared(attributes)
+        sizes = self._sizes(inputs) | given
         types = self.tensorrt.DataType
         fixed = {"float32": types.FLOAT, "int64": types.INT64, "float": self._boundary(inputs)}
         return tuple(
@@ -77,11 +79,11 @@ class _Plugin:
                 tuple(dim if isinstance(dim, int) else sizes[dim] for dim in tensor.shape),
                 fixed[tensor.dtype],
             )
-            for tensor in self.kernel.outputs
+            for tensor in self.kernel.written(given)
         )
 
     def _types(self, *_: Any) -> list[Any]:
-        """Every float of one type, the others as they are; rows without gaps."""
+        """One type for all floats, the declared ones for the others; row-major without gaps."""
         tensors = (*self.kernel.inputs, *self.kernel.outputs)
         types = ", ".join(_OFFERED[tensor.dtype] for tensor in tensors)
         return [self.plugin.AutoTuneCombination(types, "LINEAR")]
@@ -92,11 +94,11 @@ class _Plugin:
         count = len(self.kernel.inputs)
         inputs, values = arguments[:count], arguments[count:-2]
         names = (attribute.name for attribute in self.kernel.attributes)
-        attributes = _as_declared(dict(zip(names, values, strict=True)))
+        attributes = self._as_declared(dict(zip(names, values, strict=True)))
         sizes = self._sizes(inputs) | attributes
         params = layer.KernelLaunchParams(block_x=launch.block)
         for axis, extent in zip("xyz", launch.grid(sizes), strict=False):
-            # CUDA refuses a grid of nothing; without elements a block finds nothing to do.
+            # CUDA refuses an empty grid; a block does nothing if there are no elements.
             least = extent if isinstance(extent, int) else layer.max(extent, 1)
             setattr(params, f"grid_{axis}", least)
         passed = launch.sizes(sizes)
@@ -106,6 +108,9 @@ class _Plugin:
         macros = ptx.definitions(self.kernel, attributes, _PRECISIONS[self._boundary(inputs).name])
         capability = ptx.nearest(self.capability or capability_at_hand())
         return launch.entry, ptx.compile_ptx(launch, macros, capability), params, extra
+
+    def _as_declared(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        return {item.name: _meant(item, given[item.name]) for item in self.kernel.attributes}
 
     def _sizes(self, inputs: Sequence[Any]) -> dict[str, Any]:
         """Symbolic size of every named dimension of the inputs."""
@@ -124,23 +129,24 @@ class _Plugin:
         return self.tensorrt.DataType.FLOAT
 
 
-def _as_declared(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes as the catalogue has them.
+def _meant(item: Attribute, value: Any) -> Any:
+    """The value of an attribute as the catalogue has it.
 
-    The parser may leave the 0 at a string that ends it in C, and a float is a float32 in ONNX: what
-    was meant is the shortest number that rounds to it, 0.02 and not 0.019999999552965164.
+    The parser may keep the 0 that ends a string in C. A float is a float32 in ONNX, so the intended
+    value is the shortest number that rounds to it, 0.02 and not 0.019999999552965164.
     """
+    if isinstance(value, np.ndarray):
+        several = tuple(float(str(number)) for number in value.astype(np.float32))
+        return several[0] if item.per_class and len(several) == 1 else several
+    if isinstance(value, float):
+        return float(str(np.float32(value)))
+    return value.rstrip("\0") if isinstance(value, str) else value
 
-    def meant(value: Any) -> Any:
-        if isinstance(value, float):
-            return float(str(np.float32(value)))
-        return value.rstrip("\0") if isinstance(value, str) else value
 
-    return {name: meant(value) for name, value in given.items()}
-
-
-def _annotation(attribute: Attribute) -> type:
-    return str if attribute.choices else type(attribute.default)
+def _annotation(item: Attribute) -> Any:
+    if item.per_class or isinstance(item.default, tuple):
+        return npt.NDArray[np.float32]
+    return str if item.choices else type(item.default)
 
 
 def _parameter(name: str, annotation: Any) -> Parameter:

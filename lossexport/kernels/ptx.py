@@ -1,4 +1,4 @@
-"""From the kernels' sources to PTX, through NVRTC: needs neither a GPU nor a driver.
+"""Compiles the kernels' sources to PTX with NVRTC, which needs neither a GPU nor a driver.
 
 The same versions give the same PTX. It runs on the architecture that it is compiled for and on all
 later ones; a driver takes the PTX of every CUDA that is no newer than itself.
@@ -41,20 +41,26 @@ def nvrtc() -> ModuleType:
 
 
 def folder() -> Path:
-    """Where the sources of the kernels lie."""
+    """The folder of the kernels' sources."""
     return shipped("plugins") / "kernels"
 
 
 def definitions(
     kernel: Kernel, attributes: Mapping[str, Any], precision: Precision
 ) -> dict[str, str]:
-    """The macros of a kernel: its element type and what the attributes say, as C++ literals.
+    """The macros of a kernel: its element type and the values of attributes, as C++ literals.
 
-    What takes no tensor of the chosen precision, gives none. Raises LossexportError on a number
-    that float32 cannot hold.
+    The element type of a kernel without an input of the chosen precision is float. LX_GRADIENT is
+    defined where a kernel gives gradients, LX_REDUCTION (0 to 2) where an op has a reduction.
+    Raises LossexportError on a number that float32 cannot hold.
     """
     boundary = any(tensor.dtype == "float" for tensor in kernel.inputs)
-    constants = kernel.launch.macros(attributes)
+    constants = dict(kernel.launch.macros(attributes))
+    if kernel.gradient:
+        constants["LX_GRADIENT"] = 1
+    for item in kernel.attributes:
+        if item.name == "reduction":
+            constants["LX_REDUCTION"] = item.choices.index(attributes[item.name])
     return {"LX_T": _TYPES[precision if boundary else "fp32"]} | {
         n: _literal(n, value) for n, value in constants.items()
     }
@@ -79,7 +85,7 @@ def capabilities() -> list[str]:
 
 
 def nearest(capability: str) -> str:
-    """The newest one that NVRTC compiles for and whose PTX a device of `capability` takes.
+    """The newest capability that NVRTC compiles for and whose PTX runs on `capability`.
 
     Raises LossexportError for a device older than them all.
     """

@@ -10,6 +10,12 @@ __all__ = sorted(BUILTIN)
 
 
 def __getattr__(name: str) -> Callable[..., Any]:
+    if name in BUILTIN:
+        from lossexport.ops.binding import bind
+
+        globals()[name] = bind(BUILTIN[name])  # the next time Python finds it by itself
+        function: Callable[..., Any] = globals()[name]
+        return function
     # Neither what Python asks every module for nor a module in here is looked for outside.
     inside = name.startswith("_") or Path(__file__).with_name(f"{name}.py").exists()
     if inside or name not in CATALOG:

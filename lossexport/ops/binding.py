@@ -31,15 +31,17 @@ def bind(spec: Op) -> Callable[..., Any]:
     function = spec.function.resolve() if isinstance(spec.function, Deferred) else spec.function
     check_function(spec, function)
     names = [tensor.name for tensor in spec.inputs] + [item.name for item in spec.attributes]
+    defaults = {item.name: item.default for item in spec.attributes}
     # Of what is room in a graph alone the function has a default of its own.
     fixed = {item.name: item.default for item in spec.attributes if not item.graph_only}
     room = {item.name: MAX_ELEMENTS for item in spec.attributes if item.graph_only}
     shapes = Shapes(spec)
 
     def computed(arguments: dict[str, Any]) -> tuple[Tensor, ...]:
-        if not torch.compiler.is_compiling() and native.runs(spec, arguments):
-            complete = {item.name: item.default for item in spec.attributes} | arguments
-            return _several(native.call(spec, complete | room))
+        if not torch.compiler.is_compiling():
+            found = native.attempt(spec, function, defaults | arguments | room)
+            if found is not None:
+                return found
         dtypes = set()
         wide = fixed | arguments
         for tensor in spec.inputs:

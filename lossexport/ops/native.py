@@ -1,8 +1,10 @@
-"""The CPU kernels as torch custom ops, `torch.ops.lossexport.OP`, where there is a library of them.
+"""The CPU kernels in PyTorch, where there is a library of them.
 
-The functions of `lossexport.ops` call them for float32, float16 and bfloat16 tensors on the CPU
-that need no gradient. Everything else takes the torch code: float64, which is the oracle of every
-other path, gradients, other devices, and graphs that are traced or compiled.
+The functions of `lossexport.ops` call them for float32, float16 and bfloat16 tensors on the CPU: as
+custom ops, `torch.ops.lossexport.OP`, where no gradient is needed, and as autograd functions where
+the kernel of a loss gives it. Everything else takes the torch code: float64, which is the oracle of
+every other path, second derivatives, other gradients and devices, and graphs that are traced or
+compiled.
 """
 
 import math
@@ -12,16 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
+from torch.autograd import Function, forward_ad
 
 from lossexport.catalog import BUILTIN
 from lossexport.catalog.spec import Attribute, Op
 from lossexport.catalog.variant import MAX_ELEMENTS
+from lossexport.ops.common import NARROW
 from lossexport.runtime import native
 from lossexport.runtime.session import Array
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _TYPES = {"float32": torch.float32, "int64": torch.int64}
+_Shapes = list[tuple[list[Any], torch.dtype]]
 _LIBRARY = torch.library.Library("lossexport", "FRAGMENT")
 
 
@@ -37,20 +41,55 @@ def schema(spec: Op) -> str:
 def _attribute(item: Attribute) -> str:
     if isinstance(item.default, str):
         return f'str {item.name}="{item.default}"'
+    if isinstance(item.default, tuple):
+        return f"float[{len(item.default)}] {item.name}={list(item.default)}"
     return f"{type(item.default).__name__} {item.name}={item.default}"
 
 
-def call(spec: Op, arguments: Mapping[str, Any]) -> Any:
-    """The result of the op's kernel on tensors and attributes for which `runs` holds."""
-    tensors = [arguments[tensor.name] for tensor in spec.inputs]
-    attributes = [arguments[item.name] for item in spec.attributes]
-    return getattr(torch.ops.lossexport, spec.name)(*tensors, *attributes)
+def attempt(
+    spec: Op, function: Callable[..., Any], arguments: Mapping[str, Any]
+) -> tuple[Tensor, ...] | None:
+    """The results by a kernel, None where these tensors may not go to one.
 
-
-def runs(spec: Op, arguments: Mapping[str, Any]) -> bool:
-    """Whether these tensors may go to the kernel. Wrong names are left to the torch function."""
+    `arguments` are all tensors and attributes. `function` is the torch code of the op, for
+    derivatives that the kernel does not give.
+    """
     if spec.name not in native.kernels() or _observed():
-        return False
+        return None
+    slopes = _needed(spec, arguments)
+    if slopes and not (slopes <= set(spec.gradient) and _differentiates(spec)):
+        return None
+    if not _fits(spec, arguments):
+        return None
+    outputs = _outputs(spec, arguments, bool(slopes))
+    if any(math.prod(shape) > MAX_ELEMENTS for shape, _ in outputs):
+        return None
+    if not slopes:
+        return tuple(_computed(spec, arguments, outputs))
+    # In float32: a gradient in a narrow type would be rounded before it is multiplied with the one
+    # that comes in, which may be large.
+    wide = [arguments[tensor.name] for tensor in spec.inputs]
+    wide = [value.float() if value.dtype in NARROW else value for value in wide]
+    apply: Callable[..., tuple[Tensor, ...]] = _Loss.apply
+    results = apply(spec, function, dict(arguments), *wide)
+    narrow = (dtype for _, dtype in outputs)
+    return tuple(x.to(dtype) for x, dtype in zip(results, narrow, strict=False))
+
+
+def _needed(spec: Op, arguments: Mapping[str, Any]) -> set[str]:
+    """The inputs whose gradients may be asked for."""
+    if not torch.is_grad_enabled():
+        return set()
+    tensors = ((tensor.name, arguments.get(tensor.name)) for tensor in spec.inputs)
+    return {name for name, value in tensors if isinstance(value, Tensor) and value.requires_grad}
+
+
+def _differentiates(spec: Op) -> bool:
+    return spec.kind == "loss" and native.kernel_name(spec.name, True) in native.kernels()
+
+
+def _fits(spec: Op, arguments: Mapping[str, Any]) -> bool:
+    """Whether the tensors are as the kernel takes them; wrong names are left to the function."""
     inputs = {tensor.name for tensor in spec.inputs}
     if not inputs <= arguments.keys() <= inputs | {item.name for item in spec.attributes}:
         return False
@@ -63,12 +102,10 @@ def runs(spec: Op, arguments: Mapping[str, Any]) -> bool:
             return False
         if tensor.dtype != "float" and value.dtype != _TYPES[tensor.dtype]:
             return False
-        if value.requires_grad and torch.is_grad_enabled():
-            return False
         for size, dim in zip(value.shape, tensor.shape, strict=True):
             if isinstance(dim, int) and size != dim:  # an op of any shape
                 return False
-    return all(math.prod(shape) <= MAX_ELEMENTS for shape, _ in _outputs(spec, arguments))
+    return True
 
 
 def _observed() -> bool:
@@ -85,7 +122,7 @@ def _observed() -> bool:
         return True
 
 
-def _outputs(spec: Op, arguments: Mapping[str, Any]) -> list[tuple[list[Any], torch.dtype]]:
+def _outputs(spec: Op, arguments: Mapping[str, Any], gradient: bool = False) -> _Shapes:
     """Shape and type of every output."""
     attributes = {item.name: arguments.get(item.name, item.default) for item in spec.attributes}
     sizes: dict[Any, Any] = dict(attributes)
@@ -97,28 +134,89 @@ def _outputs(spec: Op, arguments: Mapping[str, Any]) -> list[tuple[list[Any], to
             [dim if isinstance(dim, int) else sizes[dim] for dim in tensor.shape],
             _TYPES.get(tensor.dtype, narrow),
         )
-        for tensor in spec.output_tensors(attributes, gradient=False)
+        for tensor in spec.output_tensors(attributes, gradient)
     ]
 
 
-def _empty(spec: Op, arguments: Mapping[str, Any]) -> list[Tensor]:
-    like = arguments[spec.inputs[0].name]
-    return [like.new_empty(shape, dtype=dtype) for shape, dtype in _outputs(spec, arguments)]
+def _computed(
+    spec: Op, arguments: Mapping[str, Any], shapes: _Shapes, gradient: bool = False
+) -> list[Tensor]:
+    """What the kernel of the value, or of value and gradient, writes."""
+    outputs = [torch.empty(shape, dtype=dtype, device="cpu") for shape, dtype in shapes]
+    native.run(
+        native.kernel_name(spec.name, gradient),
+        {item.name: arguments[item.name] for item in spec.attributes},
+        [np.require(_array(arguments[t.name].detach()), None, ("C", "A")) for t in spec.inputs],
+        [_array(output) for output in outputs],
+        torch.get_num_threads(),
+    )
+    return outputs
+
+
+class _Loss(Function):
+    """A loss whose kernel gives its gradient in the same run.
+
+    Each element of the loss depends on its own row of an input, so that the gradient of their sum,
+    multiplied row by row, is the gradient of any weighted sum.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, spec: Op, function: Callable[..., Any], arguments: dict[str, Any], *inputs: Tensor
+    ) -> tuple[Tensor, ...]:
+        names = [tensor.name for tensor in spec.inputs]
+        arguments.update(zip(names, inputs, strict=True))
+        outputs = _computed(spec, arguments, _outputs(spec, arguments, True), True)
+        values = len(outputs) - len(spec.gradient)
+        ctx.spec, ctx.function = spec, function
+        ctx.attributes = {item.name: arguments[item.name] for item in spec.attributes}
+        ctx.save_for_backward(*inputs, *outputs[values:])
+        ctx.mark_non_differentiable(*outputs[1:values])
+        return tuple(outputs[:values])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        spec: Op = ctx.spec
+        names = [tensor.name for tensor in spec.inputs]
+        inputs = dict(zip(names, ctx.saved_tensors, strict=False))
+        if torch.is_grad_enabled():  # the gradient may be differentiated again
+            found = _by_torch(ctx, inputs, grads[0])
+        else:
+            slopes = ctx.saved_tensors[len(names) :]
+            found = {
+                name: _scaled(slope, grads[0])
+                for name, slope in zip(spec.gradient, slopes, strict=True)
+            }
+        return (None, None, None, *map(found.get, names))
+
+
+def _scaled(slope: Tensor, grad: Tensor) -> Tensor:
+    if grad.dim() == 0 and grad.item() == 1:
+        return slope
+    return slope * grad.reshape(grad.shape + (1,) * (slope.dim() - grad.dim()))
+
+
+def _by_torch(ctx: Any, inputs: dict[str, Tensor], grad: Tensor) -> dict[str, Tensor]:
+    """The gradients by the torch function, which can be differentiated."""
+    names = [name for name in ctx.spec.gradient if inputs[name].requires_grad]
+    results = ctx.function(**inputs, **ctx.attributes)
+    loss = results[0] if isinstance(results, tuple) else results
+    found = torch.autograd.grad(loss, [inputs[name] for name in names], grad, create_graph=True)
+    return dict(zip(names, found, strict=True))
 
 
 def _implementation(spec: Op, compute: bool) -> Callable[..., Any]:
     names = [tensor.name for tensor in spec.inputs] + [item.name for item in spec.attributes]
-    inputs = [tensor.name for tensor in spec.inputs]
 
     def run(*given: Any, **keywords: Any) -> Any:
         arguments: dict[str, Any] = {item.name: item.default for item in spec.attributes}
         arguments |= dict(zip(names, given, strict=False)) | keywords
-        outputs = _empty(spec, arguments)
+        shapes = _outputs(spec, arguments)
         if compute:
-            arrays = [np.require(_array(arguments[name]), None, ("C", "A")) for name in inputs]
-            attributes = {item.name: arguments[item.name] for item in spec.attributes}
-            written = [_array(output) for output in outputs]
-            native.run(spec.name, attributes, arrays, written, torch.get_num_threads())
+            outputs = _computed(spec, arguments, shapes)
+        else:
+            like = arguments[names[0]]
+            outputs = [like.new_empty(shape, dtype=dtype) for shape, dtype in shapes]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     return run

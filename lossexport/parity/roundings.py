@@ -122,10 +122,16 @@ class Roundings(TorchDispatchMode):
         if simpler is None or func.overloadpacket in _QUADRATIC:
             return None
         before, self.measured = self.measured, set()
-        with self:
-            out = simpler(*args, **kwargs)
-        factor = 1.0 if self.measured else FACTOR  # a measured one has it already
-        self.measured = before
+        try:
+            with self:
+                out = simpler(*args, **kwargs)
+            factor = 1.0 if self.measured else FACTOR  # a measured one has it already
+        except (TypeError, ValueError, RuntimeError, NotImplementedError):
+            return None  # the decomposition does not take such arguments
+        finally:
+            self.measured = before
+        if out is NotImplemented:
+            return None
         return [factor * self.error(x) for x in (out if isinstance(out, tuple | list) else (out,))]
 
 

@@ -24,9 +24,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """The ranges of a chart, of a length as `span` gives, and the words at its axes.
+    """The ranges of a chart, not empty (see `span`), and the labels of its axes.
 
-    `x_ticks` stand in place of round numbers.
+    `x_ticks` replace the round numbers.
     """
 
     x: tuple[float, float]
@@ -44,7 +44,7 @@ class Axes:
         return _LEFT + across * wide, self.height - _BOTTOM - up * high
 
     def draw(self, title: str, marks: Sequence[str]) -> str:
-        """Frame `marks` with grid, ticks and labels; `title` is for those who cannot see."""
+        """Frame `marks` with grid, ticks and labels; `title` is for screen readers."""
         parts = [
             f'<svg viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{title}">',
             *self._grid(),
@@ -72,7 +72,7 @@ class Axes:
 
 
 def span(low: float, high: float) -> tuple[float, float]:
-    """A range of an axis that holds `low` to `high`, wider where floats could not divide that."""
+    """A range of an axis that holds `low` to `high`, widened if it is too narrow to divide."""
     if high - low > 1e-9 * max(abs(low), abs(high), 1.0):
         return low, high
     return low - 0.5, high + 0.5
@@ -105,7 +105,7 @@ def _path(x: Float64, y: Float64) -> str:
 
 
 def lines(title: str, axes: Axes, curves: Sequence[Line], extra: Sequence[str] = ()) -> str:
-    """Draw curves; the names of the curves belong into a `legend`."""
+    """Draw curves; the names of the curves belong in a `legend`."""
     marks = []
     for curve in curves:
         x, y = axes.at(curve.x, curve.y)

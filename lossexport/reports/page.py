@@ -1,4 +1,4 @@
-"""What the reports of both verbs share: the template's values, histograms, the score's axis."""
+"""The common part of both reports: values for templates, histograms, the axis of scores."""
 
 from collections.abc import Mapping
 from typing import Any

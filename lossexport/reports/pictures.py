@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_TRIED = 200
-"""Images that are looked for until there are enough crops; most of them missing is a mistake."""
+"""Images that may fail before the search for crops stops: then most images are missing."""
 CANDIDATES = 100
 """Cases of each kind that are tried, of which SHOWN are shown in all."""
 SHOWN = 12
@@ -98,7 +98,7 @@ def _crop(folder: ImageFolder, case: Case) -> Crop:
 
 
 def _existing(folder: ImageFolder, files: Sequence[str]) -> str:
-    """The first of the names that is there; the error for the first where none is."""
+    """The first of the names that exists. Raises the error of the first name if none does."""
     errors = [LossexportError("one whose file name no input gives")] if not files else []
     for file in files:
         try:

@@ -36,13 +36,13 @@ def load(
     provider: str = "cpu",
     max_bytes: int = MAX_BYTES,
 ) -> Session:
-    """Load an `.onnx` or `.engine` file of at most `max_bytes`, external data among them.
+    """Load an `.onnx` or `.engine` file of at most `max_bytes`, including external data.
 
-    `backend` is one of NAMES; None picks the best that can run the file, `native` only where a
-    manifest lists it, for that runs the op which a file names and not its graph. `provider` is
-    `cpu` or `cuda`, for onnxruntime; engines run on the GPU. Where a `manifest.json` beside the
-    file lists it, its hash must be right; an engine, which is native code, must be listed.
-    Raises LossexportError on a file or backend that cannot be used, saying why.
+    `backend` is one of NAMES. None picks the best one that can run the file; it picks `native` only
+    for a file that a manifest lists, because `native` runs the op that the file names and not its
+    graph. `provider` is `cpu` or `cuda`, for onnxruntime; engines run on the GPU. If a
+    `manifest.json` beside the file lists it, its hash must match; an engine, which is native code,
+    must be listed. Raises LossexportError, with the reason, if the file or backend cannot be used.
     """
     path = arguments.path("path", path)
     provider = arguments.text("provider", provider)
@@ -68,7 +68,7 @@ def load(
 
 
 def read_source(path: Path, max_bytes: int) -> Source:
-    """Read a file of at most `max_bytes`, external data among them, and its manifest's entry.
+    """Read a file of at most `max_bytes`, including external data, and its manifest's entry.
 
     Raises LossexportError on a file that cannot be read or is not what the manifest says.
     """
@@ -97,7 +97,7 @@ def installed_version(*distributions: str) -> str | None:
 
 
 def has_module(name: str) -> bool:
-    """Whether module `name` is there, without importing it."""
+    """Whether module `name` is installed, without importing it."""
     try:
         return find_spec(name) is not None
     except ModuleNotFoundError:  # a package above it is missing

@@ -13,7 +13,7 @@ from lossexport.runtime.onnx_guard import ModelSummary
 def identify(model: ModelSummary, source: str) -> Variant:
     """The variant that `model` is an export of; `source` names the file in messages.
 
-    Raises LossexportError on a model that was not written by us or says what cannot be.
+    Raises LossexportError on a model that was not written by us or whose metadata is impossible.
     """
     metadata = model.metadata
     try:

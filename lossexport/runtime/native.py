@@ -1,7 +1,7 @@
 """The CPU kernels: a shared library behind a C ABI (plugins/host/lossexport.h), called by ctypes.
 
-As a backend it runs exported `.onnx` files of ours: not their graph but the op that their metadata
-names, with the attributes and the precision that stand there.
+As a backend it runs exported `.onnx` files. It does not run their graph but the op that their
+metadata names, with the attributes and the precision given there.
 """
 
 import ctypes
@@ -139,7 +139,7 @@ def most_threads() -> int:
 
 @functools.cache
 def kernels() -> frozenset[str]:
-    """What the library computes, none where there is no library: ops, and "OP.grad"."""
+    """The ops and gradients ("OP.grad") that the library computes; empty without a library."""
     try:
         name = library().lossexport_op
     except LossexportError:
@@ -169,7 +169,7 @@ def run(
 
     On at most `threads` threads, where that is not 0, and never more than THREADS allows.
 
-    Raises LossexportError, with the library's reason, on what does not fit the kernel.
+    Raises LossexportError, with the library's reason, on arguments that do not fit the kernel.
     """
     native = library()
     if not isinstance(attributes, ctypes.Array):
@@ -192,7 +192,7 @@ def run(
 def availability(backend: str = "native") -> Availability:
     """Whether there is a library, and the level of the processor that it uses.
 
-    Raises LossexportError on a wrong THREADS or LEVEL, lest they be taken for no library.
+    Raises LossexportError on a wrong THREADS or LEVEL, which is not a missing library.
     """
     most_threads()
     if (os.environ.get(LEVEL) or LEVELS[0]) not in LEVELS:
@@ -218,7 +218,7 @@ def _fix() -> str:
 
 
 def kernel(variant: Variant) -> str:
-    """What the library calls the computation of a variant."""
+    """The library's name for the computation of a variant."""
     return kernel_name(variant.op.name, variant.gradient)
 
 
@@ -265,8 +265,8 @@ def open_session(source: Source, backend: str, provider: str) -> Session:
 class NativeSession(Session):
     """An op of the catalogue with its attributes, bound to its kernel.
 
-    An output that the caller has let go of is the memory of the next one: to map new memory takes
-    longer than to fill it.
+    The memory of an output that the caller has released is used for the next one, because mapping
+    new memory takes longer than filling it.
     """
 
     def __init__(
@@ -279,7 +279,7 @@ class NativeSession(Session):
         super().__init__(source.path, backend, providers, inputs, outputs)
         self._kernel = kernel(variant)
         self._attributes = described(variant.attributes)
-        self._spare: dict[str, Array] = {}  # output -> memory that nobody sees
+        self._spare: dict[str, Array] = {}  # output -> memory that nobody uses
 
     def _run(self, arrays: dict[str, Array]) -> dict[str, Array]:
         given = [arrays[info.name] for info in self.inputs]
@@ -307,7 +307,7 @@ class NativeSession(Session):
 
 
 def _empty(shape: tuple[int, ...], dtype: str) -> Array:
-    """Memory that begins on a line of the caches, and so a matrix is written in whole lines."""
+    """Memory that begins on a cache line, so that a matrix is written in whole lines."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     raw = np.empty(size + 63, np.uint8)
     start = -raw.ctypes.data % 64
@@ -315,7 +315,7 @@ def _empty(shape: tuple[int, ...], dtype: str) -> Array:
 
 
 class _Lease:
-    """What owns the memory of an output in the eyes of numpy: every view of it keeps this alive."""
+    """The owner of an output's memory for numpy; every view of the output keeps it alive."""
 
     def __init__(self, memory: Array, name: str, spare: dict[str, Array]) -> None:
         self.memory, self.name, self.spare = memory, name, spare

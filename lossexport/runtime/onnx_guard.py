@@ -1,8 +1,8 @@
 """Bounds on an ONNX file, checked before any runtime sees its bytes.
 
-Needs neither `onnx` nor `protobuf`. It bounds what a file states, what the file grows to when its
-functions are inlined, and what graph optimisation makes of its constants when it is loaded. What a
-valid graph computes at run time is not its concern.
+Needs neither `onnx` nor `protobuf`. It bounds the contents of a file, its size after its functions
+are inlined, and the work of graph optimisation on its constants when it is loaded. It does not
+bound what a valid graph computes at run time.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ CLAIM = "lossexport.claim"
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """What a file that was let through states.
+    """The contents of a file that passed the guard.
 
-    `nodes` has every call of a function and the nodes that replace it. `sizes` are the dimensions
-    of the inputs, None for symbolic ones. `plan` says how far the graph may be optimised.
+    `nodes` counts every call of a function and the nodes that replace it. `sizes` are the
+    dimensions of the inputs, None for symbolic ones. `plan` says how far it may be optimised.
     """
 
     ir_version: int
@@ -87,10 +87,10 @@ def _summary(model: Message, checks: Checks, size: int) -> ModelSummary:
 
 
 def claim(data: bytes, metadata: Mapping[str, str]) -> str:
-    """sha256 of a model, of its metadata only ours, among which it is held as CLAIM.
+    """The sha256 of a model with only our own metadata, in which it is stored as CLAIM.
 
-    A kernel of the op that the metadata name may stand in for the very graph they were written for
-    and for no other. Raises WireError on malformed data.
+    A kernel of the op that the metadata names may replace exactly the graph that this metadata was
+    written for, and no other. Raises WireError on malformed data.
     """
     ours = {k: v for k, v in metadata.items() if k.startswith("lossexport.") and k != CLAIM}
     digest = hashlib.sha256(json.dumps(ours, sort_keys=True).encode())

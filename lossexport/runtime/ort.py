@@ -49,7 +49,7 @@ def availability(backend: str = "ort") -> Availability:
 def open_session(source: Source, backend: str, provider: str, *, optimise: bool = True) -> Session:
     """Guard the model, then hand the same bytes to onnxruntime.
 
-    Without `optimise` its nodes run as they are, none fused, folded or laid out anew.
+    Without `optimise`, its nodes run unchanged: none is fused, folded or given another layout.
     """
     if provider not in PROVIDERS:
         raise LossexportError(f"provider {provider!r}: not one of {', '.join(PROVIDERS)}")
@@ -76,12 +76,12 @@ class OrtSession(Session):
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions
-        # Otherwise bytes made to look like onnxruntime's own format pass by the ONNX guard.
+        # Otherwise, bytes in onnxruntime's own format would bypass the ONNX guard.
         options.add_session_config_entry("session.load_model_format", "ONNX")
         _restrain(options, plan, onnxruntime.__version__)
         if provider == _CUDA:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-            with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
+            with contextlib.redirect_stdout(sys.stderr):  # it prints the names of missing libraries
                 onnxruntime.preload_dlls()
         try:
             # Its own fallback would retry on the CPU, at load and at any later run.

@@ -49,9 +49,9 @@ class Availability:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file as read once: what was checked is what the runtime gets.
+    """A file that is read once, so that the runtime gets the bytes that were checked.
 
-    `data` has the tensors inside that the file keeps in others beside it.
+    `data` includes the tensors that the file keeps in other files beside it.
     """
 
     path: Path
@@ -89,7 +89,7 @@ class Session(ABC):
     def __call__(self, /, **arrays: Any) -> dict[str, Array]:
         """Run on arrays, one for each of `inputs`; returns the outputs by name.
 
-        Lists and numbers are converted where that loses no kind (an int may become a float);
+        Lists and numbers are converted if their kind allows it (an int may become a float);
         an array must have the input's dtype. bfloat16 goes in and out as `ml_dtypes.bfloat16`,
         or as its bits in uint16 where ml_dtypes is not installed (uint16 always goes in).
         Raises LossexportError on a wrong name, dtype or shape, before the backend is called.
@@ -172,5 +172,5 @@ class Session(ABC):
 
 
 def describe(shape: tuple[str | int, ...]) -> str:
-    """A shape as in `[N, 4]`."""
+    """A shape as text, such as `[N, 4]`."""
     return f"[{', '.join(map(str, shape))}]"

@@ -64,7 +64,7 @@ def availability(backend: str) -> Availability:
 
 
 def open_session(source: Source, backend: str, provider: str) -> Session:
-    """Deserialise an engine whose hash `load` has found right, on the GPU; `provider` is unused."""
+    """Deserialise an engine whose hash `load` has checked, on the GPU; `provider` is unused."""
     artifact = source.artifact
     if artifact is None:
         raise LossexportError(f"{source.path}: refused, an engine that no manifest lists")
@@ -265,7 +265,7 @@ def _free(cuda: Any, stream: Any, buffers: dict[str, tuple[int, int]]) -> None:
 
 
 def logger(trt: Any) -> Any:
-    """A logger that keeps the last error in place of writing to stderr."""
+    """A logger that keeps the last error instead of writing to stderr."""
 
     class Log(trt.ILogger):  # type: ignore[misc]
         last = "no reason given"

@@ -1,8 +1,8 @@
-"""Protobuf wire data read by a table of messages, with nothing allocated on a file's word.
+"""Reads protobuf wire data by a table of messages; no size that a file states is trusted.
 
-Where protobuf would read the same bytes otherwise than they look, the data is refused: a field
-given twice that is not repeated, a tag or a wire type that another parser may drop or merge. No
-serialiser writes such data.
+Data that another parser could read differently is refused: a field that is given twice but not
+repeated, a tag or a wire type that the other parser may drop or merge. No serialiser writes such
+data.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +13,9 @@ Schema = Mapping[str, Mapping[int, tuple[str, str]]]
 """Message kind -> field number -> (name, kind). A field that the table lacks is skipped.
 
 Leaf kinds: `int` (signed 64 bit), `text`, `bytes` (a view), `ints` and `names` (repeated, lists),
-and the repeated `numbers`, `varints`, `floats`, `doubles`, `blobs`, of which the elements are only
-counted (`numbers` among the fields of the file, as protobuf takes 8 bytes for each of one byte).
-Any other kind names a message of the table, one, or with a trailing `*` repeated."""
+and the repeated `numbers`, `varints`, `floats`, `doubles`, `blobs`, whose elements are only counted
+(those of `numbers` as fields of the file, as protobuf takes 8 bytes for each of one byte). Any
+other kind is the name of a message of the table; a trailing `*` means that it is repeated."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SCALAR_WIRE = {
@@ -32,7 +32,7 @@ _MAX_DEPTH = 90  # protobuf itself stops at 100
 
 
 class WireError(Exception):
-    """Why the data is refused: one line that names the field and the value."""
+    """The reason to refuse the data: one line that names the field and the value."""
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Message:
         return self.fields.get(name, default)
 
     def many(self, name: str) -> list[Any]:
-        """What the repeated field `name` was read as, message by message."""
+        """The messages of the repeated field `name`, as they were read."""
         found: list[Any] = self.fields.get(name, [])
         return found
 
@@ -120,7 +120,7 @@ class Reader:
         value: int,
         payload: memoryview,
     ) -> None:
-        """Add to the numbers of a field, or to their count, from its packed or its other form."""
+        """Add the numbers of a field, packed or not, to those before, or count them."""
         name = where.rpartition(".")[2]
         packed = wire == _BYTES and leaf != "blobs"
         if leaf == "ints":

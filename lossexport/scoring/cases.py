@@ -8,7 +8,7 @@ from lossexport.scoring.record import Run
 
 
 def worst_cases(run: Run) -> list[Case]:
-    """Loosest matches, wrong boxes by falling score, missed ones by falling area, in turn."""
+    """In turn: matches by rising IoU, wrong boxes by falling score, missed ones by falling area."""
     data, matching, iou = run.data, run.matching, run.quality["iou"]
     predictions, references = data.predictions, data.references
 

@@ -1,4 +1,4 @@
-"""Quality without references: what a detector's predicted variances say of its boxes.
+"""Quality without references: what a detector's predicted variances say about its boxes.
 
 The estimate of IoU comes from the exported artifact `localization_confidence`; where a box has a
 match, its IoU tells how far the estimate can be trusted.
@@ -49,7 +49,7 @@ def matched_quality(
 
 
 def block(confidence: Float32, matching: Matching, iou: Float32) -> dict[str, Any]:
-    """The `quality` of a summary: of all predictions that have one, and against IoU where matched.
+    """The `quality` of a summary: statistics of all estimates, and how they agree with the IoU.
 
     `pairs` counts those with a match, over which `spearman` is the rank correlation with IoU.
     """
@@ -77,7 +77,7 @@ def _ranks(values: Float64) -> Float64:
 
 
 def bins(estimate: Float64, iou: Float64) -> tuple[Float64, Float64]:
-    """Mean estimate and mean IoU of up to ten bins of about as many boxes each, rising.
+    """Mean estimate and mean IoU of up to ten bins of about equal numbers of boxes, rising.
 
     Equal estimates share a bin.
     """

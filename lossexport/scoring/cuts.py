@@ -10,7 +10,7 @@ from lossexport.boxes.matching import IGNORED, MATCHED, Matching
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What is right [n] when predictions from a score [n] on are kept, all categories together."""
+    """Rates [n] if the predictions from a score [n] on are kept, over all categories."""
 
     precision: Float64
     recall: Float64
@@ -18,9 +18,9 @@ class Rates:
 
 
 def rates(score: Float64, matching: Matching, cuts: Float64) -> Rates:
-    """Rates of the predictions of `score` [N] at `cuts` [n], of which each keeps one or more.
+    """Rates of the predictions of `score` [N] at `cuts` [n], each of which keeps at least one.
 
-    There is a match. A better prediction takes its reference first, so leaving out the lower ones
+    Needs a match. Predictions take their references by falling score, so leaving out the lower ones
     changes no match.
     """
     counted = np.sort(score[matching.status != IGNORED])
@@ -34,7 +34,7 @@ def rates(score: Float64, matching: Matching, cuts: Float64) -> Rates:
 def best(score: Float64, matching: Matching) -> dict[str, float | None]:
     """The `best` of a summary: the score to cut at for the highest F1, and the rates there.
 
-    Of equal ones the highest score; all None without a match.
+    Of several such scores, the highest; all None without a match.
     """
     # Lowering a cut gains only where it lets in a match.
     cuts = np.unique(score[matching.status == MATCHED])[::-1]

@@ -54,10 +54,10 @@ def score(
     `images`, found by file name.
 
     `fail_below` and `fail_above` map names of numbers (`AP50`, `iou_mean`, `best_f1`, `unmatched`,
-    ...) to the least and the most that passes; what fails stands in the summary's `gate_failures`,
-    one sentence each, and raises nothing. `progress` shows a bar on a terminal when the run takes
-    more than two seconds, and elsewhere a line on stderr every ten seconds; or it is a function
-    called with the step's name and the part of it that is done.
+    ...) to the lowest and the highest value that passes. Failures are sentences in the summary's
+    `gate_failures` and raise no error. `progress` shows a bar on a terminal if the run takes more
+    than two seconds, and elsewhere a line on stderr every ten seconds. It may also be a function,
+    which is called with the name of the step and the part of it that is done.
 
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """

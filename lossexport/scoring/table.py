@@ -26,9 +26,9 @@ def write_boxes(path: Path, run: Run) -> None:
 
     Columns: image_id and category_id (int64, or string where the ids are no numbers), pred_index
     and ref_index (int64, positions in the inputs), score (double), iou, giou, diou and ciou
-    (float), status ("matched", "unmatched" or "ignored"), quality (float, as predicted). What a
-    row does not have is null: an unmatched reference has no pred_index and no score, only matched
-    rows have metrics, only predictions with a log variance have a quality.
+    (float), status ("matched", "unmatched" or "ignored"), quality (float, as predicted). Values
+    that do not apply are null: an unmatched reference has no pred_index and no score, only matched
+    rows have metrics, and only predictions with a log variance have a quality.
     """
     data = run.data
     ids = [kind.id for kind in data.categories]

@@ -1,4 +1,4 @@
-"""`attach`: put an op behind the tensors of a detector."""
+"""`attach`: append an op to the graph of a detector."""
 
 import itertools
 import json
@@ -69,17 +69,17 @@ def attach(
     prefix: str = "",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Attached:
-    """Write the detector `model` with `op` behind it to `out`.
+    """Append `op` to the detector `model` and write the result to `out`.
 
-    `inputs` gives for every input of the op a tensor, or an expression over tensors, of the
-    detector (see `expression`); a batch of 1 is dropped, [C,A] is turned to [A,C], and boxes are
-    converted from `box_format` and multiplied by `image_size` (width, height), which normalised
-    ones need. The op has the float type of what is mapped, float32 where types differ or are
-    float64. Its outputs are added to the detector's own, their names after `prefix`.
+    `inputs` maps every input of the op to a tensor of the detector, or to an expression over its
+    tensors (see `expression`). A batch of 1 is dropped, [C,A] is transposed to [A,C], and boxes are
+    converted from `box_format` and, if they are normalised, multiplied by `image_size` (width,
+    height). The op takes the float type of the mapped tensors, or float32 if their types differ or
+    are float64. Its outputs are added to the detector's own; their names begin with `prefix`.
 
-    The op is compared with float64 PyTorch, and the file checked, loaded in onnxruntime and
-    compared with the detector before it is written. `progress` is told `(done, total, step)`.
-    Raises LossexportError on bad usage or input, and where the detector does not run here.
+    Before the file is written, the op is compared with float64 PyTorch, and the file is checked,
+    loaded in onnxruntime and compared with the detector. `progress` is called with `(done, total,
+    step)`. Raises LossexportError on bad usage or input, and if the detector does not run here.
     """
     path, target, spec = arguments.path("model", model), arguments.path("out", out), find(op)
     inputs = arguments.mapping("inputs", inputs)
@@ -298,8 +298,8 @@ def _output(
 def _export(variant: Variant, opset: int) -> ir.Model:
     """The op as `lossexport export` writes it, and compares it with float64 PyTorch."""
     model = ir.from_proto(onnx.load_from_string(onnx_bytes(variant, min(opset, _NEWEST))))
-    # Beyond the newest traced for, operators have gained types and kept their meaning; the
-    # comparison that follows would show the contrary.
+    # In later opsets, operators have gained types and kept their meaning; the comparison that
+    # follows would show otherwise.
     for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
         imports[""] = opset
     data = ir.to_proto(model).SerializeToString(deterministic=True)
@@ -318,10 +318,10 @@ def _append(
     """Call the function of `exported` at the end of `model`, of which it becomes a part."""
     (call,) = exported.graph
     names: dict[str, str] = {}
-    for function in exported.functions.values():  # what calls another stands behind it
+    for function in exported.functions.values():  # callees come before their callers
         for part in function:
             part.op_type = names.get(part.op_type, part.op_type)
-        # Same op, other attributes: another name, for TensorRT's parser knows no overloads.
+        # With other attributes the same op gets another name: TensorRT knows no overloads.
         plain, number = function.name, 1
         while (held := model.functions.get(function.identifier())) and not _equal(held, function):
             number += 1
@@ -349,7 +349,7 @@ def _portable(text: str, files: list[str]) -> str:
 
 
 def _checked(out: Path, model: ir.Model) -> bytes:
-    """The bytes of a model that the checker, the guard and onnxruntime take."""
+    """The bytes of a model that the checker, the guard and onnxruntime accept."""
     data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
     try:
         onnx.checker.check_model(data)

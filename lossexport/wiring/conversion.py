@@ -1,8 +1,8 @@
 """Bringing a detector to a newer opset without changing what it computes.
 
-onnx's version converter does most of it. Where it is known to change values, the nodes that it
-leaves are mended here to compute what onnxruntime computes for the old ones; what cannot be
-expressed in the new opset is refused by name.
+onnx's version converter does most of the work. Where it is known to change values, its nodes are
+corrected here to compute what onnxruntime computes for the old ones. Nodes that cannot be expressed
+in the new opset are refused by name.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,9 +19,9 @@ from lossexport.errors import LossexportError, one_line
 
 
 def to_opset(path: Path, model: ir.Model, opset: int) -> ir.Model:
-    """`model` at `opset`, or as it is where it has that or a newer one, with types and shapes.
+    """`model` at `opset`, or unchanged if it has that or a newer one, with types and shapes.
 
-    Functions are inlined where it is converted. Raises LossexportError where there is no way.
+    If it is converted, its functions are inlined. Raises LossexportError if that is impossible.
     """
     present = model.opset_imports[""]
     proto = ir.to_proto(model)
@@ -120,7 +120,7 @@ def _hardmax(node: ir.Node) -> None:
 
 
 def _pad(node: ir.Node) -> None:
-    """The value of a mode that has no use for it is no attribute any more."""
+    """Drop a value that the mode does not use: newer opsets have no such attribute."""
     node.attributes.pop("value", None)
 
 
@@ -129,7 +129,7 @@ _MENDS: dict[str, tuple[int, Callable[[ir.Node], None]]] = {
     "Hardmax": (13, _hardmax),
     "Pad": (11, _pad),
 }
-"""Operator -> the opset from which on it has the newer meaning, and what is done below that."""
+"""Operator -> the opset that gave it its newer meaning, and the correction below that."""
 
 
 def _int(node: ir.Node, name: str, default: int) -> int:

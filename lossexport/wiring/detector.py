@@ -20,9 +20,9 @@ _IMAGE_RANK = 4
 def load(path: Path) -> tuple[bytes, int, ir.Model]:
     """The file's bytes, its opset, and its graph with types and shapes at opset 20 or newer.
 
-    Nodes may come in any order; they leave sorted. Weights are no longer listed as inputs. Raises
-    LossexportError on a file that the guard or the ONNX checker refuses, a batch that is not 1, and
-    an opset from which there is no way.
+    The nodes are sorted, and weights are no longer listed as inputs. Raises LossexportError on a
+    file that the guard or the ONNX checker refuses, a batch that is not 1, and an opset that cannot
+    be converted.
     """
     data = read_model(path, MAX_DETECTOR_BYTES)
     check_model(data, str(path))

@@ -1,9 +1,9 @@
 """Small expressions over a detector's tensors: `output[0,:,4] * max(output[0,:,5:])`.
 
-They read as NumPy would: subscripts with constants, + - * / and the functions of `FUNCTIONS`. A
-tensor whose name is no identifier stands in quotes, `'input.1'`, and so does a constant from a
-file, `'@anchors.npy'`; where it is the whole expression, either needs none. The text is parsed by
-`ast` and compiled to ONNX operators, never evaluated.
+They read like NumPy: subscripts with constants, + - * / and the functions of `FUNCTIONS`. A tensor
+whose name is no identifier is quoted, `'input.1'`, and so is a constant from a file,
+`'@anchors.npy'`; neither needs quotes if it is the whole expression. The text is parsed by `ast`
+and compiled to ONNX operators, never evaluated.
 """
 
 import ast
@@ -108,11 +108,11 @@ class Compiler:
         if value is None:
             raise WiringError(f"no tensor {shown(name)}; {self._known()}")
         term = Term.of(value)
-        # No op takes float64, and no operator of ours has to: what is mapped is float32.
+        # No op takes float64, so mapped tensors become float32.
         return self._wiring.as_float(term) if term.dtype is ir.DataType.DOUBLE else term
 
     def _known(self) -> str:
-        """Names to choose from: the outputs, then what is nearest to them."""
+        """Names to choose from: the outputs, then the tensors nearest to them."""
         graph = self._wiring.graph
         outputs = [str(value.name) for value in graph.outputs]
         inner = [str(value.name) for node in reversed(graph) for value in node.outputs]
@@ -155,7 +155,7 @@ def _source(node: ast.expr) -> str:
 
 
 def _check_depth(tree: ast.expr) -> None:
-    """Before anything that recurses."""
+    """Refuse deep nesting before anything recurses."""
     level: list[ast.AST] = [tree]
     for _ in range(_MAX_DEPTH):
         level = [child for node in level for child in ast.iter_child_nodes(node)]
@@ -164,7 +164,7 @@ def _check_depth(tree: ast.expr) -> None:
 
 
 def _array(data: bytes) -> np.ndarray:
-    """An array in .npy format; nothing is allocated on the header's word."""
+    """An array in .npy format; the size in its header is not trusted."""
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):

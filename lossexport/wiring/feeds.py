@@ -52,8 +52,8 @@ class Feed:
 def fitting(session: Session) -> list[Feed]:
     """Inputs that `session` runs on, in every range that it takes.
 
-    An open size gets at least two values where two are found that fit, one at least. Raises
-    LossexportError, with the first refusal of the runtime, where none are found.
+    An open size gets at least two values if two are found that fit, and otherwise one. Raises
+    LossexportError, with the first refusal of the runtime, if none are found.
     """
     sizes = _OpenSizes(session.inputs)
     search = _Search(session, sizes)
@@ -101,7 +101,7 @@ class _Search:
     def _running(self, shapes: Mapping[str, tuple[int, ...]]) -> list[Feed]:
         """The ranges that the session takes with inputs of these shapes.
 
-        Of those that it took with other shapes the first has to do: or else these do not fit.
+        The first range that ran with other shapes has to run with these, or they do not fit.
         """
         found: list[Feed] = []
         known = {(feed.low, feed.high) for feed in self.feeds}
@@ -132,7 +132,7 @@ class _OpenSizes:
                     self._choices.setdefault(_key(info, axis), _choices(info, axis))
 
     def candidates(self) -> Iterator[_Sizes]:
-        """All alike first (64 x 64), then each with each."""
+        """Equal sizes first (64 x 64), then all combinations."""
         for at in range(max(map(len, self._choices.values()), default=0)):
             yield {key: c[min(at, len(c) - 1)] for key, c in self._choices.items()}
         for places in _rising([len(c) for c in self._choices.values()]):
@@ -140,7 +140,7 @@ class _OpenSizes:
             yield {key: c[at] for (key, c), at in pairs}
 
     def variations(self, base: _Sizes) -> Iterator[_Sizes]:
-        """Of sizes that fit: one changed at a time, then all."""
+        """Sizes that fit with one of them changed, then all combinations."""
         for key, sizes in self._choices.items():
             yield from ({**base, key: size} for size in sizes)
         yield from self.candidates()

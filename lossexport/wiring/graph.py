@@ -25,14 +25,14 @@ _NAMES = {"float": "float32", "double": "float64"}
 
 
 class WiringError(Exception):
-    """What is wrong in one line, without the expression, which the caller names."""
+    """An error in one line, without the expression, which the caller names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A tensor of the graph: its `value`, or the `array` of a constant that stands nowhere yet.
+    """A tensor of the graph: its `value`, or the `array` of a constant that is not in it yet.
 
-    A `weak` one, made of constants alone, takes the type of what it meets.
+    A `weak` term, made of constants only, takes the type of the term it is combined with.
     """
 
     value: ir.Value | None
@@ -194,12 +194,12 @@ class Wiring:
     # The functions of expressions: the names of the parameters are what a message shows.
 
     def max(self, x: Term, axis: int = -1) -> Term:
-        """The largest along an axis, which is dropped."""
+        """The largest element along an axis, which is dropped."""
         axis, shape = _without(x, axis)
         return self.emit("ReduceMax", [x, _whole([axis])], shape, keepdims=0)
 
     def argmax(self, x: Term, axis: int = -1) -> Term:
-        """Where the largest along an axis stands, the first of several, int64."""
+        """The index of the largest element along an axis, the first of several, int64."""
         axis, shape = _without(x, axis)
         return self.emit("ArgMax", [x], shape, ir.DataType.INT64, axis=axis, keepdims=0)
 
@@ -316,12 +316,12 @@ def _values(graph: ir.Graph) -> Iterator[ir.Value]:
 
 
 def _check_fits(array: np.ndarray, dtype: ir.DataType) -> None:
-    """Refuse values that another type would turn into others: a float is rounded, no more."""
+    """Refuse values that another type cannot hold; a float may only be rounded."""
     with np.errstate(all="ignore"):
         converted = array.astype(dtype.numpy())
         if dtype in FLOATS:
             fits = np.isfinite(converted) | ~np.isfinite(array)
-        else:  # a cast of a float beyond int64 gives anything, by the machine
+        else:  # casting a float beyond int64 depends on the machine
             fits = (converted == array) & ((converted < 0) == (array < 0))
             if array.dtype.kind == "f":
                 fits &= np.abs(array) < 2.0**63

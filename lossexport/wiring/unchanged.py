@@ -17,8 +17,8 @@ from lossexport.runtime.ort import open_session
 from lossexport.runtime.session import Array, Session, Source
 from lossexport.wiring.feeds import Feed, fitting
 
-# Of a detector that was converted: what an element may change by, as a part of itself and of the
-# largest. Some kernels round otherwise from one opset to the next (AveragePool from 19 on).
+# How far an element of a converted detector may change, as a part of itself and of the largest
+# element. Some kernels round differently from one opset to the next (AveragePool from 19 on).
 _ROUNDING = {
     "float16": (1e-2, 2e-3),
     "bfloat16": (5e-2, 1e-2),
@@ -81,7 +81,7 @@ class Original:
     def _check_inner(
         self, out: Path, after: bytes, unseen: list[str], step: Callable[[str], None]
     ) -> None:
-        """Compare the tensors that outputs are made from which are empty, or never finite."""
+        """Compare tensors inside the detector, for outputs that are empty or never finite."""
         old, new = onnx.load_from_string(self.data), onnx.load_from_string(after)
         kept = {name for node in old.graph.node for name in node.output}
         typed = {value.name for value in new.graph.value_info if _is_numeric(value)}
@@ -105,7 +105,7 @@ def _load(path: Path, data: bytes) -> Session:
 
 
 def _with_outputs(model: onnx.ModelProto, names: list[str]) -> bytes:
-    """The model with tensors of its own as its only outputs."""
+    """The model with the named tensors as its only outputs."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.output[:]
@@ -130,7 +130,7 @@ def _is_seen(array: Array) -> bool:
 def _difference(old: Array, new: Array, rounding: tuple[float, float] | None) -> str | None:
     """The element that differs most, or the shapes; None where they are the same.
 
-    `rounding` is what may differ: a part of the element and a part of the largest.
+    `rounding` is the difference allowed: a part of the element and a part of the largest.
     """
     if old.shape != new.shape or old.dtype != new.dtype:
         return f"{new.dtype}{list(new.shape)} instead of {old.dtype}{list(old.shape)}"

@@ -37,7 +37,7 @@ OPS = HERE / "ops.cpp"
 
 
 class BuildError(Exception):
-    """Why there is no library: one line, with the remedy where there is one."""
+    """The reason why there is no library: one line, with the remedy if there is one."""
 
 
 def default_out() -> Path:
@@ -66,7 +66,7 @@ def build(out: Path, sanitize: bool = False) -> None:
     flags = [*FLAGS, *(SANITIZE if sanitize else OPTIMISE)]
     machine = _run([*cxx, "-dumpmachine"])
     levels = X86_LEVELS if machine.startswith(("x86_64", "amd64")) else LEVELS
-    # The compiler's own runtime inside and out of sight: no more than the system's libc is needed.
+    # The compiler's runtime is linked in and hidden, so only the system's libc is needed.
     static = ["-static-libgcc", "-static-libstdc++", "-Wl,--exclude-libs,ALL"]
     if sanitize or "darwin" in machine:
         static = []

@@ -1,4 +1,4 @@
-"""The step of a wheel or an editable install that builds the CPU kernels, where it can."""
+"""The step of a wheel or an editable install that builds the CPU kernels, if possible."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class NativeKernels(BuildHookInterface):  # type: ignore[type-arg]
-    """Adds the library to the wheel. Where it cannot be built the rest installs all the same."""
+    """Adds the library to the wheel. If it cannot be built, the rest is installed without it."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build into the package, then say what the wheel holds and where it runs."""

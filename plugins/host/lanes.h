@@ -1,5 +1,5 @@
-// Vectors of floats as the number type of the arithmetic on boxes. To be included before boxes.cuh,
-// whose templates use what stands here.
+// Vectors of floats as the number type of the arithmetic on boxes. Include this before boxes.cuh,
+// whose templates use it.
 #pragma once
 
 #if defined(__SSE__)
@@ -43,7 +43,7 @@ LX_INLINE void stream(float *to, Lanes x) {
 }
 #endif
 
-// Before another thread is told of what was streamed.
+// Call this before another thread reads what was streamed.
 LX_INLINE void settle() {
 #if defined(__SSE__)
   _mm_sfence();

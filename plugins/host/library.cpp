@@ -19,7 +19,7 @@ struct Level {
   const Kernels &kernels;
 };
 
-// What the processor has, or less where LOSSEXPORT_LEVEL names it.
+// The level of the processor, or a lower one that LOSSEXPORT_LEVEL names.
 Level best_level() {
 #if defined(__x86_64__)
   const char *wanted = std::getenv("LOSSEXPORT_LEVEL");

@@ -1,5 +1,5 @@
-// What the parts of the library share: the loops, compiled once for every level of the processor,
-// and what they need that must not be.
+// What the parts of the library share: the loops, compiled once for each level of the processor,
+// and the functions they call that are compiled only once.
 #pragma once
 
 #include <cstddef>
@@ -54,7 +54,7 @@ using Rival = uint64_t;
 // Brings the first `wanted` of the rivals from `first` to `last` to the front, in order.
 void sort_rivals(Rival *first, Rival *last, int64_t wanted);
 
-// The smallest float that is not below: what reaches it reaches the exact number.
+// The smallest float that is not below x: a float reaches it exactly if it reaches x.
 float rounded_up(double x);
 
 // The logit of the probability i / of.
@@ -62,8 +62,8 @@ double logit_of(int i, int of);
 
 namespace {
 
-// Memory of its own, aligned for any vector. In a namespace without a name, and not std::vector:
-// the linker could choose one level's copy of its functions for all of them.
+// Memory of its own, aligned for any vector. It is in an unnamed namespace, and not a std::vector,
+// because the linker could choose one level's copy of the functions for all levels.
 template <typename T>
 class Buffer {
  public:

@@ -19,8 +19,8 @@ int64_t until_line(const float *to) {
 }
 
 // Boxes as planes, so that a loop over them runs on vectors, the last of which may reach beyond the
-// boxes. A plane begins on a line, and further on in the first cache than the one before, or they
-// would push each other out of it.
+// boxes. A plane begins on a line, and at another place in the first cache than the plane before,
+// or they would evict each other.
 class Planes {
  public:
   explicit Planes(int64_t count)
@@ -70,8 +70,8 @@ void confidence(const Call &call) {
   });
 }
 
-// Scores of one box with `count` boxes of `columns` from `first` on; with STREAM past the caches,
-// to an `out` that is aligned.
+// Scores of one box with `count` boxes of `columns` from `first` on; with STREAM, they are written
+// past the caches, to an `out` that is aligned.
 template <Metric M, bool STREAM = false>
 LX_INLINE void score_row(const Box &box, const Planes &columns, int64_t first, int64_t count,
                          float eps, float *out) {
@@ -118,7 +118,7 @@ void pairwise(const Call &call) {
         const int64_t place = (start + r) * m + first;
         float *row = out.place(place, scratch);
         if (large) {
-          // Tiles of a row meet where a line ends, and none but its ends are written in part.
+          // Tiles of a row meet where a line ends: only the ends of a row are partial lines.
           const int64_t head = smaller(until_line(row), width);
           if (first == 0) score_row<M>(rows[r], columns, 0, head, eps, row);
           score_row<M, true>(rows[r], columns, first + head, smaller(TILE, m - first - head), eps,
@@ -143,7 +143,7 @@ void best_match_by(const Call &call) {
   const Sink pred_score(call.outputs[0]), target_score(call.outputs[2]);
   int64_t *pred_index = whole(call.outputs[1]), *target_index = whole(call.outputs[3]);
 
-  // A stripe of rows a thread: the columns' best ones are merged in the order of the stripes.
+  // Each thread takes a stripe of rows; the best of each column are merged in order of stripes.
   const int64_t stripes = smaller(call.threads, (n + ROWS - 1) / ROWS);
   const int64_t height = stripes ? (n + stripes - 1) / stripes : 0;
   Buffer<float> scores(m * stripes);

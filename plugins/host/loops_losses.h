@@ -9,7 +9,7 @@ namespace lossexport {
 namespace LX_LEVEL {
 namespace {
 
-// The sum of ramp(scores[i] - row), in double every so many terms.
+// The sum of ramp(scores[i] - row), moved to double after every few terms.
 double summed_ramp(const float *scores, int64_t count, float row, float delta) {
   double total = 0;
   for (int64_t first = 0; first < count; first += TILE) {
@@ -56,14 +56,14 @@ void ap_loss(const Call &call) {
     const double equals = summed_ramp(score.data(), positives, score[i], delta);
     error[i] = ranking_error(above[i], static_cast<float>(delta + equals));
   });
-  // Precision that never falls with the score: the least error of those that are not higher.
+  // Interpolated precision: the smallest error of all positives that are not higher.
   Buffer<Rival> order(positives);
   for (int64_t i = 0; i < positives; ++i) order[i] = as_rival(score[i], i);
   sort_rivals(order.data(), order.data() + positives, positives);
   double total = 0;
   float least = 1.0f;
   for (int64_t i = positives; i-- > 0;) {
-    // Equal scores count for each other: the whole run is seen before any of it is written.
+    // Equal scores count for each other: read the whole run before writing any of it.
     int64_t first = i;
     while (first > 0 && score[place_of(order[first - 1])] == score[place_of(order[i])]) --first;
     for (int64_t k = first; k <= i; ++k) least = at_most(least, error[place_of(order[k])]);
@@ -142,7 +142,7 @@ void ghm_loss(const Call &call) {
     edges[i] = CLASSES ? (i ? rounded_up(logit_of(i, bins)) : -LARGEST)
                        : rounded_up(mu * i / __builtin_sqrt(all - position));
   }
-  // Counts and sums of a stretch a task, merged in order: the same result on any number of threads.
+  // Each task counts a stretch. Merged in order, they give one result for any number of threads.
   constexpr int64_t TASKS = 64;
   Buffer<double> sums(TASKS * bins), spoilt(TASKS);
   Buffer<int64_t> counts(TASKS * bins);

@@ -40,7 +40,7 @@ struct Pool {
   Buffer<float> scores;
 };
 
-// Fills the slots from `picked` on with what stands for "no box", and writes the count.
+// Fills the slots from `picked` on with the values for "no box", and writes the count.
 void finish(const Call &call, int64_t picked) {
   const int64_t room = call.outputs[0].shape[0];
   for (int64_t slot = picked; slot < room; ++slot) {
@@ -56,7 +56,7 @@ void finish(const Call &call, int64_t picked) {
 // Whether one of the `count` boxes that stay removes `box`.
 template <Metric M>
 bool removed(const Box &box, const Planes &kept, int64_t count, float threshold, float beta) {
-  constexpr int64_t STRIDE = 64;  // looked at together, before it is asked whether that was enough
+  constexpr int64_t STRIDE = 64;  // compared together before the result is looked at
   for (int64_t first = 0; first < count; first += STRIDE) {
     const int64_t last = smaller(first + STRIDE, count);
     int hits = 0;
@@ -74,8 +74,8 @@ bool removed(const Box &box, const Planes &kept, int64_t count, float threshold,
   return false;
 }
 
-// Boxes by falling score, each compared with those that stay so far: what stands behind the last
-// that is written is neither sorted nor compared.
+// Boxes by falling score, each compared with those kept so far: boxes after the last one that is
+// written are neither sorted nor compared.
 template <Metric M>
 void nms(const Call &call) {
   const Floats boxes(call.inputs[0]), scores(call.inputs[1]);
@@ -169,7 +169,7 @@ void variance_voting(const Call &call) {
       const auto m = meet<true>(box, pool.planes[i], offset);
       iou[i] = ratio(m.intersection, m.together);
     }
-    iou[pick] = 1.0f;  // a point box too is all of itself
+    iou[pick] = 1.0f;  // a box without area also overlaps itself fully
     whole(call.outputs[0])[picked] = pick;
     new_scores.write(picked, scores[pick]);
     for (int c = 0; c < 4; ++c) {

@@ -11,6 +11,8 @@
 #endif
 
 #define LX_SIMD _Pragma("omp simd")
+#define LX_ADD(sum) _Pragma(LX_TEXT(omp simd reduction(+ : sum)))
+#define LX_TEXT(x) #x
 
 namespace lossexport {
 namespace LX_LEVEL {
@@ -77,6 +79,24 @@ class Sink {
   const lossexport_tensor &tensor_;
 };
 
+// Where a gradient is written, if the call wants one: else to scratch, which nobody reads.
+class Gradient {
+ public:
+  Gradient(const Call &call, int output)
+      : wanted_(output < call.output_count), sink_(call.outputs[wanted_ ? output : 0]) {}
+  float *place(int64_t first, float *scratch) const {
+    return wanted_ ? sink_.place(first, scratch) : scratch;
+  }
+  void flush(int64_t first, int64_t count, const float *scratch) const {
+    if (wanted_) sink_.flush(first, count, scratch);
+  }
+  bool wanted() const { return wanted_; }
+
+ private:
+  bool wanted_;
+  Sink sink_;
+};
+
 int64_t *whole(const lossexport_tensor &tensor) { return static_cast<int64_t *>(tensor.data); }
 const int64_t *labels(const lossexport_tensor &tensor) {
   return static_cast<const int64_t *>(tensor.data);
@@ -86,7 +106,7 @@ const int64_t *labels(const lossexport_tensor &tensor) {
 // are worth it.
 template <typename Body>
 void each(int64_t tasks, double work, int threads, const Body &body) {
-  const double worth = work / 1000000;  // a thread starts in some 100,000 steps
+  const double worth = work / 1000000;  // starting a thread takes some 100,000 steps
   const int useful = worth < threads ? static_cast<int>(worth) + 1 : threads;
   in_parallel(
       tasks, useful, [](void *context, int64_t i) { (*static_cast<const Body *>(context))(i); },
@@ -115,6 +135,37 @@ void fill_output(const Call &call, double steps, const Value &value) {
     LX_SIMD for (int64_t i = 0; i < size; ++i) row[i] = value(first + i);
     out.flush(first, size, scratch);
   });
+}
+
+enum Reduction { NONE, SUM, MEAN };
+
+// What gradients of a loss of `count` elements are to be multiplied by.
+float gradient_scale(Reduction reduction, int64_t count) {
+  return reduction == MEAN ? 1.0f / static_cast<float>(count > 1 ? count : 1) : 1.0f;
+}
+
+// Calls `fill(first, size, row)`, which takes `steps` elementary steps an element, for every tile of
+// `count` losses and writes them to the first output, or their sum or mean. Sums of tiles are added
+// in their order, so that the number of threads changes no bit.
+template <typename Fill>
+void losses(const Call &call, Reduction reduction, int64_t count, double steps, const Fill &fill) {
+  const Sink out(call.outputs[0]);
+  const int64_t tiles = (count + TILE - 1) / TILE;
+  Buffer<double> sums(reduction == NONE ? 0 : tiles);
+  each(tiles, steps * count, call.threads, [&](int64_t tile) {
+    float scratch[TILE];
+    const int64_t first = tile * TILE, size = smaller(TILE, count - first);
+    float *row = reduction == NONE ? out.place(first, scratch) : scratch;
+    fill(first, size, row);
+    if (reduction == NONE) return out.flush(first, size, row);
+    double sum = 0;
+    LX_ADD(sum) for (int64_t i = 0; i < size; ++i) sum += row[i];
+    sums[tile] = sum;
+  });
+  if (reduction == NONE) return;
+  double total = 0;
+  for (int64_t tile = 0; tile < tiles; ++tile) total += sums[tile];
+  out.write(0, static_cast<float>(reduction == MEAN ? total / (count > 1 ? count : 1) : total));
 }
 
 }  // namespace

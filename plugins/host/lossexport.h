@@ -6,9 +6,9 @@
  *     fprintf(stderr, "%s\n", lossexport_message());
  *
  * Ops, tensors and attributes are those of the catalogue (`lossexport list`), tensors in its order.
- * "ap_loss.grad" gives the value and the gradient, and so does "OP.grad" of every op that has one.
- * All arguments are checked before anything is computed: a wrong one gives a code and a message,
- * and the outputs stay as they were. Several threads may call at a time. */
+ * "OP.grad" gives the value and the gradient of an op that has one. All arguments are checked before
+ * anything is computed: a wrong one gives a code and a message and leaves the outputs unchanged.
+ * Several threads may call at a time. */
 #ifndef LOSSEXPORT_H
 #define LOSSEXPORT_H
 
@@ -45,9 +45,9 @@ enum lossexport_code {
 
 #define LOSSEXPORT_MOST_AXES 3
 
-/* A tensor in row-major order without gaps. `bytes` is the room at `data`, which may be null where
- * the tensor has no element. Strides count elements; those of a dimension of size 0 or 1 are free.
- */
+/* A tensor in row-major order without gaps. `bytes` is the size of the memory at `data`, which may
+ * be null if the tensor has no elements. Strides count elements; those of a dimension of size 0 or
+ * 1 may have any value. */
 typedef struct lossexport_tensor {
   void *data;
   uint64_t bytes;
@@ -71,8 +71,8 @@ typedef struct lossexport_attribute {
 LOSSEXPORT_API int32_t lossexport_abi(void);
 
 /* "x86-64-v4", "x86-64-v3", "x86-64", "aarch64" or "generic": what this machine runs. On x86-64 the
- * environment variable LOSSEXPORT_LEVEL may name a lower one. All give the same bits, but for the
- * last ones of sums over many elements, whose order differs. */
+ * environment variable LOSSEXPORT_LEVEL may name a lower one. All give the same bits, except for
+ * the last bits of sums over many elements, whose order differs. */
 LOSSEXPORT_API const char *lossexport_level(void);
 
 /* Name of the op at `index`, null beyond the last. */

@@ -5,6 +5,7 @@
 #include "loops_boxes.h"
 #include "loops_losses.h"
 #include "loops_picks.h"
+#include "loops_regression.h"
 
 namespace lossexport {
 namespace LX_LEVEL {
@@ -49,6 +50,13 @@ constexpr Op OPS[] = {
                  {"target_score", "M"},
                  {"target_index", "M", INT64}},
      .attributes = {{.name = "metric", .choices = {"iou", "giou", "diou", "ciou"}}, EPS}},
+    {.name = "smooth_l1_loss",
+     .node = "SmoothL1Loss",
+     .loop = smooth_l1_loss,
+     .inputs = {{"pred", "ND"}, {"target", "ND"}},
+     .outputs = {{"loss", "ND"}, {"grad_pred", "ND"}},
+     .gradients = 1,
+     .attributes = {{"beta", 1}, REDUCTION}},
     {.name = "localization_confidence",
      .node = "LocalizationConfidence",
      .loop = confidence,

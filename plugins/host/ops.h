@@ -106,7 +106,7 @@ constexpr Kernel kernel(const Op &op, bool gradients) {
   return found;
 }
 
-// What ops are called by, in order.
+// The names of the ops, in order.
 template <int COUNT>
 constexpr List<Kernel, 2 * COUNT> kernels_of(const Op (&ops)[COUNT]) {
   List<Kernel, 2 * COUNT> found = {};
@@ -117,7 +117,7 @@ constexpr List<Kernel, 2 * COUNT> kernels_of(const Op (&ops)[COUNT]) {
   return found;
 }
 
-// Those of every level of the processor, alike but for their loops.
+// The lists of all levels of the processor, which differ only in their loops.
 namespace v4 {
 extern const Kernels KERNELS;
 }

@@ -1,8 +1,8 @@
 // The best reference of every prediction and the best prediction of every reference, in memory of
 // the size of the boxes: each is found by a walk along its row or its column.
 //
-// Macros: LX_T, LX_METRIC, LX_EPS. Launch: blocks of MATCH_BOXES threads, a thread a box; the first
-// cdiv(n, MATCH_BOXES) blocks take the predictions, the rest the references.
+// Macros: LX_T, LX_METRIC, LX_EPS. Launch: blocks of MATCH_BOXES threads, one for each box; the
+// first cdiv(n, MATCH_BOXES) blocks take the predictions, the rest the references.
 #pragma once
 
 #include "boxes.cuh"
@@ -12,8 +12,7 @@ namespace lossexport {
 constexpr int MATCH_BOXES = 128;
 constexpr float NO_SCORE = -LARGEST;
 
-// What a box with no partner is matched with: nobody, at a score of 0; NaN for one that is not
-// finite.
+// The score of a box without a partner: 0, or NaN for a box that is not finite.
 LX_INLINE float unmatched(const Box &box) { return box.area * 0.0f; }
 
 }  // namespace lossexport

@@ -1,5 +1,6 @@
-// IoU, GIoU, DIoU and CIoU of two boxes x1, y1, x2, y2: the arithmetic of lossexport/families/iou/functions.py and
-// lossexport/families/suppression/functions.py, operation by operation.
+// IoU, GIoU, DIoU and CIoU of two boxes x1, y1, x2, y2: the arithmetic of
+// lossexport/families/iou/functions.py and lossexport/families/suppression/functions.py, operation
+// by operation.
 //
 // Sources: GIoU, Rezatofighi et al. (arXiv 1902.09630); DIoU and CIoU, Zheng et al. (arXiv
 // 1911.08287), eq. 7 and 8 to 11.
@@ -37,7 +38,7 @@ LX_INLINE Box load_box(const T *corners, float offset = 0.0f) {
                      offset);
 }
 
-// A quotient that is 0 where both are: the clamp replaces a 0 under a 0 only.
+// A quotient that is 0 if both are 0: only a 0 under a 0 is replaced by the clamp.
 template <typename F>
 LX_INLINE F ratio(F numerator, F denominator) {
   return numerator / at_least(denominator, TINY);

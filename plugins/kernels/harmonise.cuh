@@ -1,14 +1,15 @@
-// GHM-C and GHM-R: the arithmetic of lossexport/families/ghm/functions.py. Li et al. (arXiv 1811.05181), eq. 8
-// to 12.
+// GHM-C and GHM-R: the arithmetic of lossexport/families/ghm/functions.py. Li et al. (arXiv
+// 1811.05181), eq. 8 to 12.
 //
-// On a GPU four kernels, each the body of a node. What the elements' sizes are compared with, the
-// lower edges of the bins, is baked in.
+// On a GPU these are four kernels, each the body of a node. The lower edges of the bins, with which
+// the elements are compared, are compiled in.
 //   ghm_counts   a b weight -> partial_count[GHM_BLOCKS,B]      GHM_BLOCKS blocks of GHM_THREADS
 //   ghm_weights  partial_count[P,B] bin_count[B] -> bin_weight[B] new_bin_count[B]     one block
 //   ghm_terms    a b weight bin_weight[B] -> partial_loss[GHM_BLOCKS] (grad)       as ghm_counts
 //   ghm_total    partial_loss[P] -> loss[]                                             one block
-// a, b are logits and target, or pred and target, of `count` elements; P is what came, 1 or
-// GHM_BLOCKS. Macros: LX_T, LX_REGRESSION (0 or 1), LX_BINS, LX_EDGES ({...}), LX_MOMENTUM, LX_MU.
+// a, b are logits and target, or pred and target, of `count` elements; P, the
+// number of partial results, is 1 or GHM_BLOCKS. Macros: LX_T, LX_REGRESSION (0 or 1), LX_BINS,
+// LX_EDGES ({...}), LX_MOMENTUM, LX_MU.
 #pragma once
 
 #include "reduce.cuh"
@@ -23,7 +24,7 @@ struct Harmonic {
   float loss, slope, height;
 };
 
-// Of hard targets the cross entropy is that of the wrong answer with 0.
+// For hard targets: the cross entropy of the logit of the wrong answer with a target of 0.
 LX_INLINE Harmonic classified(float logit, float target) {
   const float x = logit + (target * 0.0f + logit * 0.0f);
   const float wrong = target > 0.5f ? -x : x;
@@ -77,7 +78,7 @@ LX_KERNEL void ghm_counts(const LX_T *a, const LX_T *b, const LX_T *weight, int 
                           float *partial_count) {
   using namespace lossexport;
   constexpr float EDGES[LX_BINS] = LX_EDGES;
-  // Counted by one thread a bin over what the block has seen: whole numbers without atomics.
+  // One thread for each bin counts what the block has seen: whole numbers without atomics.
   LX_SHARED int bins[GHM_THREADS];
   const int thread = static_cast<int>(threadIdx.x);
   int own[(LX_BINS + GHM_THREADS - 1) / GHM_THREADS] = {};

@@ -1,8 +1,7 @@
-// Greedy NMS by IoU or DIoU: a bit of every box says whether it is still in.
+// Greedy NMS by IoU or DIoU: one bit for each box says whether it is still a candidate.
 //
 // Macros: LX_T, LX_METRIC (0 or 2), LX_IOU_THRESHOLD, LX_SCORE_THRESHOLD, LX_BETA, LX_MAX_OUTPUT.
-// Launch: one block of PICKERS threads, for at most
-// MASK_BOXES boxes.
+// Launch: one block of PICKERS threads, for at most MASK_BOXES boxes.
 #pragma once
 
 #include "suppression.cuh"

@@ -2,7 +2,7 @@
 // way. Compiled without contraction of a * b + c everywhere (nvcc --fmad=false, -ffp-contract=off),
 // the same source gives the same bits on a GPU and on every CPU.
 //
-// Kernels stand under LX_DEVICE. nvcc and NVRTC define it here; a host program that emulates a GPU
+// Kernels are guarded by LX_DEVICE. nvcc and NVRTC define it here; a program that emulates a GPU
 // defines it, LX_KERNEL, LX_BOUNDS, LX_SHARED and LX_SYNC before it includes a kernel.
 #pragma once
 
@@ -19,7 +19,7 @@
 
 namespace lossexport {
 
-// Smallest positive normal number: what a denominator of 0 becomes.
+// Smallest positive normal number, which replaces a denominator of 0.
 constexpr float TINY = 1.17549435e-38f;
 constexpr float LARGEST = 3.40282347e38f;
 
@@ -27,9 +27,9 @@ constexpr float LARGEST = 3.40282347e38f;
 LX_INLINE float at_least(float a, float b) { return a < b ? b : a; }
 LX_INLINE float at_most(float a, float b) { return a > b ? b : a; }
 
-// a + b * scale for a scale of 1 or another power of two: the same bits where it is fused. Vectors
-// of a CPU have one that is (lanes.h), because the unit that multiplies would idle: adding and
-// comparing is what the metrics of boxes wait for.
+// a + b * scale for a scale of 1 or another power of two: fused, it gives the same bits. Vectors of
+// a CPU have a fused one (lanes.h): the metrics of boxes wait for additions and comparisons, while
+// the unit that multiplies would idle.
 LX_INLINE float plus(float a, float b, float scale = 1.0f) { return a + b * scale; }
 
 LX_INLINE unsigned bits_of(float x) {

@@ -1,13 +1,13 @@
-// AP loss: the arithmetic of lossexport/families/ranking/functions.py. Chen et al. (arXiv 1904.06373),
-// algorithm 1.
+// AP loss: the arithmetic of lossexport/families/ranking/functions.py. Chen et al. (arXiv
+// 1904.06373), algorithm 1.
 //
-// On a GPU four kernels, each the body of a node: what is passed between them is by positive, of
-// which there is room for LX_MAX_POSITIVES.
+// On a GPU these are four kernels, each the body of a node. The tensors between them have a slot
+// for each positive, LX_MAX_POSITIVES in all.
 //   ap_positives  logits[K] target[K] -> score[P] place[P]        one block of RANK_THREADS threads
-//   ap_counts     logits[K] target[K] score[P] -> above[P] level[P]   a block of them a positive
-//   ap_shares     score[P] place[P] above[P] level[P] -> loss[] share[P]   one block of them
+//   ap_counts     logits[K] target[K] score[P] -> above[P] level[P]   one such block per positive
+//   ap_shares     score[P] place[P] above[P] level[P] -> loss[] share[P]   one such block
 //   ap_update     logits[K] target[K] score[P] place[P] above[P] share[P] -> grad_logits[K]
-//                                                                 a thread an element
+//                                                                 one thread per element
 // A slot without a positive has place -1. Macros: LX_T, LX_DELTA, LX_MAX_POSITIVES.
 #pragma once
 
@@ -50,7 +50,7 @@ LX_KERNEL void ap_positives(const LX_T *logits, const long long *target, int k, 
     slot += t < thread ? before[t] : 0;
     total += before[t];
   }
-  // Too many for the room: nothing but NaN can be said.
+  // Too many positives for the slots: everything becomes NaN.
   const bool fits = total <= LX_MAX_POSITIVES;
   for (unsigned i = first; i < last && fits; ++i) {
     if (target[i] != 1) continue;

@@ -2,8 +2,8 @@
 // are those of lossexport/families/suppression/functions.py.
 //
 // The kernels are one block of PICKERS threads. A thread owns the boxes thread, thread + PICKERS,
-// ... and keeps what changes of them in registers, so that one launch without a workspace does it
-// all: one bit a box for nms, one score a box for the others.
+// ... and keeps their changing state in registers, so that one launch without a workspace does it
+// all: one bit per box for nms, one score per box for the others.
 #pragma once
 
 #include "boxes.cuh"
@@ -28,7 +28,7 @@ LX_INLINE float closeness(float iou, float sigma_t) {
   return -(miss * miss) / sigma_t;
 }
 
-// The score that a box takes on when another of overlap `iou` is picked; OUT where it leaves.
+// The score of a box after another of overlap `iou` is picked; OUT if the box is dropped.
 LX_INLINE float after_vote(float score, float iou, bool hard, float iou_threshold, float soft_sigma,
                            float score_threshold) {
   const float fallen = hard ? (iou > iou_threshold ? 0.0f : score) : fade(score, iou, soft_sigma);
@@ -40,7 +40,7 @@ LX_INLINE float after_vote(float score, float iou, bool hard, float iou_threshol
 #ifdef LX_DEVICE
 namespace lossexport {
 
-// The best score and where it stands; of equal ones the first.
+// The best score and its place; of equal scores the first.
 struct Candidate {
   float score;
   int place;

@@ -1,4 +1,4 @@
-// Variance voting: a pick moves to the mean of the boxes about it, weighted by certainty.
+// Variance voting: a pick moves to the mean of the boxes around it, weighted by certainty.
 //
 // Macros: LX_T, LX_HARD (0 or 1), LX_SIGMA_T, LX_SOFT_SIGMA, LX_IOU_THRESHOLD, LX_VOTE_THRESHOLD,
 // LX_SCORE_THRESHOLD, LX_OFFSET, LX_MAX_OUTPUT. Launch: one block of PICKERS threads, for at most
@@ -66,7 +66,7 @@ LX_KERNEL void LX_BOUNDS(lossexport::PICKERS)
       iou[i] = 0.0f;
       if (left[i] < 0) continue;
       const auto m = meet<true>(box, load_box<IOU>(boxes + 4 * place, LX_OFFSET), LX_OFFSET);
-      // A point box too is all of itself.
+      // A box without area also overlaps itself fully.
       iou[i] = place == pick.place ? 1.0f : ratio(m.intersection, m.together);
       if (!(iou[i] > LX_VOTE_THRESHOLD)) continue;
       for (int c = 0; c < 4; ++c)

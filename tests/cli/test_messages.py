@@ -395,8 +395,8 @@ def test_a_path_that_no_file_can_have(path: str, tmp_path: Path) -> None:
 def test_a_closed_stream_changes_no_exit_code(closed: int) -> None:
     import subprocess
 
-    script = f"import os; os.close({closed}); import sys; sys.argv = ['lossexport', 'none']\n"
-    script = script + "from lossexport.cli import main; main()"
+    script = f"import os; os.close({closed}); import sys; sys.argv = ['lossexport', 'none']"
+    script += "\nfrom lossexport.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert done.returncode == 2
     assert b"Traceback" not in done.stderr

@@ -90,15 +90,17 @@ def test_it_is_verified(exported: Path, tmp_path: Path) -> None:
     assert status["mpdiou_loss.engine"] == ["built, not run here"]
 
 
+HOOK = "if pred.requires_grad: pred.register_hook(lambda x: x * 1.001)"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "output"),
     [
         ("return 1 - iou + (shift", "return 1.001 * (1 - iou) + (shift", "grad_pred, loss"),
         ("(shift * shift).sum(-1) /", "1.001 * (shift * shift).sum(-1) /", "grad_pred, loss"),
-        ("    return 1 - iou", "    pred = pred + (pred * 1e-3 - (pred * 1e-3).detach())\n"
-         "    shift = pred - target\n    return 1 - iou", "grad_pred, loss"),
+        ("    shift =", f"    {HOOK}\n    shift =", "grad_pred"),
     ],
-    ids=["overlap", "penalty", "gradient"],
+    ids=["overlap", "penalty", "gradient alone"],
 )  # fmt: skip
 def test_a_factor_of_a_thousandth_fails(
     old: str, new: str, output: str, exported: Path, tmp_path: Path
@@ -113,13 +115,13 @@ def test_a_factor_of_a_thousandth_fails(
 
 
 def test_a_thousandth_in_a_score_fails(exported: Path, tmp_path: Path) -> None:
-    wrong = planted(tmp_path, "return shared / (", "return 1.001 * shared / (")
+    wrong = planted(tmp_path, "return shared / (_area(p)", "return 0.999 * shared / (_area(p)")
     code, _ = call("verify", str(exported / "box_inner_iou.onnx"), "--ops", wrong)
     assert code == 1
 
 
 def test_a_file_says_which_option_is_missing(exported: Path, tmp_path: Path) -> None:
-    hint = "; one of your own has to be loaded, as with --ops FILE.py\n"
+    hint = "? Or an op of your own has to be loaded, as with --ops FILE.py\n"
     code, error = call("verify", str(exported))
     assert code == 2
     assert error.startswith(f"error: {exported}/box_inner_iou.engine: manifest.json: unknown op ")

@@ -3,6 +3,7 @@
 import inspect
 import json
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes  # noqa: F401  registers bfloat16 with numpy
 import numpy as np
@@ -10,7 +11,7 @@ import onnx
 import pytest
 
 import lossexport
-from lossexport.catalog import CATALOG
+from lossexport.catalog import CATALOG, Op, Tensor
 from lossexport.errors import CheckFailedError, LossexportError
 from lossexport.exporter import engine, onnx_file
 from lossexport.names import Precision
@@ -273,3 +274,23 @@ def test_exporting_again_keeps_the_other_entries(tmp_path: Path) -> None:
     lossexport.export("box_iou", tmp_path)
     manifest = lossexport.export("box_diou", tmp_path)
     assert [a.file for a in manifest.artifacts] == ["box_diou.onnx", "box_iou.onnx"]
+
+
+@pytest.mark.parametrize(("least", "largest"), [(5, 4096), (100, 103)])
+def test_a_function_may_rely_on_the_least_size(least: int, largest: int, tmp_path: Path) -> None:
+    """Five of N numbers, where N is declared to start at 5 or later."""
+
+    def top_mean(x: Any) -> Any:
+        """Mean of the five largest numbers."""
+        return x.topk(5).values.mean(-1)
+
+    with CATALOG.scoped():
+        sizes = {"N": (least, least + 1, largest)}
+        tensors = (Tensor("x", ("N",), "real"),), (Tensor("score", ()),)
+        lossexport.register(Op("top_mean", top_mean, *tensors, dims=sizes))
+        lossexport.export("top_mean", tmp_path)
+        assert lossexport.verify(tmp_path).passed
+        session = load(tmp_path / "top_mean.onnx", "ort")
+        for count in {least, largest}:
+            x = np.arange(count, dtype=np.float32)
+            assert session(x=x)["score"] == count - 3

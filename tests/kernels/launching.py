@@ -37,6 +37,7 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
     "ghm_c_loss": ({"bins": 30, "momentum": 0.75},),
     "ghm_r_loss": ({"bins": 5, "momentum": 0.3, "mu": 0.5},),
     "ap_loss": ({"delta": 0.3, "max_positives": 257},),
+    "smooth_l1_loss": ({"beta": 0.1, "reduction": "sum"}, {"beta": 0.0, "reduction": "mean"}),
     "variance_voting": ({"method": "hard", "offset": 1.0, "max_output": 20},),
 }
 # Where it takes more to keep a block busy twice.
@@ -107,7 +108,7 @@ def launch(
     grid: tuple[int, ...] | None = None,
 ) -> Arrays:
     """The outputs of one launch, by name. `inputs` are in the types that the kernel takes."""
-    known = attribute_sizes(variant)
+    known = dict(variant.attributes)
     for tensor in kernel.inputs:
         sizes = zip(tensor.shape, inputs[tensor.name].shape, strict=True)
         known |= {dim: size for dim, size in sizes if isinstance(dim, str)}
@@ -119,7 +120,7 @@ def launch(
             tuple(dim if isinstance(dim, int) else known[dim] for dim in tensor.shape),
             dtype(variant.numpy_dtype(tensor)),
         )
-        for tensor in kernel.outputs
+        for tensor in kernel.written(variant.attributes)
     }
     given = [*read.values(), *kernel.launch.sizes(known), *written.values()]
     macros = ptx.definitions(kernel, variant.attributes, variant.precision)
@@ -141,11 +142,6 @@ def run(variant: Variant, inputs: Arrays, launcher: Launcher) -> Arrays:
         tensor.name: arrays[tensor.name].astype(dtype(variant.numpy_dtype(tensor)))
         for tensor in variant.outputs
     }
-
-
-def attribute_sizes(variant: Variant) -> dict[str, int]:
-    """The attributes that may be dimensions."""
-    return {name: n for name, n in variant.attributes.items() if isinstance(n, int)}
 
 
 def dtype(name: str) -> np.dtype[Any]:
@@ -181,7 +177,7 @@ def variants(precision: Precision) -> Iterator[Variant]:
 
 def tile(variant: Variant, dim: str) -> int:
     """How much of a dimension a block takes: where a grid grows, or all of its threads."""
-    ones = dict.fromkeys((*variant.ranges, "P"), 1) | attribute_sizes(variant)
+    ones: dict[str, Any] = {**dict.fromkeys((*variant.ranges, "P"), 1), **variant.attributes}
     tiles = []
     for kernel in kernels(variant.op, variant.gradient):
         grid, most = kernel.launch.grid, kernel.launch.block

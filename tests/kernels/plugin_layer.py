@@ -135,7 +135,7 @@ def buffer(value: Any) -> Any:
     """The value of an attribute as the ONNX parser hands it over: float32, int32, characters."""
     if isinstance(value, str):
         return value.encode() + b"\0"
-    return np.array([value], np.int32 if isinstance(value, int) else np.float32)
+    return np.array(np.atleast_1d(value), np.int32 if isinstance(value, int) else np.float32)
 
 
 def plugin_of(kernel: Kernel, attributes: Mapping[str, Any]) -> Any:
@@ -179,7 +179,8 @@ def build(kernel: Kernel, attributes: Mapping[str, Any], float_type: str) -> Bui
         return getattr(types, names[tensor.dtype])
 
     inputs = [type_of(tensor) for tensor in kernel.inputs]
-    outputs = [type_of(tensor) for tensor in kernel.outputs]
+    written = kernel.written(attributes)
+    outputs = [type_of(tensor) for tensor in written]
     ranks = [len(tensor.shape) for tensor in kernel.inputs]
     assert plugin.get_num_outputs() == len(outputs)
     assert list(plugin.get_output_data_types(inputs, ranks)) == outputs
@@ -187,7 +188,7 @@ def build(kernel: Kernel, attributes: Mapping[str, Any], float_type: str) -> Bui
     shapes = plugin.get_output_shapes(symbols, [], builder)
     in_out = [
         DynamicPluginTensorDesc(PluginTensorDesc((-1,) * len(tensor.shape), type_of(tensor)))
-        for tensor in (*kernel.inputs, *kernel.outputs)
+        for tensor in (*kernel.inputs, *written)
     ]
     offered = plugin.get_supported_format_combinations(in_out, len(inputs))
     assert _chosen(offered, len(in_out), [item.desc.type for item in in_out])

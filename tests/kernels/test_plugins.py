@@ -21,8 +21,8 @@ from tests.kernels import plugin_layer
 KERNELS = declared()
 TYPES: dict[str, Precision] = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
 SIZES = [
-    dict(zip("NMCKP", sizes, strict=True))
-    for sizes in ((1, 1, 1, 1, 1), (17, 256, 80, 256, 2), (16384, 257, 3, 257, 256), (0,) * 5)
+    dict(zip("NMCKPD", sizes, strict=True))
+    for sizes in ((1,) * 6, (17, 256, 80, 256, 2, 4), (16384, 257, 3, 257, 256, 5), (0,) * 6)
 ]
 
 
@@ -60,7 +60,7 @@ def test_all_that_an_engine_would_hold(registered: None, name: str, float_type: 
         shapes = [[expression.value(sizes) for expression in shape] for shape in built.shapes]
         assert shapes == [
             [dim if isinstance(dim, int) else known[dim] for dim in tensor.shape]
-            for tensor in kernel.outputs
+            for tensor in kernel.written(attributes)
         ]
         grid = [max(extent, 1) for extent in launch.grid(known)]
         grid += [1] * (3 - len(grid))

@@ -105,10 +105,28 @@ def test_attributes_by_name_and_choices(kernel: str) -> None:
             problem = f"attribute {item.name} is {beyond}, expected a choice below {beyond}"
             code, message = with_attribute(good, place, beyond).refused()
             assert (code, message) == (BAD_ARGUMENT, f"{kernel}: {problem}")
-            for choice in range(beyond):
-                assert with_attribute(good, place, choice).run() == (OK, "")
+            for choice, value in enumerate(item.choices):
+                named = call(kernel, attributes={item.name: value})
+                assert with_attribute(named, place, choice).run() == (OK, "")
         elif item.name not in sizes:
             assert with_attribute(good, place, good.attributes[place] + 0.25).run() == (OK, "")
+
+
+@pytest.mark.parametrize(
+    "kernel", [k for k in KERNELS if any(a.name == "reduction" for a in op_of(k).attributes)]
+)
+def test_a_reduction_makes_one_number_of_the_values_alone(kernel: str) -> None:
+    place = [item.name for item in op_of(kernel).attributes].index("reduction")
+    several, single = call(kernel), call(kernel, attributes={"reduction": "mean"})
+    value = op_of(kernel).outputs[0]
+    assert with_attribute(several, place, 1).refused() == (
+        BAD_TENSOR,
+        f"{kernel}: {value.name} has rank {len(value.shape)}, expected 0",
+    )
+    assert with_attribute(single, place, 0).refused() == (
+        BAD_TENSOR,
+        f"{kernel}: {value.name} has rank 0, expected {len(value.shape)}",
+    )
 
 
 @pytest.mark.parametrize("kernel", [name for name in KERNELS if name.startswith("ghm")])

@@ -109,6 +109,92 @@ def test_schema_fake_and_kernel_agree(name: str) -> None:
     torch.library.opcheck(overload, (*tensors.values(), *attributes))
 
 
+LOSSES = [
+    name for name in NAMES if f"{name}.grad" in native.kernels() and CATALOG[name].kind == "loss"
+]
+
+
+def differentiated(
+    name: str,
+    tensors: dict[str, Any],
+    attributes: dict[str, Any],
+    weight: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+    """The loss, the gradients of its weighted sum, and the weights."""
+    given = dict(tensors)
+    for leaf in CATALOG[name].gradient:
+        given[leaf] = tensors[leaf].detach().requires_grad_()
+    loss = results(name, given, **attributes)[0]
+    if weight is None:
+        weight = torch.rand(loss.shape, generator=torch.Generator().manual_seed(5)) + 0.5
+    (loss * weight.to(loss.dtype)).sum().backward()
+    return loss, {leaf: given[leaf].grad for leaf in CATALOG[name].gradient}, weight
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("precision", DTYPES)
+def test_a_loss_has_its_gradient_from_the_kernel(
+    name: str, precision: Precision, calls: list[str]
+) -> None:
+    """Weighted row by row, against autograd in float64 on the same numbers."""
+    _, _, tensors = drawn(name, precision)
+    choices = [item.choices for item in CATALOG[name].attributes if item.name == "reduction"]
+    for reduction in choices[0] if choices else [None]:
+        attributes = {} if reduction is None else {"reduction": reduction}
+        calls.clear()
+        loss, found, weight = differentiated(name, tensors, attributes)
+        assert calls == [f"{name}.grad"]
+        exact = {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
+        _, wanted, _ = differentiated(name, exact, attributes, weight.double())
+        assert calls == [f"{name}.grad"], "float64 takes the torch code"
+        unit = torch.finfo(DTYPES[precision]).eps
+        for leaf, gradient in found.items():
+            assert gradient.dtype == DTYPES[precision]
+            scale = wanted[leaf].abs().max().clamp(min=1e-30)
+            torch.testing.assert_close(
+                gradient.double() / scale, wanted[leaf] / scale, rtol=8 * unit, atol=8 * unit
+            )
+        assert loss.dtype == DTYPES[precision]
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "ap_loss"])
+def test_a_gradient_of_the_kernel_is_differentiated_again(name: str, calls: list[str]) -> None:
+    _, _, tensors = drawn(name)
+    leaf = CATALOG[name].gradient[0]
+    seconds = []
+    for kind in (torch.float32, torch.float64):
+        given = {k: v.to(kind) if v.is_floating_point() else v for k, v in tensors.items()}
+        if name.startswith("ghm"):
+            given["bin_count"] = tensors["bin_count"]
+        given[leaf].requires_grad_()
+        loss = results(name, given)[0].sum()
+        (first,) = torch.autograd.grad(loss, given[leaf], create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), given[leaf])
+        seconds.append(second.double())
+    assert calls == [f"{name}.grad"]
+    scale = seconds[1].abs().max().clamp(min=1e-30)
+    torch.testing.assert_close(seconds[0] / scale, seconds[1] / scale, rtol=1e-4, atol=1e-4)
+
+
+def test_a_large_gradient_that_comes_in_is_multiplied_before_it_is_rounded() -> None:
+    """As the scaler of mixed precision makes it: the gradient alone is nothing in float16."""
+    pred = torch.zeros(1 << 16, 4, dtype=torch.float16, requires_grad=True)
+    target = torch.full_like(pred, 2.0**-10, requires_grad=False)
+    loss = ops.smooth_l1_loss(pred, target, reduction="mean")
+    loss.float().mul(2.0**15).backward()
+    assert pred.grad is not None
+    assert torch.equal(pred.grad, torch.full_like(pred, -(2.0**-13)))
+
+
+def test_a_target_that_needs_a_gradient_takes_the_torch_code(calls: list[str]) -> None:
+    pred, target = (torch.rand(3, 4, requires_grad=True) for _ in range(2))
+    ops.smooth_l1_loss(pred, target, reduction="sum").backward()
+    assert calls == []
+    assert target.grad is not None
+    assert pred.grad is not None
+    assert torch.equal(target.grad, -pred.grad)
+
+
 def test_strided_and_shaped_inputs() -> None:
     boxes, target = box_pairs()
     wide = torch.cat((boxes, target), 1)

@@ -119,7 +119,6 @@ BOMBS = {
 }
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("name", BOMBS)
 def test_files_that_would_take_minutes_load_at_once(tmp_path: Path, name: str) -> None:
     """Measured on one core they take 0.6 s at most; each takes 20 s to days without a bound."""
@@ -180,7 +179,6 @@ def wrapped(tag: int, payload: bytes) -> bytes:
     return bytes([tag]) + varint_bytes(len(payload)) + payload
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("data", "message"),
     [

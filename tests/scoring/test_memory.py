@@ -5,13 +5,10 @@ import time
 import tracemalloc
 from pathlib import Path
 
-import pytest
-
 from lossexport import formats
 from lossexport.scoring import score
 from tests.boxes.helpers import coco, found, truth
 
-pytestmark = pytest.mark.no_cover
 MB = 1 << 20
 COLUMNS = 4 + 4 + 4 * 8 + 8
 """Bytes of a prediction: image, category, box, score."""

@@ -2,6 +2,7 @@
 
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
 from lossexport.families.common import REDUCTION
+from lossexport.families.regression import launches
 from lossexport.families.regression.cases import DIFFERENCES, UNCERTAIN
 
 _torch = beside(__name__)
@@ -29,6 +30,7 @@ SMOOTH_L1 = Op(
     ),
     kind="loss",
     dims={"N": (1, 256, 65536), "D": (1, 4, 4096)},
+    kernel=launches.SMOOTH_L1,
 )
 
 KL = Op(

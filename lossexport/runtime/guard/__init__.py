@@ -2,5 +2,5 @@
 
 `schema` is the table of the messages, `reading` checks each message as it is read, `inlining` walks
 the graph as a runtime inlines it, `folding` estimates what optimisation would compute, and
-`external` brings in tensors that lie beside the file.
+`external` reads tensors from files beside the model into it.
 """

@@ -1,7 +1,7 @@
-"""Tensors that lie in files beside a model, read into it.
+"""Reads tensors from files beside a model into it.
 
-The files are those of the model's own folder and below, whatever names and links say, and their
-bytes count as the model's own.
+Only files in the model's folder or below are read, whatever names and links say, and their bytes
+count as the model's own.
 """
 
 import math
@@ -28,7 +28,7 @@ def read_model(path: Path, max_bytes: int) -> bytes:
     """The bytes of the `.onnx` file `path`, with the data of its external tensors inside.
 
     Model and data have at most `max_bytes` together. Raises LossexportError for a file that cannot
-    be read, and for data outside of the folder of `path` or other than the tensor needs.
+    be read, and for data that is outside of the folder of `path` or does not fit its tensor.
     """
     return inline_external(path, read_bytes(path, max_bytes), max_bytes)
 

@@ -1,7 +1,7 @@
 """An upper estimate of what constant folding computes: nodes whose inputs are all constants.
 
-onnxruntime folds no output of more bytes than a limit that it is given. The estimate therefore
-takes sizes that depend on values, as of `ConstantOfShape`, for that limit.
+onnxruntime folds no output of more bytes than a given limit. The estimate therefore assumes that
+limit for sizes that depend on values, such as that of `ConstantOfShape`.
 """
 
 import math

@@ -19,8 +19,8 @@ from lossexport.runtime.guard.schema import MAX_RANK
 from lossexport.runtime.wire import WireError
 
 FOLD_BYTES = (2**30, 2**24, 2**16, 0)
-"""Limits of an output that constant folding may make, the first that keeps the work in bounds is
-taken. The largest is onnxruntime's own; at 0 nothing is folded."""
+"""Limits of the bytes of an output that is folded; the first one that keeps the work in bounds is
+used. The largest is onnxruntime's own; at 0 nothing is folded."""
 
 _USE = 4  # steps to repack an element of a constant for a node that uses it
 
@@ -38,20 +38,20 @@ class Plan:
 
 
 Bound = tuple[Attribute, "Attributes"]
-"""An attribute, and what its own references stand for."""
+"""An attribute, and the attributes that its own references stand for."""
 
 
 class Attributes(dict[str, Bound]):
     """The attributes of a call by name."""
 
     def resolve(self, attribute: Attribute) -> Bound | None:
-        """What `attribute` is within the called function; None for nothing that counts."""
+        """The attribute that `attribute` is within the called function; None if nothing counts."""
         return self.get(attribute.ref) if attribute.ref else (attribute, self)
 
 
 @dataclass(slots=True)
 class _Scope:
-    """Elements of the constants by name, None for what is no constant."""
+    """The number of elements of each constant by name; None for a name that is no constant."""
 
     names: dict[str, int | None]
     outer: Optional["_Scope"] = None
@@ -75,8 +75,8 @@ def plan(
 ) -> tuple[int, Plan]:
     """Count the nodes after inlining, and choose a plan for a file of `size` bytes.
 
-    `others` are walked for their count only. Raises WireError where the nodes are too many; `spend`
-    is told of the memory of each copy of a tensor, and raises where that is too much.
+    `others` are only counted. Raises WireError if there are too many nodes. `spend` is called with
+    the memory of each copy of a tensor, and raises if that is too much.
     """
     main = replace(main, body=_in_order(main.body))
     counted = 0
@@ -94,7 +94,7 @@ def plan(
 
 
 def _in_order(body: Body) -> Body:
-    """The nodes with each after those whose outputs it takes, as far as there is such an order.
+    """The nodes, each after those whose outputs it uses, as far as such an order exists.
 
     Runtimes sort the nodes of the main graph, and of no other.
     """

@@ -1,7 +1,7 @@
 """Checks on each message of an ONNX file, made as soon as it has been read.
 
-What a message was is forgotten but for what `inlining` needs, so that a refused file costs no more
-than the part of it that was read.
+Of each message only the part that `inlining` needs is kept, so a refused file costs no more than
+the part of it that was read.
 """
 
 import math
@@ -18,16 +18,15 @@ _SPARSE_BYTES = 4  # the least that an element of a sparse tensor counts for: fi
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a file may hold.
+    """The bounds on a file.
 
-    `nodes` are those of the file, and those after inlining with the calls among them. `moves`
-    counts each of these once for every call that it is within, as inlining takes one level at a
-    time. `depth` is how deep graphs nest in graphs; `elements` bounds the fixed dimensions of a
-    declared type; `fields` the protobuf fields in all, and the names of nodes in all after
-    inlining; `messages` the messages of any one kind. `memory` are the bytes that all tensors take
-    beyond those that they have in the file, copies and sparse tensors among them. `work` are the
-    steps, of about a nanosecond each, that graph optimisation may take, with 32 more for each byte
-    of the file.
+    `nodes` bounds the nodes of the file, and the nodes after inlining including the calls. `moves`
+    counts each of these once for every call around it, because inlining takes one level at a time.
+    `depth` bounds how deep graphs are nested, `elements` the fixed dimensions of a declared type,
+    `fields` all protobuf fields and all names of nodes after inlining, `messages` the messages of
+    any one kind. `memory` is the number of bytes that all tensors may take beyond their bytes in
+    the file, including copies and sparse tensors. `work` is the number of steps, of about a
+    nanosecond each, that graph optimisation may take, with 32 more for each byte of the file.
     """
 
     nodes: int = 50_000
@@ -65,7 +64,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """An attribute that holds tensors or graphs, or stands for one of the calling node: `ref`."""
+    """An attribute that holds tensors or graphs, or refers to one of the calling node by `ref`."""
 
     name: str
     ref: str
@@ -119,7 +118,7 @@ class Function:
 
 
 class Checks:
-    """The functions that `Reader.finish` takes, with what the tensors have taken of the budget."""
+    """The functions for `Reader.finish`, and the part of the budget that tensors have used."""
 
     def __init__(self, limits: Limits) -> None:
         """Start with the whole budget."""
@@ -165,8 +164,8 @@ class Checks:
     def function(self, function: Message) -> Function:
         """Gather a function.
 
-        The one string of domain, name and overload is how onnxruntime and the inliner of onnx find
-        it, so ("d", "f:o", "") and ("d", "f", "o") are the same function.
+        onnxruntime and the inliner of onnx find it by one string of domain, name and overload, so
+        ("d", "f:o", "") and ("d", "f", "o") are the same function.
         """
         call = f"{_domain(function)}:{function.get('name', '')}"
         return Function(
@@ -192,7 +191,7 @@ class Checks:
         )
 
     def attribute(self, attribute: Message) -> Attribute | None:
-        """Gather an attribute, None where it has nothing that counts."""
+        """Gather an attribute; None if nothing in it counts."""
         name, ref = attribute.get("name", ""), attribute.get("ref_attr_name", "")
         tensors = tuple(_both(attribute, "t", "tensors", "sparse_tensor", "sparse_tensors"))
         graphs = tuple(_both(attribute, "g", "graphs"))
@@ -267,7 +266,7 @@ def storage(tensor: Message) -> tuple[int, str, float]:
 
 
 def elements(dims: list[int], where: str) -> int:
-    """The number of elements, for dimensions that can be."""
+    """The number of elements. Raises WireError on impossible dimensions."""
     if len(dims) > MAX_RANK:
         raise WireError(f"{where}: {len(dims)} dimensions, more than {MAX_RANK}")
     if any(dim < 0 for dim in dims):
@@ -284,13 +283,13 @@ def _body(owner: Message, constants: dict[str, int]) -> Body:
 
 
 def constant_sizes(attributes: list[Attribute]) -> Iterator[int]:
-    """The elements of what a Constant node holds."""
+    """The numbers of elements of the values that a Constant node holds."""
     for attribute in attributes:
         yield attribute.count + sum(tensor.count for tensor in attribute.tensors)
 
 
 def _both(message: Message, *names: str) -> Iterator[Any]:
-    """What fields and their repeated forms hold."""
+    """The contents of fields and of their repeated forms."""
     for name in names:
         found = message.get(name, [])
         yield from found if isinstance(found, list) else [found]

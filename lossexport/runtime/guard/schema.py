@@ -148,5 +148,5 @@ STORAGE: dict[int, tuple[int, str, float]] = {
 """TensorProto.data_type -> bits of an element in raw_data, typed field, entries per element."""
 
 STRING_BYTES = 48
-"""Memory of a string of no characters, roughly, in every library that holds one."""
+"""Memory of an empty string, roughly, in any library that holds one."""
 MAX_RANK = 64
