@@ -47,7 +47,8 @@ def report() -> list[Check]:
         _onnxruntime(backends["ort"]),
         _cuda_provider(backends["ort"], cuda),
         *(_engines(backends[name], module) for name, module in _ENGINES.items()),
-        _native(backends["native"]),
+        _kernels("native kernels", backends["native"]),
+        _kernels("native kernels in onnxruntime", backends["ort-kernels"]),
         _driver(cuda),
         _nvrtc(),
     ]
@@ -93,10 +94,10 @@ def _engines(backend: Availability, module: str) -> Check:
     return Check(module, "not run here", backend.version, detail, backend.fix)
 
 
-def _native(backend: Availability) -> Check:
+def _kernels(component: str, backend: Availability) -> Check:
     if backend.runs:
-        return Check("native kernels", "ok", backend.version, ", ".join(backend.providers))
-    return Check("native kernels", "missing", None, backend.reason, backend.fix)
+        return Check(component, "ok", backend.version, ", ".join(backend.providers))
+    return Check(component, "missing", None, backend.reason, backend.fix)
 
 
 def _driver(cuda: Driver) -> Check:

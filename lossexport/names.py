@@ -34,8 +34,11 @@ BUILDERS: tuple[Builder, ...] = get_args(Builder)
 """Backends that build engines."""
 BACKENDS = {
     "native": "lossexport.runtime.native",
+    "ort-kernels": "lossexport.runtime.ort_kernels",
     "ort": "lossexport.runtime.ort",
     "tensorrt": "lossexport.runtime.trt",
     "rtx": "lossexport.runtime.trt",
 }
 """Backend -> module, the preferred one first among those that run the same files."""
+KERNEL_BACKENDS = ("native", "ort-kernels")
+"""Backends that compute ops by the native kernels; their modules say which files they may run."""

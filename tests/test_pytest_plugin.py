@@ -18,7 +18,7 @@ from lossexport.runtime.native import kernels
 pytestmark = pytest.mark.xdist_group("pytest-plugin")
 
 Run = Callable[..., pytest.RunResult]
-NATIVE = int(bool(kernels()))
+NATIVE = 2 * bool(kernels())
 WITHOUT_GPU = pytest.mark.skipif(
     available()["rtx"].runs or "CUDAExecutionProvider" in available()["ort"].providers,
     reason="more runs here",

@@ -11,7 +11,7 @@ from lossexport.cli._own import takes_ops
 from lossexport.cli._terminal import show
 from lossexport.cli._types import OP
 from lossexport.errors import printable
-from lossexport.names import BUILDERS
+from lossexport.names import BUILDERS, KERNEL_BACKENDS
 from lossexport.runtime import available
 from lossexport.runtime.native import kernels
 
@@ -26,7 +26,7 @@ def _backends(op: Op) -> dict[str, str]:
     found = {"ort": graphs, "rtx": graphs, "tensorrt": graphs}
     if op.name in kernels():
         gradient = f"{op.name}.grad" in kernels()
-        found = {"native": "value, gradient" if gradient else "value"} | found
+        found = dict.fromkeys(KERNEL_BACKENDS, "value, gradient" if gradient else "value") | found
     return found
 
 

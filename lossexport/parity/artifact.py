@@ -11,7 +11,7 @@ from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError, within
 from lossexport.files import read_bytes
 from lossexport.manifest import MANIFEST_NAME, Artifact, load_manifest
-from lossexport.names import Builder
+from lossexport.names import KERNEL_BACKENDS, Builder
 from lossexport.parity.tolerance import tolerances
 from lossexport.runtime import NAMES, available
 from lossexport.runtime.backends import MAX_BYTES, listed
@@ -31,7 +31,7 @@ class Target:
 
     @property
     def label(self) -> str:
-        """The name in reports: `ort-cpu`, `ort-cuda`, `native`, `rtx`, `tensorrt`."""
+        """The name in reports, such as `ort-cpu`, `native`, `ort-kernels`, `rtx`, `tensorrt`."""
         return f"{self.backend}-{self.provider}" if self.backend == "ort" else self.backend
 
     def among(self, names: Iterable[str]) -> bool:
@@ -45,7 +45,7 @@ class Target:
             return here.reason or "no reason is given"
         if self.provider == "cuda" and "CUDAExecutionProvider" not in here.providers:
             return "this onnxruntime has no CUDA provider"
-        if self.backend == "native" and kernel(variant) not in kernels():
+        if self.backend in KERNEL_BACKENDS and kernel(variant) not in kernels():
             return f"no native kernel of {kernel(variant)}"
         return None
 
@@ -80,8 +80,8 @@ def targets(
     if builder is not None:
         found = [Target(builder)]
     else:
-        native = names or kernel_name(op, gradient) in kernels()
-        found = [*_ORT, Target("native")] if native else [*_ORT]
+        has_kernel = names or kernel_name(op, gradient) in kernels()
+        found = [*_ORT, *map(Target, KERNEL_BACKENDS)] if has_kernel else [*_ORT]
     return [target for target in found if names is None or target.among(names)]
 
 

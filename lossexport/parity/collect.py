@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lossexport.errors import LossexportError, printable
+from lossexport.names import KERNEL_BACKENDS
 from lossexport.origin import install_command
 from lossexport.parity import artifact
 from lossexport.parity.artifact import Target
@@ -178,7 +179,7 @@ def _names(options: Sequence[str]) -> list[str]:
 
 def _plan(path: Path, only: Sequence[str], needed: Sequence[str]) -> Iterator[Planned]:
     """The tests of a file or a folder. Reads the manifest, or a file without one; runs nothing."""
-    names = only or (artifact.TARGETS if "native" in needed else None)
+    names = only or (None if set(needed).isdisjoint(KERNEL_BACKENDS) else artifact.TARGETS)
     for file, entry in artifact.files(path):
         if entry is None:
             variant, entry = artifact.identify(file)

@@ -17,7 +17,7 @@ from lossexport.errors import LossexportError
 from lossexport.exporter import export, onnx_file
 from lossexport.files import write_bytes
 from lossexport.manifest import BackendParity
-from lossexport.names import BUILDERS, PRECISIONS, Builder, Precision
+from lossexport.names import BUILDERS, KERNEL_BACKENDS, PRECISIONS, Builder, Precision
 from lossexport.parity.artifact import Target, files, required, targets
 from lossexport.parity.cases import Selection
 from lossexport.parity.foreign import Eager, Function, Renamed, name_of
@@ -137,7 +137,7 @@ def _op(op: Op, wanted: Wanted) -> Finding:
     runs = [
         target
         for target in targets(op.name, variant.gradient, None, wanted.backends)
-        if target.backend != "native" or _is_known(op)
+        if target.backend not in KERNEL_BACKENDS or _is_known(op)
     ]
     with TemporaryDirectory() as folder:
         path = Path(folder, f"{variant.stem}.onnx")

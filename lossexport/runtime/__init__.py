@@ -2,6 +2,7 @@
 
 from lossexport.runtime.backends import NAMES, available, load
 from lossexport.runtime.linking import include_dir, library
+from lossexport.runtime.ort_kernels import onnxruntime_library
 from lossexport.runtime.session import Availability, Session, TensorInfo
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "include_dir",
     "library",
     "load",
+    "onnxruntime_library",
 ]

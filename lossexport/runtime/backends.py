@@ -1,5 +1,6 @@
 """Which backends there are, which can run here, and `load`."""
 
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from lossexport import arguments
 from lossexport.errors import LossexportError
 from lossexport.files import read_bytes, sha256
-from lossexport.names import BACKENDS
+from lossexport.names import BACKENDS, KERNEL_BACKENDS
 from lossexport.runtime.guard.external import inline_external
 from lossexport.runtime.session import Availability, Session, Source
 
@@ -23,6 +24,7 @@ MAX_BYTES = 64 * 2**20
 
 class _Backend(Protocol):
     SUFFIX: str
+    runs: Callable[[Source], bool]  # of KERNEL_BACKENDS alone
 
     def availability(self, backend: str) -> Availability: ...
 
@@ -40,9 +42,10 @@ def load(
 
     `backend` is one of NAMES. None picks the best one that can run the file; it picks `native` only
     for a file that a manifest lists, because `native` runs the op that the file names and not its
-    graph. `provider` is `cpu` or `cuda`, for onnxruntime; engines run on the GPU. If a
-    `manifest.json` beside the file lists it, its hash must match; an engine, which is native code,
-    must be listed. Raises LossexportError, with the reason, if the file or backend cannot be used.
+    graph, and `ort-kernels` only for a file whose calls of our functions are as they were written.
+    `provider` is `cpu` or `cuda`, for onnxruntime; engines run on the GPU. If a `manifest.json`
+    beside the file lists it, its hash must match; an engine, which is native code, must be listed.
+    Raises LossexportError, with the reason, if the file or backend cannot be used.
     """
     path = arguments.path("path", path)
     provider = arguments.text("provider", provider)
@@ -128,12 +131,10 @@ def _best(source: Source, usable: list[str], provider: str) -> str:
     """The backend that built the file, or else the first of `usable` that can run."""
     if source.artifact is not None and source.artifact.builder in usable:
         return source.artifact.builder
-    if "native" in usable:
-        from lossexport.runtime import native
-
-        if provider == "cpu" and native.runs(source):
-            return "native"
-        usable = [name for name in usable if name != "native"]
+    for name in KERNEL_BACKENDS:
+        if name in usable and provider == "cpu" and _module(name).runs(source):
+            return name
+    usable = [name for name in usable if name not in KERNEL_BACKENDS]
     found = [_module(name).availability(name) for name in usable]
     for one in found:
         if one.runs:

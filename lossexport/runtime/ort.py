@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,8 +71,13 @@ def open_session(source: Source, backend: str, provider: str, *, optimise: bool 
 class OrtSession(Session):
     """An onnxruntime session on one execution provider, which runs every node or none."""
 
-    def __init__(self, source: Source, backend: str, provider: str, plan: Plan) -> None:
-        """Raises LossexportError if onnxruntime refuses the model or the provider."""
+    def __init__(
+        self, source: Source, backend: str, provider: str, plan: Plan, library: Path | None = None
+    ) -> None:
+        """`library` has custom ops.
+
+        Raises LossexportError if onnxruntime refuses the model, the provider or the library.
+        """
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -84,6 +90,8 @@ class OrtSession(Session):
             with contextlib.redirect_stdout(sys.stderr):  # it prints the names of missing libraries
                 onnxruntime.preload_dlls()
         try:
+            if library is not None:
+                options.register_custom_ops_library(str(library))
             # Its own fallback would retry on the CPU, at load and at any later run.
             self._session = onnxruntime.InferenceSession(
                 source.data, options, [provider], enable_fallback=0

@@ -23,6 +23,7 @@ from lossexport.files import write_bytes
 from lossexport.names import BOX_FORMATS, BoxFormat, Precision
 from lossexport.parity import quick
 from lossexport.parity.trial import trial
+from lossexport.runtime.guard.calls import CALLS, calls
 from lossexport.runtime.ort import open_session
 from lossexport.runtime.session import Source
 from lossexport.wiring import detector
@@ -139,6 +140,7 @@ def attach(
         },
         sort_keys=True,
     )
+    _state_calls(graph_model, data)
     result = _checked(target, graph_model)
     original.check_same(target, result, lambda text: step(2, text))
     step(3, "parsing with TensorRT-RTX")
@@ -349,6 +351,18 @@ def _portable(text: str, files: list[str]) -> str:
     for file in files:
         text = text.replace(f"@{file}", f"@{Path(file).name}")
     return text
+
+
+def _state_calls(model: ir.Model, original: bytes) -> None:
+    """Note what our calls are, so that kernels may run them for as long as they are the same.
+
+    Nothing is said of a model whose own calls were changed, or not noted, before.
+    """
+    before, digest = calls(original)
+    if before and model.metadata_props.pop(CALLS, None) != digest:
+        return
+    data = ir.to_proto(model).SerializeToString(deterministic=True)
+    _, model.metadata_props[CALLS] = calls(data)
 
 
 def _checked(out: Path, model: ir.Model) -> bytes:

@@ -33,26 +33,54 @@ int32_t fail(int32_t code, const char *format, ...) {
   return code;
 }
 
+void set_strides(lossexport_tensor *tensor) {
+  uint64_t stride = 1;  // of sizes that are yet unchecked
+  for (int axis = tensor->rank; axis-- > 0; stride *= static_cast<uint64_t>(tensor->shape[axis]))
+    tensor->strides[axis] = static_cast<int64_t>(stride);
+}
+
 Arguments::Arguments(const Kernel &kernel) : kernel_(kernel), specs_(kernel.op->attributes) {
   for (int64_t &size : sizes_) size = -1;
   for (int i = 0; i < specs_.count; ++i) values_[i] = {specs_.items[i].value, nullptr};
 }
 
-int32_t Arguments::check(const lossexport_attribute *attributes, int32_t attribute_count,
-                         const lossexport_tensor *inputs, int32_t input_count,
-                         const lossexport_tensor *outputs, int32_t output_count) {
-  const Op &op = *kernel_.op;
-  if (const int32_t code =
-          check_tensors(op.inputs, op.inputs.count, 0, "input", inputs, input_count))
-    return code;
-  if (const int32_t code = take(attributes, attribute_count)) return code;
+int32_t Arguments::take_inputs(const lossexport_tensor *inputs, int32_t count) {
+  const Tensors &specs = kernel_.op->inputs;
+  return check_tensors(specs, specs.count, 0, "input", inputs, count);
+}
+
+int32_t Arguments::check_outputs(const lossexport_tensor *outputs, int32_t count) {
   const int single = reduced() ? kernel_.values() : 0;
   if (const int32_t code =
-          check_tensors(op.outputs, kernel_.outputs, single, "output", outputs, output_count))
+          check_tensors(kernel_.op->outputs, kernel_.outputs, single, "output", outputs, count))
     return code;
   for (int place = 0; place < specs_.count; ++place)
     if (const int32_t code = fit(place)) return code;
   return LOSSEXPORT_OK;
+}
+
+int32_t Arguments::describe_output(int place, lossexport_tensor *output) {
+  const Tensor &spec = kernel_.op->outputs.items[place];
+  output->type = spec.type == INT64     ? LOSSEXPORT_INT64
+                 : spec.type == FLOAT32 ? LOSSEXPORT_FLOAT32
+                                        : type_;
+  output->rank = reduced() && place < kernel_.values() ? 0 : spec.shape.rank;
+  for (int axis = 0; axis < output->rank; ++axis) {
+    const char dim = spec.shape.dims[axis];
+    int64_t size = dim > '9' ? sizes_[dim - 'A'] : dim - '0';
+    for (int i = 0; i < specs_.count && size < 0; ++i)
+      if (specs_.items[i].size == dim) {
+        const double wanted = values_[i];
+        if (wanted < 0 || wanted > static_cast<double>(MOST) || wanted != std::floor(wanted))
+          return fail(LOSSEXPORT_BAD_ARGUMENT, "%s: attribute %s is %g, expected 0 to %lld",
+                      kernel_.name, specs_.items[i].name, wanted, number(MOST));
+        size = static_cast<int64_t>(wanted);
+      }
+    output->shape[axis] = size;
+  }
+  set_strides(output);
+  int64_t elements = 1;
+  return check_shape(spec, *output, &elements);
 }
 
 // Of the tensors the first `reduced` are single numbers.
@@ -145,7 +173,7 @@ int32_t Arguments::check_shape(const Tensor &spec, const lossexport_tensor &tens
   return LOSSEXPORT_OK;
 }
 
-int32_t Arguments::take(const lossexport_attribute *given, int32_t count) {
+int32_t Arguments::take_attributes(const lossexport_attribute *given, int32_t count) {
   if (count < 0 || count > specs_.count)
     return fail(LOSSEXPORT_BAD_ARGUMENT, "%s: %d attributes, expected 0 to %d", kernel_.name,
                 static_cast<int>(count), specs_.count);

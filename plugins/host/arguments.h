@@ -10,14 +10,21 @@ const char *message();
 void forget();
 __attribute__((format(printf, 2, 3))) int32_t fail(int32_t code, const char *format, ...);
 
+// Those of a tensor without gaps, by its rank and shape.
+void set_strides(lossexport_tensor *tensor);
+
 class Arguments {
  public:
   explicit Arguments(const Kernel &kernel);
 
-  // LOSSEXPORT_OK, or the code of what is wrong; then the message says what.
-  int32_t check(const lossexport_attribute *attributes, int32_t attribute_count,
-                const lossexport_tensor *inputs, int32_t input_count,
-                const lossexport_tensor *outputs, int32_t output_count);
+  // All give LOSSEXPORT_OK, or the code of what is wrong; then the message says what. Inputs and
+  // attributes are taken first, in any order.
+  int32_t take_inputs(const lossexport_tensor *inputs, int32_t count);
+  int32_t take_attributes(const lossexport_attribute *attributes, int32_t count);
+  int32_t check_outputs(const lossexport_tensor *outputs, int32_t count);
+
+  // Type, rank and shape of the output at `place`, for who has yet to find the memory for it.
+  int32_t describe_output(int place, lossexport_tensor *output);
 
   // Of the attributes in the order of the declaration, once they have been checked.
   const Value *values() const { return values_; }
@@ -28,7 +35,6 @@ class Arguments {
   int32_t check_tensor(const Tensor &spec, const lossexport_tensor &tensor, int rank);
   int32_t check_type(const Tensor &spec, const lossexport_tensor &tensor);
   int32_t check_shape(const Tensor &spec, const lossexport_tensor &tensor, int64_t *elements);
-  int32_t take(const lossexport_attribute *given, int32_t count);
   int32_t take(const lossexport_attribute &given, int place);
   int32_t fit(int place);
   bool reduced() const;
@@ -41,5 +47,9 @@ class Arguments {
   bool given_[MOST_ATTRIBUTES] = {};
   int64_t listed_[MOST_ATTRIBUTES] = {};
 };
+
+// Runs a kernel on arguments that have been checked, as `lossexport_run` does.
+int32_t compute(const Kernel &kernel, const Arguments &given, const lossexport_tensor *inputs,
+                const lossexport_tensor *outputs, int32_t threads);
 
 }  // namespace lossexport

@@ -58,6 +58,19 @@ int usable_threads(int32_t wanted) {
 }
 
 }  // namespace
+
+const Kernels &kernels() { return level().kernels; }
+
+int32_t compute(const Kernel &kernel, const Arguments &given, const lossexport_tensor *inputs,
+                const lossexport_tensor *outputs, int32_t threads) {
+  try {
+    kernel.op->loop(Call{given.values(), inputs, outputs, kernel.outputs, usable_threads(threads)});
+  } catch (const std::bad_alloc &) {
+    return fail(LOSSEXPORT_NO_MEMORY, "%s: not enough memory", kernel.name);
+  }
+  return LOSSEXPORT_OK;
+}
+
 }  // namespace lossexport
 
 extern "C" {
@@ -67,7 +80,7 @@ int32_t lossexport_abi(void) { return LOSSEXPORT_ABI; }
 const char *lossexport_level(void) { return lossexport::level().name; }
 
 const char *lossexport_op(int32_t index) {
-  const lossexport::Kernels &all = lossexport::level().kernels;
+  const lossexport::Kernels &all = lossexport::kernels();
   return index >= 0 && index < all.count ? all.first[index].name : nullptr;
 }
 
@@ -80,19 +93,14 @@ int32_t lossexport_run(const char *name, const lossexport_attribute *attributes,
   using namespace lossexport;
   forget();
   if (!name) return fail(LOSSEXPORT_BAD_ARGUMENT, "op is null");
-  const Kernel *kernel = level().kernels.begin(), *end = level().kernels.end();
+  const Kernel *kernel = kernels().begin(), *end = kernels().end();
   while (kernel != end && std::strcmp(kernel->name, name)) ++kernel;
   if (kernel == end) return fail(LOSSEXPORT_UNKNOWN_OP, "%.64s: no such op", name);
   Arguments given(*kernel);
-  if (const int32_t code =
-          given.check(attributes, attribute_count, inputs, input_count, outputs, output_count))
-    return code;
-  try {
-    kernel->op->loop(Call{given.values(), inputs, outputs, output_count, usable_threads(threads)});
-  } catch (const std::bad_alloc &) {
-    return fail(LOSSEXPORT_NO_MEMORY, "%s: not enough memory", kernel->name);
-  }
-  return LOSSEXPORT_OK;
+  if (const int32_t code = given.take_inputs(inputs, input_count)) return code;
+  if (const int32_t code = given.take_attributes(attributes, attribute_count)) return code;
+  if (const int32_t code = given.check_outputs(outputs, output_count)) return code;
+  return compute(*kernel, given, inputs, outputs, threads);
 }
 
 }  // extern "C"

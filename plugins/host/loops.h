@@ -2,6 +2,7 @@
 // and the functions they call that are compiled only once.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
@@ -28,6 +29,21 @@ struct Call {
 };
 
 using Function = void(const Call &);
+
+// The threads of a caller, which this one uses in place of threads of its own until the end of the
+// scope.
+class Pool {
+ public:
+  Pool();
+  virtual ~Pool();
+  Pool(const Pool &) = delete;
+  Pool &operator=(const Pool &) = delete;
+  // Runs task(context, i) for every i below `tasks`; the task lets no exception out.
+  virtual void run(int64_t tasks, void (*task)(void *, std::size_t), void *context) = 0;
+
+ private:
+  Pool *outer_;
+};
 
 // Runs task(context, i) for every i below `tasks` on at most `threads` threads.
 void in_parallel(int64_t tasks, int threads, void (*task)(void *, int64_t), void *context);

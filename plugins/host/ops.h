@@ -128,4 +128,7 @@ namespace base {
 extern const Kernels KERNELS;
 }
 
+// Those of the level that this machine runs.
+const Kernels &kernels();
+
 }  // namespace lossexport

@@ -11,6 +11,15 @@
 #include "loops.h"
 
 namespace lossexport {
+namespace {
+
+thread_local Pool *lent = nullptr;
+
+}  // namespace
+
+Pool::Pool() : outer_(lent) { lent = this; }
+
+Pool::~Pool() { lent = outer_; }
 
 void in_parallel(int64_t tasks, int threads, void (*task)(void *, int64_t), void *context) {
   std::atomic<int64_t> next{0};
@@ -24,17 +33,23 @@ void in_parallel(int64_t tasks, int threads, void (*task)(void *, int64_t), void
       if (!failed.exchange(true)) error = std::current_exception();
     }
   };
-  std::vector<std::thread> others;
-  others.reserve(static_cast<std::size_t>(std::max(threads - 1, 0)));
-  for (int64_t i = 1; i < std::min<int64_t>(threads, tasks); ++i) {
-    try {
-      others.emplace_back(work);
-    } catch (const std::exception &) {
-      break;  // no thread or no memory for one: those that run share the tasks
+  const int64_t workers = std::min<int64_t>(threads, tasks);
+  if (lent && workers > 1) {
+    auto job = [](void *given, std::size_t) { (*static_cast<decltype(work) *>(given))(); };
+    lent->run(workers, job, const_cast<void *>(static_cast<const void *>(&work)));
+  } else {
+    std::vector<std::thread> others;
+    others.reserve(static_cast<std::size_t>(std::max(threads - 1, 0)));
+    for (int64_t i = 1; i < workers; ++i) {
+      try {
+        others.emplace_back(work);
+      } catch (const std::exception &) {
+        break;  // no thread or no memory for one: those that run share the tasks
+      }
     }
+    work();
+    for (std::thread &thread : others) thread.join();
   }
-  work();
-  for (std::thread &thread : others) thread.join();
   if (error) std::rethrow_exception(error);
 }
 

@@ -168,7 +168,7 @@ def test_chosen_backends_alone_run_and_the_others_stay_in_the_manifest(folder: P
     assert [(r.backend, r.status) for r in one.results] == [("ort-cpu", "passed")]
     with pytest.raises(LossexportError, match=r"diou_loss\.engine: no file that is for ort$"):
         lossexport.verify(folder / "diou_loss.engine", backends=["ort"])
-    with pytest.raises(LossexportError, match="backend 'cpu': not one of native, ort"):
+    with pytest.raises(LossexportError, match="backend 'cpu': not one of native, ort-kernels, ort"):
         lossexport.verify(folder, backends=["cpu"])
 
 
@@ -208,6 +208,7 @@ def test_a_wrong_kernel_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "ort-cpu": "passed",
         "ort-cuda": "not run here",
         "native": "failed",
+        "ort-kernels": "passed",
     }
     assert f"FAILED {path} on native: score beyond tolerance" in verdict(report)
 
