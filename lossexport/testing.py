@@ -59,8 +59,8 @@ def assert_parity(
     `gradient` the outputs are the value and the gradients of its sum, by autograd for a function.
     They are not given for a file of ours, which says them itself.
 
-    `backends` are those to run ("native", "ort", "ort-cuda", "rtx", "tensorrt"); None: all of this
-    machine. `families` chooses among the op's families of inputs ("ordinary", "adversarial", ...),
+    `backends` are those to run ("native", "ort", "ort-cuda", "ort-rtx", "rtx", "tensorrt"); None:
+    all of this machine. `families` chooses among the op's families of inputs ("ordinary", ...),
     `seeds` is how many cases there are of each family and size, `replay` names a single case.
 
     Raises AssertionError with the op, the output, its worst element, what was expected, how far

@@ -28,12 +28,13 @@ def verify(
 ) -> Report:
     """Verify `.onnx` and `.engine` files, or all files that the manifest of a folder lists.
 
-    Each runs on every backend that this machine has, or on those of `backends` alone (`ort-cpu` and
-    `ort-cuda` are the two of `ort`); what cannot run is reported "not run here". With `replay` only
-    that case ("FAMILY:N=SIZE:SEED") runs. With `store` the results are written into the manifest
-    beside each file, which is left as it is otherwise; where they cannot be written, as in a folder
-    that is read-only, the report has a note. Raises LossexportError on a file that cannot be used,
-    where none is for `backends`, and where the result of a `replay` is to be stored.
+    Each runs on every backend that this machine has, or on those of `backends` alone (`ort-cpu`,
+    `ort-cuda` and `ort-rtx` are those of `ort`); what cannot run is reported "not run here". With
+    `replay` only that case ("FAMILY:N=SIZE:SEED") runs. With `store` the results are written into
+    the manifest beside each file, which is left as it is otherwise; where they cannot be written,
+    as in a folder that is read-only, the report has a note. Raises LossexportError on a file that
+    cannot be used, where none is for `backends`, and where the result of a `replay` is to be
+    stored.
     """
     replay = None if replay is None else arguments.text("replay", replay)
     arguments.check_function("progress", progress)

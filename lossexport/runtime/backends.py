@@ -40,8 +40,8 @@ def load(
 
     `backend` is one of NAMES; None picks the best that can run the file, `native` only where a
     manifest lists it, for that runs the op which a file names and not its graph. `provider` is
-    `cpu` or `cuda`, for onnxruntime; engines run on the GPU. Where a `manifest.json` beside the
-    file lists it, its hash must be right; an engine, which is native code, must be listed.
+    `cpu`, `cuda` or `rtx`, for onnxruntime; engines run on the GPU. Where a `manifest.json` beside
+    the file lists it, its hash must be right; an engine, which is native code, must be listed.
     Raises LossexportError on a file or backend that cannot be used, saying why.
     """
     path = arguments.path("path", path)
