@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -95,13 +96,13 @@ def speed(variant: Variant, device: Device, small: bool) -> dict[str, Any]:
 def bandwidth(device: Device, small: bool) -> float:
     """GB/s that a copy within the device reads and writes together."""
     size = 2**20 if small else _COPIED
-    places = [device.allocate(size) for _ in range(2)]
+    source, target = (device.allocate(size) for _ in range(2))
     try:
-        runs = [device.milliseconds(lambda: device.copy(*places, size), BATCH) for _ in range(3)]
-        return 2 * size / min(runs) / 1e6
+        copy = partial(device.copy, target, source, size)
+        return 2 * size / min(device.milliseconds(copy, BATCH) for _ in range(ROUNDS)) / 1e6
     finally:
-        for place in places:
-            device.free(place)
+        device.free(source)
+        device.free(target)
 
 
 def sizes(variant: Variant, small: bool) -> dict[str, int]:

@@ -153,9 +153,11 @@ def _compare(variant: Variant, choice: Choice) -> Result:
     cases = [*launching.cases(variant), *launching.large(variant)]
     if choice.standin:
         cases = [_ordinary(variant, size) for size in (1, 3)]
-    errors = []
-    for case in cases:
-        errors += launching.compare(variant, case, choice.device).values()
+    errors = [
+        error
+        for case in cases
+        for error in launching.compare(variant, case, choice.device).values()
+    ]
     worst = max((e.worst for e in errors if e.worst), key=lambda w: w.used, default=None)
     return {
         "status": PASSED,

@@ -31,9 +31,9 @@ MACHINE = {"device": "NVIDIA L4 (8.9)", "standin": False, "driver": "1", "enviro
 
 
 def start(out: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, ROOT / "benchmarks" / "gpu_day.py", "--standin", "--op", OP]
+    command = (sys.executable, ROOT / "benchmarks" / "gpu_day.py", "--standin", "--op", OP)
     return subprocess.Popen(
-        [*command, "--out", out, *options],
+        (*command, "--out", out, *options),
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

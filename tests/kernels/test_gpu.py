@@ -43,7 +43,7 @@ def test_the_launcher_hands_over_what_the_kernel_takes(op: str) -> None:
 
 
 def test_the_time_of_a_launch_is_the_mean_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    device, launched = Emulated(), []
+    device, launched = Emulated(), list[int]()
     monkeypatch.setattr(device.host, "cuEventElapsedTime", lambda *_: (0, 6.0 * len(launched)))
     assert device.milliseconds(lambda: launched.append(1), 4) == 6.0
     assert len(launched) == 4

@@ -23,6 +23,17 @@ PACKAGE = 'def get_library_path() -> str:\n    return "/of/the/provider.so"\n'
 REGISTERED = [(ort_rtx.NAME, "/of/the/provider.so")]
 
 
+SESSION = onnxruntime.InferenceSession
+OPTIONS: Any = onnxruntime.SessionOptions
+
+
+class Options(OPTIONS):  # type: ignore[misc]
+    """Options that take devices which are none of onnxruntime's own."""
+
+    def add_provider_for_devices(self, devices: Any, given: dict[str, str]) -> None:
+        self.added = (tuple(devices), given)
+
+
 class Machine:
     """A machine with a GPU and the package, as far as onnxruntime's functions tell."""
 
@@ -35,16 +46,6 @@ class Machine:
     def register(self, name: str, library: str) -> None:
         self.registered.append((name, library))
 
-    def options(self) -> Any:
-        """Options that take the devices, which are none of onnxruntime's own."""
-        real = onnxruntime.capi.onnxruntime_pybind11_state.SessionOptions
-
-        class Options(real):  # type: ignore[misc]
-            def add_provider_for_devices(self, devices: Any, given: dict[str, str]) -> None:
-                self.added = (tuple(devices), given)
-
-        return Options
-
     def session(self, data: bytes, options: Any, providers: list[str], enable_fallback: int) -> Any:
         strict = options.get_session_config_entry("session.disable_cpu_ep_fallback")
         self.sessions.append((options.added, strict, providers, enable_fallback))
@@ -55,9 +56,6 @@ class Machine:
         return SimpleNamespace(
             get_providers=lambda: [ran_on], **{name: getattr(real, name) for name in names}
         )
-
-
-SESSION = onnxruntime.InferenceSession
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +74,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     monkeypatch.setattr(ort_rtx, "driver", lambda: Driver("13.0", ("NVIDIA L4 (8.9)",), None))
     monkeypatch.setattr(onnxruntime, "register_execution_provider_library", made.register)
     monkeypatch.setattr(onnxruntime, "get_ep_devices", lambda: made.devices)
-    monkeypatch.setattr(onnxruntime, "SessionOptions", made.options())
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
     monkeypatch.setattr(onnxruntime, "InferenceSession", made.session)
     return made
 
