@@ -237,7 +237,10 @@ def main() -> int:
     real = not choice.standin and driver().reason is None
     out = given.out or (RESULTS / "gpu" if real else ROOT / "build" / "gpu")
     record = Record.open(out, machine(choice.standin), given.fresh)
-    return day(record, choice, Clock(given.minutes), given.step)
+    try:
+        return day(record, choice, Clock(given.minutes), given.step)
+    except KeyboardInterrupt:
+        return SOME_LEFT
 
 
 if __name__ == "__main__":

@@ -116,6 +116,9 @@ def _pytest(file: str, *options: str) -> Result:
     failed = done.returncode not in (0, 5)  # 5: all are deselected
     skips = re.findall(r"^SKIPPED \[\d+\] \S+ (.*)$", done.stdout, re.MULTILINE)
     ran, skipped = counts.get("passed", 0), counts.get("skipped", 0)
+    missing = re.search(r"No module named '([^']+)'", done.stdout)
+    if done.returncode in (2, 4) and missing:  # before any test has run
+        return {"status": ABSENT, "reason": f"{missing[1]} is not installed"}
     if failed:
         return {"status": FAILED, "reason": _last_line(done)}
     if not ran:
@@ -219,9 +222,9 @@ def _unverifiable(label: str, choice: Choice) -> str | None:
         if not has_module(module):
             return f"{module} is not installed, and files are exported first"
     target = _target(label, choice)
-    here = available()[target.backend]
-    if not here.runs:
-        return here.reason
+    for backend in ("ort", target.backend):  # an export is compared in onnxruntime first
+        if not (here := available()[backend]).runs:
+            return here.reason
     return target.absence(Variant.make(BUILTIN["box_iou"]))
 
 

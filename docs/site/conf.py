@@ -29,7 +29,7 @@ CONTENTS = {
             "testing",
         ],
         "Ops": ["ops/README"],
-        "Reference": ["parity", "plugins", "architecture", "glossary"],
+        "Reference": ["parity", "plugins", "gpu", "architecture", "glossary"],
         "Project": [
             "stability",
             "/*",
@@ -39,7 +39,7 @@ CONTENTS = {
         ],
     },
     "docs/ops/README": {"": ["ops/*"]},
-    "benchmarks/README": {"": ["/benchmarks/results/*"]},
+    "benchmarks/README": {"": ["/benchmarks/results/**"]},
 }
 
 project = author = "lossexport"

@@ -189,6 +189,43 @@ def test_what_the_end_of_the_time_cuts_off_comes_last(
     assert "- `a`: cut off: time was up, 2 times" in read(tmp_path)[1]
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_a_run_that_is_stopped_has_cut_off_what_ran(
+    record: Record, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+) -> None:
+    class Stopped(Script):
+        def message(self, seconds: float) -> dict[str, Any] | None:
+            try:
+                return super().message(seconds)
+            except queue.Empty:
+                raise stop from None
+
+    monkeypatch.setattr(gpu_day, "Worker", Stopped([{"begin": "a"}]))
+    with pytest.raises(stop):
+        gpu_day.run_step("kernels", record, Choice(), Time())  # type: ignore[arg-type]
+    assert record.steps["kernels"].cuts("a") == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "expected"),
+    [
+        ("3 passed, 1 skipped in 2.1s", 0, {"status": "passed", "ran": 3, "skipped": 1}),
+        ("1 failed, 3 passed in 2s", 1, {"status": "failed", "reason": "1 failed, 3 passed in 2s"}),
+        (
+            "ModuleNotFoundError: No module named 'onnx'",
+            *(4, {"status": "not run here", "reason": "onnx is not installed"}),
+        ),
+    ],
+)
+def test_what_pytest_says(
+    monkeypatch: pytest.MonkeyPatch, said: str, code: int, expected: dict[str, Any]
+) -> None:
+    done = subprocess.CompletedProcess(["pytest"], code, f"{said}\n")
+    monkeypatch.setattr(gpu_steps, "_run", lambda command: done)
+    items = gpu_steps.steps()["tests"].items(Choice())
+    assert items["tests/kernels/test_gpu.py"]() == expected
+
+
 @pytest.mark.parametrize(
     ("status", "code"),
     [("passed", gpu_day.PASSED_ALL), ("failed", gpu_day.SOME_FAILED), ("", gpu_day.SOME_LEFT)],
