@@ -120,7 +120,7 @@ def _pytest(file: str, *options: str) -> Result:
     if done.returncode in (2, 4) and missing:  # before any test has run
         return {"status": ABSENT, "reason": f"{missing[1]} is not installed"}
     if failed:
-        return {"status": FAILED, "reason": _last_line(done)}
+        return {"status": FAILED, "reason": _last_line(done.stdout)}
     if not ran:
         why = "; ".join(skips) or 'its cases are those of the step "kernels"'
         return {"status": ABSENT, "reason": why}
@@ -200,10 +200,12 @@ def _sanitize(tool: str, choice: Choice) -> Result:
         sanitizer = [str(_sanitizer()), "--tool", tool, "--error-exitcode", str(_FOUND)]
         command = [*sanitizer, *command]
     done = _run(command)
-    said = _last_line(done)
-    if done.returncode:
-        return {"status": FAILED, "reason": f"exit code {done.returncode}: {said}"}
-    return {"status": PASSED, "said": said}
+    if done.returncode == 0:
+        return {"status": PASSED, "said": _last_line(done.stdout)}
+    # What the tool has found, or else how the program itself has failed.
+    whole = done.returncode == _FOUND
+    text = done.stdout if whole else re.sub(r"(?m)^=========.*$", "", done.stdout)
+    return {"status": FAILED, "reason": _last_line(text)}
 
 
 def launch_each(choice: Choice) -> int:
@@ -299,6 +301,6 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _last_line(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "no output"

@@ -277,22 +277,30 @@ def test_whatever_an_item_raises_is_a_failure() -> None:
     assert gpu_day.attempt(broken) == {"status": "failed", "reason": reason}
 
 
-def test_what_a_sanitizer_finds_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("code", "said", "expected"),
+    [
+        (0, "launched 2 kernels", {"status": "passed", "said": "========= ERROR SUMMARY"}),
+        (86, "launched 2 kernels", {"status": "failed", "reason": "========= ERROR SUMMARY"}),
+        (1, "AssertionError: loss", {"status": "failed", "reason": "AssertionError: loss"}),
+    ],
+)
+def test_what_a_sanitizer_says(
+    monkeypatch: pytest.MonkeyPatch, code: int, said: str, expected: dict[str, Any]
+) -> None:
     commands = []
 
     def run(command: list[str]) -> subprocess.CompletedProcess[str]:
         commands.append(command)
-        said = "========= Invalid read\n========= ERROR SUMMARY: 1 error\n"
-        return subprocess.CompletedProcess(command, 86, said)
+        return subprocess.CompletedProcess(command, code, f"{said}\n========= ERROR SUMMARY\n")
 
     monkeypatch.setattr(gpu_steps, "_run", run)
     monkeypatch.setattr(gpu_steps, "_sanitizer", lambda: "/cuda/compute-sanitizer")
-    found = gpu_steps.steps()["sanitizer"].items(Choice(ops=("nms",)))["racecheck"]()
-    reason = "exit code 86: ========= ERROR SUMMARY: 1 error"
-    assert found == {"status": "failed", "reason": reason}
-    expected = ["/cuda/compute-sanitizer", "--tool", "racecheck", "--error-exitcode", "86"]
-    expected += [sys.executable, str(gpu_steps.SCRIPT), "--launch-each", "--op=nms"]
-    assert commands == [expected]
+    items = gpu_steps.steps()["sanitizer"].items(Choice(ops=("nms",)))
+    assert items["racecheck"]() == expected
+    command = ["/cuda/compute-sanitizer", "--tool", "racecheck", "--error-exitcode", "86"]
+    command += [sys.executable, str(gpu_steps.SCRIPT), "--launch-each", "--op=nms"]
+    assert commands == [command]
 
 
 @WITHOUT_GPU
