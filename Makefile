@@ -1,6 +1,6 @@
 # Everything runs in its own virtual environment, which the first target that needs it makes.
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint docs site graphs bench wheels sanitize clean
+.PHONY: help demo test slow lint docs site graphs bench gpu wheels sanitize clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -79,6 +79,12 @@ wheels: $(READY)  ## make the wheels of a release, for x86-64 and aarch64 with g
 	done
 	mv $(DIST)/untagged/*.tar.gz $(DIST)
 	rm -r $(DIST)/untagged
+
+# Installs nothing: machines with a GPU often have no network. docs/gpu.md says what to carry there.
+gpu:  ## run all that a GPU can show, see docs/gpu.md; MINUTES=9 stops in time and goes on next time
+	PYTHONPATH="$(CURDIR)" $(PYTHON) benchmarks/gpu_day.py $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(addprefix --op ,$(OPS)) $(addprefix --step ,$(STEPS)) \
+		$(if $(STANDIN),--standin) $(if $(FRESH),--fresh)
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) demo dist build .mypy_cache .pytest_cache .ruff_cache

@@ -7,6 +7,7 @@ from typing import Literal
 from lossexport.errors import one_line
 from lossexport.kernels.ptx import NVRTC_FIX
 from lossexport.origin import install_command
+from lossexport.runtime import ort_rtx
 from lossexport.runtime.backends import available, has_module, installed_version
 from lossexport.runtime.cuda import DRIVER_FIX, Driver, driver
 from lossexport.runtime.session import Availability
@@ -39,13 +40,17 @@ _ENGINES = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}
 
 
 def report() -> list[Check]:
-    """Examine this machine; never raises. Imports only onnxruntime and NVRTC's bindings."""
+    """Examine this machine; never raises.
+
+    Imports onnxruntime and NVRTC's bindings, and with a GPU the provider of TensorRT-RTX.
+    """
     backends, cuda = available(), driver()
     return [
         Check("python", "ok", platform.python_version(), platform.platform()),
         *(_package(*entry) for entry in _PACKAGES),
         _onnxruntime(backends["ort"]),
         _cuda_provider(backends["ort"], cuda),
+        _rtx_provider(backends["ort"], cuda),
         *(_engines(backends[name], module) for name, module in _ENGINES.items()),
         _kernels("native kernels", backends["native"]),
         _kernels("native kernels in onnxruntime", backends["ort-kernels"]),
@@ -83,6 +88,19 @@ def _cuda_provider(ort: Availability, cuda: Driver) -> Check:
         fix = f"pip uninstall -y onnxruntime && {install_command('gpu')}"
         return Check(component, "missing", detail="needs onnxruntime-gpu", fix=fix)
     return Check(component, "not run here", version, cuda.reason, DRIVER_FIX)
+
+
+def _rtx_provider(ort: Availability, cuda: Driver) -> Check:
+    component = "onnxruntime TensorRT-RTX provider"
+    if (version := installed_version(ort_rtx.PACKAGE)) is None:
+        fix = install_command("ort-rtx")
+        return Check(component, "missing", detail=f"needs {ort_rtx.PACKAGE}", fix=fix)
+    if ort_rtx.NAME in ort.providers:
+        return Check(component, "ok", version, ", ".join(cuda.devices))
+    if not ort.runs:
+        return Check(component, "not run here", version, ort.reason, ort.fix)
+    fix = DRIVER_FIX if cuda.reason else install_command("ort-rtx")
+    return Check(component, "not run here", version, ort_rtx.absence(), fix)
 
 
 def _engines(backend: Availability, module: str) -> Check:

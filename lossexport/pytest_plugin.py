@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="Only on these: native, ort-kernels, ort (ort-cpu and ort-cuda), rtx or tensorrt.",
+        help="Only on these: native, ort-kernels, ort (ort-cpu, ort-cuda, ort-rtx), rtx, tensorrt.",
     )
     group.addoption(
         "--lossexport-require",

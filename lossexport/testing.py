@@ -59,10 +59,10 @@ def assert_parity(
     `gradient` the outputs are the value and the gradients of its sum, by autograd for a function.
     Do not give them for a file of ours, whose metadata states them.
 
-    `backends` are those to run ("native", "ort-kernels", "ort", "ort-cuda", "rtx", "tensorrt");
-    None: all of this machine. `families` selects some of the op's families of inputs ("ordinary",
-    "adversarial", ...), `seeds` is the number of cases of each family and size, `replay` names a
-    single case.
+    `backends` are those to run ("native", "ort-kernels", "ort", "ort-cuda", "ort-rtx", "rtx",
+    "tensorrt"); None: all of this machine. `families` selects some of the op's families of inputs
+    ("ordinary", "adversarial", ...), `seeds` is the number of cases of each family and size,
+    `replay` names a single case.
 
     Raises AssertionError with the op, the output, its worst element, the expected value, how far
     it is beyond the tolerance, and how to run the case again. A file that did not run has not

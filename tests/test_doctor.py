@@ -10,11 +10,12 @@ from importlib import metadata
 import pytest
 
 from lossexport import doctor
-from lossexport.runtime import NAMES, Availability
+from lossexport.runtime import NAMES, Availability, ort_rtx
 from lossexport.runtime.cuda import Driver
 
 NO_GPU = Driver(None, (), "no CUDA driver")
 GPU = Driver("13.0", ("NVIDIA L4 (8.9)",), None)
+RTX = {ort_rtx.PACKAGE: "0.5.0"}
 
 
 def by_component() -> dict[str, doctor.Check]:
@@ -49,6 +50,7 @@ def test_every_component_once_with_a_command_for_what_is_missing() -> None:
         "polygraphy",
         "onnxruntime",
         "onnxruntime CUDA provider",
+        "onnxruntime TensorRT-RTX provider",
         "tensorrt",
         "tensorrt_rtx",
         "native kernels",
@@ -109,6 +111,31 @@ def test_the_cuda_provider(
 ) -> None:
     ort = Availability("ort", True, "1.31.0", providers=providers)
     assert machine(cuda, versions, ort=ort)["onnxruntime CUDA provider"].status == status
+
+
+@pytest.mark.parametrize(
+    ("cuda", "versions", "ort", "expected"),
+    [
+        (GPU, {}, Availability("ort", True), ("missing", f"needs {ort_rtx.PACKAGE}")),
+        (NO_GPU, RTX, Availability("ort", False, reason="no ort"), ("not run here", "no ort")),
+        (NO_GPU, RTX, Availability("ort", True), ("not run here", "as it says itself")),
+        (
+            *(GPU, RTX, Availability("ort", True, providers=(ort_rtx.NAME,))),
+            ("ok", "NVIDIA L4 (8.9)"),
+        ),
+    ],
+)
+def test_the_provider_of_tensorrt_rtx(
+    machine: Callable[..., dict[str, doctor.Check]],
+    monkeypatch: pytest.MonkeyPatch,
+    cuda: Driver,
+    versions: dict[str, str],
+    ort: Availability,
+    expected: tuple[str, str],
+) -> None:
+    monkeypatch.setattr(ort_rtx, "absence", lambda: "as it says itself")
+    check = machine(cuda, versions, ort=ort)["onnxruntime TensorRT-RTX provider"]
+    assert (check.status, check.detail) == expected
 
 
 def test_the_driver_and_engines(machine: Callable[..., dict[str, doctor.Check]]) -> None:

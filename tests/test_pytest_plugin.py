@@ -61,7 +61,7 @@ def run(
 def test_each_artifact_and_backend_is_a_test(run: Run, pytester: pytest.Pytester) -> None:
     done = run("--lossexport", "out", "-v", "-rs", "--junitxml", "junit.xml")
     assert done.ret == pytest.ExitCode.TESTS_FAILED
-    done.assert_outcomes(passed=1, failed=1 + NATIVE, skipped=3)
+    done.assert_outcomes(passed=1, failed=1 + NATIVE, skipped=5)
     reason = available()["rtx"].reason
     done.stdout.fnmatch_lines(
         [
@@ -79,7 +79,7 @@ def test_each_artifact_and_backend_is_a_test(run: Run, pytester: pytest.Pytester
     )
     (suite,) = ET.parse(pytester.path / "junit.xml").getroot()
     counts = {name: int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped")}
-    assert counts == {"tests": 5 + NATIVE, "failures": 1 + NATIVE, "errors": 0, "skipped": 3}
+    assert counts == {"tests": 7 + NATIVE, "failures": 1 + NATIVE, "errors": 0, "skipped": 5}
     cases = {case.attrib["name"]: case for case in suite}
     assert {case.attrib["classname"] for case in suite} == {"out"}
     assert [*cases["encode_boxes.onnx[ort-cpu]"]] == []
@@ -108,7 +108,7 @@ def test_each_artifact_and_backend_is_a_test(run: Run, pytester: pytest.Pytester
 @WITHOUT_GPU
 def test_workers(run: Run) -> None:
     done = run("--lossexport", "out", "-n", "2")
-    done.assert_outcomes(passed=1, failed=1 + NATIVE, skipped=3)
+    done.assert_outcomes(passed=1, failed=1 + NATIVE, skipped=5)
 
 
 def test_choices(run: Run) -> None:
@@ -129,7 +129,7 @@ def test_choices(run: Run) -> None:
 def test_what_is_required_has_to_run(run: Run) -> None:
     required = ("--lossexport-require", "ort,rtx")
     done = run("--lossexport", "out", *required, "-k", "encode_boxes or engine")
-    done.assert_outcomes(passed=1, failed=1, skipped=1, deselected=2 + NATIVE)
+    done.assert_outcomes(passed=1, failed=1, skipped=2, deselected=3 + NATIVE)
     reason = available()["rtx"].reason
     done.stdout.fnmatch_lines(
         [f"out/box_iou.engine: rtx is required: built, not run here: {reason}"]
@@ -160,16 +160,16 @@ def test_collecting_runs_nothing(run: Run, pytester: pytest.Pytester) -> None:
     assert done.ret == 0
     done.stdout.fnmatch_lines(["out::box_iou.engine[[]rtx]", "loaded: set()"])
     ids = [line for line in done.outlines if line.startswith("out::")]
-    assert len(ids) == len(set(ids)) == 5 + NATIVE
+    assert len(ids) == len(set(ids)) == 7 + NATIVE
 
 
 def test_tests_beside_it(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_one(): pass")
     pytester.makeini("[pytest]\naddopts = --lossexport=out --strict-markers")
     done = run("-m", "not lossexport")
-    done.assert_outcomes(passed=1, deselected=5 + NATIVE)
+    done.assert_outcomes(passed=1, deselected=7 + NATIVE)
     done = run("--collect-only", "-q", "-m", "lossexport")
-    assert f"{5 + NATIVE}/{6 + NATIVE} tests collected (1 deselected)" in done.stdout.str()
+    assert f"{7 + NATIVE}/{8 + NATIVE} tests collected (1 deselected)" in done.stdout.str()
 
 
 BAD = [

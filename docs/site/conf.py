@@ -30,7 +30,7 @@ CONTENTS = {
             "testing",
         ],
         "Ops": ["ops/README"],
-        "Reference": ["parity", "plugins", "architecture", "glossary"],
+        "Reference": ["parity", "plugins", "gpu", "architecture", "glossary"],
         "Project": [
             "stability",
             "/*",
@@ -40,7 +40,7 @@ CONTENTS = {
         ],
     },
     "docs/ops/README": {"": ["ops/*"]},
-    "benchmarks/README": {"": ["/benchmarks/results/*"]},
+    "benchmarks/README": {"": ["/benchmarks/results/**"]},
 }
 
 project = author = "lossexport"

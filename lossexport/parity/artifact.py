@@ -13,7 +13,7 @@ from lossexport.files import read_bytes
 from lossexport.manifest import MANIFEST_NAME, Artifact, load_manifest
 from lossexport.names import KERNEL_BACKENDS, Builder
 from lossexport.parity.tolerance import tolerances
-from lossexport.runtime import NAMES, available
+from lossexport.runtime import NAMES, available, ort
 from lossexport.runtime.backends import MAX_BYTES, listed
 from lossexport.runtime.identity import identify as from_metadata
 from lossexport.runtime.native import kernel, kernel_name, kernels
@@ -31,7 +31,7 @@ class Target:
 
     @property
     def label(self) -> str:
-        """The name in reports, such as `ort-cpu`, `native`, `ort-kernels`, `rtx`, `tensorrt`."""
+        """The name in reports, such as `ort-cpu`, `ort-rtx`, `native`, `ort-kernels`, `tensorrt`."""
         return f"{self.backend}-{self.provider}" if self.backend == "ort" else self.backend
 
     def among(self, names: Iterable[str]) -> bool:
@@ -43,14 +43,14 @@ class Target:
         here = available()[self.backend]
         if not here.runs:
             return here.reason or "no reason is given"
-        if self.provider == "cuda" and "CUDAExecutionProvider" not in here.providers:
-            return "this onnxruntime has no CUDA provider"
+        if self.backend == "ort" and ort.PROVIDERS[self.provider] not in here.providers:
+            return ort.absence(self.provider) or "no reason is given"
         if self.backend in KERNEL_BACKENDS and kernel(variant) not in kernels():
             return f"no native kernel of {kernel(variant)}"
         return None
 
 
-_ORT = (Target("ort", "cpu"), Target("ort", "cuda"))
+_ORT = tuple(Target("ort", provider) for provider in ort.PROVIDERS)
 TARGETS = (*NAMES, *(target.label for target in _ORT))
 """Every name of a target, or of a backend with several."""
 

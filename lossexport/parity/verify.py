@@ -29,7 +29,7 @@ def verify(
     """Verify `.onnx` and `.engine` files, or all files that the manifest of a folder lists.
 
     Each file runs on every backend of this machine, or only on those in `backends` (`ort` means
-    both `ort-cpu` and `ort-cuda`). A file that cannot run is reported as "not run here". With
+    `ort-cpu`, `ort-cuda` and `ort-rtx`). A file that cannot run is reported as "not run here". With
     `replay`, only that case ("FAMILY:N=SIZE:SEED") runs. With `store`, the results are written into
     the manifest beside each file, and nothing else in it changes; the report has a note if that is
     impossible, for example in a read-only folder. Raises LossexportError on a file that cannot be

@@ -43,9 +43,9 @@ def load(
     `backend` is one of NAMES. None picks the best one that can run the file; it picks `native` only
     for a file that a manifest lists, because `native` runs the op that the file names and not its
     graph, and `ort-kernels` only for a file whose calls of our functions are as they were written.
-    `provider` is `cpu` or `cuda`, for onnxruntime; engines run on the GPU. If a `manifest.json`
-    beside the file lists it, its hash must match; an engine, which is native code, must be listed.
-    Raises LossexportError, with the reason, if the file or backend cannot be used.
+    `provider` is `cpu`, `cuda` or `rtx`, for onnxruntime; engines run on the GPU. If a
+    `manifest.json` beside the file lists it, its hash must match; an engine, which is native code,
+    must be listed. Raises LossexportError, with the reason, if the file or backend cannot be used.
     """
     path = arguments.path("path", path)
     provider = arguments.text("provider", provider)

@@ -1,4 +1,4 @@
-"""The onnxruntime backend, on the CPU or a CUDA GPU."""
+"""The onnxruntime backend: on the CPU, on CUDA, or on TensorRT-RTX."""
 
 import contextlib
 import ctypes
@@ -11,6 +11,7 @@ import numpy as np
 
 from lossexport.errors import LossexportError, one_line
 from lossexport.origin import install_command
+from lossexport.runtime import ort_rtx
 from lossexport.runtime.cuda import driver
 from lossexport.runtime.guard.inlining import FOLD_BYTES, Plan
 from lossexport.runtime.onnx_guard import check_model
@@ -18,7 +19,7 @@ from lossexport.runtime.session import Array, Availability, Session, Source, Ten
 
 SUFFIX = ".onnx"
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-PROVIDERS = {"cpu": _CPU, "cuda": _CUDA}
+PROVIDERS = {"cpu": _CPU, "cuda": _CUDA, "rtx": ort_rtx.NAME}
 
 _FOLD_LIMIT = "optimization.constant_folding_max_output_size_in_bytes"
 _FOLD_LIMIT_SINCE = (1, 27)
@@ -38,13 +39,22 @@ def availability(backend: str = "ort") -> Availability:
             reason="onnxruntime is not installed" if missing else one_line(error),
             fix=install_command("cpu"),
         )
-    built = onnxruntime.get_available_providers()
-    providers = [name for name in (_CUDA, _CPU) if name in built]
-    if _CUDA in providers and driver().reason is not None:
-        providers.remove(_CUDA)
+    # Those of a GPU first.
+    providers = [name for key, name in reversed(PROVIDERS.items()) if absence(key) is None]
     return Availability(
         backend, runs=True, version=onnxruntime.__version__, providers=tuple(providers)
     )
+
+
+def absence(provider: str) -> str | None:
+    """Why an onnxruntime that is installed cannot run on one of PROVIDERS; None where it can."""
+    import onnxruntime
+
+    if provider == "rtx":
+        return ort_rtx.absence()
+    if PROVIDERS[provider] not in onnxruntime.get_available_providers():
+        return f"this onnxruntime has no {provider.upper()} provider"
+    return driver().reason if provider == "cuda" else None
 
 
 def open_session(source: Source, backend: str, provider: str, *, optimise: bool = True) -> Session:
@@ -60,7 +70,7 @@ def open_session(source: Source, backend: str, provider: str, *, optimise: bool 
     if PROVIDERS[provider] not in here.providers:
         raise LossexportError(
             f"{source.path}: onnxruntime {here.version} cannot run {PROVIDERS[provider]} here: "
-            f"{driver().reason or 'it was built without'}; lossexport doctor says more"
+            f"{absence(provider)}; lossexport doctor says more"
         )
     plan = check_model(source.data, str(source.path)).plan
     if not optimise:
@@ -85,16 +95,21 @@ class OrtSession(Session):
         # Otherwise, bytes in onnxruntime's own format would bypass the ONNX guard.
         options.add_session_config_entry("session.load_model_format", "ONNX")
         _restrain(options, plan, onnxruntime.__version__)
-        if provider == _CUDA:
+        if provider != _CPU:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        if provider == _CUDA:
             with contextlib.redirect_stdout(sys.stderr):  # it prints the names of missing libraries
                 onnxruntime.preload_dlls()
         try:
             if library is not None:
                 options.register_custom_ops_library(str(library))
+            named = [provider]
+            if provider == ort_rtx.NAME:
+                options.add_provider_for_devices(ort_rtx.devices()[:1], {})
+                named = []
             # Its own fallback would retry on the CPU, at load and at any later run.
             self._session = onnxruntime.InferenceSession(
-                source.data, options, [provider], enable_fallback=0
+                source.data, options, named, enable_fallback=0
             )
             inputs = tuple(_info(node) for node in self._session.get_inputs())
             outputs = tuple(_info(node) for node in self._session.get_outputs())

@@ -7,7 +7,7 @@ What it is given, and what is made of the result, is the same for all of them.
 import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import ml_dtypes
 import numpy as np
@@ -48,6 +48,8 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
     "smooth_l1_loss": ({"beta": 0.1, "reduction": "sum"}, {"beta": 0.0, "reduction": "mean"}),
     "variance_voting": ({"method": "hard", "offset": 1.0, "max_output": 20},),
 }
+# The largest size of a dimension that is tried where a GPU does the work.
+LARGE = 100_000
 # Where it takes more to keep a block busy twice.
 SIZES = {"ghm_r_loss": {"N": 16385}}
 
@@ -59,20 +61,26 @@ class Memory:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     raw: np.ndarray = field(init=False)
+    # Bytes of a zone; 0 for a tool that itself watches the ends of what was allocated.
+    guard: ClassVar[int] = GUARD
 
     def __post_init__(self) -> None:
         size = int(np.prod(self.shape)) * self.dtype.itemsize
-        self.raw = np.full(GUARD + size + GUARD, UNWRITTEN, np.uint8)
+        self.raw = np.full(self.guard + size + self.guard, UNWRITTEN, np.uint8)
+
+    @property
+    def _inside(self) -> slice:
+        return slice(self.guard, len(self.raw) - self.guard)
 
     @property
     def tensor(self) -> np.ndarray:
-        return self.raw[GUARD : len(self.raw) - GUARD].view(self.dtype).reshape(self.shape)
+        return self.raw[self._inside].view(self.dtype).reshape(self.shape)
 
     def check(self, name: str) -> None:
         """Fail where something beside the tensor was written, or an element of it was not."""
-        outside = np.concatenate((self.raw[:GUARD], self.raw[-GUARD:]))
+        outside = np.delete(self.raw, self._inside)
         assert (outside == UNWRITTEN).all(), f"{name}: written outside of the tensor"
-        inside = self.raw[GUARD:-GUARD].reshape(-1, self.dtype.itemsize)
+        inside = self.raw[self._inside].reshape(-1, self.dtype.itemsize)
         unwritten = (inside == UNWRITTEN).all(1)
         assert not unwritten.any(), f"{name}: {int(unwritten.sum())} elements were not written"
 
@@ -89,7 +97,9 @@ def pack(
     `address` says where the memory starts for the kernel.
     """
     return [
-        ctypes.c_void_p(address(item) + GUARD) if isinstance(item, Memory) else ctypes.c_int(item)
+        ctypes.c_void_p(address(item) + item.guard)
+        if isinstance(item, Memory)
+        else ctypes.c_int(item)
         for item in given
     ]
 
@@ -157,21 +167,31 @@ def dtype(name: str) -> np.dtype[Any]:
     return BFLOAT16 if name == "bfloat16" else np.dtype(name)
 
 
-def compare(variant: Variant, case: Case, launcher: Launcher) -> None:
-    """One case against eager PyTorch in float64, under the tolerance of the catalogue."""
-    exact = case.inputs(variant)
-    inputs = {
+def rounded(variant: Variant, exact: Arrays) -> Arrays:
+    """The inputs of a case in the types that the kernels take."""
+    return {
         tensor.name: exact[tensor.name].astype(dtype(variant.numpy_dtype(tensor)))
         for tensor in variant.op.inputs
     }
-    got = run(variant, inputs, launcher)
+
+
+def compare(variant: Variant, case: Case, launcher: Launcher) -> dict[str, Errors]:
+    """One case against eager PyTorch in float64, under the tolerance of the catalogue.
+
+    Gives the errors of every output; an AssertionError where one is beyond the tolerance.
+    """
+    exact = case.inputs(variant)
+    got = run(variant, rounded(variant, exact), launcher)
     expected, roundings = judged(variant, exact)
+    found = {}
     for name in expected:
         tensor = next(tensor for tensor in variant.outputs if tensor.name == name)
         tolerance = variant.op.output_tolerance(name, variant.precision)
         errors = Errors(tolerance, variant.numpy_dtype(tensor))
         errors.add(str(case), got[name], expected[name], roundings[name])
         assert errors.breaches == 0, f"{name}: {errors.worst}"
+        found[name] = errors
+    return found
 
 
 def variants(precision: Precision) -> Iterator[Variant]:
@@ -181,6 +201,11 @@ def variants(precision: Precision) -> Iterator[Variant]:
             if kernels(op, gradient):
                 for attributes in ({}, *ATTRIBUTES.get(op.name, ())):
                     yield Variant.make(op, attributes, precision, gradient)
+
+
+def label(variant: Variant) -> str:
+    """A name of its own for each of `variants` in each precision."""
+    return "-".join(map(str, (variant.stem, *variant.attributes.values())))
 
 
 def tile(variant: Variant, dim: str) -> int:
@@ -211,3 +236,15 @@ def cases(variant: Variant) -> Iterator[Case]:
     several = {dim: 5 * size // 2 for dim, size in tiles.items()} | SIZES.get(variant.op.name, {})
     for family in families[:2]:
         yield Case(family, tuple(several.items()), 0)
+
+
+def large(variant: Variant) -> Iterator[Case]:
+    """One dimension as large as the kernels serve, LARGE at most, the others 1."""
+    limits = [kernel.launch.largest for kernel in kernels(variant.op, variant.gradient)]
+    for dim, size in variant.ranges.items():
+        # Where the oracle needs N x N, no larger than the catalogue says.
+        own = size.max if variant.op.work or dim == "C" else LARGE
+        most = min(LARGE, own, *(limit.get(dim, LARGE) for limit in limits))
+        sizes = dict.fromkeys(variant.ranges, 1) | {dim: most}
+        for family in variant.op.samplers:
+            yield Case(family, tuple(sizes.items()), 0)

@@ -18,7 +18,7 @@ from tests.kernels.launching import GUARD, UNWRITTEN, Memory
 
 def parameters(*precisions: Any) -> list[Any]:
     return [
-        pytest.param(variant, id="-".join(map(str, (variant.stem, *variant.attributes.values()))))
+        pytest.param(variant, id=launching.label(variant))
         for precision in precisions
         for variant in launching.variants(precision)
     ]

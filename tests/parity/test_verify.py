@@ -155,9 +155,9 @@ def test_chosen_backends_alone_run_and_the_others_stay_in_the_manifest(folder: P
     lossexport.verify(folder, store=True)
     report = lossexport.verify(folder, backends=["native", "ort"], store=True)
     labels = {f.path.name: [r.backend for r in f.results] for f in report.files}
-    ran = ["ort-cpu", "ort-cuda", "native"]
+    ran = ["ort-cpu", "ort-cuda", "ort-rtx", "native"]
     assert labels == {"diou_loss.grad.onnx": ran, "diou_loss.onnx": ran}
-    result = report.files[0].results[2]
+    result = report.files[0].results[3]
     assert result.status == "not run here"
     assert result.reason in ("no native kernel of diou_loss.grad", available()["native"].reason)
     manifest = load_manifest(folder)
@@ -207,6 +207,7 @@ def test_a_wrong_kernel_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert {r.backend: r.status for f in report.files for r in f.results} == {
         "ort-cpu": "passed",
         "ort-cuda": "not run here",
+        "ort-rtx": "not run here",
         "native": "failed",
         "ort-kernels": "passed",
     }

@@ -81,7 +81,7 @@ def test_a_broken_manifest_is_an_error(tmp_path: Path, add_file: Path) -> None:
 def test_usage_errors(tmp_path: Path, add_file: Path) -> None:
     assert refusal(add_file, "cpu") == f"backend 'cpu': not one of {', '.join(NAMES)}"
     assert refusal(add_file, "rtx").endswith("backend 'rtx' runs .engine files, not .onnx")
-    assert refusal(add_file, provider="gpu") == "provider 'gpu': not one of cpu, cuda"
+    assert refusal(add_file, provider="gpu") == "provider 'gpu': not one of cpu, cuda, rtx"
     assert refusal(tmp_path).endswith("suffix '', expected .onnx or .engine")
     assert "cannot be read" in refusal(tmp_path / "absent.onnx")
     assert "more than the limit of 10" in refusal(add_file, max_bytes=10)
