@@ -293,7 +293,10 @@ BAD: list[tuple[Callable[[Path], None], str]] = [
     ),
     (lambda out: assert_parity(out, families="usual"), "^box_iou: family 'usual' is not one of "),
     (lambda out: assert_parity(out, replay="usual:N=1:0"), "^case 'usual:N=1:0': family 'usual' "),
-    (lambda out: assert_parity(out, backends="gpu"), "^backend 'gpu': not one of native, ort-kernels, ort, "),
+    (
+        lambda out: assert_parity(out, backends="gpu"),
+        "^backend 'gpu': not one of native, ort-kernels, ort, ",
+    ),
     (lambda out: assert_parity(out, seeds=0), "^seeds is 0: a whole number from 1 up is expected$"),
     (lambda out: assert_parity(out, not_run="pass"), "^not_run 'pass' is not one of fail, skip"),  # type: ignore[arg-type]
     (lambda out: assert_parity(out.with_suffix(".engine"), "box_iou"), "expected .onnx$"),

@@ -92,7 +92,8 @@ def _rivals(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     lowest = -0.5 * torch.finfo(logits.dtype).max
     label = torch.where(own, logits, 0).sum(-1, keepdim=True)
     # The differences come first, because logits may be far larger than their distances.
-    others = torch.where(own, lowest, logits - label)
+    # A label that is NaN stays so where there are no others.
+    others = torch.where(own, lowest + label * 0, logits - label)
     peak = others.amax(-1, keepdim=True)
     shares = torch.exp(others - peak)
     total = shares.sum(-1, keepdim=True)

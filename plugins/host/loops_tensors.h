@@ -139,6 +139,10 @@ void fill_output(const Call &call, double steps, const Value &value) {
 
 enum Reduction { NONE, SUM, MEAN };
 
+Reduction reduction_of(const Call &call, int attribute) {
+  return static_cast<Reduction>(static_cast<int>(call.attributes[attribute]));
+}
+
 // What gradients of a loss of `count` elements are to be multiplied by.
 float gradient_scale(Reduction reduction, int64_t count) {
   return reduction == MEAN ? 1.0f / static_cast<float>(count > 1 ? count : 1) : 1.0f;

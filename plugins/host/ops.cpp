@@ -4,7 +4,9 @@
 
 #include "loops_box_losses.h"
 #include "loops_boxes.h"
+#include "loops_classes.h"
 #include "loops_deltas.h"
+#include "loops_focal.h"
 #include "loops_losses.h"
 #include "loops_picks.h"
 #include "loops_regression.h"
@@ -20,6 +22,7 @@ constexpr Attribute MAX_OUTPUT = {.name = "max_output", .value = 100, .whole = t
 constexpr Attribute BINS = {
     .name = "bins", .value = 10, .whole = true, .size = 'B', .least = 1, .most = MAX_BINS};
 
+constexpr Tensors LABELLED = {{"logits", "NC"}, {"labels", "N", INT64}};
 constexpr Attribute WEIGHTS = {.name = "weights", .value = 1, .list = "4"};
 
 constexpr Tensors CANDIDATES = {{"boxes", "N4"}, {"scores", "N"}};
@@ -76,6 +79,45 @@ constexpr Op OPS[] = {
      .outputs = {{"loss", "ND"}, {"grad_pred", "ND"}},
      .gradients = 1,
      .attributes = {{"beta", 1}, REDUCTION}},
+    {.name = "kl_loss",
+     .node = "KLLoss",
+     .loop = kl_loss,
+     .inputs = {{"pred", "N4"}, {"log_variance", "N4"}, {"target", "N4"}},
+     .outputs = {{"loss", "N4"}, {"grad_pred", "N4"}, {"grad_log_variance", "N4"}},
+     .gradients = 2,
+     .attributes = {REDUCTION}},
+    {.name = "sigmoid_focal_loss",
+     .node = "SigmoidFocalLoss",
+     .loop = sigmoid_focal_loss,
+     .inputs = {{"logits", "NC"}, {"target", "NC"}},
+     .outputs = {{"loss", "NC"}, {"grad_logits", "NC"}},
+     .gradients = 1,
+     .attributes = {{"alpha", 0.25}, {"gamma", 2}, REDUCTION}},
+    {.name = "softmax_focal_loss",
+     .node = "SoftmaxFocalLoss",
+     .loop = softmax_focal_loss,
+     .inputs = LABELLED,
+     .outputs = {{"loss", "N"}, {"grad_logits", "NC"}},
+     .gradients = 1,
+     .attributes = {{.name = "alpha", .value = 0.25, .list = "C"}, {"gamma", 2}, REDUCTION}},
+    {.name = "anchor_loss",
+     .node = "AnchorLoss",
+     .loop = anchor_loss,
+     .inputs = LABELLED,
+     .outputs = {{"loss", "N"}, {"grad_logits", "NC"}},
+     .gradients = 1,
+     .attributes = {{"gamma", 0.5},
+                    {"slack", 0.05},
+                    {.name = "anchor", .choices = {"neg", "pos"}},
+                    REDUCTION}},
+    {.name = "sce_loss",
+     .node = "SCELoss",
+     .loop = sce_loss,
+     .inputs = LABELLED,
+     .outputs = {{"loss", "N"}, {"grad_logits", "NC"}},
+     .gradients = 1,
+     .attributes =
+         {{"alpha", 0.1}, {"beta", 1}, {"prob_floor", 1e-7}, {"label_floor", 1e-4}, REDUCTION}},
     {.name = "encode_boxes",
      .node = "EncodeBoxes",
      .loop = encode_boxes,

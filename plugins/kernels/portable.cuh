@@ -64,14 +64,8 @@ LX_INLINE float square_root(float x) {
 #endif
 }
 
-// exp(x) to 2 units in the last place; 0 below -104, infinity above 89, NaN of NaN. Range reduction
-// and polynomial of Moshier's Cephes library.
-LX_INLINE float exponential(float x) {
-  x = at_most(at_least(x, -104.0f), 89.0f);
-  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
-  const float shifted = x * 1.44269504f + magic;
-  const float whole = shifted - magic;
-  const float r = (x - whole * 0.693359375f) - whole * -2.12194440e-4f;
+// exp(r) * 2^power for |r| of at most log(2) / 2. Polynomial of Moshier's Cephes library.
+LX_INLINE float exponential_near_0(float r, int power) {
   float p = 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
@@ -79,14 +73,23 @@ LX_INLINE float exponential(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = (p * (r * r) + r) + 1.0f;
-  // 2^whole in two factors, for the result may be subnormal or infinite.
-  const int power = static_cast<int>(bits_of(shifted) - bits_of(magic));
+  // 2^power in two factors, for the result may be subnormal or infinite.
   const int half = power >> 1;
   const float first = from_bits(static_cast<unsigned>(half + 127) << 23);
   const float second = from_bits(static_cast<unsigned>(power - half + 127) << 23);
   return p * first * second;
 }
 
+// exp(x) to 2 units in the last place; 0 below -104, infinity above 89, NaN of NaN. Range reduction of
+// Moshier's Cephes library.
+LX_INLINE float exponential(float x) {
+  x = at_most(at_least(x, -104.0f), 89.0f);
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+  const float shifted = x * 1.44269504f + magic;
+  const float whole = shifted - magic;
+  const float r = (x - whole * 0.693359375f) - whole * -2.12194440e-4f;
+  return exponential_near_0(r, static_cast<int>(bits_of(shifted) - bits_of(magic)));
+}
 // log((1 + s) / (1 - s)) = 2 atanh(s) for |s| of at most 1/3, to 2 units in the last place.
 LX_INLINE float twice_artanh(float s) {
   const float z = s * s;
@@ -112,9 +115,31 @@ LX_INLINE float logarithm(float x) {
   return power * 0.693359375f + (twice_artanh((m - 1.0f) / (m + 1.0f)) + power * -2.12194440e-4f);
 }
 
-// x^y for x in [0, 1] and y above 0.
+// x^y for x from 0 to 2 and y above 0, NaN of NaN, to 2 units in the last place. The logarithm is
+// taken in double: y * log(x) may be as large as 100, and its absolute error is the relative error
+// of the result.
 LX_INLINE float power(float x, float y) {
-  return x < TINY ? x * 0.0f : exponential(y * logarithm(at_least(x, TINY)));
+  const bool subnormal = x < TINY;
+  const float scaled = subnormal ? x * 16777216.0f : x;
+  const unsigned bits = bits_of(scaled) + (0x3f800000u - 0x3f3504f3u);
+  const int exponent = static_cast<int>(bits >> 23) - (subnormal ? 127 + 24 : 127);
+  const double m = from_bits((bits & 0x7fffffu) + 0x3f3504f3u);
+  const double s = (m - 1.0) / (m + 1.0), z = s * s;
+  double p = 1.0 / 15.0;
+  p = p * z + 1.0 / 13.0;
+  p = p * z + 1.0 / 11.0;
+  p = p * z + 1.0 / 9.0;
+  p = p * z + 1.0 / 7.0;
+  p = p * z + 1.0 / 5.0;
+  p = p * z + 1.0 / 3.0;
+  const double log = static_cast<double>(exponent) * 0.69314718055994531 + 2.0 * (s + s * (z * p));
+  double t = y * log;
+  t = t < -104.0 ? -104.0 : (t > 89.0 ? 89.0 : t);
+  const double magic = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to a whole number
+  const double whole = (t * 1.4426950408889634 + magic) - magic;
+  const float power = exponential_near_0(static_cast<float>(t - whole * 0.69314718055994531),
+                                         static_cast<int>(whole));
+  return x > 0 ? power : x * 0.0f;
 }
 
 // atan(w / h) of sides, pi/2 where h is 0 and 0 where both are, to 3 units in the last place.
@@ -136,6 +161,25 @@ LX_INLINE float aspect_angle(float w, float h) {
       (p * z * x + x) + (steep ? 1.57079632679f : (middle ? 0.785398163397f : 0.0f));
   return w < 0 ? -angle : angle;
 }
+
+// A sum one term after another, in parts of 16: of many equal terms a plain sum drifts.
+struct Sum {
+  float total = 0.0f, part = 0.0f;
+  int count = 0;
+
+  LX_INLINE void add(float x) {
+    part += x;
+    if (++count % 16) return;
+    total += part;
+    part = 0.0f;
+  }
+  LX_INLINE float value() const { return total + part; }
+};
+
+// A loss and its derivative.
+struct Slope {
+  float loss, slope;
+};
 
 // Narrow types at the boundary: loaded to float, computed in float, rounded once when stored.
 struct Half {

@@ -111,7 +111,10 @@ def test_a_failed_parity_exits_with_1(run: Run, tmp_path: Path) -> None:
         (["export", "box_iou", "--all", "--out", "OUT"], "give ops or --all, not both"),
         (["verify", "OUT/none.onnx"], "none.onnx: cannot be read: No such file or directory"),
         (["verify", "OUT"], "has no manifest.json"),
-        (["verify", "OUT", "--backend", "ort,gpu"], "backend 'gpu': not one of native, ort-kernels, ort"),
+        (
+            ["verify", "OUT", "--backend", "ort,gpu"],
+            "backend 'gpu': not one of native, ort-kernels, ort",
+        ),
         (["score", "--pred", "OUT/a.json", "--ref", "OUT/b.json"], "b.json"),
         (["score", "--pred", "a", "--ref", "b", "--fail-below", "AQ=1"], "gate 'AQ': no such"),
         (["bench", "--sizes", "64,zero"], "--sizes 'zero'"),

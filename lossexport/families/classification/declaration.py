@@ -1,6 +1,7 @@
 """Declarations of the losses of labelled logits."""
 
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
+from lossexport.families.classification import launches
 from lossexport.families.common import CLASSES, LABELS, LOGITS, MEMORY, REDUCTION
 
 _torch = beside(__name__)
@@ -37,6 +38,7 @@ ANCHOR = Op(
         "leaves out the warm-up of the original: five epochs of plain softmax cross entropy",
         MEMORY.format(15),
     ),
+    kernel=launches.ANCHOR,
 )
 
 SCE = Op(
@@ -65,6 +67,7 @@ SCE = Op(
     kind="loss",
     dims=CLASSES,
     notes=(MEMORY.format(9),),
+    kernel=launches.SCE,
 )
 
 OPS = (ANCHOR, SCE)

@@ -2,6 +2,7 @@
 
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
 from lossexport.families.common import CLASSES, LABELS, LOGITS, MEMORY, REDUCTION
+from lossexport.families.focal import launches
 from lossexport.families.logit_sampling import BINARY
 
 _torch = beside(__name__)
@@ -36,6 +37,7 @@ SIGMOID_FOCAL = Op(
     kind="loss",
     dims=CLASSES,
     notes=(MEMORY.format(15),),
+    kernel=launches.SIGMOID_FOCAL,
 )
 
 SOFTMAX_FOCAL = Op(
@@ -67,6 +69,7 @@ SOFTMAX_FOCAL = Op(
     kind="loss",
     dims=CLASSES,
     notes=("a list of weights fixes the number of classes C", MEMORY.format(6)),
+    kernel=launches.SOFTMAX_FOCAL,
 )
 
 OPS = (SIGMOID_FOCAL, SOFTMAX_FOCAL)

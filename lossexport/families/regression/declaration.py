@@ -58,6 +58,7 @@ KL = Op(
     notes=(
         "the original masks background rows and divides by the number of all rows: mask the result",
     ),
+    kernel=launches.KL,
 )
 
 OPS = (SMOOTH_L1, KL)

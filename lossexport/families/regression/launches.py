@@ -12,3 +12,11 @@ SMOOTH_L1 = Launch(
     sizes=lambda sizes: (elements(sizes, "N", "D"),),
     macros=lambda given: {"LX_SMOOTH_L1": 1, "LX_BETA": given["beta"]},
 )
+KL = Launch(
+    source="regression.cuh",
+    entry="kl_loss",
+    grid=spread(_THREADS, "N", 4),
+    block=_THREADS,
+    sizes=lambda sizes: (elements(sizes, "N", 4),),
+    macros=lambda given: {"LX_KL": 1},
+)
