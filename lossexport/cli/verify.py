@@ -15,8 +15,8 @@ from lossexport.progress import steps
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=FILE_OR_DIR)
 @click.option(
     "--backend", "backends", multiple=True, metavar="NAME",
-    help="native, ort-kernels, ort (ort-cpu, ort-cuda, ort-rtx), rtx or tensorrt; repeat it, or use "
-    "commas, for several.  [default: all]",
+    help="native, ort-kernels, ort (ort-cpu, ort-cuda, ort-rtx), rtx or tensorrt; repeat it, or "
+    "use commas, for several.  [default: all]",
 )  # fmt: skip
 @click.option("--json", "json_file", type=FILE, help="Write the report as JSON.")
 @click.option("--html", "html_file", type=FILE, help="Write the report as one HTML page.")
