@@ -170,7 +170,9 @@ class _Loss(Function):
         values = len(outputs) - len(spec.gradient)
         ctx.spec, ctx.function = spec, function
         ctx.attributes = {item.name: arguments[item.name] for item in spec.attributes}
-        ctx.save_for_backward(*inputs, *outputs[values:])
+        # The state of a loss may be updated in place before the gradient is asked for.
+        kept = (x.clone() if n in spec.state else x for n, x in zip(names, inputs, strict=True))
+        ctx.save_for_backward(*kept, *outputs[values:])
         ctx.mark_non_differentiable(*outputs[1:values])
         return tuple(outputs[:values])
 
