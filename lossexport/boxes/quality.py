@@ -73,10 +73,13 @@ class BoxQuality:
 
 
 def statistics(values: Float32 | Float64) -> dict[str, float | None]:
-    """Mean, median and 5th and 95th percentile of `values` [n]; None if there are no values."""
+    """Mean, median and 5th and 95th percentile of `values` [n]; None if there are no values.
+
+    The order of the values does not change a bit: they are summed up in rising order.
+    """
     if not len(values):
         return dict.fromkeys(STATISTICS)
-    exact = values.astype(np.float64)
+    exact = np.sort(values.astype(np.float64))
     median, p5, p95 = np.percentile(exact, [50, 5, 95])
     numbers = (exact.mean(), median, p5, p95)
     return {name: float(number) for name, number in zip(STATISTICS, numbers, strict=True)}

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lossexport import arguments, formats
 from lossexport.boxes import matching, pairs
 from lossexport.boxes.explain import SCORED, explain
@@ -99,16 +101,20 @@ def score(
         result = matching.match(data, order, found, iou_threshold)
         tell("matching", 1.0)
         taken, refs = result.pairs()
-        quality = measure(
-            data.predictions.box[taken],
-            data.references.box[refs],
+        # By image, so that a backend gets the same blocks whatever the order of the images.
+        by_image = np.argsort(data.predictions.image[taken], kind="stable")
+        measured = measure(
+            data.predictions.box[taken[by_image]],
+            data.references.box[refs[by_image]],
             partial(tell, "box quality"),
         )
+        back = np.argsort(by_image)
+        quality = {metric: values[back] for metric, values in measured.items()}
         estimate = confidence.predicted_quality(
             data.predictions, backend, partial(tell, "predicted quality")
         )
         run = Run(data, result, quality, estimate, coco, settings, measure.backend)
-        summary = summarize(run, confidence.block(estimate, result, quality["iou"]))
+        summary = summarize(run)
         summary["notes"] += explain(data, len(taken), iou_threshold, SCORED)
         gates.apply(summary)
         if folder is not None:
