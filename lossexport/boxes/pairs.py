@@ -44,13 +44,17 @@ def sort_boxes(data: Dataset) -> Order:
     group = predictions.category * images + predictions.image
     pred = np.lexsort((-predictions.score, group))
     group = group[pred]
-    start = np.flatnonzero(np.diff(group, prepend=-1))
-    size = np.diff(start, append=len(group))
-    rank = np.arange(len(group)) - np.repeat(start, size)
     files, category = _everywhere(data)
     ref_group = category * images + references.image[files]
     ref = np.argsort(ref_group, kind="stable")
-    return Order(pred, group, rank, files[ref], ref_group[ref])
+    return Order(pred, group, ranks(group), files[ref], ref_group[ref])
+
+
+def ranks(group: Int64) -> Int64:
+    """Place of each row [N] within its group, from 0; the rows of a group are adjacent."""
+    start = np.flatnonzero(np.diff(group, prepend=-1))
+    size = np.diff(start, append=len(group))
+    return np.arange(len(group)) - np.repeat(start, size)
 
 
 def _everywhere(data: Dataset) -> tuple[Int64, Int64]:
