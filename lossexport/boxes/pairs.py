@@ -102,6 +102,9 @@ def find_pairs(data: Dataset, order: Order, threshold: float) -> Pairs:
     first = np.searchsorted(order.ref_group, order.pred_group, "left")
     count = np.searchsorted(order.ref_group, order.pred_group, "right") - first
     pred_box, ref_box = data.predictions.box, data.references.box
+    left, right = (
+        _sides(box[order]) for box, order in ((pred_box, order.pred), (ref_box, order.ref))
+    )
     places = np.flatnonzero(count)
     total = np.cumsum(count[places])
     found: list[tuple[Int32, Int32, Float64]] = [
@@ -117,6 +120,11 @@ def find_pairs(data: Dataset, order: Order, threshold: float) -> Pairs:
             total[start:stop] - count[here] - done, count[here]
         )
         ref = first[pred] + offset
+        # Most boxes of an image are beside each other, which x alone shows.
+        beside = np.minimum(left[1][pred], right[1][ref]) <= np.maximum(
+            left[0][pred], right[0][ref]
+        )
+        pred, ref = pred[~beside], ref[~beside]
         files = order.ref[ref]
         crowd = data.references.ignored[files]
         iou = _overlap(pred_box[order.pred[pred]], ref_box[files], crowd)
@@ -130,6 +138,11 @@ def find_pairs(data: Dataset, order: Order, threshold: float) -> Pairs:
             )
         start = stop
     return Pairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def _sides(box: Float64) -> tuple[Float64, Float64]:
+    """Left and right side [n] of boxes x, y, width, height [n,4]."""
+    return box[:, 0].copy(), box[:, 2] + box[:, 0]
 
 
 def _overlap(pred: Float64, ref: Float64, crowd: Bool) -> Float64:

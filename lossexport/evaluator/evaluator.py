@@ -163,7 +163,9 @@ class Evaluator:
         return wire.to_bytes(self._state)
 
     @classmethod
-    def from_bytes(cls, data: bytes, backend: str | None = None) -> "Evaluator":
+    def from_bytes(
+        cls, data: bytes | bytearray | memoryview, backend: str | None = None
+    ) -> "Evaluator":
         """The evaluator that `to_bytes` wrote, with a `backend` of its own.
 
         The bytes need not be trusted: nothing in them is run, and no more memory is taken than a

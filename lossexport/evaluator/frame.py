@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossexport.boxes.boxset import (
+    MAX_COORDINATE,
     Float32,
     Float64,
     Id,
@@ -80,10 +81,13 @@ class Frame:
     def _box(self, name: str, value: Any, *, inverted: bool) -> Float64:
         """Boxes x1, y1, x2, y2 [n,4] as x, y, width, height."""
         corners = self._numbers(name, value, None)
-        check_boxes(self._path, corners, lambda r, c: f"{name}[{r}][{c}]", inverted=True)
         box = xywh(corners)
-        sides = "x1", "y1", "x2 - x1", "y2 - y1"
-        check_boxes(self._path, box, lambda r, c: f"{name}[{r}]: {sides[c]}", inverted=inverted)
+        # One pass decides; the words are for the rare bad frame.
+        fine = np.abs(box).max(initial=0.0) <= MAX_COORDINATE
+        if not fine or not (inverted or box[:, 2:].min(initial=0.0) >= 0):
+            sides = "x1", "y1", "x2 - x1", "y2 - y1"
+            check_boxes(self._path, corners, lambda r, c: f"{name}[{r}][{c}]", inverted=True)
+            check_boxes(self._path, box, lambda r, c: f"{name}[{r}]: {sides[c]}", inverted=inverted)
         return box
 
     def _area(self, value: Any, box: Float64) -> Float64:
@@ -134,8 +138,8 @@ class Frame:
         self._check_length(name, len(array), count)
         raws = array.tolist()
         if array.dtype.kind != "O":
-            found = [self._table.get(raw, -1) for raw in raws]
-            if -1 not in found:
+            found = list(map(self._table.get, raws))
+            if None not in found:
                 return np.array(found, np.int32)
         return np.array([self._code(name, i, raw) for i, raw in enumerate(raws)], np.int32)
 

@@ -41,12 +41,13 @@ from lossexport.boxes.columns import plain_id
 from lossexport.boxes.matching import MATCHED, STATUS
 from lossexport.errors import LossexportError
 from lossexport.evaluator.block import COUNTS, OUTCOME_BYTES, VARIANCE, Block
-from lossexport.evaluator.state import State
+from lossexport.evaluator.state import CATEGORY_NUMBER, IMAGE_NUMBER, State
 
 MAGIC = b"LXEVAL\r\n"
 VERSION = 1
 _START = struct.Struct("<8sHHI32s")
 MAX_HEADER = 1 << 12
+_NUMBERS = IMAGE_NUMBER | CATEGORY_NUMBER
 _MAX_SIDE = 4 * MAX_COORDINATE
 """Coordinates are differences of two that are in the bounds, of boxes that are too."""
 
@@ -81,7 +82,8 @@ def to_bytes(state: State) -> bytes:
     header = Header(
         iou_threshold=state.threshold,
         closed=state.categories is not None,
-        spelled=state.spelled,
+        # Where one id was a number, it does not matter that others were texts.
+        spelled=state.spelled & ~((state.spelled & _NUMBERS) << 1),
         image_numbers=len(image[0]) // 8,
         image_texts=len(image[1]) // 4,
         image_bytes=len(image[2]),

@@ -152,15 +152,13 @@ def _arrow(name: str, column: str, data: "pa.ChunkedArray") -> npt.NDArray[Any]:
     import pyarrow as pa
     from pyarrow import compute
 
-    array = data.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # too large for one array
-        array = pa.concat_arrays(array.chunks)
+    array = data.chunk(0) if data.num_chunks == 1 else data.combine_chunks()
     if array.null_count and column not in _OPTIONAL:
         row = int(np.argmax(compute.is_null(array).to_numpy(zero_copy_only=False)))
         raise LossexportError(f"{name}: {column}[{row}] is null: a value is expected")
     if column not in _LISTS:
         if array.null_count and column == "iscrowd":
-            array = array.fill_null(0)
+            array = array.fill_null(pa.scalar(0, pa.int8()).cast(array.type))
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()
         found: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
