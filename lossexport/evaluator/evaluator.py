@@ -1,5 +1,6 @@
 """The evaluator: scores detections in memory, image by image, shard by shard."""
 
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
@@ -37,7 +38,10 @@ class Evaluator:
     """
 
     def __init__(
-        self, iou_threshold: float = 0.5, backend: str | None = None, categories: Any = None
+        self,
+        iou_threshold: float = 0.5,
+        backend: str | None = None,
+        categories: Mapping[Any, str] | Iterable[Any] | None = None,
     ) -> None:
         """Start with no image.
 
