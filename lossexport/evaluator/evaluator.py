@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
+from lossexport.boxes.assemble import plural
 from lossexport.boxes.boxset import Id
 from lossexport.boxes.columns import ID, plain_id
 from lossexport.boxes.matching import check_iou_threshold
@@ -195,8 +196,8 @@ class Evaluator:
         """The settings and the number of images."""
         state = self._state
         return (
-            f"<Evaluator at IoU {state.threshold:g}: {len(state.images)} images, "
-            f"{state.predictions} predictions, {state.references} references>"
+            f"<Evaluator at IoU {state.threshold:g}: {plural(len(state.images), 'image')}, "
+            f"{plural(state.predictions, 'prediction')}, {plural(state.references, 'reference')}>"
         )
 
     def _repr_html_(self) -> str:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from lossexport.boxes.boxset import (
     MAX_COORDINATE,
+    MAX_SCORE,
     Float32,
     Float64,
     Id,
@@ -32,11 +33,15 @@ class Frame:
 
     def __init__(self, image_id: Id, table: IdTable, *, closed: bool) -> None:
         """`closed` tells whether all categories are in `table`."""
-        self._path = Path(f"image {image_id!r}")
         self._image = image_id
         self._table = table
         self._closed = closed
         self._new: dict[Id, int] = {}
+
+    @property
+    def _path(self) -> Path:
+        """The name in messages."""
+        return Path(f"image {self._image!r}")
 
     def chunk(
         self,
@@ -49,7 +54,9 @@ class Frame:
         boxes, scores, labels, ref_boxes, ref_labels = columns
         box = self._box("boxes", boxes, inverted=True)
         score = self._numbers("scores", scores, len(box))
-        check_scores(self._path, score, lambda r: f"scores[{r}]")
+        # Here and for boxes, one pass decides; the words are for the rare bad frame.
+        if not np.abs(score).max(initial=0.0) <= MAX_SCORE:
+            check_scores(self._path, score, lambda r: f"scores[{r}]")
         variance = self._log_variance(log_variance, len(box))
         ref_box = self._box("ref_boxes", ref_boxes, inverted=False)
         area = self._area(ref_area, ref_box)
@@ -82,7 +89,6 @@ class Frame:
         """Boxes x1, y1, x2, y2 [n,4] as x, y, width, height."""
         corners = self._numbers(name, value, None)
         box = xywh(corners)
-        # One pass decides; the words are for the rare bad frame.
         fine = np.abs(box).max(initial=0.0) <= MAX_COORDINATE
         if not fine or not (inverted or box[:, 2:].min(initial=0.0) >= 0):
             sides = "x1", "y1", "x2 - x1", "y2 - y1"
@@ -120,6 +126,8 @@ class Frame:
         return array.astype(np.float64)
 
     def _array(self, name: str, value: Any) -> npt.NDArray[Any]:
+        if isinstance(value, np.ndarray):
+            return value
         try:
             if getattr(value, "requires_grad", False):
                 value = value.detach()

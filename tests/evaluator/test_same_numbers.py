@@ -15,7 +15,7 @@ import lossexport
 from lossexport import Evaluator
 from lossexport.evaluator import state
 from lossexport.names import COCO_NUMBERS
-from tests.boxes.helpers import Json, coco, found, pycocotools, truth
+from tests.boxes.helpers import Json, coco, found, load, pycocotools, truth
 
 FILES = ("inputs", "notes", "gates", "gate_failures")
 """Keys of a summary that are about files and limits."""
@@ -195,6 +195,32 @@ def test_a_larger_set(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
         assert len(evaluator) == 60
 
 
+def test_a_real_set(shared: Path) -> None:
+    """Columns of 40 parts of a detector's results on VOC, in 4 shards."""
+    folder = shared / "data/voc2007_half"
+    pred, ref = folder / "dets_yolo_v3.json.gz", folder / "gt.json"
+    wanted = lossexport.score(pred, ref)
+    detections, references = load(pred), load(ref)
+    rng = np.random.default_rng(0)
+    part = {row["id"]: int(rng.integers(40)) for row in references["images"]}
+    shards = [Evaluator(categories=references["categories"]) for _ in range(4)]
+    preds: list[Json] = [[] for _ in range(40)]
+    refs: list[Json] = [[] for _ in range(40)]
+    for rows, parts in ((detections, preds), (references["annotations"], refs)):
+        for row in rows:
+            parts[part[row["image_id"]]].append(row)
+    for i in rng.permutation(40):
+        images = dict.fromkeys(image for image, at in part.items() if at == i)
+        shards[i % 4].update(preds[i], {**columns(refs[i]), "images": images})
+    whole = Evaluator.from_bytes(shards[3].to_bytes())
+    for shard in shards[:3]:
+        whole.merge(shard)
+    result = whole.compute()
+    assert result["counts"]["predictions"] == 43_973
+    for name in set(result) - {"settings"}:
+        assert result[name] == wanted[name], name
+
+
 def test_without_given_categories() -> None:
     """Categories appear as they are seen, in another order in each shard."""
     detections, references = scene(12)
@@ -290,7 +316,7 @@ def test_page_of_notebooks() -> None:
     evaluator = Evaluator()
     evaluator.update_image(1, [[0, 0, 10, 10]], [0.5], [1], [[0, 0, 10, 10]], [1])
     page = evaluator._repr_html_()
-    assert "1 images, 1 predictions, 1 references" in page
+    assert "1 image, 1 prediction, 1 reference" in page
     assert "<tr><th>AP50</th><td>1.0000</td></tr>" in page
     assert "<tr><th>APl</th><td>-</td></tr>" in page
     assert "<tr><th>CIoU, mean</th><td>1.0000</td></tr>" in page
