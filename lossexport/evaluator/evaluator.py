@@ -21,7 +21,7 @@ from lossexport.evaluator.state import (
     State,
     parse_categories,
 )
-from lossexport.formats.memory import Detections, side_in_memory
+from lossexport.formats.memory import Detections, all_texts, side_in_memory
 from lossexport.names import COCO_NUMBERS, METRIC_TITLES
 
 _OF_CATEGORIES = CATEGORY_NUMBER | CATEGORY_TEXT
@@ -130,8 +130,7 @@ class Evaluator:
         )
         spelled = IMAGE_TEXT if isinstance(raw, str) else IMAGE_NUMBER
         if open_ and len(found.references):
-            first = ref_labels[0]
-            spelled |= CATEGORY_TEXT if isinstance(first, str) else CATEGORY_NUMBER
+            spelled |= CATEGORY_TEXT if all_texts(ref_labels) else CATEGORY_NUMBER
         state.add(found, spelled)
 
     def compute(self) -> dict[str, Any]:

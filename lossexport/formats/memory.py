@@ -16,7 +16,7 @@ import numpy.typing as npt
 from lossexport import arguments
 from lossexport.boxes.boxset import Input, Int64, fail
 from lossexport.boxes.columns import plain_id
-from lossexport.boxes.side import Side
+from lossexport.boxes.side import Side, Table
 from lossexport.errors import LossexportError, one_line
 from lossexport.formats.columns import NAMES, side_of
 
@@ -71,9 +71,8 @@ def side_in_memory(name: str, value: object, scored: bool) -> Side:
     side = side_of(Path(name), columns, scored)
     side.input = Input(name, "")
     if not scored:
-        # Where no table lists them, the ids themselves show whether they are sorted as texts.
         for kind, table in (("image", side.images), ("category", side.categories)):
-            table.text = table.text if table.rows is not None else _texts(columns[f"{kind}_id"])
+            table.text = _sorted_as_texts(table, columns[f"{kind}_id"])
         if ids is not None:
             side.annotation_ids = _annotation_ids(name, ids, side.boxes.count)
     return side
@@ -208,7 +207,18 @@ def _refuse_missing(name: str, rows: Sequence[Mapping[str, Any]], field: str) ->
     raise LossexportError(f"{name}: [{row}].{field} is missing")
 
 
-def _texts(ids: Any) -> bool:
+def _sorted_as_texts(table: Table, ids: Any) -> bool:
+    """Whether every id is written as text: as it is listed or, if it is not, in its column."""
+    rows = table.rows or {}
+    if not rows:
+        return all_texts(ids)
+    if len(table.ids.ids) > len(rows):
+        raws = ids if isinstance(ids, list | tuple) else np.asarray(ids).tolist()
+        return table.text and all_texts([raw for raw in raws if plain_id(raw) not in rows])
+    return table.text
+
+
+def all_texts(ids: Any) -> bool:
     """Whether there are ids and all are text."""
     if isinstance(ids, list | tuple):
         return bool(ids) and all(isinstance(value, str) for value in ids)

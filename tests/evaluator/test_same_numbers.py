@@ -301,6 +301,41 @@ def test_text_ids_are_ordered_as_text() -> None:
     assert list(numbers["number"]) == pytest.approx([0.5544554455445545], abs=1e-15)
 
 
+def test_ids_are_text_or_not_however_they_come() -> None:
+    """An id counts as it is listed or, if it is not, as in its column; one number is enough."""
+    box = [[10.0, 10, 50, 50]]
+
+    def row(image: Any, kind: Any) -> dict[str, Any]:
+        return {"image_id": [image], "category_id": [kind], "bbox": box, "score": [0.5]}
+
+    def both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+        return {name: first[name] + second[name] for name in first}
+
+    for images, kinds, listed in (
+        (("10", "9"), ("x", "y"), {}),
+        (("10", 9), ("x", "y"), {}),
+        (("10", "9"), ("10", 9), {}),
+        ((10, "9"), ("10", "9"), {"10": None}),
+        (("10", 9), ("10", "9"), {"10": None}),
+        (("10", "9"), ("10", "9"), {10: None}),
+    ):
+        first, second = (row(*pair) for pair in zip(images, kinds, strict=True))
+        once, parts = Evaluator(), Evaluator()
+        once.update(both(first, second), {**both(first, second), "images": listed})
+        parts.update(second, second)
+        parts.update(first, {**first, "images": listed})
+        assert once.to_bytes() == parts.to_bytes()
+        assert once.compute() == parts.compute()
+        order = [kind["id"] for kind in once.compute()["categories"]]
+        assert order == ([9, 10] if 9 in kinds else ["x", "y"] if "x" in kinds else [10, 9])
+    frames, rows = Evaluator(), Evaluator()
+    frames.update_image(1, box * 2, [0.5] * 2, ["b", 1], box * 2, ["b", 1])
+    frames.update_image(2, box, [0.5], ["10"], box, ["10"])
+    rows.update(both(both(row(1, "b"), row(1, 1)), row(2, "10")), [])
+    assert [kind["id"] for kind in frames.compute()["categories"]] == [1, 10, "b"]
+    assert [kind["id"] for kind in rows.compute()["categories"]] == [1, 10, "b"]
+
+
 def test_reset_keeps_the_settings() -> None:
     evaluator = Evaluator(0.75, categories=["b", "a"])
     evaluator.update_image(1, [[0, 0, 1, 1]], [0.5], ["a"], [], [])
