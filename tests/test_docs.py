@@ -213,6 +213,11 @@ def test_testing_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
     play((DOCS / "testing.md").read_text("utf-8"))
 
 
+def test_evaluator_page_runs(play: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    play((DOCS / "evaluator.md").read_text("utf-8"))
+    assert capsys.readouterr().out.splitlines()[0].startswith("0.8999999999999999 0.921")
+
+
 def test_scoring_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
     page, data = DOCS / "scoring.md", "```sh\npython -m lossexport.sample --out .\n```\n"
     play(data + between(page, "# Scoring", "## Quality without references"))
