@@ -269,6 +269,16 @@ def test_page_of_own_ops_runs(
     assert capsys.readouterr().err.split() == blocks(page, "text")[0].split()
 
 
+WRITTEN = [page for page in PAGES if not {"ops", "results"} & {*page.parts}]
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=[str(page.relative_to(ROOT)) for page in WRITTEN])
+def test_lines_of_pages_are_short(page: Path) -> None:
+    """A row of a table cannot be wrapped."""
+    lines = [line for line in page.read_text("utf-8").splitlines() if not line.startswith("|")]
+    assert [line for line in lines if len(line) > 100] == []
+
+
 def test_page_of_own_ops_names_every_field_and_domain() -> None:
     page = DOCS / "own_ops.md"
     fields = [row[0].strip("`") for row in rows(page, "| field of `Op` |")]
