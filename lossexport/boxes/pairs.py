@@ -14,7 +14,7 @@ from lossexport.errors import LossexportError
 
 MAX_PAIRS = 20_000_000
 """Most overlapping pairs that are held; real sets have a few for each reference."""
-PAIRS_AT_ONCE = 1 << 17
+PAIRS_AT_ONCE = 1 << 14
 ASSIGNED_AT_ONCE = 1 << 15
 CELLS_AT_ONCE = 1 << 21
 """Pairs times assignments that are held; a group of more pairs runs fewer assignments at a time."""
@@ -44,13 +44,17 @@ def sort_boxes(data: Dataset) -> Order:
     group = predictions.category * images + predictions.image
     pred = np.lexsort((-predictions.score, group))
     group = group[pred]
-    start = np.flatnonzero(np.diff(group, prepend=-1))
-    size = np.diff(start, append=len(group))
-    rank = np.arange(len(group)) - np.repeat(start, size)
     files, category = _everywhere(data)
     ref_group = category * images + references.image[files]
     ref = np.argsort(ref_group, kind="stable")
-    return Order(pred, group, rank, files[ref], ref_group[ref])
+    return Order(pred, group, ranks(group), files[ref], ref_group[ref])
+
+
+def ranks(group: Int64) -> Int64:
+    """Place of each row [N] within its group, from 0; the rows of a group are adjacent."""
+    start = np.flatnonzero(np.diff(group, prepend=-1))
+    size = np.diff(start, append=len(group))
+    return np.arange(len(group)) - np.repeat(start, size)
 
 
 def _everywhere(data: Dataset) -> tuple[Int64, Int64]:
@@ -98,6 +102,8 @@ def find_pairs(data: Dataset, order: Order, threshold: float) -> Pairs:
     first = np.searchsorted(order.ref_group, order.pred_group, "left")
     count = np.searchsorted(order.ref_group, order.pred_group, "right") - first
     pred_box, ref_box = data.predictions.box, data.references.box
+    low, high = _sides(pred_box[order.pred])
+    ref_low, ref_high = _sides(ref_box[order.ref])
     places = np.flatnonzero(count)
     total = np.cumsum(count[places])
     found: list[tuple[Int32, Int32, Float64]] = [
@@ -108,11 +114,16 @@ def find_pairs(data: Dataset, order: Order, threshold: float) -> Pairs:
         done = int(total[start - 1]) if start else 0
         stop = max(int(np.searchsorted(total, done + PAIRS_AT_ONCE, "right")), start + 1)
         here = places[start:stop]
-        pred = np.repeat(here, count[here])
-        offset = np.arange(len(pred)) - np.repeat(
-            total[start:stop] - count[here] - done, count[here]
-        )
-        ref = first[pred] + offset
+        each = count[here]
+        ref = np.repeat(first[here] - (total[start:stop] - each - done), each)
+        ref += np.arange(len(ref))
+        pred = np.repeat(here, each)
+        # Most boxes of an image are beside each other, and then most often in x.
+        for axis in range(2):
+            meet = np.minimum(high[axis][pred], ref_high[axis][ref]) > np.maximum(
+                low[axis][pred], ref_low[axis][ref]
+            )
+            pred, ref = pred[meet], ref[meet]
         files = order.ref[ref]
         crowd = data.references.ignored[files]
         iou = _overlap(pred_box[order.pred[pred]], ref_box[files], crowd)
@@ -126,6 +137,11 @@ def find_pairs(data: Dataset, order: Order, threshold: float) -> Pairs:
             )
         start = stop
     return Pairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def _sides(box: Float64) -> tuple[Float64, Float64]:
+    """Low and high sides [2,n] of boxes x, y, width, height [n,4]."""
+    return box[:, :2].T.copy(), (box[:, 2:] + box[:, :2]).T.copy()
 
 
 def _overlap(pred: Float64, ref: Float64, crowd: Bool) -> Float64:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossexport.boxes.boxset import Bool, Dataset, Float64, Int8, Int32, Int64
+from lossexport.boxes.boxset import Bool, Dataset, Float64, Int8, Int32, Int64, UInt8
 from lossexport.boxes.pairs import Order, Pairs, assign, cap
 from lossexport.names import COCO_NUMBERS, COCO_OF_SIZE
 
@@ -12,8 +12,32 @@ THRESHOLDS: Float64 = np.linspace(0.5, 0.95, 10)
 RECALLS: Float64 = np.linspace(0.0, 1.0, 101)
 AREAS: Float64 = np.array([[0, 1e5**2], [0, 32**2], [32**2, 96**2], [96**2, 1e5**2]], np.float64)
 """Smallest and largest area of: all, small, medium, large."""
+AREA_BITS: UInt8 = np.array([1, 2, 4, 8], np.uint8)
 MAX_DETECTIONS = (1, 10, 100)
-_TRUE, _IGNORED = 1, 2
+TRUE, IGNORED = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What COCO's matching says of N predictions, which are ordered.
+
+    The order is that of an `Order`: by category, image and falling score.
+    """
+
+    category: Int32
+    """[N] rising"""
+    rank: Int64
+    """[N] place within the image and category, from 0."""
+    score: Float64
+    """[N]"""
+    inside: UInt8
+    """[N] a bit for each of AREAS: whether the prediction counts as false if nothing matches."""
+    place: Int32
+    """[C] the predictions that the outcomes are of, rising; all others have no match."""
+    outcome: Int8
+    """[C,A,T] TRUE, IGNORED or 0."""
+    positives: Int64
+    """[A,K] references that count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,53 +54,74 @@ class CocoResult:
 
 def evaluate(data: Dataset, order: Order, pairs: Pairs) -> CocoResult:
     """Evaluate. `pairs` must hold at least every pair with an overlap of 0.5 or more."""
-    references = data.references
+    return accumulate(match(data, order, pairs), parts=data.parts)
+
+
+def match(data: Dataset, order: Order, pairs: Pairs) -> Outcomes:
+    """Match at all thresholds and areas; `pairs` as for `evaluate`."""
+    references, predictions = data.references, data.predictions
     area = references.area[order.ref]
     crowd = references.ignored[order.ref]
     outside = (area[:, None] < AREAS[:, 0]) | (area[:, None] > AREAS[:, 1])
     ignored = outside | crowd[:, None]
-    counted = order.rank < MAX_DETECTIONS[-1]
-    kept = pairs.at_least(cap(THRESHOLDS[0]), counted)
+    kept = pairs.at_least(cap(THRESHOLDS[0]), order.rank < MAX_DETECTIONS[-1])
     place, outcome = _outcomes(kept, order, crowd, ignored, references.zero_id[order.ref])
-
     categories = len(data.categories)
     ref_category = references.category[order.ref]
-    # [A,K] references that count.
     positives = np.stack(
         [np.bincount(ref_category[~column], minlength=categories) for column in ignored.T]
     )
-    category = data.predictions.category[order.pred]
-    recall = _recall(outcome == _TRUE, order.rank[place], category[place], positives)
+    size = (predictions.box[:, 2] * predictions.box[:, 3])[order.pred]
+    inside = np.zeros(len(size), np.uint8)
+    for bit, (least, most) in zip(AREA_BITS, AREAS, strict=True):
+        inside |= bit * ((size >= least) & (size <= most))
+    return Outcomes(
+        predictions.category[order.pred],
+        order.rank,
+        predictions.score[order.pred],
+        inside,
+        place,
+        outcome,
+        positives,
+    )
 
-    score = data.predictions.score[order.pred]
-    size = (data.predictions.box[:, 2] * data.predictions.box[:, 3])[order.pred]
-    precision = np.full((categories, len(AREAS), len(THRESHOLDS)), -1.0)
-    curve = np.zeros((len(THRESHOLDS), len(RECALLS)))
+
+def accumulate(found: Outcomes, *, parts: bool) -> CocoResult:
+    """Average precision and recall; with `parts` sizes in pixels are not known.
+
+    The means are taken over the same arrays, in the same order, as in pycocotools.
+    """
+    category, place, positives = found.category, found.place, found.positives
+    categories = positives.shape[1]
+    recall = _recall(found.outcome == TRUE, found.rank[place], category[place], positives)
+    counted = found.rank < MAX_DETECTIONS[-1]
+    present = np.flatnonzero(positives.any(axis=0))
+    precision = np.full((len(AREAS), len(THRESHOLDS), len(RECALLS), len(present)), -1.0)
     bounds = np.searchsorted(category, np.arange(categories + 1))
     cuts = np.searchsorted(place, bounds)
-    for k in np.flatnonzero(positives.any(axis=0)):
+    for column, k in enumerate(present):
         # By falling score; equal scores keep the order of images.
         first, last = bounds[k], bounds[k + 1]
         ranked = first + np.flatnonzero(counted[first:last])
-        ranked = ranked[np.argsort(-score[ranked], kind="stable")]
+        ranked = ranked[np.argsort(-found.score[ranked], kind="stable")]
         position = np.empty(last - first, np.int64)
         position[ranked - first] = np.arange(len(ranked))
-        found = slice(cuts[k], cuts[k + 1])
-        at = position[place[found] - first]
+        own = slice(cuts[k], cuts[k + 1])
+        at = position[place[own] - first]
         by_position = np.argsort(at)
-        at, results = at[by_position], outcome[found][by_position]
-        inside = (size[ranked, None] >= AREAS[:, 0]) & (size[ranked, None] <= AREAS[:, 1])
+        at, results = at[by_position], found.outcome[own][by_position]
+        inside = found.inside[ranked, None] & AREA_BITS != 0
         for a in np.flatnonzero(positives[:, k]):
             curves = _precision(results[:, a], at, inside[:, a], int(positives[a, k]))
-            precision[k, a] = curves.mean(axis=1)
-            if a == 0:
-                curve += curves
-    present = int(np.count_nonzero(positives[0]))
-    curve = curve / present if present else np.full_like(curve, -1.0)
+            precision[a, :, :, column] = curves
+    shown = precision[0][:, :, positives[0, present] > 0]
+    curve = shown.mean(axis=2) if shown.size else np.full(shown.shape[:2], -1.0)
+    category_ap = np.full((categories, len(THRESHOLDS)), -1.0)
+    category_ap[present] = precision[0].mean(axis=1).T
     values = _summary(precision, recall)
-    if data.parts:  # sizes in pixels are unknown
+    if parts:
         values |= dict.fromkeys(COCO_OF_SIZE, -1.0)
-    return CocoResult(values, curve, precision[:, 0])
+    return CocoResult(values, curve, category_ap)
 
 
 def _outcomes(
@@ -88,7 +133,7 @@ def _outcomes(
     outcomes = [np.empty(shape, np.int8)]
     thresholds = np.array([cap(t) for t in THRESHOLDS])
     # pycocotools stores the matched annotation's id where 0 means "no match".
-    kind = np.where(ignored, _IGNORED, np.where(zero_id, 0, _TRUE)[:, None]).astype(np.int8)
+    kind = np.where(ignored, IGNORED, np.where(zero_id, 0, TRUE)[:, None]).astype(np.int8)
     area = np.arange(len(AREAS))[:, None]
     for place, winner in assign(pairs, order, crowd, ignored, thresholds):
         places.append(place)
@@ -97,20 +142,17 @@ def _outcomes(
 
 
 def _recall(true: Bool, rank: Int64, category: Int32, positives: Int64) -> Float64:
-    """Recall [M,A,K,T] with the first 1, 10 and 100 predictions of each image; -1 undefined."""
+    """Recall [M,A,T,K] with the first 1, 10 and 100 predictions of each image; -1 undefined."""
     areas, categories = positives.shape
-    recall = np.full((len(MAX_DETECTIONS), areas, categories, len(THRESHOLDS)), -1.0)
+    recall = np.full((len(MAX_DETECTIONS), areas, len(THRESHOLDS), categories), -1.0)
     lanes = areas * len(THRESHOLDS)
     row, lane = np.nonzero(true.reshape(len(true), lanes))
-    cell = category[row] * lanes + lane
+    cell = lane * categories + category[row]
+    wanted = positives[:, None, :]
     for m, most in enumerate(MAX_DETECTIONS):
         hits = np.bincount(cell[rank[row] < most], minlength=categories * lanes)
-        np.divide(
-            hits.reshape(categories, areas, len(THRESHOLDS)).transpose(1, 0, 2),
-            positives[:, :, None],
-            out=recall[m],
-            where=positives[:, :, None] > 0,
-        )
+        hits = hits.reshape(areas, len(THRESHOLDS), categories)
+        np.divide(hits, wanted, out=recall[m], where=wanted > 0)
     return recall
 
 
@@ -126,7 +168,7 @@ def _precision(
     `outcome` [c,T] is that of the predictions at `place` [c], which have a pair.
     """
     false_before = np.cumsum(inside)[place] if len(place) else np.zeros(0, np.int64)
-    true = outcome == _TRUE
+    true = outcome == TRUE
     spared = np.cumsum(inside[place][:, None] & (outcome != 0), axis=0)
     false = (false_before[:, None] - spared).astype(np.float64)
     hits = np.cumsum(true, axis=0).astype(np.float64)
@@ -144,14 +186,14 @@ def _precision(
 
 
 def _summary(precision: Float64, recall: Float64) -> dict[str, float]:
-    """Average `precision` [K,A,T] and `recall` [M,A,K,T] into the twelve numbers."""
+    """Average `precision` [A,T,101,P] and `recall` [M,A,T,K] into the twelve numbers."""
     numbers = [
-        precision[:, 0],
-        precision[:, 0, 0],
-        precision[:, 0, 5],
-        *(precision[:, a] for a in (1, 2, 3)),
-        *(recall[m, 0] for m in (0, 1, 2)),
-        *(recall[2, a] for a in (1, 2, 3)),
+        precision[0],
+        precision[0, 0],
+        precision[0, 5],
+        *precision[1:],
+        *recall[:, 0],
+        *recall[2, 1:],
     ]
     means = [float(n[n > -1].mean()) if np.any(n > -1) else -1.0 for n in numbers]
     return dict(zip(COCO_NUMBERS, means, strict=True))
