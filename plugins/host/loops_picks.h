@@ -1,4 +1,4 @@
-// NMS, Soft-NMS and variance voting.
+// Soft-NMS and variance voting, and what NMS has in common with them.
 #pragma once
 
 #include "loops_boxes.h"
@@ -53,67 +53,24 @@ void finish(const Call &call, int64_t picked) {
   whole(call.outputs[call.output_count - 1])[0] = picked;
 }
 
-// Whether one of the `count` boxes that stay removes `box`.
-template <Metric M>
-bool removed(const Box &box, const Planes &kept, int64_t count, float threshold, float beta) {
-  constexpr int64_t STRIDE = 64;  // compared together before the result is looked at
-  for (int64_t first = 0; first < count; first += STRIDE) {
-    const int64_t last = smaller(first + STRIDE, count);
-    int hits = 0;
-    if (beta == 1.0f) {
-#pragma omp simd reduction(| : hits)
-      for (int64_t i = first; i < last; ++i)
-        hits |= rivalry<M>(kept[i], box, 1.0f) > threshold ? 1 : 0;
-    } else {
-#pragma omp simd reduction(| : hits)
-      for (int64_t i = first; i < last; ++i)
-        hits |= rivalry<M>(kept[i], box, beta) > threshold ? 1 : 0;
+// Rivals in order, of which no more are sorted than are asked for.
+class Sorting {
+ public:
+  Sorting(Rival *rivals, int64_t count) : rivals_(rivals), count_(count) {}
+  Rival next() {
+    if (given_ == sorted_) {
+      sort_rivals(rivals_ + sorted_, rivals_ + count_, wanted_);
+      sorted_ = smaller(sorted_ + wanted_, count_);
+      wanted_ = wanted_ < MANY ? 16 * wanted_ : count_;
     }
-    if (hits) return true;
+    return rivals_[given_++];
   }
-  return false;
-}
 
-// Boxes by falling score, each compared with those kept so far: boxes after the last one that is
-// written are neither sorted nor compared.
-template <Metric M>
-void nms(const Call &call) {
-  const Floats boxes(call.inputs[0]), scores(call.inputs[1]);
-  const float threshold = static_cast<float>(call.attributes[0]);
-  const float floor = static_cast<float>(call.attributes[1]);
-  const float beta = static_cast<float>(call.attributes[3]);
-  int64_t *indices = whole(call.outputs[0]);
-  const int64_t room = call.outputs[0].shape[0];
-
-  Buffer<Rival> rivals(scores.size());
-  int64_t count = 0;
-  for (int64_t i = 0; i < scores.size(); ++i) {
-    const float *x = boxes.data() + 4 * i;
-    const float poison = (((x[0] + x[1]) + x[2]) + x[3]) * 0.0f + scores[i] * 0.0f;
-    if (poison == 0.0f && scores[i] >= floor && scores[i] >= 0)
-      rivals[count++] = as_rival(scores[i], i);
-  }
-  Planes kept(smaller(room, count));
-  int64_t picked = 0, sorted = 0, wanted = 256;
-  for (int64_t i = 0; i < count && picked < room; ++i) {
-    if (i == sorted) {
-      sort_rivals(rivals.data() + sorted, rivals.data() + count, wanted);
-      sorted = smaller(sorted + wanted, count);
-      wanted *= 4;
-    }
-    const int64_t place = place_of(rivals[i]);
-    const Box box = load_box<M>(boxes.data() + 4 * place);
-    if (removed<M>(box, kept, picked, threshold, beta)) continue;
-    kept.set(picked, box);
-    indices[picked++] = place;
-  }
-  finish(call, picked);
-}
-
-void cluster_nms(const Call &call) {
-  if (call.attributes[4] == 0) return nms<IOU>(call);
-  nms<DIOU>(call);
-}
+ private:
+  static constexpr int64_t MANY = 4096;  // after so many, all are likely to be asked for
+  Rival *rivals_;
+  int64_t count_, given_ = 0, sorted_ = 0, wanted_ = 256;
+};
 
 void soft_nms(const Call &call) {
   const Floats boxes(call.inputs[0]), given(call.inputs[1]);

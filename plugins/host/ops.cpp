@@ -8,6 +8,7 @@
 #include "loops_deltas.h"
 #include "loops_focal.h"
 #include "loops_losses.h"
+#include "loops_nms.h"
 #include "loops_picks.h"
 #include "loops_regression.h"
 
