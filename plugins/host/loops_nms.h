@@ -213,17 +213,11 @@ void nms(const Call &call) {
   const int64_t room = call.outputs[0].shape[0];
 
   Buffer<Rival> rivals(scores.size());
-  int64_t count = 0;
-  for (int64_t i = 0; i < scores.size(); ++i) {
-    const float *x = boxes.data() + 4 * i;
-    const float poison = (((x[0] + x[1]) + x[2]) + x[3]) * 0.0f + scores[i] * 0.0f;
-    rivals[count] = as_rival(scores[i], i);
-    count += poison == 0.0f && scores[i] >= floor && scores[i] >= 0;
-  }
+  const int64_t count = rivals_among(boxes, scores, floor, rivals.data());
   Kept<M> kept(threshold, beta, smaller(room, count));
   int64_t picked = 0;
   Sorting sorting(rivals.data(), count);
-  for (int64_t i = 0; i < count && picked < room; ++i) {
+  while (sorting.left() && picked < room) {
     const int64_t place = place_of(sorting.next());
     const Box box = load_box<M>(boxes.data() + 4 * place);
     if (kept.remove(box)) continue;
