@@ -21,7 +21,7 @@ from lossexport.catalog.spec import Attribute, Op
 from lossexport.catalog.variant import MAX_ELEMENTS
 from lossexport.ops.common import NARROW
 from lossexport.runtime import native
-from lossexport.runtime.session import Array
+from lossexport.runtime.session import Array, packed
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _TYPES = {"float32": torch.float32, "int64": torch.int64}
@@ -147,7 +147,7 @@ def _computed(
     native.run(
         native.kernel_name(spec.name, gradient),
         {item.name: arguments[item.name] for item in spec.attributes},
-        [np.require(_array(arguments[t.name].detach()), None, ("C", "A")) for t in spec.inputs],
+        [packed(_array(arguments[tensor.name].detach())) for tensor in spec.inputs],
         [_array(output) for output in outputs],
         torch.get_num_threads(),
     )

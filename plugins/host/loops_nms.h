@@ -78,9 +78,10 @@ class Kept {
   Kept(float threshold, float beta, int64_t most)
       : threshold_(threshold),
         beta_(beta),
-        // A quotient above the threshold is not below this when it is rounded.
+        // Quotients are rounded: below the first none is above the threshold, from the second on
+        // all are. Near a threshold of 0 all are divided, and the whole box is looked at.
         least_(threshold * 0.999999f),
-        // Of a threshold near 0 rounded areas may not tell: then the whole box is looked at.
+        most_(threshold < 0.01f ? 2.0f : threshold * 1.000001f),
         margin_(threshold < 0.01f ? 0.0f : at_most(threshold, 0.5f) * 0.999f),
         lists_(lists_for(most)) {}
 
@@ -130,7 +131,7 @@ class Kept {
 
   static int64_t lists_for(int64_t most) {
     int64_t lists = most > FEW ? 16 : 0;
-    while (lists && lists * 8 < most) lists *= 2;
+    while (lists && lists * 32 < most) lists *= 2;
     return lists;
   }
 
@@ -172,14 +173,17 @@ class Kept {
     scale_ = 1.0f / at_least(sides[FEW / 2], 1e-30f);
   }
 
-  // Most blocks are out by multiplication; the quotient decides, rounded as everywhere.
+  // Nearly all blocks are decided by a product. Where it is too close to the threshold, the quotient
+  // decides, rounded as everywhere.
   bool removes(const Block &block, const Box &box, const BoxOf<Lanes> &wide) const {
     bool near = false;
     for (int64_t i = 0; i < LINE; i += LANES) {
       const auto at = [&](int k) { return load(block.plane[k] + i); };
       const BoxOf<Lanes> kept = {at(0), at(1), at(2), at(3), at(4), at(5), at(6), all(0.0f)};
       const Meeting<Lanes> m = meet(kept, wide);
-      near = near || any_reaches(m.intersection, at_least(m.together, TINY) * least_);
+      const Lanes together = at_least(m.together, TINY);
+      if (M == IOU && any_reaches(m.intersection, at_least(together * most_, TINY))) return true;
+      near = near || any_reaches(m.intersection, together * least_);
     }
     if (!near) return false;
     int hits = 0;
@@ -195,7 +199,7 @@ class Kept {
     return hits;
   }
 
-  float threshold_, beta_, least_, margin_, scale_ = 0;
+  float threshold_, beta_, least_, most_, margin_, scale_ = 0;
   int64_t kept_ = 0;
   Block *everywhere_ = nullptr;
   mutable Buffer<Block *> lists_;

@@ -83,7 +83,8 @@ int64_t rivals_among(const Floats &boxes, const Floats &scores, float floor, Riv
 // Rivals in order, of which no more are sorted than are asked for.
 class Sorting {
  public:
-  Sorting(Rival *rivals, int64_t count) : rivals_(rivals), count_(count) {}
+  Sorting(Rival *rivals, int64_t count)
+      : rivals_(rivals), count_(count), wanted_(count < MANY / 2 ? count : 256) {}
   int64_t left() const { return count_ - given_; }
   // While any are left.
   Rival peek() {
@@ -103,7 +104,7 @@ class Sorting {
  private:
   static constexpr int64_t MANY = 4096;  // after so many, all are likely to be asked for
   Rival *rivals_;
-  int64_t count_, given_ = 0, sorted_ = 0, wanted_ = 256;
+  int64_t count_, given_ = 0, sorted_ = 0, wanted_;
 };
 
 // Boxes whose scores fall, in no order of their places.
