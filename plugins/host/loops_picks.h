@@ -58,12 +58,12 @@ struct Pool {
 // Fills the slots from `picked` on with the values for "no box", and writes the count.
 void finish(const Call &call, int64_t picked) {
   const int64_t room = call.outputs[0].shape[0];
-  for (int64_t slot = picked; slot < room; ++slot) {
-    whole(call.outputs[0])[slot] = -1;
-    for (int k = 1; k + 1 < call.output_count; ++k) {
-      const int64_t width = call.outputs[k].rank == 2 ? 4 : 1;
-      for (int64_t c = 0; c < width; ++c) Sink(call.outputs[k]).write(slot * width + c, 0.0f);
-    }
+  int64_t *indices = whole(call.outputs[0]);
+  for (int64_t slot = picked; slot < room; ++slot) indices[slot] = -1;
+  for (int k = 1; k + 1 < call.output_count; ++k) {
+    const Sink out(call.outputs[k]);
+    const int64_t width = call.outputs[k].rank == 2 ? 4 : 1;
+    for (int64_t i = picked * width; i < room * width; ++i) out.write(i, 0.0f);
   }
   whole(call.outputs[call.output_count - 1])[0] = picked;
 }
