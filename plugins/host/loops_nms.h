@@ -68,9 +68,9 @@ class Blocks {
 };
 
 // The boxes that are kept, found by their place. The plane is divided into square cells as large as
-// a usual box. A kept box is listed in every cell that it reaches into. A box that it removes shares
-// more than `threshold` of each side with it, and so a point of its middle. Cells share lists by a
-// hash, which only costs comparisons.
+// a usual box. A kept box is listed in every cell that it reaches into. A box that it removes has
+// more than `threshold` of each side in common with it, and so a point of its middle. Cells share
+// lists by a hash, which only costs comparisons.
 template <Metric M>
 class Kept {
  public:
@@ -157,8 +157,8 @@ class Kept {
     (*list)->add(box);
   }
 
-  // The median of the sides of those kept so far, which were compared with every box, is the side of
-  // the cells.
+  // The side of the cells is the median of the sides of those kept so far, which were compared with
+  // every box.
   void divide() {
     for (int64_t i = 0; i < lists_.size(); ++i) lists_[i] = nullptr;
     float sides[FEW];
@@ -173,8 +173,8 @@ class Kept {
     scale_ = 1.0f / at_least(sides[FEW / 2], 1e-30f);
   }
 
-  // Nearly all blocks are decided by a product. Where it is too close to the threshold, the quotient
-  // decides, rounded as everywhere.
+  // Nearly all blocks are decided by a product. Where it is too close to the threshold, the
+  // quotient decides, rounded as everywhere.
   bool removes(const Block &block, const Box &box, const BoxOf<Lanes> &wide) const {
     bool near = false;
     for (int64_t i = 0; i < LINE; i += LANES) {

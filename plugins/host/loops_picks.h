@@ -8,8 +8,8 @@ namespace lossexport {
 namespace LX_LEVEL {
 namespace {
 
-// Boxes of finite numbers, scores of at least 0 and finite variances, as planes; OUT is the score of
-// the others.
+// Boxes of finite numbers, scores of at least 0 and finite variances, as planes; OUT is the score
+// of the others.
 struct Pool {
   Pool(const Floats &boxes, const Floats &given, const Floats &log_variance, float offset)
       : count(given.size()), planes(count), scores(count) {
