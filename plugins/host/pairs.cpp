@@ -118,6 +118,12 @@ class Lanes {
   // Calls won(lane, candidate) for each lane that one of the candidates wins.
   template <typename Won>
   void choose(std::vector<Candidate> *all, Won won) {
+    if (lanes_ == 1) {
+      const Candidate *best = scan(*all);
+      if (!best) return;
+      if (!rules_.crowd[first_ + best->ref]) take(best->ref, 0);
+      return won(0, *best);
+    }
     Ranked ranked(all);
     for (int64_t area = 0; area < rules_.areas; ++area) {
       std::size_t counted = 0;
@@ -166,6 +172,21 @@ class Lanes {
       if (!spare) spare = &one;
     }
     return spare;
+  }
+
+  // The same for a single lane, for which it is not worth while to put them in order.
+  const Candidate *scan(const std::vector<Candidate> &all) const {
+    const Candidate *best = nullptr;
+    bool spare = true;
+    for (const Candidate &one : all) {
+      if (!spare && worse(one, *best)) continue;
+      if (!(one.iou >= *rules_.thresholds) || taken(one.ref, 0)) continue;
+      const bool last = ignored(one, 0);
+      if (best && (last != spare ? last : worse(one, *best))) continue;
+      best = &one;
+      spare = last;
+    }
+    return best;
   }
 
   const lossexport_rules &rules_;
