@@ -1,7 +1,6 @@
 """Overlapping pairs without the library: trees over the references of each group, in NumPy."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -10,6 +9,8 @@ from lossexport.runtime.pairs import Boxes, Found
 
 BLOCK, FAN = 16, 8
 """References of a block, and blocks or nodes of a node."""
+RANK_BITS, CODE_BITS = 16, 32
+"""Of the place of a box among all on one axis, and of the number by which boxes are ordered."""
 CHUNK = 1 << 14
 """Predictions that descend together."""
 CELLS = 1 << 18
@@ -61,8 +62,8 @@ def _edges(box: Float64) -> tuple[Float64, Bool]:
     low, side = box[:, :2], box[:, 2:]
     high = side + low
     size = np.maximum(np.abs(low), np.abs(high))
-    sane: Bool = ((side > SMALLEST_SIDE) & (size <= LARGEST_COORDINATE * side)).all(axis=1)
-    return np.concatenate([low, high], axis=1), sane
+    sane = (side > SMALLEST_SIDE) & (size <= LARGEST_COORDINATE * side)
+    return np.concatenate([low, high], axis=1), np.all(sane, axis=1)
 
 
 class _Forest:
@@ -208,18 +209,21 @@ def _near(edges: Float64, large: Bool, group: Int64) -> Int64:
     if not len(rows):
         return order
     low, high = edges[rows, :2], edges[rows, 2:]
-    code = np.zeros(len(rows), np.uint64)
-    for place, key in enumerate(np.concatenate([low + high, high - low], axis=1).T):
-        rank = np.empty(len(rows), np.uint64)
-        rank[np.argsort(key, kind="stable")] = np.arange(len(rows), dtype=np.uint64)
-        code |= _spread(rank * np.uint64(1 << 16) // np.uint64(len(rows))) << np.uint64(place)
+    keys = np.concatenate([low + high, high - low], axis=1)
+    rank = np.empty(keys.shape, np.int64)
+    np.put_along_axis(rank, keys.argsort(axis=0), np.arange(len(rows))[:, None], axis=0)
+    rank = (rank << RANK_BITS) // len(rows)
+    # How far the centres are apart in sides, and the sides in doublings.
+    few, most = np.quantile(keys, [0.05, 0.95], axis=0)
+    side = np.maximum(few[2:], SMALLEST_SIDE)
+    spread = [*((most - few)[:2] / (2 * side)), *np.log2(np.maximum(most[2:], side) / side)]
+    used = [0] * len(spread)
+    code = np.zeros(len(rows), np.int64)
+    for _ in range(CODE_BITS):
+        # Halve what is farthest apart.
+        key = int(np.argmax(spread))
+        used[key] += 1
+        spread[key] = spread[key] / 2 if used[key] < RANK_BITS else 0.0
+        code = code << 1 | rank[:, key] >> (RANK_BITS - used[key]) & 1
     order[rows] = rows[np.lexsort((code, group[rows]))]
     return order
-
-
-def _spread(bits: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """Sixteen bits with three zeros between each two, as for the numbers of a Z-order curve."""
-    for shift, mask in ((24, 0x000000FF000000FF), (12, 0x000F000F000F000F), (6, 0x0303030303030303),
-                        (3, 0x1111111111111111)):  # fmt: skip
-        bits = (bits | bits << np.uint64(shift)) & np.uint64(mask)
-    return bits
