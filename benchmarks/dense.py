@@ -28,11 +28,12 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 OURS = """
 import json, sys, time
+from pathlib import Path
 from lossexport import formats
 from lossexport.boxes import matching, pairs
 from lossexport.names import COCO_NUMBERS
 from lossexport.scoring import coco_ap
-data = formats.read(sys.argv[2], sys.argv[1], "coco")
+data = formats.read(Path(sys.argv[2]), Path(sys.argv[1]), "coco")
 begun = time.perf_counter()
 order = pairs.sort_boxes(data)
 found = pairs.find_pairs(data, order, 0.5)
@@ -91,6 +92,8 @@ def alike(rng: np.random.Generator, predictions: int, references: int) -> tuple[
     return pred + rng.normal(0, 1.5, pred.shape), ref + rng.normal(0, 1.5, ref.shape)
 
 
+Outcome = dict[str, Any] | str
+Results = dict[str, dict[str, Outcome]]
 Draw = Callable[[np.random.Generator, int, int], tuple[Array, Array]]
 SETS: dict[str, tuple[Draw, int, int, int]] = {
     "60 images, 8,400 x 40 boxes": (scene, 60, 8400, 40),
@@ -130,8 +133,8 @@ def write_set(name: str, folder: Path) -> tuple[str, str]:
     return str(files[0]), str(files[1])
 
 
-def run(command: list[str], folder: Path | None, limit: float) -> dict[str, Any] | None:
-    """Times, peak memory and the twelve numbers of a process; None if it did not finish."""
+def run(command: list[str], folder: Path | None, limit: float) -> Outcome:
+    """Times, peak memory and the twelve numbers of a process, or why there are none."""
     env = os.environ | ({"PYTHONPATH": str(folder)} if folder else {})
     with tempfile.TemporaryFile("w+") as stdout:
         begun = time.perf_counter()
@@ -143,12 +146,12 @@ def run(command: list[str], folder: Path | None, limit: float) -> dict[str, Any]
             if time.perf_counter() - begun > limit:
                 process.kill()
                 process.wait()
-                return None
+                return f"over {limit:g} s"
             time.sleep(0.01)
         process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.perf_counter() - begun
         if process.returncode:
-            return None
+            return "an error"
         stdout.seek(0)
         matching, numbers = json.loads(stdout.read().splitlines()[-1])
     return {
@@ -162,22 +165,26 @@ def run(command: list[str], folder: Path | None, limit: float) -> dict[str, Any]
 
 def measure(
     commands: Mapping[str, tuple[list[str], Path | None]], rounds: int, limit: float
-) -> dict[str, dict[str, dict[str, Any] | None]]:
+) -> Results:
     """The least of `rounds` runs of each, taking turns, by the name of the set."""
-    results: dict[str, dict[str, dict[str, Any] | None]] = {}
+    results: Results = {}
     for name in SETS:
-        best: dict[str, dict[str, Any] | None] = {}
+        best: dict[str, Outcome] = {}
         with tempfile.TemporaryDirectory() as folder:
             files = write_set(name, Path(folder))
-            for turn in range(rounds):
+            for _ in range(rounds):
                 for who, (command, place) in commands.items():
-                    if turn and best[who] is None:
+                    before = best.get(who)
+                    if isinstance(before, str):
                         continue
                     found = run([*command, *files], place, limit)
-                    said = "not finished" if found is None else f"{found['matching_s']:.3f} s"
+                    said = found if isinstance(found, str) else f"{found['matching_s']:.3f} s"
                     print(f"{name}, {who}: {said}", flush=True)
-                    before = best.get(who)
-                    if before is None or (found and found["matching_s"] < before["matching_s"]):
+                    if (
+                        before is None
+                        or isinstance(found, str)
+                        or found["matching_s"] < before["matching_s"]
+                    ):
                         best[who] = found
         results[name] = best
     return results
@@ -201,23 +208,24 @@ def markdown(record: Mapping[str, Any], created: str) -> str:
     for name, results in record["results"].items():
         rows = []
         for who, found in results.items():
+            if isinstance(found, str):
+                rows.append([who, found, "", "", ""])
+                continue
             keys = ("matching_s", "wall_s", "cpu_s")
-            cells = ["not finished", "", "", ""] if found is None else []
-            if found is not None:
-                cells = [f"{found[key]:.2f}" for key in keys] + [f"{found['peak_mib']:.0f}"]
-            rows.append([who, *cells])
+            times = [f"{found[key]:.2f}" for key in keys]
+            rows.append([who, *times, f"{found['peak_mib']:.0f}"])
         lines += [f"## {name}", "", table(titles, rows), ""]
     lines += [f"Largest difference of the twelve COCO numbers: {record['gap']:.1e}.", ""]
     return "\n".join(lines)
 
 
-def gap(results: Mapping[str, Mapping[str, dict[str, Any] | None]]) -> float:
+def gap(results: Results) -> float:
     """The largest difference of a number between any two that finished the same set."""
     most = 0.0
     for by_name in results.values():
-        done = [found["numbers"] for found in by_name.values() if found]
+        done = [found["numbers"] for found in by_name.values() if not isinstance(found, str)]
         for key in COCO_NUMBERS:
-            values = [numbers[key] for numbers in done]
+            values = [numbers[key] for numbers in done] or [0.0]
             most = max(most, max(values) - min(values))
     return most
 
