@@ -239,7 +239,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the two files")
     given = parser.parse_args()
     where = environment(PACKAGES)
-    own = [sys.executable, "-c", OURS]
+    own = [sys.executable, "-P", "-c", OURS]  # not what lies in the current folder
     commands: dict[str, tuple[list[str], Path | None]] = {"lossexport": (own, None)}
     if given.before:
         commands["lossexport before"] = (own, given.before.absolute())

@@ -17,7 +17,11 @@ Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
 Bool = npt.NDArray[np.bool_]
 
-_FUNCTIONS = ("lossexport_find_pairs", "lossexport_assign_pairs", "lossexport_assign_boxes")
+_FIND, _ASSIGN_PAIRS, _ASSIGN_BOXES = _FUNCTIONS = (
+    "lossexport_find_pairs",
+    "lossexport_assign_pairs",
+    "lossexport_assign_boxes",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +153,13 @@ def find(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float, at_once: int) -
     held = _Arguments()
     sets = held.boxes(pred), held.boxes(ref), held.pointer(crowd, np.bool_)
     found, following = ctypes.c_int64(), ctypes.c_int64()
+    at_once = min(at_once, len(pred) * len(ref))
     while following.value < len(pred):
         begin = following.value
         places = np.empty((2, at_once), np.int32)
         iou = np.empty(at_once)
         _call(
-            _FUNCTIONS[0],
+            _FIND,
             *sets[:2],
             ctypes.c_void_p(sets[2]),
             ctypes.c_double(threshold),
@@ -181,7 +186,7 @@ def assign_pairs(
     held = _Arguments()
     winner = np.empty((predictions, rules.lanes), np.int64)
     _call(
-        _FUNCTIONS[1],
+        _ASSIGN_PAIRS,
         ctypes.c_void_p(held.pointer(pred, np.int32)),
         ctypes.c_void_p(held.pointer(ref, np.int32)),
         ctypes.c_void_p(held.pointer(iou, np.float64)),
@@ -202,7 +207,7 @@ def assign_boxes(pred: Boxes, ref: Boxes, rules: Rules, least: float) -> Int32:
     held = _Arguments()
     winner = np.empty((len(pred), rules.lanes), np.int32)
     _call(
-        _FUNCTIONS[2],
+        _ASSIGN_BOXES,
         held.boxes(pred),
         held.boxes(ref),
         held.rules(rules),
