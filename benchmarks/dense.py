@@ -26,6 +26,12 @@ SIZE = np.array([1920.0, 1080.0])
 PACKAGES = ("lossexport", "numpy", "msgspec")
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
+# The largest memory since the process began; what `wait4` gives includes that of its parent.
+PEAK = """
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+"""
 OURS = """
 import json, sys, time
 from pathlib import Path
@@ -40,7 +46,7 @@ found = pairs.find_pairs(data, order, 0.5)
 result = coco_ap.evaluate(data, order, found)
 matching.match(data, order, found, 0.5)
 took = time.perf_counter() - begun
-print(json.dumps([took, [result.values[name] for name in COCO_NUMBERS]]))
+print(json.dumps([took, peak(), [result.values[name] for name in COCO_NUMBERS]]))
 """
 THEIRS = """
 import json, sys, time
@@ -52,7 +58,7 @@ run.evaluate()
 run.accumulate()
 took = time.perf_counter() - begun
 run.summarize()
-print(json.dumps([took, [float(value) for value in run.stats[:12]]]))
+print(json.dumps([took, peak(), [float(value) for value in run.stats[:12]]]))
 """
 RIVALS = {
     "hotcoco": ("hotcoco", "COCOeval", "truth.load_res(sys.argv[2])"),
@@ -153,12 +159,12 @@ def run(command: list[str], folder: Path | None, limit: float) -> Outcome:
         if process.returncode:
             return "an error"
         stdout.seek(0)
-        matching, numbers = json.loads(stdout.read().splitlines()[-1])
+        matching, peak, numbers = json.loads(stdout.read().splitlines()[-1])
     return {
         "matching_s": matching,
         "wall_s": wall,
         "cpu_s": usage.ru_utime + usage.ru_stime,
-        "peak_mib": usage.ru_maxrss / 1024,
+        "peak_mib": peak,
         "numbers": dict(zip(COCO_NUMBERS, numbers, strict=True)),
     }
 
@@ -239,7 +245,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the two files")
     given = parser.parse_args()
     where = environment(PACKAGES)
-    own = [sys.executable, "-P", "-c", OURS]  # not what lies in the current folder
+    own = [sys.executable, "-P", "-c", PEAK + OURS]  # not what lies in the current folder
     commands: dict[str, tuple[list[str], Path | None]] = {"lossexport": (own, None)}
     if given.before:
         commands["lossexport before"] = (own, given.before.absolute())
@@ -249,7 +255,7 @@ def main() -> None:
         where["rivals"] = said.stdout.strip()
         for who, (module, evaluator, load) in RIVALS.items():
             code = THEIRS.format(module=module, evaluator=evaluator, results=load)
-            commands[who] = ([python, "-c", code], None)
+            commands[who] = ([python, "-c", PEAK + code], None)
     results = measure(commands, given.rounds, given.limit)
     record = {
         "environment": where,

@@ -16,9 +16,9 @@ from lossexport.boxes.boxset import Bool, Dataset, Float64, Int32, Int64
 from lossexport.runtime import pairs as native
 from lossexport.runtime.pairs import Boxes, Rules
 
-MAX_PAIRS = 1 << 21
+MAX_PAIRS = 1 << 20
 """Most overlapping pairs that are listed; real sets have a few for each reference."""
-PAIRS_AT_ONCE = 1 << 20
+PAIRS_AT_ONCE = 1 << 18
 ASSIGNED_AT_ONCE = 1 << 15
 BOXES_AT_ONCE = 1 << 16
 """Predictions whose pairs are not listed."""

@@ -236,8 +236,13 @@ void Tree::scan(const Query &query, int64_t block) const {
   if (!sized_) {
     for (int64_t i = 0; i < BLOCK; ++i) whole[i] = crowd[i] ? box.area : whole[i];
   }
+  double best = -1;
   for (int64_t i = 0; i < BLOCK; ++i) {
-    if (!(inside[i] > 0) || !(inside[i] >= query.reached * whole[i])) continue;
+    best = std::max(best, inside[i] - query.reached * whole[i]);
+  }
+  if (best < 0) return;
+  for (int64_t i = 0; i < BLOCK; ++i) {
+    if (!(inside[i] > 0)) continue;
     const double iou = inside[i] / whole[i];
     const int32_t ref = ref_[first + at(i)];
     if (iou >= query.threshold) query.found->push_back({iou, ref, ref});
