@@ -142,9 +142,9 @@ def write_set(name: str, folder: Path) -> tuple[str, str]:
 def run(command: list[str], folder: Path | None, limit: float) -> Outcome:
     """Times, peak memory and the twelve numbers of a process, or why there are none."""
     env = os.environ | ({"PYTHONPATH": str(folder)} if folder else {})
-    with tempfile.TemporaryFile("w+") as stdout:
+    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
         begun = time.perf_counter()
-        process = subprocess.Popen(command, stdout=stdout, env=env)
+        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=env)
         while True:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
@@ -157,7 +157,9 @@ def run(command: list[str], folder: Path | None, limit: float) -> Outcome:
         process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.perf_counter() - begun
         if process.returncode:
-            return "an error"
+            stderr.seek(0)
+            said = stderr.read().splitlines() or [f"exit code {process.returncode}"]
+            return next((line for line in said if "memory" in line), said[-1])
         stdout.seek(0)
         matching, peak, numbers = json.loads(stdout.read().splitlines()[-1])
     return {
