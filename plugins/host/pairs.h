@@ -1,8 +1,8 @@
-/* The matching of two sets of boxes, for lossexport/runtime/pairs.py alone: no part of the library's
- * interface. A function whose arguments change gets a new name.
+/* The matching of two sets of boxes, for lossexport/runtime/pairs.py alone: no part of the
+ * library's interface. A function whose arguments change gets a new name.
  *
- * A place is that of a box in the order of its set: by rising group, which is one image and category.
- * Codes and messages are those of lossexport.h. */
+ * A place is that of a box in the order of its set: by rising group, which is one image and
+ * category. Codes and messages are those of lossexport.h. */
 #ifndef LOSSEXPORT_PAIRS_H
 #define LOSSEXPORT_PAIRS_H
 
@@ -20,8 +20,8 @@ typedef struct lossexport_boxes {
   int64_t count;
 } lossexport_boxes;
 
-/* How references are to be taken; `crowd` and `ignored` by place. A lane is an area and a threshold:
- * area * threshold_count + threshold. */
+/* How references are to be taken; `crowd` and `ignored` by place. A lane is an area and a
+ * threshold: area * threshold_count + threshold. */
 typedef struct lossexport_rules {
   const uint8_t *crowd;     /* [refs] 1: never used up; its overlap is the part of the box inside */
   const uint8_t *ignored;   /* [refs,areas] 1: taken only where no other is free */
