@@ -39,7 +39,8 @@ SANITIZED := build/liblossexport-sanitized.so
 sanitize: $(READY)  ## test the CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer
 	CXX=$(CXX) python plugins/host/build.py --sanitize --out $(SANITIZED)
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
-	ASAN_OPTIONS=detect_leaks=0 LOSSEXPORT_NATIVE=$(SANITIZED) pytest -n 0 tests/native
+	ASAN_OPTIONS=detect_leaks=0 LOSSEXPORT_NATIVE=$(SANITIZED) \
+	pytest -n 0 tests/native tests/boxes/test_pairs.py
 
 CODE := $(wildcard $(addprefix plugins/*/*., h inc cpp cuh) examples/c/*.c examples/c/*.cpp \
   tests/kernels/*.hpp tests/native/*.c)
