@@ -5,6 +5,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from lossexport.errors import LossexportError, shown
 from lossexport.files import reason
+from lossexport.pycocotools.masks import mask_utils, masks
 
 Row = dict[str, Any]
 """An annotation, an image or a category, as in the file."""
@@ -207,21 +209,17 @@ class COCO:
 
     def annToRLE(self, ann: Row) -> Any:
         """The mask of an annotation as a run-length code, made by `pycocotools.mask`."""
-        from pycocotools import mask
-
-        image, mask_or_polygons = self.imgs[ann["image_id"]], ann["segmentation"]
-        if isinstance(mask_or_polygons, list):
-            parts = mask.frPyObjects(mask_or_polygons, image["height"], image["width"])
-            return mask.merge(parts)
-        if isinstance(mask_or_polygons["counts"], list):
-            return mask.frPyObjects(mask_or_polygons, image["height"], image["width"])
-        return mask_or_polygons
+        image, outline = self.imgs[ann["image_id"]], ann["segmentation"]
+        size = image["height"], image["width"]
+        if isinstance(outline, list):
+            return masks().merge(masks().frPyObjects(outline, *size))
+        if isinstance(outline["counts"], list):
+            return masks().frPyObjects(outline, *size)
+        return outline
 
     def annToMask(self, ann: Row) -> npt.NDArray[np.uint8]:
         """The mask [height, width] of an annotation, made by `pycocotools.mask`."""
-        from pycocotools import mask
-
-        decoded: npt.NDArray[np.uint8] = mask.decode(self.annToRLE(ann))
+        decoded: npt.NDArray[np.uint8] = masks().decode(self.annToRLE(ann))
         return decoded
 
     def showAnns(self, anns: Any, draw_bbox: bool = False) -> NoReturn:
@@ -231,6 +229,9 @@ class COCO:
     def download(self, tarDir: Any = None, imgIds: Any = ()) -> NoReturn:
         """Refused: pycocotools downloads."""
         raise LossexportError("download: use pycocotools itself to download images")
+
+
+__getattr__ = partial(mask_utils, __name__)
 
 
 def _several(ids: Any) -> list[Any]:

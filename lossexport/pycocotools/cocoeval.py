@@ -4,6 +4,7 @@ import copy
 import datetime
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from lossexport.boxes.boxset import Float64
 from lossexport.errors import LossexportError, shown
 from lossexport.pycocotools import one_image
 from lossexport.pycocotools.columns import Row, sample
+from lossexport.pycocotools.masks import mask_utils
 from lossexport.pycocotools.summary import summarize
 from lossexport.pycocotools.whole import Whole
 from lossexport.scoring.coco_ap import AREAS, MAX_DETECTIONS, RECALLS, THRESHOLDS, Protocol, Tables
@@ -287,6 +289,9 @@ class COCOeval:
         three limits.
         """
         self.stats = summarize(self.params, self.eval)
+
+
+__getattr__ = partial(mask_utils, __name__)
 
 
 def _check_type(kind: Any) -> None:

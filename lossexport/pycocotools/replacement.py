@@ -1,14 +1,13 @@
 """Puts these classes in pycocotools' place, and takes them out again."""
 
-import importlib
 import sys
 import threading
 from importlib.machinery import ModuleSpec
 from types import ModuleType, TracebackType
 from typing import Any
 
-from lossexport.errors import LossexportError
 from lossexport.pycocotools import coco, cocoeval
+from lossexport.pycocotools.masks import masks
 
 _NAMES = {"coco": ("COCO",), "cocoeval": ("COCOeval", "Params")}
 _OURS = {"coco": coco, "cocoeval": cocoeval}
@@ -76,7 +75,7 @@ class _Place:
         package = ModuleType("pycocotools", __doc__)
         package.__path__ = []
         package.__spec__ = ModuleSpec("pycocotools", None, is_package=True)
-        modules: dict[str, ModuleType] = {"mask": _mask(), **_OURS}
+        modules: dict[str, ModuleType] = {"mask": masks(), **_OURS}
         for name, module in modules.items():
             setattr(package, name, module)
         new = {"pycocotools": package}
@@ -105,22 +104,3 @@ class _Place:
 
 
 _PLACE = _Place()
-
-
-def _mask() -> ModuleType:
-    """pycocotools' own module, or one that refuses where it cannot be imported."""
-    try:
-        return importlib.import_module("pycocotools.mask")
-    except (ImportError, ValueError) as error:  # ValueError: compiled for another NumPy
-        reason = str(error)
-    module = ModuleType("pycocotools.mask", "A stand-in where pycocotools is not installed.")
-
-    def refuse(name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise LossexportError(
-            f"pycocotools.mask.{name}: install pycocotools for masks, boxes need none ({reason})"
-        )
-
-    module.__dict__["__getattr__"] = refuse
-    return module

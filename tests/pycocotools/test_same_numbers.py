@@ -1,5 +1,8 @@
 """Every number is that of pycocotools to the last bit, whatever the data and the parameters."""
 
+import contextlib
+import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 
 from lossexport import sample
 from tests.boxes.helpers import Json, coco, found, truth
-from tests.pycocotools.compared import OURS, THEIRS, prepared, printed, same, same_tables
+from tests.pycocotools.compared import OURS, THEIRS, same, same_images, same_tables
 
 # Whole numbers on a small grid and few scores: ties in every place.
 side = st.integers(0, 9)
@@ -127,7 +130,7 @@ def cloud(seed: int, images: int = 8, refs: int = 160, dets: int = 1200) -> tupl
         {"useCats": 0, "catIds": [3, 1]},
         {"iouThrs": np.array([0.75, 0.1, 0.5])},
         {"recThrs": np.linspace(0, 1, 1001)},
-        {"recThrs": np.array([0.9, 0.1, 0.0, 0.5])},
+        {"recThrs": np.array([0.3, 0.1, 0.0, 0.9, 0.5])},
         {"areaRng": [[0, 1e10], [0, 1e3], [1e3, 2e3]], "areaRngLbl": ["all", "small", "large"]},
         {"imgIds": [5, 2, 2, 7], "catIds": [3, 1]},
     ],
@@ -138,8 +141,18 @@ def test_real_sizes(params: dict[str, Any]) -> None:
     assert mine.eval["precision"][:, :, :, 0, -1].mean() > 0.02
 
 
-def test_the_sample() -> None:
-    """The twelve numbers of `python -m lossexport.sample`, which has 6,000 predictions."""
-    references, predictions = set_of(sample.Counts(300, 1450, 6000))
-    _, mine = same(references, predictions)
-    assert mine.stats[0] == pytest.approx(0.36, abs=0.2)
+def test_files_of_80_categories(tmp_path: Path) -> None:
+    sample.write(sample.Counts(100, 700, 3000), 0, tmp_path)
+    runs = []
+    for coco_class, evaluation in (THEIRS, OURS):
+        with contextlib.redirect_stdout(io.StringIO()):
+            gt = coco_class(str(tmp_path / "gt.json"))
+            run = evaluation(gt, gt.loadRes(str(tmp_path / "dets.json")), "bbox")
+            run.evaluate()
+            run.accumulate()
+            run.summarize()
+        runs.append(run)
+    same_tables(*runs)
+    same_images(*runs)
+    assert np.array_equal(runs[0].stats, runs[1].stats)
+    assert 0.2 < runs[1].stats[0] < 0.8
