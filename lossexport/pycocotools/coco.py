@@ -1,10 +1,12 @@
 """Annotations of a COCO file and results for them, by the names of `pycocotools.coco`."""
 
 import copy
+import gc
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -45,7 +47,8 @@ class COCO:
         if isinstance(annotation_file, dict):
             content: Any = annotation_file
         else:
-            content = _read(annotation_file)
+            with _uncollected():
+                content = _read(annotation_file)
             if not isinstance(content, dict):
                 raise FormatError(f"{annotation_file}: {_kind(content)} instead of a dictionary")
         self.dataset = content
@@ -54,18 +57,22 @@ class COCO:
     def createIndex(self) -> None:
         """Fill `anns`, `imgs`, `cats`, `imgToAnns` and `catToImgs` from `dataset`.
 
-        Of several rows with one id the last is found by it.
+        Of several rows with one id the last is found by it. Raises LossexportError if a row has no
+        `id`, or an annotation no `image_id` or `category_id`.
         """
         annotations = self.dataset.get("annotations", ())
-        self.anns = {row["id"]: row for row in annotations}
-        self.imgs = {row["id"]: row for row in self.dataset.get("images", ())}
-        self.cats = {row["id"]: row for row in self.dataset.get("categories", ())}
         self.imgToAnns, self.catToImgs = defaultdict(list), defaultdict(list)
-        for row in annotations:
-            self.imgToAnns[row["image_id"]].append(row)
-        if "categories" in self.dataset:
+        with _complete("images"):
+            self.imgs = {row["id"]: row for row in self.dataset.get("images", ())}
+        with _complete("categories"):
+            self.cats = {row["id"]: row for row in self.dataset.get("categories", ())}
+        with _complete("annotations"):
+            self.anns = {row["id"]: row for row in annotations}
             for row in annotations:
-                self.catToImgs[row["category_id"]].append(row["image_id"])
+                self.imgToAnns[row["image_id"]].append(row)
+            if "categories" in self.dataset:
+                for row in annotations:
+                    self.catToImgs[row["category_id"]].append(row["image_id"])
 
     def info(self) -> None:
         """Print the lines of `info` in the file."""
@@ -145,48 +152,8 @@ class COCO:
         Raises FormatError if the results are not a list or are for other images, and
         LossexportError for results of masks, keypoints or captions.
         """
-        if isinstance(resFile, str | os.PathLike):
-            rows = _read(resFile)
-        elif isinstance(resFile, np.ndarray):
-            rows = COCO.loadNumpyAnnotations(self, resFile)
-        else:
-            rows = resFile
-        if not isinstance(rows, list):
-            raise FormatError(f"results: {_kind(rows)} instead of a list")
-        unknown = {row["image_id"] for row in rows} - set(self.getImgIds())
-        if unknown:
-            raise FormatError(
-                f"results: image_id is {shown(min(unknown, key=str))}: the annotations have no "
-                f"such image ({len(unknown)} unknown ids)"
-            )
-        if rows and ("caption" in rows[0] or rows[0].get("bbox", []) == []):
-            raise LossexportError(
-                "results: bbox is missing in the first: lossexport.pycocotools is for boxes, use "
-                "pycocotools itself for masks, keypoints and captions"
-            )
-        for number, row in enumerate(rows):
-            try:
-                x, y, width, height = row["bbox"]
-            except (KeyError, TypeError, ValueError):
-                raise LossexportError(
-                    f"results[{number}]: bbox is {shown(row.get('bbox'))}: x, y, width and height "
-                    "are expected"
-                ) from None
-            right, bottom = x + width, y + height
-            if "segmentation" not in row:
-                row["segmentation"] = [[x, y, x, bottom, right, bottom, right, y]]
-            row["area"] = width * height
-            row["id"] = number + 1
-            row["iscrowd"] = 0
-        results = COCO()
-        results.dataset = {
-            "info": copy.deepcopy(self.dataset.get("info", {})),
-            "images": list(self.dataset["images"]),
-            "categories": copy.deepcopy(self.dataset["categories"]),
-            "annotations": rows,
-        }
-        results.createIndex()
-        return results
+        with _uncollected():
+            return _results(self, resFile)
 
     def loadNumpyAnnotations(self, data: npt.NDArray[Any]) -> list[Row]:
         """Results [n,7] of image id, x, y, width, height, score and category id, as dictionaries.
@@ -232,6 +199,74 @@ class COCO:
 
 
 __getattr__ = partial(mask_utils, __name__)
+
+
+def _results(truths: Any, given: Any) -> COCO:
+    if isinstance(given, str | os.PathLike):
+        rows = _read(given)
+    elif isinstance(given, np.ndarray):
+        rows = COCO.loadNumpyAnnotations(truths, given)
+    else:
+        rows = given
+    if not isinstance(rows, list):
+        raise FormatError(f"results: {_kind(rows)} instead of a list")
+    with _complete("results"):
+        unknown = {row["image_id"] for row in rows} - set(truths.getImgIds())
+    if unknown:
+        raise FormatError(
+            f"results: image_id is {shown(min(unknown, key=str))}: the annotations have no "
+            f"such image ({len(unknown)} unknown ids)"
+        )
+    first = rows[0].get("bbox") if rows else [0]
+    if first is None or (isinstance(first, list) and not first) or (rows and "caption" in rows[0]):
+        raise LossexportError(
+            "results: bbox is missing in the first: lossexport.pycocotools is for boxes, use "
+            "pycocotools itself for masks, keypoints and captions"
+        )
+    for number, row in enumerate(rows):
+        try:
+            x, y, width, height = row["bbox"]
+        except (KeyError, TypeError, ValueError):
+            raise LossexportError(
+                f"results[{number}]: bbox is {shown(row.get('bbox'))}: x, y, width and height "
+                "are expected"
+            ) from None
+        right, bottom = x + width, y + height
+        if "segmentation" not in row:
+            row["segmentation"] = [[x, y, x, bottom, right, bottom, right, y]]
+        row["area"] = width * height
+        row["id"] = number + 1
+        row["iscrowd"] = 0
+    results = COCO()
+    results.dataset = {
+        "info": copy.deepcopy(truths.dataset.get("info", {})),
+        "images": list(truths.dataset["images"]),
+        "categories": copy.deepcopy(truths.dataset["categories"]),
+        "annotations": rows,
+    }
+    results.createIndex()
+    return results
+
+
+@contextmanager
+def _complete(table: str) -> Iterator[None]:
+    """Name the table and the field if a row lacks a field."""
+    try:
+        yield
+    except KeyError as error:
+        raise LossexportError(f"{table}: a row has no {error.args[0]}") from None
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection, which would search millions of new rows again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _several(ids: Any) -> list[Any]:
