@@ -248,3 +248,9 @@ def _assign_boxes(pred: Boxes, ref: Boxes, rules: Rules, least: float) -> Int32:
             )
         start += count
     return winner
+
+
+def overlap_matrix(pred: Float64, ref: Float64, crowd: Bool) -> Float64:
+    """[D,G] overlap of each of `pred` [D,4] with each of `ref` [G,4], some of them a `crowd`."""
+    rows = np.repeat(pred, len(ref), axis=0), np.tile(ref, (len(pred), 1))
+    return forest.overlap(*rows, np.tile(crowd, len(pred))).reshape(len(pred), len(ref))
