@@ -31,8 +31,8 @@ demo: $(READY)  ## export two recipes, verify them, score a synthetic detection 
 test: $(READY)  ## run the tests; with COVERAGE=1 count the lines of the package that they run
 	$(if $(COVERAGE),PYTEST_PLUGINS=tests.lines) pytest
 
-slow: $(READY)  ## run the tests that take minutes, such as thousands of kills of a writer
-	pytest -m slow
+slow: $(READY)  ## run the tests that take minutes, and those that cannot run where lines are counted
+	pytest -m "slow or uncounted"
 
 # The loader has to find the sanitizers before it starts Python, which is not built with them.
 SANITIZED := build/liblossexport-sanitized.so
