@@ -46,6 +46,13 @@ sys.meta_path.insert(0, _Finder())
 _found: list[dict[str, Any]] = []
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that are marked as `uncounted`; `make slow` runs them."""
+    left_out = [item for item in items if item.get_closest_marker("uncounted")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not item.get_closest_marker("uncounted")]
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hand over what a worker has seen; keep what this process has."""
     handed_over: dict[str, Any] | None = getattr(session.config, "workeroutput", None)

@@ -21,10 +21,11 @@ from lossexport.catalog.spec import Attribute, Op
 from lossexport.catalog.variant import MAX_ELEMENTS
 from lossexport.ops.common import NARROW
 from lossexport.runtime import native
-from lossexport.runtime.session import Array
+from lossexport.runtime.session import Array, packed
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _TYPES = {"float32": torch.float32, "int64": torch.int64}
+_LARGE = 1 << 22  # bytes from which numpy asks for large pages
 _Shapes = list[tuple[list[Any], torch.dtype]]
 _LIBRARY = torch.library.Library("lossexport", "FRAGMENT")
 
@@ -142,15 +143,27 @@ def _computed(
     spec: Op, arguments: Mapping[str, Any], shapes: _Shapes, gradient: bool = False
 ) -> list[Tensor]:
     """Shapes and types of the outputs of the kernel of the value, or of value and gradient."""
-    outputs = [torch.empty(shape, dtype=dtype, device="cpu") for shape, dtype in shapes]
+    outputs = [_memory(shape, dtype) for shape, dtype in shapes]
     native.run(
         native.kernel_name(spec.name, gradient),
         {item.name: arguments[item.name] for item in spec.attributes},
-        [np.require(_array(arguments[t.name].detach()), None, ("C", "A")) for t in spec.inputs],
+        [packed(_array(arguments[tensor.name].detach())) for tensor in spec.inputs],
         [_array(output) for output in outputs],
         torch.get_num_threads(),
     )
     return outputs
+
+
+def _memory(shape: list[Any], dtype: torch.dtype) -> Tensor:
+    """A tensor of unset numbers.
+
+    The memory of a large one is numpy's, which asks the system for large pages: with torch's, more
+    time goes into the faults of small pages than into most kernels.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size < _LARGE:
+        return torch.empty(shape, dtype=dtype, device="cpu")
+    return torch.from_numpy(np.empty(size, np.uint8)).view(dtype).view(shape)
 
 
 class _Loss(Function):

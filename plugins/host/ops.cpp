@@ -9,6 +9,7 @@
 #include "loops_distributions.h"
 #include "loops_focal.h"
 #include "loops_losses.h"
+#include "loops_nms.h"
 #include "loops_picks.h"
 #include "loops_regression.h"
 

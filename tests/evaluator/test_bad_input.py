@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from lossexport import Evaluator
-from lossexport.boxes import pairs
 from lossexport.errors import LossexportError
 from lossexport.evaluator import state
 from tests.boxes.helpers import Json
@@ -178,19 +177,6 @@ def test_half_of_a_surrogate_pair_in_a_label() -> None:
     with pytest.raises(LossexportError, match=r"labels\[0\] is '.*': has half of a surrogate pair"):
         evaluator.update_image(1, BOXES[:1], [0.5], ["\ud800"], [], [])
     assert len(evaluator.compute()["categories"]) == 0
-
-
-def test_too_many_overlaps_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "MAX_PAIRS", 100)
-    monkeypatch.setattr(state, "CANDIDATES_AT_ONCE", 100)
-    evaluator = Evaluator()
-    evaluator.update_image(1, BOXES, [0.5, 0.5], [1, 2], BOXES, [1, 2])
-    many = np.tile(BOXES[:1], (11, 1))
-    message = refused(
-        evaluator, lambda: evaluator.update_image(2, many, [0.5] * 11, [7] * 11, many, [7] * 11)
-    )
-    assert message.startswith("predictions and references overlap in more than 100 pairs")
-    assert [row["id"] for row in evaluator.compute()["categories"]] == [1, 2]
 
 
 def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -239,6 +239,7 @@ def test_forward_and_functional_derivatives(calls: list[str]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # shapes are looked at
+@pytest.mark.uncounted
 def test_traces_hold_the_torch_code(calls: list[str]) -> None:
     pair = box_pairs()
     for mode in ("real", "fake", "symbolic"):

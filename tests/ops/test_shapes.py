@@ -147,6 +147,7 @@ def test_shapes_that_do_not_fit(name: str, shapes: list[tuple[int, ...]], messag
         getattr(ops, name)(*given)
 
 
+@pytest.mark.uncounted
 def test_a_compiled_graph_takes_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "attempt", lambda *_: None)  # graphs take the torch code
     image = torch.linspace(-3, 3, 24).reshape(2, 3, 4).requires_grad_()
