@@ -62,12 +62,28 @@ class CTensor(ctypes.Structure):
     def of(cls, array: Array) -> "CTensor":
         """Describe an array, which has to outlive the call."""
         strides = [step // array.itemsize for step in array.strides]
+        return cls._made(array.ctypes.data, array.dtype, array.shape, strides)
+
+    @classmethod
+    def without_data(cls, dtype: str, shape: Sequence[int]) -> "CTensor":
+        """Describe a tensor in row-major order whose memory is yet to come; bfloat16 as uint16."""
+        strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+        return cls._made(None, np.dtype(dtype), shape, strides)
+
+    @classmethod
+    def _made(
+        cls,
+        data: int | None,
+        dtype: np.dtype[Any],
+        shape: Sequence[int],
+        strides: Sequence[int],
+    ) -> "CTensor":
         return cls(
-            array.ctypes.data,
-            array.nbytes,
-            _TYPES[array.dtype],
-            array.ndim,
-            (ctypes.c_int64 * _RANK)(*array.shape),
+            data,
+            dtype.itemsize * math.prod(shape),
+            _TYPES[dtype],
+            len(shape),
+            (ctypes.c_int64 * _RANK)(*shape),
             (ctypes.c_int64 * _RANK)(*strides),
         )
 
@@ -95,6 +111,7 @@ class CAttribute(ctypes.Structure):
 
 
 Attributes = ctypes.Array[CAttribute]
+Tensors = ctypes.Array[CTensor]
 
 
 def path() -> Path:
@@ -110,7 +127,7 @@ def library() -> ctypes.CDLL:
         raise LossexportError(f"no library of native kernels at {file}")
     try:
         found = ctypes.CDLL(str(file.absolute()))
-        abi = found.lossexport_abi()
+        abi, _ = found.lossexport_abi(), found.lossexport_run_on
     except (OSError, AttributeError) as error:
         raise LossexportError(f"{file}: cannot be loaded: {one_line(error)}") from error
     if abi != ABI:
@@ -120,13 +137,15 @@ def library() -> ctypes.CDLL:
     found.lossexport_op.argtypes = (ctypes.c_int32,)
     tensors = (ctypes.POINTER(CTensor), ctypes.c_int32)
     attributes = (ctypes.POINTER(CAttribute), ctypes.c_int32)
-    found.lossexport_run.argtypes = (
+    found.lossexport_run_on.argtypes = (
+        ctypes.c_void_p,
         ctypes.c_char_p,
         *attributes,
         *tensors,
         *tensors,
         ctypes.c_int32,
     )
+    found.lossexport_run.argtypes = found.lossexport_run_on.argtypes[1:]
     return found
 
 
@@ -161,31 +180,38 @@ def described(attributes: Mapping[str, Any]) -> Attributes:
 def run(
     kernel: str,
     attributes: Mapping[str, Any] | Attributes,
-    inputs: Sequence[Array],
-    outputs: Sequence[Array],
+    inputs: Sequence[Array] | Tensors,
+    outputs: Sequence[Array] | Tensors,
     threads: int = 0,
+    team: int | None = None,
 ) -> None:
     """Compute `kernel`, writing to `outputs`: arrays in row-major order, bfloat16 as uint16.
 
-    `attributes` are values by name, or what `described` makes of them.
+    `attributes` are values by name, or what `described` makes of them; tensors may be described
+    already likewise.
 
-    On at most `threads` threads, where that is not 0, and never more than THREADS allows.
+    On at most `threads` threads, where that is not 0, and never more than THREADS allows. They are
+    new ones, or those of `team`, the address of a `lossexport_team`.
 
     Raises LossexportError, with the library's reason, on arguments that do not fit the kernel.
     """
-    native = library()
     if not isinstance(attributes, ctypes.Array):
         attributes = described(attributes)
-    bounds = [most for most in (threads, most_threads()) if most]
-    code = native.lossexport_run(
+    if not isinstance(inputs, ctypes.Array):
+        inputs = (CTensor * len(inputs))(*map(CTensor.of, inputs))
+    if not isinstance(outputs, ctypes.Array):
+        outputs = (CTensor * len(outputs))(*map(CTensor.of, outputs))
+    native, most = library(), most_threads()
+    code = native.lossexport_run_on(
+        team,
         kernel.encode(),
         attributes,
         len(attributes),
-        (CTensor * len(inputs))(*map(CTensor.of, inputs)),
+        inputs,
         len(inputs),
-        (CTensor * len(outputs))(*map(CTensor.of, outputs)),
+        outputs,
         len(outputs),
-        min(bounds, default=0),
+        min(threads, most) if threads and most else threads or most,
     )
     if code:
         raise LossexportError(native.lossexport_message().decode(errors="replace"))
