@@ -46,8 +46,8 @@ BACKENDS = {
 SIZES = {"N": 16384, "K": 16384, "C": 80, "D": 4}
 MATRIX = {"N": 1024, "M": 1024}
 """For ops on all pairs of two sets of boxes."""
-SECONDS = 2.0
-"""For the turns of one row."""
+SECONDS, ROUNDS = 5.0, 1000
+"""For the turns of one row, and the most turns."""
 SEED = 1
 
 Times = dict[str, float]
@@ -95,7 +95,7 @@ def measure(op: Op, gradient: bool, folder: Path, seconds: float) -> Times:
                 if not alike(found, value):
                     raise SystemExit(f"{op.name}: {label}: {name} differs; nothing is timed")
             runners[label] = partial(call, session, inputs)
-        times = take_turns(runners, seconds)
+        times = take_turns(runners, seconds, most=ROUNDS)
     return {label: figure["least_ms"] for label, figure in times.items()}
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -127,14 +128,21 @@ def _sizes(
     return shapes.check(given, dict(zip(shapes.known, known, strict=True)))
 
 
+def _within(value: Tensor, low: float, high: float) -> bool:
+    """Whether all numbers are from `low` to `high` and none is NaN; -0 may count as below 0."""
+    if value.dtype == torch.float32 and value.is_cpu and low == 0 <= high:
+        # The bits of numbers from 0 are in the same order, and all others have larger ones.
+        bits = value.resolve_neg().numpy().view(np.uint32)
+        return bool(bits.max() <= np.float32(high).view(np.uint32))
+    least, most = (float(end) for end in value.aminmax())
+    return low <= least and most <= high
+
+
 def _check_values(where: str, tensor: Declared, value: Tensor, high: float) -> None:
     value = physical(value)
-    if not tensor.whole or not value.is_floating_point():
-        if not value.numel():
-            return
-        least, most = (float(end) for end in value.aminmax())
-        if tensor.low <= least and most <= high:
-            return
+    whole = not tensor.whole or not value.is_floating_point()
+    if not value.numel() or (whole and _within(value.detach(), tensor.low, high)):
+        return
     # NaN and infinity are no error: they give NaN.
     bad = (value < tensor.low) | (value > high)
     if tensor.whole and value.is_floating_point():
