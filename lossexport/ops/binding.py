@@ -134,7 +134,7 @@ def _within(value: Tensor, low: float, high: float) -> bool:
         # The bits of numbers from 0 are in the same order, and all others have larger ones.
         bits = value.resolve_neg().numpy().view(np.uint32)
         return bool(bits.max() <= np.float32(high).view(np.uint32))
-    least, most = (float(end) for end in value.aminmax())
+    least, most = float(value.amin()), float(value.amax())
     return low <= least and most <= high
 
 
