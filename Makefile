@@ -63,10 +63,12 @@ graphs: $(READY)  ## rewrite the graphs that the package ships for scoring, and 
 	lossexport export --recipe models/box-quality.toml --format onnx --out lossexport/graphs
 	lossexport verify lossexport/graphs --store
 
-bench: $(READY)  ## time pairwise CIoU in every form, the CPU kernels and NMS: benchmarks/results
+bench: $(READY)  ## time every op in every form, and losses in training: benchmarks/results
 	lossexport bench --json benchmarks/results/pairwise_ciou.json
 	python benchmarks/kernels.py
 	python benchmarks/suppression.py
+	python benchmarks/op_by_op.py
+	python benchmarks/training.py
 
 # From an sdist each, by compilers of the same release, and so with the same bits.
 DIST ?= dist

@@ -26,7 +26,10 @@ FORMATS = Registry(
     Format,
     "format",
     "lossexport.formats",
-    {name: f"lossexport.formats.{name}:FORMAT" for name in ("coco", "yolo", "mot", "voc")},
+    {
+        name: f"lossexport.formats.{name}:FORMAT"
+        for name in ("coco", "yolo", "mot", "voc", "parquet")
+    },
 )
 
 Watch = Callable[[str], Advance]
@@ -38,9 +41,14 @@ def read_side(path: Path, format: str, scored: bool, advance: Advance = ignore_p
 
     Raises LossexportError on an unknown format and on anything that is wrong in the input.
     """
-    form = FORMATS.find(format)
+    form = FORMATS.find(of_path(path, format))
     _check_given(path, form)
     return form.side(path, scored, advance)
+
+
+def of_path(path: Path, format: str) -> str:
+    """`format`, or "parquet" for a file of that suffix in place of the default, "coco"."""
+    return "parquet" if format == "coco" and path.suffix.lower() == ".parquet" else format
 
 
 def _check_given(path: Path, form: Format) -> None:

@@ -8,20 +8,17 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeGuard
+from typing import Any, NoReturn, Protocol, TypeGuard
 
 import numpy as np
-import numpy.typing as npt
 
 from lossexport import arguments
 from lossexport.boxes.boxset import Input, Int64, fail
 from lossexport.boxes.columns import plain_id
 from lossexport.boxes.side import Side, Table
 from lossexport.errors import LossexportError, one_line
-from lossexport.formats.columns import NAMES, side_of
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from lossexport.formats.arrow import KNOWN, OPTIONAL, to_numpy
+from lossexport.formats.columns import side_of
 
 
 class ArrowStream(Protocol):
@@ -43,11 +40,6 @@ Detections = Mapping[str, Any] | Sequence[Mapping[str, Any]] | ArrowStream | Arr
 PathLike = str | os.PathLike[str]
 
 _WANTED = "a mapping of columns, an Arrow table or a list of COCO rows"
-_LISTS = ("bbox", "box", "log_variance")
-_OPTIONAL: Mapping[str, Any] = {"log_variance": [float("nan")] * 4, "area": float("nan")} | {
-    "iscrowd": 0
-}
-"""What stands for a value that is not given, in columns where one may be missing."""
 
 
 def is_in_memory(value: object) -> TypeGuard[Detections]:
@@ -105,7 +97,7 @@ def _array(name: str, column: str, value: Any) -> Any:
         import pyarrow as pa
 
         with _readable(name, column):
-            return _arrow(name, column, pa.chunked_array(_chunks(value)))
+            return to_numpy(name, column, pa.chunked_array(_chunks(value)))
     if getattr(value, "requires_grad", False):
         return value.detach()
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
@@ -139,44 +131,12 @@ def _table(name: str, value: ArrowStream | ArrowArray) -> dict[str, Any]:
 
     with _readable(name, "the table"):
         table = pa.table(value)
-    names = [column for column in table.column_names if column in (*NAMES[:8], "id")]
+    names = [column for column in table.column_names if column in KNOWN]
     columns = {}
     for column in names:
         with _readable(name, column):
-            columns[column] = _arrow(name, column, table.column(column))
+            columns[column] = to_numpy(name, column, table.column(column))
     return columns
-
-
-def _arrow(name: str, column: str, data: "pa.ChunkedArray") -> npt.NDArray[Any]:
-    import pyarrow as pa
-    from pyarrow import compute
-
-    array = data.chunk(0) if data.num_chunks == 1 else data.combine_chunks()
-    if array.null_count and column not in _OPTIONAL:
-        row = int(np.argmax(compute.is_null(array).to_numpy(zero_copy_only=False)))
-        raise LossexportError(f"{name}: {column}[{row}] is null: a value is expected")
-    if column not in _LISTS:
-        if array.null_count and column == "iscrowd":
-            array = array.fill_null(pa.scalar(0, pa.int8()).cast(array.type))
-        if pa.types.is_dictionary(array.type):
-            array = array.dictionary_decode()
-        found: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
-        return found
-    length = compute.list_value_length(array)
-    wrong = compute.fill_null(compute.not_equal(length, 4), False)
-    if compute.any(wrong, min_count=0).as_py():
-        row = int(np.argmax(wrong.to_numpy(zero_copy_only=False)))
-        fail(Path(name), f"{column}[{row}]", array[row].as_py(), "four numbers are expected")
-    flat = array.flatten()
-    if flat.null_count:
-        row = int(np.argmax(compute.is_null(flat).to_numpy(zero_copy_only=False))) // 4
-        fail(Path(name), f"{column}[{row}]", array[row].as_py(), "four numbers are expected")
-    rows: npt.NDArray[Any] = flat.to_numpy(zero_copy_only=False).reshape(-1, 4)
-    if not array.null_count:
-        return rows
-    whole = np.full((len(array), 4), np.nan)
-    whole[compute.is_valid(array).to_numpy(zero_copy_only=False)] = rows
-    return whole
 
 
 def _of_rows(name: str, rows: Sequence[Any], scored: bool) -> dict[str, Any]:
@@ -195,7 +155,7 @@ def _of_rows(name: str, rows: Sequence[Any], scored: bool) -> dict[str, Any]:
     for field in ("log_variance",) if scored else ("area", "iscrowd"):
         values = [row.get(field) for row in rows]
         if any(value is not None for value in values):
-            nothing = _OPTIONAL[field]
+            nothing = OPTIONAL[field]
             columns[field] = [nothing if value is None else value for value in values]
     if not scored and any("id" in row for row in rows):
         columns["id"] = [row.get("id", 1) for row in rows]

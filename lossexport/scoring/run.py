@@ -81,7 +81,7 @@ def score(
     pictures = None if drawn_from is None else ImageFolder(drawn_from)
     measure = BoxQuality(backend)
     forms = [
-        form if isinstance(value, Path) else "memory"
+        formats.of_path(value, form) if isinstance(value, Path) else "memory"
         for form, value in zip((pred_format, ref_format), inputs, strict=True)
     ]
     settings = {
