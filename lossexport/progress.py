@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from time import monotonic
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from lossexport import arguments
 from lossexport.errors import LossexportError, printable
@@ -27,6 +27,18 @@ Step = Callable[[int, int, str], None]
 
 Progress = Callable[[str, float], None]
 """Called with the name of the step and the part of it that is done, 0 to 1."""
+
+_signals: list[int] = []
+
+
+def end(number: int, frame: object) -> NoReturn:
+    """Handler of a signal that is to end the process.
+
+    The exception is lost if the signal comes while code runs that ignores exceptions, such as a
+    finalizer; the next step raises it again.
+    """
+    _signals.append(number)
+    sys.exit(128 + number)
 
 
 @contextmanager
@@ -54,16 +66,25 @@ def steps(verb: str, *, percent: bool = False) -> Iterator[Step]:
     single step of several minutes is visible. Raises LossexportError if LOSSEXPORT_PROGRESS is not
     a number of seconds.
     """
+
+    def checked(step: Step) -> Step:
+        def call(done: int, total: int, name: str) -> None:
+            if _signals:
+                sys.exit(128 + _signals[0])
+            step(done, total, name)
+
+        return call
+
     interval, stream = _interval(), sys.stderr
     if interval == 0 or stream is None or stream.closed:
-        yield lambda done, total, name: None
+        yield checked(lambda done, total, name: None)
         return
     from rich.console import Console
 
     console = Console(stderr=True)
     terminal = stream.isatty() and console.is_terminal and not console.is_dumb_terminal
     with _bar(console) if terminal else _lines(verb, interval, stream, percent) as step:
-        yield step
+        yield checked(step)
 
 
 def _interval() -> float:

@@ -1,4 +1,3 @@
-import contextlib
 import functools
 import hashlib
 import json
@@ -19,6 +18,8 @@ pytest_plugins = ["pytester"]
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers share the cores; threads of torch that wait for each other only take them away.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A graph that was kept would hide what a test changes.
+os.environ["LOSSEXPORT_CACHE"] = "off"
 # Tests that look at stderr must not depend on how long the machine takes.
 os.environ.setdefault("LOSSEXPORT_PROGRESS", "0")
 
@@ -73,6 +74,7 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     import msgspec
 
     from lossexport.exporter import onnx_file
+    from lossexport.exporter.versions import OPSET
     from lossexport.files import write_bytes
     from lossexport.manifest import BackendParity
     from lossexport.parity import quick
@@ -90,28 +92,22 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         return folder / kind / name
 
     @functools.wraps(true_bytes)
-    def cached(variant: Any, *opset: int) -> bytes:
-        path = place("traced", variant, *opset)
+    def cached(variant: Any, opset: int = OPSET) -> bytes:
+        path = place("traced", variant, opset)
         if not path.exists():
-            write_bytes(path, true_bytes(variant, *opset))
+            write_bytes(path, true_bytes(variant, opset))
         return path.read_bytes()
 
     @functools.wraps(true_check)
-    def checked(variant: Any, model: bytes, *rest: Any) -> BackendParity:
+    def checked(variant: Any, model: bytes) -> BackendParity:
         path = place("checked", variant, hashlib.sha256(model).hexdigest())
         if not path.exists():
-            write_bytes(path, msgspec.json.encode(true_check(variant, model, *rest)))
+            write_bytes(path, msgspec.json.encode(true_check(variant, model)))
         return msgspec.json.decode(path.read_bytes(), type=BackendParity)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_file, "onnx_bytes", cached)
         patch.setattr(quick, "check", checked)
-        with contextlib.suppress(ImportError):  # a module of onnxscript's own, not in every release
-            from onnxscript._framework_apis import torch_2_11
-
-            # torch parses its table of operators anew for every graph.
-            table = functools.cache(torch_2_11.get_torchlib_ops)
-            patch.setattr(torch_2_11, "get_torchlib_ops", table)
         yield
 
 

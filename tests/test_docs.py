@@ -18,11 +18,9 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-import lossexport.wiring.attach
 from lossexport.catalog import CATALOG, DOMAINS, Op
 from lossexport.cli import cli, main
 from lossexport.detectors.detector import describe
-from lossexport.exporter import onnx_file
 from lossexport.runtime import load
 from tests.packages import install
 
@@ -102,8 +100,6 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry_points: str) -> 
     for folder in ("benchmarks", "examples"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path)
-    # A variant is traced once a session: conftest.py.
-    monkeypatch.setattr(lossexport.wiring.attach, "onnx_bytes", onnx_file.onnx_bytes)
 
     def run(text: str, extra: dict[str, tuple[str, ...]] | None = None) -> None:
         names: dict[str, Any] = {}

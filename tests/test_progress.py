@@ -1,10 +1,12 @@
 """Long work is seen: a bar on a terminal, a line every ten seconds in a pipe."""
 
+import contextlib
 import importlib
 import io
 import os
 import pty
 import re
+import signal
 import sys
 import threading
 import time
@@ -197,3 +199,22 @@ def test_a_bar_shows_while_a_single_step_runs(monkeypatch: pytest.MonkeyPatch) -
                 seen += os.read(own, 4096)
     os.close(own)
     assert b"1/3" in seen or b"ciou_loss" in seen
+
+
+@pytest.mark.parametrize("seconds", ["0", "10"])
+def test_a_signal_that_a_finalizer_swallows_ends_the_next_step(
+    seconds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(progress.ENVIRONMENT, seconds)
+    monkeypatch.setattr(progress, "_signals", [])
+    handlers = signal.signal(signal.SIGTERM, progress.end)
+    try:
+        with progress.steps("exporting") as step:
+            step(0, 2, "first")
+            with contextlib.suppress(SystemExit):
+                signal.raise_signal(signal.SIGTERM)
+            with pytest.raises(SystemExit) as ended:
+                step(1, 2, "second")
+    finally:
+        signal.signal(signal.SIGTERM, handlers)
+    assert ended.value.code == 128 + signal.SIGTERM

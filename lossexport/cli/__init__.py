@@ -13,7 +13,7 @@ from typing import TextIO
 
 import click
 
-from lossexport import __version__, files
+from lossexport import __version__, files, progress
 from lossexport.errors import CheckFailedError, LossexportError, error_line, printable
 from lossexport.origin import install_command
 
@@ -68,7 +68,7 @@ def main() -> None:
     # The default handlers would end the process without removing unfinished files.
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` ignores SIGHUP
-            signal.signal(number, lambda sent, _: sys.exit(128 + sent))
+            signal.signal(number, progress.end)
     encoding = (sys.stdout and sys.stdout.encoding) or "utf-8"
     with redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding, "backslashreplace")) as held:
         code, error = _run()

@@ -11,18 +11,18 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import onnx
 import onnx_ir as ir
 import torch
 
 from lossexport import __version__
 from lossexport.catalog.spec import Attribute, Tensor
 from lossexport.catalog.variant import Variant
-from lossexport.exporter.trace import OPSET, body, stage_body
+from lossexport.exporter.trace import body, stage_body
+from lossexport.exporter.versions import DOMAIN, IR_VERSION, OPSET
 from lossexport.kernels import Kernel, kernels, plugins
 from lossexport.runtime.onnx_guard import CLAIM, claim
 
-DOMAIN = "lossexport"
-IR_VERSION = 10
 _ONNX_TYPES = {"float32": "FLOAT", "float16": "FLOAT16", "bfloat16": "BFLOAT16"} | {
     "int64": "INT64",
     "bool": "BOOL",
@@ -72,6 +72,15 @@ def onnx_bytes(variant: Variant, opset: int = OPSET) -> bytes:
     proto.metadata_props.add(key=CLAIM, value=digest)
     data: bytes = proto.SerializeToString(deterministic=True)
     return data
+
+
+def raised(data: bytes, opset: int) -> bytes:
+    """A model that is declared to be of a later opset, for opsets that change no operator of it."""
+    model = ir.from_proto(onnx.load_from_string(data))
+    for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
+        imports[""] = opset
+    later: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
+    return later
 
 
 def _attributes(variant: Variant, wanted: Sequence[Attribute]) -> dict[str, Any]:

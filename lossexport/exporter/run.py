@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from lossexport import __version__, arguments
-from lossexport.catalog import CATALOG, find
+from lossexport.catalog import BUILTIN, CATALOG, find
 from lossexport.catalog.spec import Tensor
 from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError, shown, within
-from lossexport.exporter import engine, recipe
+from lossexport.exporter import checked, engine, helpers, recipe
 from lossexport.exporter.recipe import Settings
+from lossexport.exporter.versions import OPSET
 from lossexport.files import appear_together, check_folder, sha256
 from lossexport.manifest import (
     Artifact,
@@ -35,6 +36,10 @@ from lossexport.progress import Step
 class _Job:
     variant: Variant
     formats: tuple[FileFormat, ...]
+
+    def task(self, builder: Builder, compute_capabilities: tuple[str, ...]) -> helpers.Task:
+        wanted = builder if "engine" in self.formats else None
+        return helpers.Task.of(self.variant, wanted, compute_capabilities)
 
 
 def export(
@@ -81,30 +86,51 @@ def export(
         jobs = list(_jobs(plan, names, given))
     if any("engine" in job.formats for job in jobs):
         engine.module(backend)  # before any work
-    _check(jobs)
+    unknown = _unknown(jobs)
     check_folder(folder)
-    made: list[Artifact] = []
-    with appear_together(folder) as stage:
+    tasks = [job.task(backend, tuple(compute_capabilities)) for job in jobs]
+    shared = {index: tasks[index] for index in unknown if jobs[index].variant.op.name in BUILTIN}
+    made: dict[int, list[Artifact]] = {}
+    with appear_together(folder) as stage, helpers.crew(shared) as crew:
         existing = load_manifest(folder)  # once no other run can change it
-        for index, job in enumerate(jobs):
+        for index in _order(len(jobs), crew):
             if progress:
-                progress(index, len(jobs), job.variant.stem)
-            made += _make(job, stage, backend, tuple(compute_capabilities))
-        manifest = merge(existing, made, _generator())
+                progress(crew.claimed - 1, len(jobs), jobs[index].variant.stem)
+            made[index] = _make(jobs[index], tasks[index], stage)
+        entries = [entry for index in range(len(jobs)) for entry in made[index]]
+        manifest = merge(existing, entries, _generator())
         save_manifest(stage, manifest)
     if progress:
         progress(len(jobs), len(jobs), "done")
     return manifest
 
 
-def _check(jobs: list[_Job]) -> None:
-    """Raise LossexportError if a job has a size or a function that cannot be exported."""
-    from lossexport.parity.cases import check_sizes  # imports torch
-    from lossexport.parity.trial import trial
+def _unknown(jobs: list[_Job]) -> list[int]:
+    """The jobs that have to be made, because no equal graph is known.
 
-    for job in jobs:
-        check_sizes(job.variant)
-        trial(job.variant)
+    Raises LossexportError if one of them has a size or a function that cannot be exported.
+    """
+    unknown = [index for index, job in enumerate(jobs) if not checked.known(job.variant)]
+    if unknown:
+        from lossexport.parity.cases import check_sizes  # imports torch
+        from lossexport.parity.trial import trial
+
+        for index in unknown:
+            check_sizes(jobs[index].variant)
+            trial(jobs[index].variant)
+    return unknown
+
+
+def _order(count: int, crew: helpers.Crew) -> Iterator[int]:
+    """The jobs as this process can take them, those that helpers have made at the end."""
+    others = []
+    for index in range(count):
+        if crew.claim(index):
+            yield index
+        else:
+            others.append(index)
+    crew.wait()
+    yield from others
 
 
 def _check_settings(given: Settings) -> None:
@@ -170,52 +196,33 @@ def _jobs(
                 yield _Job(variant, tuple(settings.formats or ["onnx"]))
 
 
-def _make(
-    job: _Job, stage: Path, backend: Builder, compute_capabilities: tuple[str, ...]
-) -> list[Artifact]:
-    # torch is imported for the first trace, not with this module.
-    from lossexport.exporter.eager import blamed
-    from lossexport.exporter.onnx_file import onnx_bytes
-    from lossexport.exporter.trace import OPSET
-    from lossexport.parity.quick import check
-
+def _make(job: _Job, task: helpers.Task, stage: Path) -> list[Artifact]:
     variant = job.variant
-    model = onnx_bytes(variant)
-    # The engine comes first: its builder refuses in seconds, while the comparison takes minutes.
-    if "engine" in job.formats:
-        shapes = {tensor.name: variant.shape(tensor) for tensor in variant.op.inputs}
-        with within(variant.stem):
-            data, sizes = engine.build_tuned(
-                model, shapes, variant.ranges, backend, compute_capabilities
-            )
-    with blamed(variant):
-        measured = check(variant, model, stage)
+    graph, built = helpers.made(task, variant)
     entries = []
     if "onnx" in job.formats:
         name = f"{variant.stem}.onnx"
-        (stage / name).write_bytes(model)
-        entries.append(_describe(variant, model, name, OPSET, measured))
-    if "engine" in job.formats:
+        (stage / name).write_bytes(graph.model)
+        entries.append(_describe(variant, graph.model, name, graph.measured))
+    if built is not None and task.builder is not None:
         name = f"{variant.stem}.engine"
-        (stage / name).write_bytes(data)
-        built = str(engine.module(backend).__version__)
-        unseen = BackendParity(backend, built, "not run here", "export runs no engine")
+        (stage / name).write_bytes(built.data)
+        version_of = str(engine.module(task.builder).__version__)
+        unseen = BackendParity(task.builder, version_of, "not run here", "export runs no engine")
         entries.append(
             msgspec.structs.replace(
-                _describe(variant, data, name, OPSET, unseen),
-                builder=backend,
-                builder_version=built,
-                compute_capabilities=list(compute_capabilities),
-                profile=_profile(sizes, variant),
-                source=sha256(model),
+                _describe(variant, built.data, name, unseen),
+                builder=task.builder,
+                builder_version=version_of,
+                compute_capabilities=list(task.compute_capabilities),
+                profile=_profile(built.ranges(), variant),
+                source=sha256(graph.model),
             )
         )
     return entries
 
 
-def _describe(
-    variant: Variant, data: bytes, file: str, opset: int, measured: BackendParity
-) -> Artifact:
+def _describe(variant: Variant, data: bytes, file: str, measured: BackendParity) -> Artifact:
     from lossexport.parity.tolerance import tolerances
 
     def info(tensor: Tensor) -> TensorRecord:
@@ -236,7 +243,7 @@ def _describe(
         inputs=[info(tensor) for tensor in variant.op.inputs],
         outputs=[info(tensor) for tensor in variant.outputs],
         tolerance=tolerances(variant),
-        opset=opset,
+        opset=OPSET,
         profile=_profile(variant.ranges, variant),
         parity=[measured],
     )

@@ -1,5 +1,6 @@
 """From a torch function to the ONNX graph of its value, or of its value and gradient."""
 
+import functools
 import gc
 import logging
 import warnings
@@ -20,10 +21,10 @@ from lossexport.exporter import decompositions
 from lossexport.exporter.eager import tensors
 from lossexport.exporter.simplify import optimise, simplify
 from lossexport.exporter.untraceable import Subject, asked_for
+from lossexport.exporter.versions import OPSET
 from lossexport.kernels import Kernel
 from lossexport.parity.oracle import Function, function, stage
 
-OPSET = 20
 # Sizes to trace with, if the range of a dimension has them. They are distinct, so that no two
 # dimensions are taken for the same one, and none is 0 or 1, which torch would treat as a constant.
 _TRACE_SIZES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43)
@@ -132,8 +133,10 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def _unburdened() -> Iterator[None]:
-    """Trace without two things that take a third of the time: looking for garbage among the
-    millions of objects that are all in use, and a stack trace for every node."""
+    """Trace without three things that take half of the time: looking for garbage among the millions
+    of objects that are all in use, a stack trace for every node, and torch's table of operators,
+    which is otherwise made anew for every graph."""
+    _keep_table()
     config: Any = torch.fx.config  # not every release has the setting
     traces = getattr(config, "do_not_emit_stack_traces", False)
     collects = gc.isenabled()
@@ -145,3 +148,12 @@ def _unburdened() -> Iterator[None]:
         config.do_not_emit_stack_traces = traces
         if collects:
             gc.enable()
+
+
+@functools.cache
+def _keep_table() -> None:
+    try:
+        from onnxscript._framework_apis import torch_2_11
+    except ImportError:  # a module of onnxscript's own, not in every release
+        return
+    torch_2_11.get_torchlib_ops = functools.cache(torch_2_11.get_torchlib_ops)

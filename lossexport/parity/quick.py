@@ -4,11 +4,12 @@ from pathlib import Path
 
 from lossexport.catalog.variant import Variant
 from lossexport.errors import CheckFailedError
-from lossexport.files import write_bytes
 from lossexport.manifest import BackendParity
 from lossexport.parity.cases import Case, cases
 from lossexport.parity.measure import check_interface, measure, outcome
-from lossexport.runtime import available, load
+from lossexport.runtime import available
+from lossexport.runtime.ort import open_session
+from lossexport.runtime.session import Source
 
 _NONFINITE = (
     "NaN and infinity have to come out as NaN, as lossexport.ops.common.poison makes them, or the "
@@ -16,16 +17,15 @@ _NONFINITE = (
 )
 
 
-def check(variant: Variant, model: bytes, folder: Path) -> BackendParity:
+def check(variant: Variant, model: bytes) -> BackendParity:
     """Compare `model` in onnxruntime with float64 PyTorch on small cases of every family.
 
-    A temporary file is written to `folder`. Returns the measurements. Raises CheckFailedError,
-    naming the worst element, if the tolerance is exceeded.
+    Returns the measurements. Raises CheckFailedError, naming the worst element, if the tolerance is
+    exceeded.
     """
-    path, hint = folder / f"{variant.stem}.unchecked.onnx", ""
-    write_bytes(path, model)
+    hint = ""
     try:
-        session = load(path, "ort")
+        session = open_session(Source(Path(f"{variant.stem}.onnx"), model, None), "ort", "cpu")
         check_interface(variant, session)
         chosen = _chosen(variant)
         found = measure(variant, session, chosen)
@@ -40,8 +40,6 @@ def check(variant: Variant, model: bytes, folder: Path) -> BackendParity:
         return outcome("ort-cpu", available()["ort"].version or "unknown", len(chosen), found)
     except CheckFailedError as error:
         raise CheckFailedError(f"{variant.stem}: {error}: nothing was written{hint}") from None
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def _chosen(variant: Variant) -> list[Case]:

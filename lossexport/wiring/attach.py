@@ -3,8 +3,8 @@
 import itertools
 import json
 import math
-import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,10 @@ from lossexport.catalog import find
 from lossexport.catalog.spec import Dim, Op, Tensor
 from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError, one_line, shown
-from lossexport.exporter import rtx
-from lossexport.exporter.onnx_file import DOMAIN, onnx_bytes
+from lossexport.exporter import checked, rtx
+from lossexport.exporter.versions import DOMAIN
 from lossexport.files import write_bytes
 from lossexport.names import BOX_FORMATS, BoxFormat, Precision
-from lossexport.parity import quick
-from lossexport.parity.trial import trial
 from lossexport.runtime.guard.calls import CALLS, calls
 from lossexport.runtime.ort import open_session
 from lossexport.runtime.session import Source
@@ -42,7 +40,6 @@ _TYPES = {"int64": ir.DataType.INT64, "bool": ir.DataType.BOOL, "float32": ir.Da
 _BOUNDARY = _TYPES | {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
 
 
-_NEWEST = 23  # the newest opset that functions are traced for
 _STEPS = 4
 
 
@@ -115,7 +112,11 @@ def attach(
     precision = _PRECISIONS[terms[floats[0]].dtype] if floats else "fp32"
     variant = Variant.make(spec, attributes, precision, ranges=_ranges(spec, sizes))
 
-    trial(variant)
+    opset_now = graph_model.opset_imports[""]
+    if not checked.known(variant, opset_now):
+        from lossexport.parity.trial import trial  # imports torch
+
+        trial(variant)
     outputs = [_output(prefix, stem, variant, tensor, sizes) for tensor in variant.outputs]
     for value in outputs:
         if value.name in wiring.values:
@@ -125,9 +126,9 @@ def attach(
     step(0, "looking for inputs that fit")
     original = Original(path, data, opset)
     step(1, f"exporting {op}")
-    exported = _export(variant, graph_model.opset_imports[""])
+    exported = checked.graph(variant, opset_now).model
     values = [wiring.materialise(terms[tensor.name]) for tensor in spec.inputs]
-    _append(graph_model, exported, values, outputs, stem)
+    _append(graph_model, ir.from_proto(onnx.load_from_string(exported)), values, outputs, stem)
     graph_model.metadata_props[f"lossexport.attached.{stem}"] = json.dumps(
         {
             "op": op,
@@ -142,9 +143,11 @@ def attach(
     )
     _state_calls(graph_model, data)
     result = _checked(target, graph_model)
-    original.check_same(target, result, lambda text: step(2, text))
-    step(3, "parsing with TensorRT-RTX")
-    parsed = rtx.parse(result)
+    with ThreadPoolExecutor(1) as beside:  # the parser is another process
+        parsing = beside.submit(rtx.parse, result)
+        original.check_same(target, result, lambda text: step(2, text))
+        step(3, "parsing with TensorRT-RTX")
+        parsed = parsing.result()
     write_bytes(target, result)
     step(_STEPS, "done")
     made = (Term.of(value) for value in outputs)
@@ -298,19 +301,6 @@ def _output(
         dims.append(f"{stem}.{dim}" if size is None else size)
     dtype = _BOUNDARY[variant.numpy_dtype(tensor)]
     return ir.Value(name=prefix + tensor.name, shape=ir.Shape(dims), type=ir.TensorType(dtype))
-
-
-def _export(variant: Variant, opset: int) -> ir.Model:
-    """The op as `lossexport export` writes it, after comparing it with float64 PyTorch."""
-    model = ir.from_proto(onnx.load_from_string(onnx_bytes(variant, min(opset, _NEWEST))))
-    # Later opsets only add types to operators and keep their meaning; if not, the comparison that
-    # follows would fail.
-    for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
-        imports[""] = opset
-    data = ir.to_proto(model).SerializeToString(deterministic=True)
-    with tempfile.TemporaryDirectory() as folder:
-        quick.check(variant, data, Path(folder))
-    return model
 
 
 def _append(

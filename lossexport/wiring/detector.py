@@ -7,8 +7,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
 from lossexport.errors import LossexportError, one_line
-from lossexport.exporter.onnx_file import IR_VERSION
-from lossexport.exporter.trace import OPSET
+from lossexport.exporter.versions import IR_VERSION, OPSET
 from lossexport.runtime.guard.external import read_model
 from lossexport.runtime.onnx_guard import check_model
 from lossexport.wiring.conversion import to_opset

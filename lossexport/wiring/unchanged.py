@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from lossexport.errors import LossexportError
-from lossexport.exporter.trace import OPSET
+from lossexport.exporter.versions import OPSET
 from lossexport.runtime.ort import open_session
 from lossexport.runtime.session import Array, Session, Source
 from lossexport.wiring.feeds import Feed, fitting

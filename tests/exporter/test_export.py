@@ -234,8 +234,8 @@ def test_a_wrong_graph_does_not_leave_the_building(
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     true_bytes = onnx_file.onnx_bytes
 
-    def wrong(variant: object) -> bytes:
-        model = onnx.load_from_string(true_bytes(variant))  # type: ignore[arg-type]
+    def wrong(variant: object, opset: int) -> bytes:
+        model = onnx.load_from_string(true_bytes(variant, opset))  # type: ignore[arg-type]
         for node in model.functions[0].node:
             if node.op_type == "Min":
                 node.op_type = "Max"

@@ -7,9 +7,8 @@ import onnx
 import onnx.parser
 import pytest
 
-import lossexport.wiring.attach
 from lossexport.cli import main
-from lossexport.exporter import onnx_file, rtx
+from lossexport.exporter import rtx
 from lossexport.wiring.attach import attach
 from tests.wiring.toy import arguments, toy
 
@@ -65,7 +64,6 @@ def test_a_parser_that_fails_ends_nothing_else(
 def test_attach_says_what_the_parser_refuses_and_writes_all_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lossexport.wiring.attach, "onnx_bytes", onnx_file.onnx_bytes)
     path = toy(tmp_path, opset=20)
     assert attach(**arguments(path)).rtx == rtx.Parsed("accepted")
     model = onnx.load(path)

@@ -8,8 +8,7 @@ import onnx
 import onnx.parser
 import pytest
 
-import lossexport.wiring.attach
-from lossexport.exporter import onnx_file, rtx
+from lossexport.exporter import rtx
 
 IMAGES = np.random.default_rng(0).random((1, 3, 4, 4)).astype(np.float32)
 # What the detector below gives for IMAGES: 6 candidates of 8 numbers.
@@ -27,7 +26,6 @@ detector ({type}[{batch},3,4,4] images{more}) => ({type}[1,6,8] output)
 
 @pytest.fixture(autouse=True)
 def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lossexport.wiring.attach, "onnx_bytes", onnx_file.onnx_bytes)
     monkeypatch.setattr(
         rtx, "parse", lambda model: rtx.Parsed("accepted")
     )  # tests/exporter/test_rtx
