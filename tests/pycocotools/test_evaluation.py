@@ -203,8 +203,29 @@ def test_bad_references_and_parameters() -> None:
     gt["annotations"][1]["bbox"] = [1, 2, 3]
     with pytest.raises(LossexportError, match=r"annotation 2: bbox is \[1, 2, 3\]: four finite"):
         prepared(OURS, gt, DETS, {}).evaluate()
-    with pytest.raises(LossexportError, match=r"params.iouThrs is \[nan\]: numbers"):
-        prepared(OURS, GT, DETS, {"iouThrs": [float("nan")]}).evaluate()
+    for name, value, shown in [
+        ("iouThrs", [float("nan")], r"\[nan\]: a list of numbers"),
+        ("iouThrs", [], r"\[\]: a list"),
+        ("iouThrs", [0.5, "a"], r"\[0.5, 'a'\]: a list"),
+        ("recThrs", 0.5, "0.5: a list"),
+        ("maxDets", 100, "100: a list of whole numbers"),
+        ("maxDets", [1.5, 2], r"\[1.5, 2\]: a list of whole"),
+        ("areaRng", [[1]], r"\[\[1\]\]: pairs of a least"),
+        ("areaRng", [], r"\[\]: pairs"),
+    ]:
+        with pytest.raises(LossexportError, match=f"params.{name} is {shown}"):
+            prepared(OURS, GT, DETS, {name: value}).evaluate()
+    run = prepared(OURS, GT, DETS, {"areaRng": [[0, 9]]})
+    with pytest.raises(LossexportError, match=r"accumulate: evaluate\(\) has not run"):
+        run.accumulate()
+    run.evaluate()
+    run.accumulate()
+    with pytest.raises(LossexportError, match=r"params.areaRngLbl is .*: params.areaRng has 1 "):
+        run.summarize()
+    with pytest.raises(LossexportError, match=r"cocoDt is None: a set of class COCO"):
+        COCOeval(COCO(GT), iouType="bbox").evaluate()
+    with pytest.raises(LossexportError, match=r"cocoGt is 'gt.json': a set of class COCO"):
+        COCOeval("gt.json", "dets.json", "bbox")
     run = prepared(OURS, GT, DETS, {"maxDets": [100]})
     with pytest.raises(LossexportError, match=r"accumulate\(\) has not run"):
         run.summarize()
