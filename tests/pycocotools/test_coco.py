@@ -162,13 +162,14 @@ def test_refused_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("table", ["images", "annotations", "categories"])
 def test_refused_tables(table: str) -> None:
-    for value, message in [
+    wrong: list[tuple[Any, str]] = [
         (None, f"{table}: a NoneType instead of a list"),
         ({"a": 1}, f"{table}: a dict instead of a list"),
         ([*GT[table], 3], rf"{table}\[{len(GT[table])}\]: an int instead of a dictionary"),
         ([{**GT[table][0], "id": {}}], rf"{table}\[0\]: id is {{}}: a number or a text"),
         ([{}], rf"{table}\[0\]: id is missing"),
-    ]:
+    ]
+    for value, message in wrong:
         with pytest.raises(LossexportError, match=message):
             COCO({**GT, table: value})
     given: Any = 3
