@@ -101,17 +101,17 @@ class COCO:
         included. With `iscrowd` only annotations of that value are listed. Raises LossexportError
         if `areaRng` is neither empty nor two numbers.
         """
-        images, categories = _several(imgIds), frozenset(_several(catIds))
+        images, categories = _several(imgIds), _set(_several(catIds))
         rows: Iterable[Row]
-        if images:
+        if _set(images):
             lists = (self.imgToAnns[image] for image in images if image in self.imgToAnns)
             rows = (row for found in lists for row in found)
         else:
             rows = self.dataset.get("annotations", ())
         if categories:
             rows = (row for row in rows if row["category_id"] in categories)
-        if np.size(areaRng):
-            if np.shape(areaRng) != (2,):
+        if not isinstance(areaRng, list | tuple | np.ndarray) or len(areaRng):
+            if not isinstance(areaRng, list | tuple | np.ndarray) or len(areaRng) != 2:
                 raise LossexportError(f"areaRng is {shown(areaRng)}: two numbers are expected")
             least, most = areaRng
             rows = (row for row in rows if least < row["area"] < most)
@@ -138,7 +138,8 @@ class COCO:
         images, categories = _several(imgIds), _several(catIds)
         if not images and not categories:
             return list(self.imgs)
-        found = set(images)
+        found = set(_set(images))
+        _set(categories)
         for number, category in enumerate(categories):
             having = set(self.catToImgs.get(category, ()))
             found = having if number == 0 and not found else found & having
@@ -276,7 +277,7 @@ def _complete(table: str, rows: Any, fields: tuple[str, ...]) -> Iterator[None]:
     """Name the row and the field if a row lacks one, or has one that cannot be an id."""
     try:
         yield
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, IndexError, KeyError, TypeError):
         if not isinstance(rows, list | tuple):
             raise FormatError(f"{table}: {_kind(rows)} instead of a list") from None
         for number, row in enumerate(rows):
@@ -311,16 +312,26 @@ def _several(ids: Any) -> list[Any]:
     """One id or several as a list; a text is one."""
     if isinstance(ids, str) or not (hasattr(ids, "__iter__") and hasattr(ids, "__len__")):
         return [ids]
-    return list(ids)
+    return [ids.item()] if isinstance(ids, np.ndarray) and ids.ndim == 0 else list(ids)
+
+
+def _set(ids: list[Any]) -> frozenset[Any]:
+    try:
+        return frozenset(ids)
+    except TypeError:
+        strange = next(number for number in ids if not isinstance(number, Hashable))
+        raise LossexportError(
+            f"{shown(strange)} is no id: a number or a text is expected"
+        ) from None
 
 
 def _found(rows: dict[Any, Row], name: str, ids: Any) -> list[Row]:
-    found = []
-    for number in _several(ids):
-        if not isinstance(number, Hashable) or number not in rows:
-            raise UnknownIdError(f"{name}: none has the id {shown(number)}")
-        found.append(rows[number])
-    return found
+    several = _several(ids)
+    try:
+        return [rows[number] for number in several]
+    except (KeyError, TypeError):
+        unknown = (n for n in several if not isinstance(n, Hashable) or n not in rows)
+        raise UnknownIdError(f"{name}: none has the id {shown(next(unknown))}") from None
 
 
 def _read(path: str | os.PathLike[str]) -> Any:

@@ -77,8 +77,8 @@ class COCOeval:
             if side is not None:
                 _check_set(name, side)
         if cocoGt is not None:
-            self.params.imgIds = sorted(cocoGt.getImgIds())
-            self.params.catIds = sorted(cocoGt.getCatIds())
+            self.params.imgIds = _sorted("images", cocoGt.getImgIds())
+            self.params.catIds = _sorted("categories", cocoGt.getCatIds())
 
     @property
     def evalImgs(self) -> Any:
@@ -312,6 +312,16 @@ __getattr__ = partial(mask_utils, __name__)
 def _check_set(name: str, side: Any) -> None:
     if not (hasattr(side, "getAnnIds") and hasattr(side, "loadAnns")):
         raise LossexportError(f"{name} is {shown(side)}: a set of class COCO is expected")
+
+
+def _sorted(table: str, ids: list[Any]) -> list[Any]:
+    try:
+        return sorted(ids)
+    except TypeError:
+        kinds = ", ".join(sorted({type(number).__name__ for number in ids}))
+        raise LossexportError(
+            f"{table}: ids are of several types ({kinds}): numbers or texts are expected"
+        ) from None
 
 
 def _check_type(kind: Any) -> None:

@@ -21,7 +21,11 @@ def check(p: Any) -> None:
 def _check(p: Any, name: str, dimensions: int, expected: str, least: int = 1) -> None:
     value = getattr(p, name)
     try:
+        if np.asarray(value).dtype.kind not in "biuf":
+            raise _refusal(p, name, expected)
         found = np.asarray(value, np.float64)
+    except LossexportError:
+        raise
     except (TypeError, ValueError, OverflowError):
         raise _refusal(p, name, expected) from None
     sound = found.ndim == dimensions and len(found) >= least and not np.isnan(found).any()

@@ -188,6 +188,11 @@ def test_unknown_ids() -> None:
         assert str(caught.value) == f"{table}: none has the id 9"
     with pytest.raises(LossexportError, match=r"images: none has the id \[\]"):
         COCO(GT).loadImgs([[]])
+    for given in ({"imgIds": [[1]]}, {"catIds": [[1]]}):
+        for look_up in (COCO(GT).getAnnIds, COCO(GT).getImgIds):
+            with pytest.raises(LossexportError, match=r"\[1\] is no id: a number or a text"):
+                look_up(**given)
+    assert COCO(GT).loadImgs(np.array(2)) == COCO(GT).loadImgs(2)
     with pytest.raises(LossexportError, match=r"areaRng is \[1\]: two numbers"):
         COCO(GT).getAnnIds(areaRng=[1])
 
