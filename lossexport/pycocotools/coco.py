@@ -102,8 +102,9 @@ class COCO:
         if `areaRng` is neither empty nor two numbers.
         """
         images, categories = _several(imgIds), _set(_several(catIds))
+        _set(images)
         rows: Iterable[Row]
-        if _set(images):
+        if images:
             lists = (self.imgToAnns[image] for image in images if image in self.imgToAnns)
             rows = (row for found in lists for row in found)
         else:
@@ -316,6 +317,7 @@ def _several(ids: Any) -> list[Any]:
 
 
 def _set(ids: list[Any]) -> frozenset[Any]:
+    """The ids as a set. Raises LossexportError on one that cannot be an id."""
     try:
         return frozenset(ids)
     except TypeError:

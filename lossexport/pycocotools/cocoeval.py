@@ -143,10 +143,10 @@ class COCOeval:
         if p.useSegm is not None:
             p.iouType = "segm" if p.useSegm == 1 else "bbox"
         _check_type(p.iouType)
-        p.imgIds = list(np.unique(p.imgIds))
-        if p.useCats:
-            p.catIds = list(np.unique(p.catIds))
         check(p)
+        p.imgIds = _unique("imgIds", p.imgIds)
+        if p.useCats:
+            p.catIds = _unique("catIds", p.catIds)
         p.maxDets = sorted(p.maxDets)
         self._prepare()
         protocol = self._protocol()
@@ -312,6 +312,15 @@ __getattr__ = partial(mask_utils, __name__)
 def _check_set(name: str, side: Any) -> None:
     if not (hasattr(side, "getAnnIds") and hasattr(side, "loadAnns")):
         raise LossexportError(f"{name} is {shown(side)}: a set of class COCO is expected")
+
+
+def _unique(name: str, ids: Any) -> list[Any]:
+    try:
+        return list(np.unique(ids))
+    except (TypeError, ValueError):
+        raise LossexportError(
+            f"params.{name} is {shown(ids)}: a list of numbers or of texts is expected"
+        ) from None
 
 
 def _sorted(table: str, ids: list[Any]) -> list[Any]:

@@ -210,6 +210,7 @@ def test_bad_references_and_parameters() -> None:
         ("iouThrs", [], r"\[\]: a list"),
         ("iouThrs", [0.5, "a"], r"\[0.5, 'a'\]: a list"),
         ("iouThrs", ["0.5"], r"\['0.5'\]: a list"),
+        ("imgIds", [1, None], r"\[1, None\]: a list of numbers or of texts"),
         ("recThrs", 0.5, "0.5: a list"),
         ("maxDets", 100, "100: a list of whole numbers"),
         ("maxDets", [1.5, 2], r"\[1.5, 2\]: a list of whole"),
