@@ -9,13 +9,27 @@ from pathlib import Path
 from typing import Any, SupportsFloat, cast
 
 import numpy as np
+import numpy.typing as npt
 
-from lossexport.errors import LossexportError, shown
+from lossexport.errors import LossexportError, one_line, shown
 
 
 def refuse(name: str, value: object, wanted: str) -> LossexportError:
     """The error for an argument `name` whose `value` is not what is `wanted`."""
     return LossexportError(f"{name} is {shown(value)}: {wanted} is expected")
+
+
+def array(name: str, value: object, kind: type | None = None) -> npt.NDArray[Any]:
+    """`value` as NumPy has it, without a copy where that is possible.
+
+    Raises LossexportError on what is no array, and on one whose values are masked.
+    """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise LossexportError(f"{name} has masked values: fill them, or leave their rows out")
+    try:
+        return np.asarray(value, kind)
+    except Exception as error:  # rows differ in length, or the value's own code raises
+        raise LossexportError(f"{name} is no array: {one_line(error)}") from error
 
 
 def path(name: str, value: object) -> Path:

@@ -84,6 +84,6 @@ def within(where: object) -> Iterator[None]:
 
 
 def one_line(error: object) -> str:
-    """A runtime's message on one line, cut at 300 characters."""
-    text = " ".join(str(error).split())
+    """Another package's message on one line, printable and cut at 300 characters."""
+    text = " ".join(printable(str(error)).split())
     return text if len(text) <= 300 else f"{text[:297]}..."

@@ -184,6 +184,14 @@ def test_migration_page_runs(play: Callable[..., None], capsys: pytest.CaptureFi
     assert "largest difference: " in capsys.readouterr().out
 
 
+def test_pycocotools_page_runs(
+    play: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pycocotools")
+    play((DOCS / "pycocotools.md").read_text("utf-8"))
+    assert "iouType is 'segm': lossexport.pycocotools is for boxes" in capsys.readouterr().out
+
+
 def test_attach_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
     stand_in(tmp_path / "detector.onnx", 64, output=(1, 200, 5))
     stand_in(tmp_path / "yolox_nano.onnx", 416, output=(1, 3549, 85))

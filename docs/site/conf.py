@@ -26,6 +26,7 @@ CONTENTS = {
             "deploy",
             "c",
             "migrating",
+            "pycocotools",
             "own_ops",
             "untraceable",
             "testing",

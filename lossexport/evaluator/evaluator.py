@@ -1,6 +1,7 @@
 """The evaluator: scores detections in memory, image by image, shard by shard."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from html import escape
 from typing import Any
 
@@ -115,7 +116,10 @@ class Evaluator:
         What is given is copied, so its memory may be used again. Raises LossexportError as
         `update` does.
         """
-        raw = image_id.item() if hasattr(image_id, "item") else image_id
+        raw = image_id
+        if hasattr(image_id, "item"):
+            with suppress(Exception):  # an array of several; the value's own code
+                raw = image_id.item()
         plain = isinstance(raw, int | float | str) and not isinstance(raw, bool)
         value = plain_id(raw) if plain else None
         if value is None or (isinstance(value, str) and not chunk.encodes(value)):

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from lossexport import arguments
 from lossexport.boxes.boxset import (
     MAX_COORDINATE,
     MAX_SCORE,
@@ -88,7 +89,8 @@ class Frame:
     def _box(self, name: str, value: Any, *, inverted: bool) -> Float64:
         """Boxes x1, y1, x2, y2 [n,4] as x, y, width, height."""
         corners = self._numbers(name, value, None)
-        box = xywh(corners)
+        with np.errstate(invalid="ignore", over="ignore"):  # infinite ones are refused below
+            box = xywh(corners)
         fine = np.abs(box).max(initial=0.0) <= MAX_COORDINATE
         if not fine or not (inverted or box[:, 2:].min(initial=0.0) >= 0):
             sides = "x1", "y1", "x2 - x1", "y2 - y1"
@@ -126,16 +128,16 @@ class Frame:
         return array.astype(np.float64)
 
     def _array(self, name: str, value: Any) -> npt.NDArray[Any]:
-        if isinstance(value, np.ndarray):
+        if type(value) is np.ndarray:
             return value
         try:
             if getattr(value, "requires_grad", False):
                 value = value.detach()
             if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
                 return np.from_dlpack(value)
-            return np.asarray(value)
-        except Exception as error:  # the value's own code, or rows that differ in length
+        except Exception as error:  # the value's own code
             raise LossexportError(f"{self._path}: {name} is no array: {one_line(error)}") from error
+        return arguments.array(f"{self._path}: {name}", value)
 
     def _codes(self, name: str, value: Any, count: int) -> Int32:
         """Codes [n] of categories; new ones are noted, not yet added to the table."""

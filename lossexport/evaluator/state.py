@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lossexport.arguments import refuse
 from lossexport.boxes.assemble import id_order
 from lossexport.boxes.boxset import (
     MAX_CATEGORIES,
@@ -194,10 +195,11 @@ def parse_categories(given: Any) -> tuple[tuple[Category, ...] | None, int]:
     if given is None:
         return None, 0
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise LossexportError(
-            f"categories is {shown(given)}: a mapping of ids to names or a list of ids is expected"
-        )
-    rows = list(given.items()) if isinstance(given, Mapping) else [_row(item) for item in given]
+        raise refuse("categories", given, "a mapping of ids to names or a list of ids")
+    try:
+        rows = list(given.items()) if isinstance(given, Mapping) else [_row(item) for item in given]
+    except TypeError:  # an array without dimensions
+        raise refuse("categories", given, "a mapping of ids to names or a list of ids") from None
     if len(rows) > MAX_CATEGORIES:
         raise LossexportError(f"more than {MAX_CATEGORIES} categories, the most that are evaluated")
     found: dict[Id, Category] = {}

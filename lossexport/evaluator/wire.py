@@ -39,7 +39,7 @@ from lossexport.boxes.boxset import (
 )
 from lossexport.boxes.columns import plain_id
 from lossexport.boxes.matching import MATCHED, STATUS
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, one_line, shown
 from lossexport.evaluator.block import COUNTS, OUTCOME_BYTES, VARIANCE, Block
 from lossexport.evaluator.state import CATEGORY_NUMBER, IMAGE_NUMBER, State
 
@@ -148,7 +148,7 @@ def from_bytes(data: bytes | bytearray | memoryview) -> State:
     try:
         header = msgspec.json.decode(rest[:length], type=Header)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _damaged(f"header: {error}") from error
+        raise _damaged(f"header: {one_line(error)}") from error
     return _state(header, _Reader(rest[length:]))
 
 
@@ -165,7 +165,7 @@ class _Reader:
 
     def expect(self, length: int) -> None:
         if length != len(self._data):
-            raise _damaged(f"{len(self._data)} bytes of arrays where {length} are expected")
+            raise _damaged(f"{len(self._data)} bytes of arrays where {shown(length)} are expected")
 
     def array(self, kind: str, *shape: int) -> npt.NDArray[Any]:
         count = int(np.prod(shape, dtype=np.int64))
@@ -258,7 +258,7 @@ def _bounds(header: Header) -> tuple[int, int]:
             raise _damaged(f"{name} is negative")
     for name, (value, limit) in most.items():
         if not 0 <= value <= limit:
-            raise _damaged(f"{name} is {value}: at most {limit} is possible")
+            raise _damaged(f"{name} is {shown(value)}: at most {limit} is possible")
     if not 0 < header.iou_threshold <= 1:
         raise _damaged(f"iou_threshold is {header.iou_threshold}")
     if header.name_bytes and not header.closed:

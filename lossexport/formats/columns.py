@@ -41,7 +41,7 @@ from lossexport.boxes.boxset import (
 )
 from lossexport.boxes.columns import ID, RawId
 from lossexport.boxes.side import Entry, Side, Size, Table
-from lossexport.errors import LossexportError, one_line, shown, within
+from lossexport.errors import LossexportError, shown, within
 
 Columns = Mapping[str, Any]
 Array = npt.NDArray[Any]
@@ -198,10 +198,7 @@ class _Rows:
         return self._given[name]
 
     def _array(self, name: str, value: Any, kind: type | None = None) -> Array:
-        try:
-            return np.asarray(value, kind)
-        except Exception as error:  # rows differ in length, or the value's own code raises
-            raise LossexportError(f"{self._path}: {name} is no array: {one_line(error)}") from error
+        return arguments.array(f"{self._path}: {name}", value, kind)
 
     def _numbers(self, name: str, rank: int = 1, kinds: str = "iuf") -> Float64:
         """The column [n], or [n,4] for `rank` 2, of a dtype whose kind is in `kinds`."""

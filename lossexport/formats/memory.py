@@ -190,7 +190,7 @@ def all_texts(ids: Any) -> bool:
 
 def _annotation_ids(name: str, ids: Any, count: int) -> Int64:
     """0 for each id of 0, otherwise 1: more of them does not matter."""
-    array = np.asarray(ids, object if isinstance(ids, list | tuple) else None)
+    array = arguments.array(f"{name}: id", ids, object if isinstance(ids, list | tuple) else None)
     if array.shape != (count,):
         shape = ",".join(map(str, array.shape))
         raise LossexportError(f"{name}: id is [{shape}]: [{count}] of ids is expected")

@@ -5,7 +5,7 @@ import gc
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,12 +27,19 @@ class FormatError(LossexportError, AssertionError):
     """A file or a result that is not as expected; pycocotools raises an AssertionError."""
 
 
+class UnknownIdError(LossexportError, KeyError):
+    """An id that the set does not have; pycocotools raises a KeyError."""
+
+    __str__ = Exception.__str__  # a KeyError shows the `repr` of its message
+
+
 class COCO:
     """A set of annotations with tables that find them; boxes are x, y, width, height in pixels.
 
     `annotation_file` is the path of a COCO file, or its content as a dictionary, which is then held
     and not copied. Without it the set is empty until `dataset` is set and `createIndex` called.
-    Raises LossexportError if the file cannot be read, and FormatError if it has no dictionary.
+    Raises LossexportError if the file cannot be read, and FormatError if it has no dictionary, or
+    if a table in it is not a list of rows with ids: the message names the table and the row.
     """
 
     def __init__(self, annotation_file: str | os.PathLike[str] | Row | None = None) -> None:
@@ -46,6 +53,10 @@ class COCO:
             return
         if isinstance(annotation_file, dict):
             content: Any = annotation_file
+        elif not isinstance(annotation_file, str | os.PathLike):
+            raise FormatError(
+                f"annotation_file: {_kind(annotation_file)} instead of a path or a dictionary"
+            )
         else:
             with _uncollected():
                 content = _read(annotation_file)
@@ -57,16 +68,18 @@ class COCO:
     def createIndex(self) -> None:
         """Fill `anns`, `imgs`, `cats`, `imgToAnns` and `catToImgs` from `dataset`.
 
-        Of several rows with one id the last is found by it. Raises LossexportError if a row has no
-        `id`, or an annotation no `image_id` or `category_id`.
+        Of several rows with one id the last is found by it. Raises FormatError if a row has no
+        `id`, or an annotation no `image_id` or `category_id`, or one that cannot be an id.
         """
-        annotations = self.dataset.get("annotations", ())
+        images, categories, annotations = (
+            self.dataset.get(name, ()) for name in ("images", "categories", "annotations")
+        )
         self.imgToAnns, self.catToImgs = defaultdict(list), defaultdict(list)
-        with _complete("images"):
-            self.imgs = {row["id"]: row for row in self.dataset.get("images", ())}
-        with _complete("categories"):
-            self.cats = {row["id"]: row for row in self.dataset.get("categories", ())}
-        with _complete("annotations"):
+        with _complete("images", images, ("id",)):
+            self.imgs = {row["id"]: row for row in images}
+        with _complete("categories", categories, ("id",)):
+            self.cats = {row["id"]: row for row in categories}
+        with _complete("annotations", annotations, ("id", "image_id", "category_id")):
             self.anns = {row["id"]: row for row in annotations}
             for row in annotations:
                 self.imgToAnns[row["image_id"]].append(row)
@@ -76,7 +89,7 @@ class COCO:
 
     def info(self) -> None:
         """Print the lines of `info` in the file."""
-        for key, value in self.dataset["info"].items():
+        for key, value in self.dataset.get("info", {}).items():
             print(f"{key}: {value}")
 
     def getAnnIds(
@@ -85,18 +98,22 @@ class COCO:
         """Ids of the annotations on any of `imgIds`, of any of `catIds`, inside `areaRng`.
 
         Each is one id or several; an empty one admits all. `areaRng` is (least, most), both not
-        included. With `iscrowd` only annotations of that value are listed.
+        included. With `iscrowd` only annotations of that value are listed. Raises LossexportError
+        if `areaRng` is neither empty nor two numbers.
         """
-        images, categories = _several(imgIds), frozenset(_several(catIds))
+        images, categories = _several(imgIds), _set(_several(catIds))
+        _set(images)
         rows: Iterable[Row]
         if images:
             lists = (self.imgToAnns[image] for image in images if image in self.imgToAnns)
             rows = (row for found in lists for row in found)
         else:
-            rows = self.dataset["annotations"]
+            rows = self.dataset.get("annotations", ())
         if categories:
             rows = (row for row in rows if row["category_id"] in categories)
-        if len(areaRng):
+        if not isinstance(areaRng, list | tuple | np.ndarray) or len(areaRng):
+            if not isinstance(areaRng, list | tuple | np.ndarray) or len(areaRng) != 2:
+                raise LossexportError(f"areaRng is {shown(areaRng)}: two numbers are expected")
             least, most = areaRng
             rows = (row for row in rows if least < row["area"] < most)
         if iscrowd is not None:
@@ -108,7 +125,7 @@ class COCO:
 
         Each is one value or several; a text is one name.
         """
-        rows = self.dataset["categories"]
+        rows = self.dataset.get("categories", ())
         for key, wanted in (("name", catNms), ("supercategory", supNms), ("id", catIds)):
             if admitted := _several(wanted):
                 rows = [row for row in rows if row[key] in admitted]
@@ -122,23 +139,24 @@ class COCO:
         images, categories = _several(imgIds), _several(catIds)
         if not images and not categories:
             return list(self.imgs)
-        found = set(images)
+        found = set(_set(images))
+        _set(categories)
         for number, category in enumerate(categories):
             having = set(self.catToImgs.get(category, ()))
             found = having if number == 0 and not found else found & having
         return list(found)
 
     def loadAnns(self, ids: Any = ()) -> list[Row]:
-        """The annotations with one id or several."""
-        return [self.anns[number] for number in _several(ids)]
+        """The annotations with one id or several. Raises UnknownIdError for any other id."""
+        return _found(self.anns, "annotations", ids)
 
     def loadCats(self, ids: Any = ()) -> list[Row]:
-        """The categories with one id or several."""
-        return [self.cats[number] for number in _several(ids)]
+        """The categories with one id or several. Raises UnknownIdError for any other id."""
+        return _found(self.cats, "categories", ids)
 
     def loadImgs(self, ids: Any = ()) -> list[Row]:
-        """The images with one id or several."""
-        return [self.imgs[number] for number in _several(ids)]
+        """The images with one id or several. Raises UnknownIdError for any other id."""
+        return _found(self.imgs, "images", ids)
 
     def loadRes(self, resFile: Any) -> "COCO":
         """Detections for these images: a set of their own.
@@ -158,21 +176,23 @@ class COCO:
     def loadNumpyAnnotations(self, data: npt.NDArray[Any]) -> list[Row]:
         """Results [n,7] of image id, x, y, width, height, score and category id, as dictionaries.
 
-        Raises FormatError for any other shape.
+        Raises FormatError for any other shape, and for an id that is not a number.
         """
         if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != 7:
             found = data.shape if isinstance(data, np.ndarray) else _kind(data)
             raise FormatError(f"results: {found} instead of an array [n,7]")
         # The numbers keep the array's type, in which the area is then computed.
-        return [
-            {
-                "image_id": int(image),
-                "bbox": [x, y, width, height],
-                "score": score,
-                "category_id": int(category),
-            }
-            for image, x, y, width, height, score, category in data
-        ]
+        rows: list[Row] = []
+        for image, x, y, width, height, score, category in data:
+            try:
+                ids = {"image_id": int(image), "category_id": int(category)}
+            except (TypeError, ValueError, OverflowError):
+                raise FormatError(
+                    f"results[{len(rows)}]: image_id is {shown(image)} and category_id is "
+                    f"{shown(category)}: whole numbers are expected"
+                ) from None
+            rows.append({**ids, "bbox": [x, y, width, height], "score": score})
+        return rows
 
     def annToRLE(self, ann: Row) -> Any:
         """The mask of an annotation as a run-length code, made by `pycocotools.mask`."""
@@ -210,7 +230,7 @@ def _results(truths: Any, given: Any) -> COCO:
         rows = given
     if not isinstance(rows, list):
         raise FormatError(f"results: {_kind(rows)} instead of a list")
-    with _complete("results"):
+    with _complete("results", rows, ("image_id",)):
         unknown = {row["image_id"] for row in rows} - set(truths.getImgIds())
     if unknown:
         raise FormatError(
@@ -223,20 +243,25 @@ def _results(truths: Any, given: Any) -> COCO:
             "results: bbox is missing in the first: lossexport.pycocotools is for boxes, use "
             "pycocotools itself for masks, keypoints and captions"
         )
+    with _complete("results", rows, ("category_id",)):
+        {row["category_id"] for row in rows}
     for number, row in enumerate(rows):
         try:
             x, y, width, height = row["bbox"]
+            right, bottom, area = x + width, y + height, width * height
         except (KeyError, TypeError, ValueError):
             raise LossexportError(
                 f"results[{number}]: bbox is {shown(row.get('bbox'))}: x, y, width and height "
                 "are expected"
             ) from None
-        right, bottom = x + width, y + height
         if "segmentation" not in row:
             row["segmentation"] = [[x, y, x, bottom, right, bottom, right, y]]
-        row["area"] = width * height
+        row["area"] = area
         row["id"] = number + 1
         row["iscrowd"] = 0
+    for name in ("images", "categories"):
+        if name not in truths.dataset:
+            raise FormatError(f"annotations: {name} are missing, which results need")
     results = COCO()
     results.dataset = {
         "info": copy.deepcopy(truths.dataset.get("info", {})),
@@ -249,12 +274,27 @@ def _results(truths: Any, given: Any) -> COCO:
 
 
 @contextmanager
-def _complete(table: str) -> Iterator[None]:
-    """Name the table and the field if a row lacks a field."""
+def _complete(table: str, rows: Any, fields: tuple[str, ...]) -> Iterator[None]:
+    """Name the row and the field if a row lacks one, or has one that cannot be an id."""
     try:
         yield
-    except KeyError as error:
-        raise LossexportError(f"{table}: a row has no {error.args[0]}") from None
+    except (AttributeError, IndexError, KeyError, TypeError):
+        if not isinstance(rows, list | tuple):
+            raise FormatError(f"{table}: {_kind(rows)} instead of a list") from None
+        for number, row in enumerate(rows):
+            if not isinstance(row, dict):
+                raise FormatError(
+                    f"{table}[{number}]: {_kind(row)} instead of a dictionary"
+                ) from None
+            for field in fields:
+                if field not in row:
+                    raise FormatError(f"{table}[{number}]: {field} is missing") from None
+                if not isinstance(row[field], Hashable):
+                    raise FormatError(
+                        f"{table}[{number}]: {field} is {shown(row[field])}: a number or a text "
+                        "is expected"
+                    ) from None
+        raise
 
 
 @contextmanager
@@ -273,7 +313,27 @@ def _several(ids: Any) -> list[Any]:
     """One id or several as a list; a text is one."""
     if isinstance(ids, str) or not (hasattr(ids, "__iter__") and hasattr(ids, "__len__")):
         return [ids]
-    return list(ids)
+    return [ids.item()] if isinstance(ids, np.ndarray) and ids.ndim == 0 else list(ids)
+
+
+def _set(ids: list[Any]) -> frozenset[Any]:
+    """The ids as a set. Raises LossexportError on one that cannot be an id."""
+    try:
+        return frozenset(ids)
+    except TypeError:
+        strange = next(number for number in ids if not isinstance(number, Hashable))
+        raise LossexportError(
+            f"{shown(strange)} is no id: a number or a text is expected"
+        ) from None
+
+
+def _found(rows: dict[Any, Row], name: str, ids: Any) -> list[Row]:
+    several = _several(ids)
+    try:
+        return [rows[number] for number in several]
+    except (KeyError, TypeError):
+        unknown = (n for n in several if not isinstance(n, Hashable) or n not in rows)
+        raise UnknownIdError(f"{name}: none has the id {shown(next(unknown))}") from None
 
 
 def _read(path: str | os.PathLike[str]) -> Any:
@@ -286,9 +346,12 @@ def _read(path: str | os.PathLike[str]) -> Any:
             return json.loads(data)
     except OSError as error:
         raise LossexportError(f"{path}: {reason(error)}") from None
+    except RecursionError:
+        raise LossexportError(f"{path}: not a COCO file: nested too deeply") from None
     except ValueError as error:
         raise LossexportError(f"{path}: not a JSON file: {error}") from None
 
 
 def _kind(value: Any) -> str:
-    return f"a {type(value).__name__}"
+    name = type(value).__name__
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"

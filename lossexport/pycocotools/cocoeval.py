@@ -14,6 +14,7 @@ from lossexport.errors import LossexportError, shown
 from lossexport.pycocotools import one_image
 from lossexport.pycocotools.columns import Row, sample
 from lossexport.pycocotools.masks import mask_utils
+from lossexport.pycocotools.parameters import check
 from lossexport.pycocotools.summary import summarize
 from lossexport.pycocotools.whole import Whole
 from lossexport.scoring.coco_ap import AREAS, MAX_DETECTIONS, RECALLS, THRESHOLDS, Protocol, Tables
@@ -72,9 +73,12 @@ class COCOeval:
         self._whole: Whole | None = None
         self._images: Any = defaultdict(list)
         self._overlaps: Any = {}
+        for name, side in (("cocoGt", cocoGt), ("cocoDt", cocoDt)):
+            if side is not None:
+                _check_set(name, side)
         if cocoGt is not None:
-            self.params.imgIds = sorted(cocoGt.getImgIds())
-            self.params.catIds = sorted(cocoGt.getCatIds())
+            self.params.imgIds = _sorted("images", cocoGt.getImgIds())
+            self.params.catIds = _sorted("categories", cocoGt.getCatIds())
 
     @property
     def evalImgs(self) -> Any:
@@ -131,18 +135,19 @@ class COCOeval:
         """Match the boxes of `params.imgIds` and `params.catIds`.
 
         Raises LossexportError on a box or a number that is missing or not finite, naming the
-        annotation, and on a parameter that is not a number.
+        annotation, and on a parameter that is not what it should be, naming it.
         """
+        _check_set("cocoGt", self.cocoGt)
+        _check_set("cocoDt", self.cocoDt)
         p = self.params
         if p.useSegm is not None:
             p.iouType = "segm" if p.useSegm == 1 else "bbox"
         _check_type(p.iouType)
-        p.imgIds = list(np.unique(p.imgIds))
+        check(p)
+        p.imgIds = _unique("imgIds", p.imgIds)
         if p.useCats:
-            p.catIds = list(np.unique(p.catIds))
+            p.catIds = _unique("catIds", p.catIds)
         p.maxDets = sorted(p.maxDets)
-        if np.isnan(np.asarray(p.iouThrs, np.float64)).any():
-            raise LossexportError(f"params.iouThrs is {shown(p.iouThrs)}: numbers are expected")
         self._prepare()
         protocol = self._protocol()
         if protocol is None:
@@ -179,9 +184,8 @@ class COCOeval:
         a limit below 0 counts from the end of a list, and a threshold of 0 matches disjoint boxes.
         """
         p = self.params
-        own = ("_prepare", "computeIoU", "evaluateImg", "_gts", "_dts")
-        replaced = any(getattr(type(self), name) is not vars(COCOeval)[name] for name in own)
-        if replaced or not set(own).isdisjoint(vars(self)):
+        replaced = any(getattr(type(self), name) is not step for name, step in _STEPS.items())
+        if replaced or not _STEPS.keys().isdisjoint(vars(self)):
             return None
         protocol = Protocol(
             np.asarray(p.iouThrs, np.float64).reshape(-1),
@@ -230,8 +234,14 @@ class COCOeval:
         return key | result
 
     def accumulate(self, p: Any = None) -> None:
-        """Compute the tables of `eval`, with the parameters `p` if given."""
+        """Compute the tables of `eval`, with the parameters `p` if given.
+
+        Raises LossexportError if `evaluate` has not run.
+        """
+        if not self._paramsEval:
+            raise LossexportError("accumulate: evaluate() has not run")
         p = self.params if p is None else p
+        check(p)
         p.catIds = p.catIds if p.useCats == 1 else [-1]
         tables = self._tables(p)
         levels, recalls, categories, areas, limits = tables.precision.shape
@@ -291,7 +301,36 @@ class COCOeval:
         self.stats = summarize(self.params, self.eval)
 
 
+_STEPS = {
+    name: vars(COCOeval)[name] for name in ("_prepare", "computeIoU", "evaluateImg", "_gts", "_dts")
+}
+"""The steps that a program may replace, in a subclass, in an object or in this class itself."""
+
 __getattr__ = partial(mask_utils, __name__)
+
+
+def _check_set(name: str, side: Any) -> None:
+    if not (hasattr(side, "getAnnIds") and hasattr(side, "loadAnns")):
+        raise LossexportError(f"{name} is {shown(side)}: a set of class COCO is expected")
+
+
+def _unique(name: str, ids: Any) -> list[Any]:
+    try:
+        return list(np.unique(ids))
+    except (TypeError, ValueError):
+        raise LossexportError(
+            f"params.{name} is {shown(ids)}: a list of numbers or of texts is expected"
+        ) from None
+
+
+def _sorted(table: str, ids: list[Any]) -> list[Any]:
+    try:
+        return sorted(ids)
+    except TypeError:
+        kinds = ", ".join(sorted({type(number).__name__ for number in ids}))
+        raise LossexportError(
+            f"{table}: ids are of several types ({kinds}): numbers or texts are expected"
+        ) from None
 
 
 def _check_type(kind: Any) -> None:

@@ -105,7 +105,7 @@ def boxes_of(rows: Sequence[Row]) -> Float64:
     """[n,4] the boxes. Raises LossexportError on one that is not four finite numbers."""
     try:
         box = np.array([row["bbox"] for row in rows], np.float64).reshape(len(rows), 4)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         box = None
     if box is None or not np.isfinite(box).all():
         for row in rows:
@@ -118,7 +118,7 @@ def _check_box(row: Row) -> None:
     try:
         box = np.array(row["bbox"], np.float64)
         sound = box.shape == (4,) and bool(np.isfinite(box).all())
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         sound = False
     if not sound:
         raise _refusal(row, "bbox", "four finite numbers are expected")
@@ -133,7 +133,7 @@ def numbers_of(rows: Sequence[Row], field: str) -> Float64:
         found = np.array([row[field] for row in rows], np.float64).reshape(len(rows))
         if not np.isnan(found).any():
             return found
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         pass
     return np.array([_number(row, field) for row in rows], np.float64)
 
@@ -143,7 +143,7 @@ def _number(row: Row, field: str) -> float:
         return float(row["bbox"][2] * row["bbox"][3])
     try:
         number = float(row[field])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         number = np.nan
     if np.isnan(number):
         raise _refusal(row, field, "a number is expected")

@@ -17,6 +17,13 @@ def summarize(p: Any, tables: dict[str, Any]) -> Float64:
             f"params.maxDets is {shown(p.maxDets)}: summarize prints the numbers of three limits; "
             "read eval['precision'] and eval['recall'] instead"
         )
+    if not isinstance(p.areaRngLbl, list | tuple | np.ndarray):
+        raise LossexportError(f"params.areaRngLbl is {shown(p.areaRngLbl)}: a list is expected")
+    if len(p.areaRngLbl) > len(p.areaRng):
+        raise LossexportError(
+            f"params.areaRngLbl is {shown(p.areaRngLbl)}: params.areaRng has {len(p.areaRng)} "
+            "ranges"
+        )
     few, some, most = p.maxDets[:3]
     # The first line is that of 100 detections, whatever the limits are.
     precision = [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from lossexport import arguments
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, shown
 from lossexport.files import read_bytes, sha256
 from lossexport.names import BACKENDS, KERNEL_BACKENDS
 from lossexport.runtime.guard.external import inline_external
@@ -52,7 +52,7 @@ def load(
     if arguments.number("max_bytes", max_bytes) < 0:
         raise arguments.refuse("max_bytes", max_bytes, "a number of bytes")
     if backend is not None and (not isinstance(backend, str) or backend not in NAMES):
-        raise LossexportError(f"backend {backend!r}: not one of {', '.join(NAMES)}")
+        raise LossexportError(f"backend {shown(backend)}: not one of {', '.join(NAMES)}")
     usable = [name for name in BACKENDS if path.suffix == _module(name).SUFFIX]
     if not usable:
         raise LossexportError(f"{path}: suffix {path.suffix!r}, expected .onnx or .engine")

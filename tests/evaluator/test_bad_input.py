@@ -15,6 +15,7 @@ from lossexport.evaluator import state
 from tests.boxes.helpers import Json
 
 BOXES = np.array([[0.0, 0, 10, 10], [20, 20, 40, 50]])
+MASKED = np.ma.array([0.5, 0.5], mask=[False, True])
 PRED: dict[str, Any] = {
     "image_id": [1, 2],
     "category_id": [1, 2],
@@ -64,6 +65,8 @@ def changed(array: np.ndarray, at: Any, value: float) -> np.ndarray:
         ("pred", {"score": torch.zeros(2, dtype=torch.bfloat16)}, "predictions: score is no array"),
         ("pred", {"score": torch.zeros(2, device="meta")}, "predictions: score is no array: "),
         ("pred", {"score": pa.array([0.5, None])}, "predictions: score[1] is null: a value is"),
+        ("pred", {"score": MASKED}, "predictions: score has masked values: fill them, or leave"),
+        ("pred", {"image_id": MASKED}, "predictions: image_id has masked values: fill them"),
         ("pred", {"box": changed(BOXES, (1, 2), math.inf)}, "predictions: box[1][2] is inf: must"),
         ("pred", {"box": BOXES[:, :3]}, "predictions: box is float64 [2,3]: [n,4] of numbers is"),
         ("pred", {"box": BOXES[:1]}, "predictions: image_id has 2 rows, the boxes have 1"),
@@ -83,6 +86,7 @@ def changed(array: np.ndarray, at: Any, value: float) -> np.ndarray:
         ("ref", {"area": [1, -1]}, "references: area[1] is -1.0: must not be negative"),
         ("ref", {"iscrowd": [0, 2]}, "references: iscrowd[1] is 2.0: must be 0 or 1"),
         ("ref", {"id": [1]}, "references: id is [1]: [2] of ids is expected"),
+        ("ref", {"id": torch.zeros(2, device="meta")}, "references: id is no array: can't convert"),
         ("ref", {"images": {8: None}}, "image 8 was added before"),
         ("ref", {"images": [8]}, "references: images is [8]: a mapping of ids to names is"),
         ("ref", {"category_id": [1, 7]}, "references: category_id[1] is 7: is not one of the"),
@@ -131,6 +135,8 @@ def test_rows_and_tables(given: Any, message: str) -> None:
         ({"image_id": "9"}, "image 9 was added before"),
         ({"image_id": None}, "image_id is None: an id is a string or a whole number"),
         ({"image_id": True}, "image_id is True: an id is a string or a whole number"),
+        ({"image_id": np.arange(3)}, "image_id is array([0, 1, 2]): an id is a string or a whole"),
+        ({"image_id": torch.zeros(2)}, "image_id is tensor([0., 0.]): an id is a string or a"),
         ({"image_id": 1.5}, "image_id is 1.5: an id is a string or a whole number"),
         ({"image_id": "\ud800"}, "image_id is '\\ud800': an id is a string or a whole number"),
         ({"boxes": BOXES[0]}, "image 1: boxes is float64 [4]: [n,4] of numbers is expected"),
@@ -140,6 +146,11 @@ def test_rows_and_tables(given: Any, message: str) -> None:
         ({"boxes": [["1", "2", "3", "4"]] * 2}, "image 1: boxes is <U1 [2,4]: [n,4] of numbers"),
         ({"scores": [0.5]}, "image 1: scores has 1 rows, boxes have 2"),
         ({"scores": [0.5, math.inf]}, "image 1: scores[1] is inf: must be a finite number"),
+        ({"scores": MASKED}, "image 1: scores has masked values: fill them, or leave their rows"),
+        (
+            {"boxes": changed(BOXES, slice(None), -math.inf)},
+            "image 1: boxes[0][0] is -inf",
+        ),
         ({"labels": [1]}, "image 1: labels has 1 rows, boxes have 2"),
         ({"labels": [1, 3]}, "image 1: labels[1] is 3: is not one of the categories of this"),
         ({"labels": np.array([1, 3])}, "image 1: labels[1] is 3: is not one of the categories"),
@@ -204,6 +215,11 @@ def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"iou_threshold": "x"}, "iou_threshold is 'x': a number is expected"),
         ({"backend": "gpu"}, "backend"),
         ({"categories": 3}, "categories is 3: a mapping of ids to names or a list of ids is"),
+        (
+            {"categories": np.array(1)},
+            "categories is 1: a mapping of ids to names or a list of",
+        ),
+        ({"backend": np.zeros((2, 2))}, "backend array([[0., 0.],\\n       [0., 0.]]): not one of"),
         ({"categories": "abc"}, "categories is 'abc': a mapping of ids to names or a list of ids"),
         ({"categories": [1, "1"]}, "categories: the id '1' appears twice"),
         ({"categories": [None]}, "categories: an id is None: an id is a string or a whole"),

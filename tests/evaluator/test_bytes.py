@@ -44,7 +44,7 @@ def parts() -> tuple[dict[str, Any], bytes]:
     return msgspec.json.decode(body[:length]), body[length:]
 
 
-def forged(arrays: bytes | None = None, **changes: Any) -> bytes:
+def forged(arrays: bytes | None = None, /, **changes: Any) -> bytes:
     header, rest = parts()
     head = msgspec.json.encode({**header, **changes})
     return sealed(head + (rest if arrays is None else arrays), len(head))
@@ -139,9 +139,12 @@ def test_lengths_are_checked_before_memory_is_taken() -> None:
         (sealed(b"{", 1), "header: Input data was truncated"),
         (sealed(b"\xff", 1), "header: "),
         (sealed(b"{}", 5000), "the checksum differs"),
+        (forged(**{"a\n\x1bb": 1}), "header: Object contains unknown field `a \\x1bb`"),
         (forged(extra=1), "header: Object contains unknown field `extra`"),
         (forged(predictions=-1), "predictions is negative"),
         (forged(predictions=10**8), "predictions is 100000000: at most 20000000 is possible"),
+        (forged(predictions=10**300), "predictions is a whole number of some 300 digits: at most"),
+        (forged(name_bytes=10**300), "bytes of arrays where a whole number of some 300 digits are"),
         (forged(spelled=16), "spelled is 16: at most 15 is possible"),
         (forged(iou_threshold=0.0), "iou_threshold is 0.0"),
         (forged(closed=False), "categories have names that were not given"),

@@ -3,17 +3,13 @@
     python -m tests.pycocotools.programs NAME DATA [--sources FOLDER] [--patched]
 
 DATA is a folder with `gt.json` and `dets.json`. Prints what the evaluator prints, then a line of
-JSON with its numbers. FOLDER has the sources of the programs, unchanged:
-
-    torchvision_references/         coco_eval.py, coco_utils.py, transforms.py, utils.py of
-    torchvision_references_2020/    references/detection (the second from 2020, coco_eval and utils)
-    rfdetr_package/rfdetr/          RF-DETR, with the datasets/coco_eval.py of DETR
-    detectron2_package/detectron2/  detectron2
-
-torchmetrics is run as installed.
+JSON with its numbers and the hashes of the tables behind each summary. FOLDER has a folder for each
+program, with its sources, unchanged: see PLACES and docs/pycocotools.md. Compiled parts are where
+the program looks for them. torchmetrics is run as installed.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 import tempfile
@@ -24,18 +20,26 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lossexport.pycocotools import patch
 
 Json = Any
-NAMES = ("torchvision", "torchvision_2020", "rfdetr", "detectron2", "torchmetrics")
 PLACES = {
-    "torchvision": "torchvision_references",
-    "torchvision_2020": "torchvision_references_2020",
-    "rfdetr": "rfdetr_package",
-    "detectron2": "detectron2_package",
+    "torchvision": "torchvision_references",  # coco_eval.py, coco_utils.py, ...
+    "torchvision_0_7": "torchvision_references_0.7.0",  # torchvision_detection/
+    "detr": "detr_package",  # datasets/, util/
+    "rfdetr": "rfdetr_package",  # rfdetr/
+    "detectron2_0_5": "detectron2_05",  # detectron2/
+    "detectron2_0_6": "detectron2_06",
+    "detectron2_0_6_fast": "detectron2_06",
+    "yolox": "yolox_package",  # yolox/
+    "effdet": "effdet_package",  # effdet/
+    "sahi": "sahi_package",  # sahi/
+    "mmdet": "mmdet_package",  # mmdet/
 }
+NAMES = (*PLACES, "torchmetrics")
 BATCH = 3
 
 
@@ -45,7 +49,8 @@ def corners(rows: list[Json]) -> torch.Tensor:
 
 
 def column(rows: list[Json], name: str) -> torch.Tensor:
-    return torch.tensor([row[name] for row in rows])
+    """Numbers; whole ones if there are none."""
+    return torch.tensor([row[name] for row in rows], dtype=None if rows else torch.int64)
 
 
 def by_image(rows: list[Json]) -> dict[int, list[Json]]:
@@ -67,7 +72,7 @@ def in_batches(evaluator: Any, gt: Json, dets: list[Json]) -> list[float]:
     """As the training scripts of torchvision and DETR do it."""
     images, found = [image["id"] for image in gt["images"]], by_image(dets)
     for start in range(0, len(images), BATCH):
-        evaluator.update({i: outputs(found[i]) for i in images[start : start + BATCH] if found[i]})
+        evaluator.update({i: outputs(found[i]) for i in images[start : start + BATCH]})
     evaluator.synchronize_between_processes()
     evaluator.accumulate()
     evaluator.summarize()
@@ -97,29 +102,60 @@ def torchvision(gt: Json, dets: list[Json], data: Path) -> Json:
     return in_batches(coco_eval.CocoEvaluator(coco, ["bbox"]), gt, dets)
 
 
-def torchvision_2020(gt: Json, dets: list[Json], data: Path) -> Json:
+def torchvision_0_7(gt: Json, dets: list[Json], data: Path) -> Json:
     six: Any = types.ModuleType("torch._six")  # gone from torch since
     six.string_classes = str
     sys.modules["torch._six"] = torch._six = six  # type: ignore[attr-defined]
-    import coco_eval
+    from pycocotools.coco import COCO
+    from torchvision_detection.coco_eval import CocoEvaluator
+
+    return in_batches(CocoEvaluator(COCO(data / "gt.json"), ["bbox"]), gt, dets)
+
+
+def detr(gt: Json, dets: list[Json], data: Path) -> Json:
     from pycocotools.coco import COCO
 
-    return in_batches(coco_eval.CocoEvaluator(COCO(data / "gt.json"), ["bbox"]), gt, dets)
+    only_module("datasets")
+    from datasets.coco_eval import CocoEvaluator
+
+    return in_batches(CocoEvaluator(COCO(data / "gt.json"), ["bbox"]), gt, dets)
 
 
 def rfdetr(gt: Json, dets: list[Json], data: Path) -> Json:
     from pycocotools.coco import COCO
+
+    only_module("rfdetr")
     from rfdetr.datasets.coco_eval import CocoEvaluator
 
     return in_batches(CocoEvaluator(COCO(data / "gt.json"), ["bbox"]), gt, dets)
 
 
-def detectron2(gt: Json, dets: list[Json], data: Path) -> Json:
-    # The compiled part, which this evaluation without `use_fast_impl` does not call.
-    sys.modules["detectron2._C"] = types.ModuleType("detectron2._C")
-    import detectron2
+def only_module(name: str) -> None:
+    """Let modules of a package be imported without its `__init__.py`, which imports models."""
+    package = types.ModuleType(name)
+    package.__path__ = [str(Path(sys.path[0], *name.split(".")))]
+    sys.modules[name] = package
 
-    detectron2._C = sys.modules["detectron2._C"]
+
+def detectron2_0_5(gt: Json, dets: list[Json], data: Path) -> Json:
+    return detectron2(gt, dets, data, fast=False)
+
+
+def detectron2_0_6(gt: Json, dets: list[Json], data: Path) -> Json:
+    return detectron2(gt, dets, data, fast=False)
+
+
+def detectron2_0_6_fast(gt: Json, dets: list[Json], data: Path) -> Json:
+    """With the evaluation in C++, on the overlaps of `COCOeval.computeIoU`."""
+    return detectron2(gt, dets, data, fast=True)
+
+
+def detectron2(gt: Json, dets: list[Json], data: Path, *, fast: bool) -> Json:
+    if not fast:  # the compiled part is imported and not called
+        sys.modules["detectron2._C"] = types.ModuleType("detectron2._C")
+        import detectron2
+
+        detectron2._C = sys.modules["detectron2._C"]
     from detectron2.data import MetadataCatalog
     from detectron2.evaluation.coco_evaluation import COCOEvaluator
     from detectron2.structures import Boxes, Instances
@@ -131,7 +167,7 @@ def detectron2(gt: Json, dets: list[Json], data: Path) -> Json:
     meta.thing_classes = [kind["name"] for kind in gt["categories"]]
     found = by_image(dets)
     with tempfile.TemporaryDirectory() as out:
-        evaluator = COCOEvaluator("shown", ("bbox",), False, out, use_fast_impl=False)
+        evaluator = COCOEvaluator("shown", ("bbox",), False, out, use_fast_impl=fast)
         evaluator.reset()
         for image in gt["images"]:
             rows = found[image["id"]]
@@ -145,6 +181,74 @@ def detectron2(gt: Json, dets: list[Json], data: Path) -> Json:
             )
             evaluator.process([{"image_id": image["id"]}], [{"instances": instances}])
         return evaluator.evaluate()
+
+
+def yolox(gt: Json, dets: list[Json], data: Path) -> Json:
+    """With the evaluation in C++, on the overlaps of `COCOeval.computeIoU`."""
+    from pycocotools.coco import COCO
+    from yolox.evaluators.coco_evaluator import COCOEvaluator
+
+    dataset = types.SimpleNamespace(coco=COCO(str(data / "gt.json")))
+    loader = types.SimpleNamespace(dataset=dataset, batch_size=1)
+    kinds = len(gt["categories"])
+    evaluator = COCOEvaluator(loader, 416, 0.01, 0.65, kinds, per_class_AP=True, per_class_AR=True)
+    rows = [{**row, "segmentation": []} for row in dets]
+    first, second, info = evaluator.evaluate_prediction(rows, torch.tensor([1.0, 1.0, 1.0]))
+    return [first, second, info.partition("Average Precision")[2]]
+
+
+def effdet(gt: Json, dets: list[Json], data: Path) -> Json:
+    from pycocotools.coco import COCO
+
+    only_module("effdet")
+    sys.modules["effdet.evaluation"] = types.ModuleType("effdet.evaluation")
+    other: Any = types.ModuleType("effdet.evaluation.detection_evaluator")  # for other metrics
+    other.ObjectDetectionEvaluator = None
+    sys.modules["effdet.evaluation.detection_evaluator"] = other
+    sys.modules["effdet.evaluation"].detection_evaluator = other  # type: ignore[attr-defined]
+    from effdet.evaluator import CocoEvaluator
+
+    ids, found = [image["id"] for image in gt["images"]], by_image(dets)
+    parser = types.SimpleNamespace(coco=COCO(str(data / "gt.json")), img_ids=ids)
+    evaluator = CocoEvaluator(types.SimpleNamespace(parser=parser))
+    for number, image in enumerate(ids):
+        rows = sorted(found[image], key=lambda row: -row["score"])
+        parts = outputs(rows)
+        table = [parts["boxes"], parts["scores"][:, None], parts["labels"][:, None]]
+        boxes = torch.cat(table, dim=1) if rows else torch.empty(0, 6)
+        evaluator.add_predictions(boxes[None], {"img_idx": torch.tensor([number])})
+    return float(evaluator.evaluate())
+
+
+def sahi(gt: Json, dets: list[Json], data: Path) -> Json:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    only_module("sahi")
+    only_module("sahi.utils")
+    from sahi.scripts.coco_evaluation import evaluate_core
+
+    files = str(data / "gt.json"), str(data / "dets.json")
+    with tempfile.TemporaryDirectory() as out:
+        return evaluate_core(*files, COCO, COCOeval, classwise=True, out_dir=out)["eval_results"]
+
+
+def mmdet(gt: Json, dets: list[Json], data: Path) -> Json:
+    """As its CocoMetric does it."""
+    for name in ("mmdet", "mmdet.datasets", "mmdet.datasets.api_wrappers"):
+        only_module(name)
+    from mmdet.datasets.api_wrappers.coco_api import COCO, COCOeval
+
+    coco = COCO(str(data / "gt.json"))
+    run = COCOeval(coco, coco.loadRes(str(data / "dets.json")), "bbox")
+    run.params.catIds = coco.get_cat_ids(cat_names=[kind["name"] for kind in gt["categories"]])
+    run.params.imgIds = coco.get_img_ids()
+    run.params.maxDets = [100, 300, 1000]
+    run.params.iouThrs = np.linspace(0.5, 0.95, 10)
+    run.evaluate()
+    run.accumulate()
+    run.summarize()
+    return [len(coco.get_ann_ids(img_ids=coco.get_img_ids()[:2])), *map(float, run.stats)]
 
 
 def torchmetrics(gt: Json, dets: list[Json], data: Path) -> Json:
@@ -163,6 +267,28 @@ def torchmetrics(gt: Json, dets: list[Json], data: Path) -> Json:
         output = outputs(found[image["id"]])
         metric.update([{**output, "labels": output["labels"].long()}], [target])
     return {key: plain(value) for key, value in metric.compute().items()}
+
+
+def recorded(evaluation: Any) -> list[Json]:
+    """The hashes of the tables that `accumulate` of this class makes and `summarize` reads."""
+    found: list[Json] = []
+    accumulate, summarize = evaluation.accumulate, evaluation.summarize
+
+    def record(run: Any) -> None:
+        for name in ("precision", "recall", "scores"):
+            table = np.ascontiguousarray(run.eval[name], np.float64)
+            found.append([name, table.shape, hashlib.sha256(table.tobytes()).hexdigest()])
+
+    def accumulating(run: Any, p: Any = None) -> None:
+        accumulate(run, p)
+        record(run)
+
+    def summarizing(run: Any) -> None:
+        record(run)
+        summarize(run)
+
+    evaluation.accumulate, evaluation.summarize = accumulating, summarizing
+    return found
 
 
 def plain(value: Any) -> Json:
@@ -184,10 +310,12 @@ def main() -> None:
     dets = json.loads((given.data / "dets.json").read_text())
     programs: dict[str, Callable[..., Json]] = {name: globals()[name] for name in NAMES}
     with patch() if given.patched else nullcontext():
+        from pycocotools.cocoeval import COCOeval
+
+        assert COCOeval.__module__.startswith("lossexport.") == given.patched
+        hashes = recorded(COCOeval)
         numbers = programs[given.name](gt, dets, given.data)
-        module = sys.modules["pycocotools.cocoeval"].COCOeval.__module__
-    assert module.startswith("lossexport.") == given.patched
-    print(json.dumps(numbers, sort_keys=True))
+    print(json.dumps({"numbers": numbers, "tables": hashes}, sort_keys=True))
 
 
 if __name__ == "__main__":

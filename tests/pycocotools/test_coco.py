@@ -127,7 +127,12 @@ def test_refused_like_an_assertion(rows: Any, message: str) -> None:
         ([{"image_id": 1, "segmentation": {}}], "use pycocotools itself for masks, keypoints"),
         ([{"image_id": 1, "bbox": [], "keypoints": []}], "use pycocotools itself for masks"),
         ([DETS[0], {**DETS[1], "bbox": [1, 2]}], r"results\[1\]: bbox is \[1, 2\]: x, y, width"),
-        ([{"bbox": [1, 2, 3, 4]}], "results: a row has no image_id"),
+        ([DETS[0], {**DETS[1], "bbox": [1, 2, "3", 4]}], r"results\[1\]: bbox is \[1, 2, '3', 4\]"),
+        ([DETS[0], {"bbox": [1, 2, 3, 4]}], r"results\[1\]: image_id is missing"),
+        ([{"image_id": 1, "bbox": [1, 2, 3, 4]}], r"results\[0\]: category_id is missing"),
+        ([DETS[0], {**DETS[1], "image_id": [1]}], r"results\[1\]: image_id is \[1\]: a number or"),
+        ([DETS[0], "a"], r"results\[1\]: a str instead of a dictionary"),
+        (np.full((2, 7), np.nan), r"results\[0\]: image_id is nan and category_id is nan: whole"),
     ],
 )
 def test_refused_results(rows: Any, message: str) -> None:
@@ -146,10 +151,56 @@ def test_refused_files(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"gt.json: a list instead of a dictionary"):
         COCO(path)
     path.write_text('{"annotations": [], "categories": [{"name": "cat"}]}')
-    with pytest.raises(LossexportError, match="categories: a row has no id"):
+    with pytest.raises(LossexportError, match=r"categories\[0\]: id is missing"):
+        COCO(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(LossexportError, match=r"gt.json: not a COCO file: nested too deeply"):
         COCO(path)
     path.write_text('{"annotations": [{"id": 1, "image_id": 2, "score": NaN}]}')
     assert list(COCO(path).imgToAnns) == [2]
+
+
+@pytest.mark.parametrize("table", ["images", "annotations", "categories"])
+def test_refused_tables(table: str) -> None:
+    wrong: list[tuple[Any, str]] = [
+        (None, f"{table}: a NoneType instead of a list"),
+        ({"a": 1}, f"{table}: a dict instead of a list"),
+        ([*GT[table], 3], rf"{table}\[{len(GT[table])}\]: an int instead of a dictionary"),
+        ([{**GT[table][0], "id": {}}], rf"{table}\[0\]: id is {{}}: a number or a text"),
+        ([{}], rf"{table}\[0\]: id is missing"),
+    ]
+    for value, message in wrong:
+        with pytest.raises(LossexportError, match=message):
+            COCO({**GT, table: value})
+    given: Any = 3
+    with pytest.raises(AssertionError, match="annotation_file: an int instead of a path"):
+        COCO(given)
+    without = {name: rows for name, rows in GT.items() if name != "categories"}
+    with pytest.raises(AssertionError, match="annotations: categories are missing"):
+        COCO(without).loadRes(copy.deepcopy(DETS))
+
+
+def test_unknown_ids() -> None:
+    for name, table in (("loadAnns", "annotations"), ("loadCats", "categories")):
+        with pytest.raises(KeyError) as caught:
+            getattr(COCO(GT), name)([1, 9])
+        assert isinstance(caught.value, LossexportError)
+        assert str(caught.value) == f"{table}: none has the id 9"
+    with pytest.raises(LossexportError, match=r"images: none has the id \[\]"):
+        COCO(GT).loadImgs([[]])
+    for given in ({"imgIds": [[1]]}, {"catIds": [[1]]}):
+        for look_up in (COCO(GT).getAnnIds, COCO(GT).getImgIds):
+            with pytest.raises(LossexportError, match=r"\[1\] is no id: a number or a text"):
+                look_up(**given)
+    assert COCO(GT).loadImgs(np.array(2)) == COCO(GT).loadImgs(2)
+    with pytest.raises(LossexportError, match=r"areaRng is \[1\]: two numbers"):
+        COCO(GT).getAnnIds(areaRng=[1])
+
+
+def test_an_empty_set() -> None:
+    empty = COCO()
+    assert [empty.getAnnIds(), empty.getCatIds(), empty.getImgIds()] == [[], [], []]
+    assert printed(empty.info) == ""
 
 
 def test_masks_are_those_of_pycocotools() -> None:

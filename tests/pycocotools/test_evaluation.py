@@ -188,6 +188,8 @@ def test_use_segm() -> None:
     ("field", "value", "message"),
     [
         ("score", float("nan"), "annotation 2: score is nan: a number is expected"),
+        ("score", 10**400, "annotation 2: score is a whole number of some 400 digits: a number"),
+        ("bbox", [0, 0, 10**400, 1], "annotation 2: bbox is .*: four finite numbers"),
         ("score", None, "annotation 2: score is None: a number is expected"),
         ("bbox", [0, 0, float("inf"), 1], "annotation 2: bbox is .*: four finite numbers"),
     ],
@@ -203,8 +205,37 @@ def test_bad_references_and_parameters() -> None:
     gt["annotations"][1]["bbox"] = [1, 2, 3]
     with pytest.raises(LossexportError, match=r"annotation 2: bbox is \[1, 2, 3\]: four finite"):
         prepared(OURS, gt, DETS, {}).evaluate()
-    with pytest.raises(LossexportError, match=r"params.iouThrs is \[nan\]: numbers"):
-        prepared(OURS, GT, DETS, {"iouThrs": [float("nan")]}).evaluate()
+    for name, value, shown in [
+        ("iouThrs", [float("nan")], r"\[nan\]: a list of numbers"),
+        ("iouThrs", [], r"\[\]: a list"),
+        ("iouThrs", [0.5, "a"], r"\[0.5, 'a'\]: a list"),
+        ("iouThrs", ["0.5"], r"\['0.5'\]: a list"),
+        ("imgIds", [1, None], r"\[1, None\]: a list of numbers or of texts"),
+        ("recThrs", 0.5, "0.5: a list"),
+        ("maxDets", 100, "100: a list of whole numbers"),
+        ("maxDets", [1.5, 2], r"\[1.5, 2\]: a list of whole"),
+        ("areaRng", [[1]], r"\[\[1\]\]: pairs of a least"),
+        ("areaRng", [], r"\[\]: pairs"),
+    ]:
+        with pytest.raises(LossexportError, match=f"params.{name} is {shown}"):
+            prepared(OURS, GT, DETS, {name: value}).evaluate()
+    run = prepared(OURS, GT, DETS, {"areaRng": [[0, 9]]})
+    with pytest.raises(LossexportError, match=r"accumulate: evaluate\(\) has not run"):
+        run.accumulate()
+    run.evaluate()
+    run.accumulate()
+    with pytest.raises(LossexportError, match=r"params.areaRngLbl is .*: params.areaRng has 1 "):
+        run.summarize()
+    run.params.areaRngLbl = None
+    with pytest.raises(LossexportError, match=r"params.areaRngLbl is None: a list is expected"):
+        run.summarize()
+    mixed = {**GT, "categories": [*GT["categories"], {"id": "x"}]}
+    with pytest.raises(LossexportError, match=r"categories: ids are of several types \(int, str\)"):
+        prepared(OURS, mixed, DETS, {})
+    with pytest.raises(LossexportError, match=r"cocoDt is None: a set of class COCO"):
+        COCOeval(COCO(GT), iouType="bbox").evaluate()
+    with pytest.raises(LossexportError, match=r"cocoGt is 'gt.json': a set of class COCO"):
+        COCOeval("gt.json", "dets.json", "bbox")
     run = prepared(OURS, GT, DETS, {"maxDets": [100]})
     with pytest.raises(LossexportError, match=r"accumulate\(\) has not run"):
         run.summarize()

@@ -1,0 +1,37 @@
+"""Checks of the parameters of an evaluation."""
+
+from typing import Any
+
+import numpy as np
+
+from lossexport.errors import LossexportError, shown
+
+
+def check(p: Any) -> None:
+    """Raise LossexportError on a parameter of another shape or type, or with NaN, naming it."""
+    _check(p, "iouThrs", 1, "a list of numbers is")
+    _check(p, "recThrs", 1, "a list of numbers is", least=0)
+    _check(p, "areaRng", 2, "pairs of a least and a largest area are")
+    whole = "a list of whole numbers is"
+    _check(p, "maxDets", 1, whole)
+    if not all(isinstance(most, int | np.integer) for most in p.maxDets):
+        raise _refusal(p, "maxDets", whole)
+
+
+def _check(p: Any, name: str, dimensions: int, expected: str, least: int = 1) -> None:
+    value = getattr(p, name)
+    try:
+        if np.asarray(value).dtype.kind not in "biuf":
+            raise _refusal(p, name, expected)
+        found = np.asarray(value, np.float64)
+    except LossexportError:
+        raise
+    except (TypeError, ValueError, OverflowError):
+        raise _refusal(p, name, expected) from None
+    sound = found.ndim == dimensions and len(found) >= least and not np.isnan(found).any()
+    if not sound or (dimensions == 2 and found.shape[1] != 2):
+        raise _refusal(p, name, expected)
+
+
+def _refusal(p: Any, name: str, expected: str) -> LossexportError:
+    return LossexportError(f"params.{name} is {shown(getattr(p, name))}: {expected} expected")
