@@ -22,6 +22,7 @@ from lossexport.catalog import CATALOG, DOMAINS, Op
 from lossexport.cli import cli, main
 from lossexport.detectors.detector import describe
 from lossexport.runtime import load
+from tests.distributed.sets import make
 from tests.packages import install
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -220,6 +221,13 @@ def test_testing_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
 def test_evaluator_page_runs(play: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     play((DOCS / "evaluator.md").read_text("utf-8"))
     assert capsys.readouterr().out.splitlines()[0].startswith("0.8999999999999999 0.921")
+
+
+def test_cluster_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    make(tmp_path, 1, 300)
+    (block,) = blocks(DOCS / "cluster.md", "python")
+    play(f"```python\n{block}```\n")
 
 
 def test_scoring_page_runs(play: Callable[..., None], tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ CONTENTS = {
             "pytorch",
             "scoring",
             "evaluator",
+            "cluster",
             "compare",
             "attach",
             "deploy",

@@ -1,5 +1,6 @@
 """`lossexport score`."""
 
+import re
 from typing import Any
 
 import click
@@ -76,6 +77,11 @@ class _Command(click.Command):
 @click.option(
     "--images", type=DIR, help="Folder of images; the report shows the worst boxes on them."
 )
+@click.option(
+    "--workers",
+    metavar="ray[://HOST:PORT]",
+    help="Score Parquet files on a cluster of Ray; --out then gets summary.json alone.",
+)
 @click.option("--fail-below", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if below.")
 @click.option("--fail-above", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if above.")
 def command(
@@ -90,34 +96,68 @@ def command(
     backend: str | None,
     out: str | None,
     images: str | None,
+    workers: str | None,
     fail_below: tuple[str, ...],
     fail_above: tuple[str, ...],
 ) -> None:
     """Score detections against references: COCO AP, and the quality of every box."""
-    from lossexport.scoring import score
+    common: dict[str, Any] = {
+        "iou_threshold": iou_threshold,
+        "backend": backend,
+        "out": out,
+        "fail_below": bounds(fail_below, "--fail-below"),
+        "fail_above": bounds(fail_above, "--fail-above"),
+        "progress": True,
+    }
+    if workers is None:
+        from lossexport.scoring import score
 
-    summary = score(
-        pred,
-        ref,
-        format=form,
-        pred_format=pred_format,
-        ref_format=ref_format,
-        match_by=match_by,
-        extra_categories=extra_categories,
-        iou_threshold=iou_threshold,
-        backend=backend,
-        out=out,
-        images=images,
-        fail_below=bounds(fail_below, "--fail-below"),
-        fail_above=bounds(fail_above, "--fail-above"),
-        progress=True,
-    )
+        summary = score(
+            pred,
+            ref,
+            format=form,
+            pred_format=pred_format,
+            ref_format=ref_format,
+            match_by=match_by,
+            extra_categories=extra_categories,
+            images=images,
+            **common,
+        )
+    else:
+        _refuse_beside_workers(
+            {
+                "--format": form != "coco",
+                "--pred-format": pred_format not in (None, "parquet"),
+                "--ref-format": ref_format not in (None, "parquet", "coco"),
+                "--match-by": match_by is not None,
+                "--extra-categories": extra_categories != "count",
+                "--images": images is not None,
+            }
+        )
+        from lossexport import distributed
+
+        summary = distributed.score(pred, ref, address=_address(workers), **common)
     _show(summary)
     show_notes(summary)
-    if out:
+    if out and workers is None:
         click.echo(f"report: {click.format_filename(out)}/report.html")
     if summary["gate_failures"]:
         raise CheckFailedError("; ".join(summary["gate_failures"]))
+
+
+def _refuse_beside_workers(given: dict[str, bool]) -> None:
+    for option, used in given.items():
+        if used:
+            raise LossexportError(
+                f"{option}: is not for --workers, which scores Parquet files by ids"
+            )
+
+
+def _address(workers: str) -> str | None:
+    """The address of a cluster for `distributed.score`; None for this machine."""
+    if workers != "ray" and not re.fullmatch(r"ray://[^\s/]+:\d+", workers, re.ASCII):
+        raise LossexportError(f"--workers {workers!r}: expected ray or ray://HOST:PORT")
+    return None if workers == "ray" else workers
 
 
 def number(value: float | None) -> str:

@@ -10,7 +10,7 @@ from lossexport.boxes.boxset import Id
 from lossexport.boxes.columns import ID, plain_id
 from lossexport.boxes.matching import check_iou_threshold
 from lossexport.boxes.quality import BoxQuality
-from lossexport.boxes.side import Side, Table
+from lossexport.boxes.side import Side
 from lossexport.errors import LossexportError, shown
 from lossexport.evaluator import chunk, totals, wire
 from lossexport.evaluator.frame import NOT_LISTED, Frame
@@ -83,10 +83,7 @@ class Evaluator:
                     f"{side.path}: categories are those of the evaluator: Evaluator(categories=...)"
                 )
             self._refuse_unlisted(side)
-        spelled = _spelled(ref.images, IMAGE_NUMBER, IMAGE_TEXT)
-        if self._state.categories is None:
-            spelled |= _spelled(ref.categories, CATEGORY_NUMBER, CATEGORY_TEXT)
-        self._state.add(chunk.chunk_of(pred, ref, self._state.table), spelled)
+        self._state.add_sides(pred, ref)
 
     def _refuse_unlisted(self, side: Side) -> None:
         if self._state.categories is None:
@@ -143,14 +140,10 @@ class Evaluator:
         Without `inputs`, `notes` and `gates`, which are about files and limits. More images may be
         added afterwards. Raises LossexportError if no backend can run here.
         """
-        block, categories = self._state.arranged(canonical=False)
+        self._state.flush()
         if self._measure is None:
             self._measure = BoxQuality(self._backend)
-        return {
-            **totals.summary(block, categories, self._measure, self._backend),
-            "settings": {"iou_threshold": self._state.threshold},
-            "backend": self._measure.backend,
-        }
+        return totals.of_state(self._state, self._measure, self._backend)
 
     def merge(self, other: "Evaluator") -> None:
         """Add the images of another evaluator, which is left as it is.
@@ -213,13 +206,6 @@ class Evaluator:
             f"<tr><th>{escape(name)}</th><td>{_shown(value)}</td></tr>" for name, value in rows
         )
         return f"<table><caption>{escape(repr(self)[1:-1])}</caption>{cells}</table>"
-
-
-def _spelled(table: Table, number: int, text: int) -> int:
-    """How the ids of references are written; 0 if there are none."""
-    if not table.ids.ids:
-        return 0
-    return text if table.text else number
 
 
 def _shown(value: float | None) -> str:

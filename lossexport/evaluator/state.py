@@ -1,6 +1,6 @@
 """What an evaluator has seen: matched images, and the boxes that wait to be matched."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from lossexport.boxes.boxset import (
     sort_ids,
 )
 from lossexport.boxes.columns import ID, IdTable, plain_id
+from lossexport.boxes.side import Side, Table
 from lossexport.errors import LossexportError, shown
 from lossexport.evaluator import block as blocks
 from lossexport.evaluator import chunk as chunks
@@ -54,6 +55,13 @@ class State:
     def __post_init__(self) -> None:
         """Put the given categories into the table."""
         self.table.codes([kind.id for kind in self.categories or ()])
+
+    def add_sides(self, pred: Side, ref: Side) -> None:
+        """Add the images of predictions and references, with all their boxes."""
+        spelled = _spelled(ref.images, IMAGE_NUMBER, IMAGE_TEXT)
+        if self.categories is None:
+            spelled |= _spelled(ref.categories, CATEGORY_NUMBER, CATEGORY_TEXT)
+        self.add(chunks.chunk_of(pred, ref, self.table), spelled)
 
     def add(self, chunk: Chunk, spelled: int) -> None:
         """Add images that were not seen before."""
@@ -134,6 +142,11 @@ class State:
         self.references += other.references
         self.spelled |= other.spelled
 
+    def name(self, categories: Sequence[Category]) -> None:
+        """Give names to categories, which then count without a box, too."""
+        self.table.codes([kind.id for kind in categories])
+        self.categories = tuple(categories) or None
+
     def arranged(self, *, canonical: bool) -> tuple[Block, list[Category]]:
         """One block, sorted by the ids of images, and its categories, sorted too.
 
@@ -152,6 +165,13 @@ class State:
         categories = [Category(value, names.get(value, str(value))) for value in self.table.ids]
         ordered = [categories[i] for i in np.argsort(kinds).tolist()]
         return blocks.arrange(block, images, kinds), ordered
+
+
+def _spelled(table: Table, number: int, text: int) -> int:
+    """How the ids of references are written; 0 if there are none."""
+    if not table.ids.ids:
+        return 0
+    return text if table.text else number
 
 
 def _named(categories: tuple[Category, ...] | None) -> dict[Id, str] | None:

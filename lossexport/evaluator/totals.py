@@ -9,8 +9,19 @@ from lossexport.boxes.boxset import Category, Float32
 from lossexport.boxes.pairs import ranks
 from lossexport.boxes.quality import BoxQuality
 from lossexport.evaluator.block import INSIDE, INVERTED, VARIANCE, Block
+from lossexport.evaluator.state import State
 from lossexport.scoring import coco_ap, confidence
 from lossexport.scoring.numbers import Tally, numbers
+
+
+def of_state(state: State, measure: BoxQuality, backend: str | None) -> dict[str, Any]:
+    """The numbers of all images of a state, with its settings."""
+    block, categories = state.arranged(canonical=False)
+    return {
+        **summary(block, categories, measure, backend),
+        "settings": {"iou_threshold": state.threshold},
+        "backend": measure.backend,
+    }
 
 
 def summary(

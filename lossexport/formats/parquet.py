@@ -8,7 +8,7 @@ columns are not read. An input is a file, a folder with files below it, or a pat
 
 import fnmatch
 import glob
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -46,38 +46,67 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
     Raises LossexportError, naming the file, the column and the row, on anything that is wrong, and
     if pyarrow is not installed.
     """
+    rows, digest = Rows(path, scored), FolderDigest()
+    with ExitStack() as stack:
+        files = files_of(path, stack)
+        for place, (name, opened) in enumerate(files):
+            with opened() as file:
+                rows.side.input = digest.add_file(name, file, path)
+                table = open_table(name, file)
+                count = table.metadata.num_rows
+                check_rows(name, rows.side.boxes.count + count, scored)
+                for done in rows.add(name, table):
+                    advance((place + done / count) / len(files))
+    return rows.finish()
+
+
+class Rows:
+    """The rows of files, or of parts of them, as a side."""
+
+    def __init__(self, path: Path, scored: bool) -> None:
+        """Start with none."""
+        self.side = Side(path)
+        self._scored = scored
+        self._ids: list[Int64] = []
+        self._texts = {"image_id": True, "category_id": True}
+
+    def add(
+        self, name: Path, table: Any, groups: Sequence[int] | None = None, first: int = 0
+    ) -> Iterator[int]:
+        """Add the rows of a file, or of some of its row groups, whose first row is `first`.
+
+        Yields the place behind each batch. Raises LossexportError, naming the column and the row.
+        """
+        for start, batch in _batches(name, table, groups, first):
+            given = _arrays(name, batch, start)
+            self._ids.append(given.pop("id"))
+            columns.add(self.side, name, given, self._scored, start)
+            for column in self._texts:
+                self._texts[column] &= given[column].dtype.kind in "OUT"
+            yield start + len(batch)
+
+    def finish(self) -> Side:
+        """The side, once all rows have been added."""
+        side = self.side
+        if not self._scored and side.boxes.count:
+            side.images.text, side.categories.text = self._texts.values()
+            side.annotation_ids = np.concatenate(self._ids)
+        return side
+
+
+def open_table(name: Path, file: BinaryIO) -> Any:
+    """The pyarrow.parquet.ParquetFile of an open file. Raises LossexportError if it is none."""
     try:
         from pyarrow import parquet
     except ImportError as error:
         raise LossexportError(
-            f"{path}: pyarrow reads Parquet and is not installed: {install_command('parquet')}"
+            f"{name}: pyarrow reads Parquet and is not installed: {install_command('parquet')}"
         ) from error
-    side, digest = Side(path), FolderDigest()
-    ids: list[Int64] = []
-    texts = {"image_id": True, "category_id": True}
-    with ExitStack() as stack:
-        files = _files(path, stack)
-        for place, (name, opened) in enumerate(files):
-            with opened() as file:
-                side.input = digest.add_file(name, file, path)
-                with _readable(name):
-                    table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)
-                rows = table.metadata.num_rows
-                check_rows(name, side.boxes.count + rows, scored)
-                for first, batch in _batches(name, table):
-                    given = _arrays(name, batch, first)
-                    ids.append(given.pop("id"))
-                    columns.add(side, name, given, scored, first)
-                    for column in texts:
-                        texts[column] &= given[column].dtype.kind in "OUT"
-                    advance((place + (first + len(batch)) / rows) / len(files))
-    if not scored and side.boxes.count:
-        side.images.text, side.categories.text = texts.values()
-        side.annotation_ids = np.concatenate(ids)
-    return side
+    with _readable(name):
+        return parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)
 
 
-def _files(path: Path, stack: ExitStack) -> list[tuple[Path, Callable[[], BinaryIO]]]:
+def files_of(path: Path, stack: ExitStack) -> list[tuple[Path, Callable[[], BinaryIO]]]:
     """The files of an input in the order of their names, each with the function that opens it."""
     check_path(path)
     files: list[tuple[Path, Callable[[], BinaryIO]]]
@@ -99,14 +128,15 @@ def _files(path: Path, stack: ExitStack) -> list[tuple[Path, Callable[[], Binary
     return files
 
 
-def _batches(name: Path, table: Any) -> Iterator[tuple[int, "pa.Table"]]:
+def _batches(
+    name: Path, table: Any, groups: Sequence[int] | None, first: int
+) -> Iterator[tuple[int, "pa.Table"]]:
     """Batches of the columns that are known, and the place of the first row of each."""
     import pyarrow as pa
 
     flat = [column for names in FLAT.values() for group in names for column in group]
     known = [column for column in table.schema_arrow.names if column in (*KNOWN, *flat)]
-    first = 0
-    batches = table.iter_batches(ROWS, columns=known)
+    batches = table.iter_batches(ROWS, columns=known, row_groups=groups)
     while True:
         with _readable(name):
             batch = next(batches, None)
