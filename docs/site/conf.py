@@ -22,6 +22,7 @@ CONTENTS = {
             "scoring",
             "evaluator",
             "compare",
+            "detectors",
             "attach",
             "deploy",
             "c",

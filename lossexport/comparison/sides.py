@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lossexport.boxes.assemble import join
-from lossexport.boxes.boxset import Category, Float64, Id, Input, Predictions
+from lossexport.boxes.boxset import Category, Float64, Id, Input, Predictions, UInt8
 from lossexport.boxes.side import Entry, Side
 from lossexport.detectors.detector import Detector
 from lossexport.errors import LossexportError
@@ -86,19 +86,21 @@ def _sides(
 def run_detectors(
     models: tuple[Path, Path],
     descriptions: tuple[Path, Path],
+    nms_iou: float | None,
     folder: ImageFolder,
     match_by: MatchBy | None,
     watch: Watch,
 ) -> Sides:
     """Run parent and child on every image of a folder; the name of a file is the image's id.
 
-    An image that cannot be read is left out, with a note. Raises LossexportError if none can,
-    and if a detector does not fit its description.
+    `nms_iou` replaces that of their limits. An image that cannot be read is left out, with a note.
+    Raises LossexportError if none can, and if a detector does not fit its description.
     """
-    detectors = [Detector(*paths) for paths in zip(models, descriptions, strict=True)]
-    sides = [_side(*pair) for pair in zip(descriptions, detectors, strict=True)]
+    detectors = _opened(models, descriptions, nms_iou)
+    sides = [Side(path, detector.input) for path, detector in zip(models, detectors, strict=True)]
     digest = FolderDigest()
     failures: list[str] = []
+    waiting: list[list[tuple[str, UInt8]]] = [[], []]
     advance = watch("running the detectors")
     listed = folder.names()
     for done, file in enumerate(listed, 1):
@@ -109,45 +111,64 @@ def run_detectors(
             failures.append(str(error))
             continue
         digest.add(Path(file), data)
-        for detector, side in zip(detectors, sides, strict=True):
-            try:
-                found = detector(image)
-            except LossexportError as error:
-                raise LossexportError(f"{error} (on {file})") from error
-            size = found.box[:, 2:] - found.box[:, :2]
-            side.boxes.add(
-                np.full(len(size), side.images.ids[file], np.int32),
-                found.label.astype(np.int32),
-                np.concatenate([found.box[:, :2], size], axis=1),
-                score=found.score,
-            )
+        for detector, side, images in zip(detectors, sides, waiting, strict=True):
+            images.append((file, image))
+            if len(images) == detector.batch:
+                _detect(detector, side, images)
         advance(done / len(listed))
-    for side in sides:
+    for detector, side, images in zip(detectors, sides, waiting, strict=True):
+        _detect(detector, side, images)
         side.images.name_by_ids()
+        rows = {kind.id: Entry(kind.name if detector.named else None) for kind in detector.kinds}
+        side.categories.rows = rows
+        side.categories.ids.codes([kind.id for kind in detector.kinds])
     if not sides[0].images.rows:
         raise LossexportError(f"{folder.path}: no image can be read: {few(failures)}")
-    inputs = {
-        "parent": detectors[0].input,
-        "child": detectors[1].input,
-        "parent detector": detectors[0].description_input,
-        "child detector": detectors[1].description_input,
-        "images": digest.finish(folder.path),
-    }
+    inputs = {"parent": detectors[0].input, "child": detectors[1].input}
+    for name, detector in zip(("parent detector", "child detector"), detectors, strict=True):
+        if detector.description_input is not None:
+            inputs[name] = detector.description_input
+    inputs["images"] = digest.finish(folder.path)
     return _sides(sides[0], sides[1], match_by, inputs, _notes(detectors, failures))
 
 
-def _side(description: Path, detector: Detector) -> Side:
-    """An empty side with the categories of a detector; its labels are their codes."""
-    side = Side(description, detector.input)
-    side.categories.rows = {kind.id: Entry(kind.name) for kind in detector.kinds}
-    side.categories.ids.codes([kind.id for kind in detector.kinds])
-    return side
+def _opened(
+    models: tuple[Path, Path], descriptions: tuple[Path, Path], nms_iou: float | None
+) -> list[Detector]:
+    """Parent and child. If only one of them states how images are fed, the other follows it."""
+    parent = Detector(models[0], descriptions[0], None, nms_iou)
+    child = Detector(models[1], descriptions[1], parent, nms_iou)
+    if child.completed.certain and not parent.completed.certain:
+        parent = Detector(models[0], descriptions[0], child, nms_iou)
+    return [parent, child]
+
+
+def _detect(detector: Detector, side: Side, images: list[tuple[str, UInt8]]) -> None:
+    """Add the boxes of images to a side, and forget the images."""
+    if not images:
+        return
+    try:
+        results = detector.detect([image for _, image in images])
+    except LossexportError as error:
+        raise LossexportError(f"{error} (on {', '.join(file for file, _ in images)})") from error
+    for (file, _), found in zip(images, results, strict=True):
+        size = found.box[:, 2:] - found.box[:, :2]
+        side.boxes.add(
+            np.full(len(size), side.images.ids[file], np.int32),
+            found.label.astype(np.int32),
+            np.concatenate([found.box[:, :2], size], axis=1),
+            score=found.score,
+        )
+    images.clear()
 
 
 def _notes(detectors: Sequence[Detector], failures: list[str]) -> list[str]:
     free = dict.fromkeys(repr(d.input.name) for d in detectors if d.free_batch)
     notes = (
         [f"The batch of {' and '.join(free)} is free; it ran with a batch of 1."] if free else []
+    )
+    notes += dict.fromkeys(
+        f"{detector.input.name}: {why}." for detector in detectors for why in detector.why
     )
     if failures:
         notes.append(f"Images that were left out: {few(failures)}.")

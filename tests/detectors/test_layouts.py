@@ -1,0 +1,138 @@
+"""One network in each layout gives the same boxes, and the layouts are found."""
+
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossexport.boxes.boxset import Float64
+from lossexport.comparison import compare
+from lossexport.detectors.detector import Detector
+from lossexport.detectors.layout import Found
+from tests.detectors.test_children import photo
+
+EXACT = ("raw_c_a", "raw_a_5c", "end2end")
+CLOSE = ("detr_sigmoid", "detr_softmax")
+LAYOUT = {
+    "raw_c_a": "yolov8",
+    "raw_a_5c": "yolov5",
+    "end2end": "end_to_end",
+    "detr_sigmoid": "detr_sigmoid",
+    "detr_softmax": "detr_softmax",
+}
+SMALL = ("batch4", "batch_free", "double", "int_boxes", "opset25")
+
+
+@pytest.fixture(scope="session")
+def made(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what cases/detectors/make.py writes."""
+    out = tmp_path_factory.mktemp("made")
+    argv, sys.argv = sys.argv, ["make.py", str(out)]
+    try:
+        runpy.run_path(str(shared / "cases/detectors/make.py"), run_name="__main__")
+    finally:
+        sys.argv = argv
+    return out
+
+
+@pytest.fixture(scope="session")
+def photos(shared: Path) -> Path:
+    return shared / "data/images"
+
+
+def described(folder: Path, text: str) -> Path:
+    path = folder / "described.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", EXACT[1:])
+def test_the_same_arithmetic_gives_the_same_bits(name: str, made: Path, photos: Path) -> None:
+    parent, child = made / f"{EXACT[0]}.onnx", made / f"{name}.onnx"
+    summary = compare(parent, child, images=photos, nms_iou=0.65)
+    counts = summary["counts"]
+    assert (counts["parent"], counts["matched"], counts["new"]) == (47, 47, 0)
+    assert summary["iou"]["p5"] == summary["ciou"]["p5"] == 1
+    assert summary["drift"]["max_abs"] == 0
+
+
+@pytest.mark.parametrize("name", CLOSE)
+def test_detr_gives_the_same_boxes(name: str, made: Path, photos: Path) -> None:
+    """Its graphs say nothing about their input and categories: those of the other count."""
+    parent, child = made / f"{EXACT[0]}.onnx", made / f"{name}.onnx"
+    for first, second in ((parent, child), (child, parent)):
+        summary = compare(first, second, images=photos, nms_iou=0.65)
+        counts = summary["counts"]
+        assert (counts["parent"], counts["matched"], counts["new"]) == (47, 47, 0)
+        assert summary["iou"]["p5"] > 1 - 1e-5
+        assert summary["drift"]["max_abs"] < 1e-5
+        notes = [note for note in summary["notes"] if "as the other detector" in note]
+        assert [note.split(":")[0] for note in notes] == [f"{name}.onnx"]
+
+
+@pytest.mark.parametrize("name", [*EXACT, *CLOSE])
+def test_what_was_found_is_said(name: str, made: Path) -> None:
+    detector = Detector(made / f"{name}.onnx")
+    assert detector.description.layout.name == LAYOUT[name]
+    assert detector.why[0].startswith(f"layout {LAYOUT[name]}: output '")
+    assert len(detector.kinds) == 80
+    assert detector.named == (name in EXACT)
+    assert detector.kinds[0].name == ("person" if name in EXACT else "0")
+
+
+def pixels_of(found: Found) -> Float64:
+    return np.column_stack([found.box, found.score, found.label])
+
+
+def test_a_decoded_head_has_the_boxes_of_yolox(made: Path, photos: Path, tmp_path: Path) -> None:
+    """The raw heads see the same image if it lies in the corner, as YOLOX takes it."""
+    corner = described(tmp_path, '[input]\nplace = "corner"\n')
+    raw = Detector(made / "raw_c_a.onnx", corner)
+    yolox = Detector(made / "unsorted.onnx")
+    assert yolox.description.layout.name == "yolox"
+    seen = 0
+    for path in sorted(photos.glob("*.jpg")):
+        image = photo(path)
+        first, second = yolox(image), raw(image)
+        count = int((first.score > 0.1).sum())
+        near = pixels_of(second)[:count]
+        np.testing.assert_allclose(pixels_of(first)[:count], near, rtol=1e-4, atol=1e-3)
+        seen += count
+    assert seen == 79
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_awkward_graphs_have_the_same_boxes(name: str, made: Path, photos: Path) -> None:
+    summary = compare(made / "opset24.onnx", made / f"{name}.onnx", images=photos)
+    counts = summary["counts"]
+    assert (counts["parent"], counts["matched"], counts["new"]) == (71, 71, 0)
+    assert (summary["iou"]["p5"], summary["drift"]["max_abs"]) == (1, 0)
+
+
+def test_channels_last_of_bytes(made: Path, photos: Path, tmp_path: Path) -> None:
+    """The same head from bytes, channels last: its values are 255 times those from 0 to 1."""
+    whole = described(
+        tmp_path,
+        '[input]\ncolour = "rgb"\nresize = "letterbox"\nplace = "centre"\n[limits]\nboxes = 300\n',
+    )
+    parent, child = made / "opset24.onnx", made / "nhwc_u8.onnx"
+    for path in sorted(photos.glob("*.jpg"))[:2]:
+        image = photo(path)
+        first, second = Detector(parent, whole), Detector(child)
+        given = first.description.input.prepare(image).tensor
+        assert (given == second.description.input.prepare(image).tensor).all()
+        assert (pixels_of(first(image)) == pixels_of(second(image))).all()
+
+
+def test_an_open_size_has_to_be_stated(made: Path, photos: Path, tmp_path: Path) -> None:
+    path = made / "resize10_open.onnx"
+    with pytest.raises(ValueError, match=r"'images' float32\[1,3,H,W\] is open in width or height"):
+        Detector(path)
+    size = described(tmp_path, "[input]\nwidth = 8\nheight = 8\n")
+    summary: dict[str, Any] = compare(
+        made / "resize10.onnx", path, images=photos, child_detector=size, score_threshold=0
+    )
+    assert summary["counts"]["new"] == summary["counts"]["lost"] == 0
