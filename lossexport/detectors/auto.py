@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
@@ -36,9 +37,10 @@ class Completed:
     why: tuple[str, ...]
 
 
-def complete(stated: Stated, graph: Graph, like: Completed | None = None) -> Completed:
-    """Find what is not stated. `like` is the detector to compare with, whose input is the same
-    where nothing else is known.
+def complete(where: Path, stated: Stated, graph: Graph, like: Completed | None = None) -> Completed:
+    """Find what is not stated in the graph of the file `where`.
+
+    `like` is the detector to compare with, whose input is the same where nothing else is known.
 
     Raises LossexportError where nothing fits, or more than one.
     """
@@ -46,10 +48,12 @@ def complete(stated: Stated, graph: Graph, like: Completed | None = None) -> Com
     found: dict[str, Any] = {}
     fit = None
     if _lacks_output(stated):
-        layout, fit = choose(graph, stated)
+        with within(where):
+            layout, fit = choose(graph, stated)
         found["output"] = {"kind": layout.name, **fit.keys, **stated.section("output")}
         why.append(f"layout {layout.name}: {fit.why}")
-    certain = _complete_input(stated, graph, fit, like, found, why)
+    with within(where):
+        certain = _complete_input(stated, graph, fit, like, found, why)
     names = _complete_categories(stated, graph, fit, like, found, why)
     if fit is not None and isinstance(stated.sections.get("limits", {}), dict):
         usual = {"boxes": MOST_BOXES}

@@ -76,8 +76,8 @@ class Detector:
                 tensor=given.get("tensor"),
                 size=(given.get("width"), given.get("height")),
             )
-            other = None if like is None else like.completed
-            self.completed: Completed = complete(stated, self.graph, other)
+        other = None if like is None else like.completed
+        self.completed: Completed = complete(path, stated, self.graph, other)
         self.description = self.completed.description
         self.kinds = self.description.kinds()
         self.why = self.completed.why
@@ -159,7 +159,12 @@ class Detector:
         """The outputs on a grey image."""
         wide, high = (side or _PROBED for side in graph.size)
         grey = _GREY if graph.image.dtype == "uint8" else _GREY / 255
-        return self._run(np.full((graph.image.batch or 1, 3, high, wide), grey, np.float32), {})
+        tensor = np.full((graph.image.batch or 1, 3, high, wide), grey, np.float32)
+        try:
+            return self._run(tensor, {})
+        except LossexportError as error:
+            text = str(error).removeprefix(f"{self.path}: ")
+            raise LossexportError(f"fails on a grey image of {wide} x {high}: {text}") from error
 
     def _of(self, outputs: Outputs, position: int) -> Outputs:
         """The outputs of one image of the batch, as those of a batch of 1."""

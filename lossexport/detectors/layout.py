@@ -12,7 +12,15 @@ from msgspec import Meta, Struct
 from lossexport import arguments
 from lossexport.boxes.boxset import MAX_SCORE, Float64, Int64, too_large
 from lossexport.detectors.graph import Graph
-from lossexport.detectors.tensors import Array, Outputs, boxes_of, plain, shape_of, whole
+from lossexport.detectors.tensors import (
+    Array,
+    Outputs,
+    boxes_of,
+    number,
+    plain,
+    shape_of,
+    whole,
+)
 
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 """A key that names an output of the graph."""
@@ -93,7 +101,7 @@ class Keys(Section, frozen=True, kw_only=True):
         return box, score, label
 
     def _rows(self, outputs: Outputs, boxes: int) -> Int64:
-        count = int(whole(outputs, self.count, 0)) if self.count else None
+        count = number(outputs, self.count) if self.count else None
         rows = np.arange(boxes)
         if self.indices:
             rows = whole(outputs, self.indices, 1)

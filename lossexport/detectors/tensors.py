@@ -34,6 +34,13 @@ def whole(outputs: Outputs, name: str, rank: int, rows: int = 0) -> Int64:
     return numbers
 
 
+def number(outputs: Outputs, name: str) -> int:
+    """An output of a single whole number, whatever its rank."""
+    if outputs[name].size != 1:
+        misfit(outputs, name, "a single number")
+    return int(whole({name: outputs[name].reshape(())}, name, 0))
+
+
 def real(outputs: Outputs, name: str, rank: int) -> Array:
     """An output of floats of `rank` dimensions; float16 becomes float32."""
     array = outputs[name]

@@ -1,7 +1,6 @@
 """One network in each layout gives the same boxes, and the layouts are found."""
 
 import runpy
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ from lossexport.boxes.boxset import Float64
 from lossexport.comparison import compare
 from lossexport.detectors.detector import Detector
 from lossexport.detectors.layout import Found
+from lossexport.detectors.layouts.yolo import HeadKeys
+from tests.detectors import rewired
 from tests.detectors.test_children import photo
 
 EXACT = ("raw_c_a", "raw_a_5c", "end2end")
@@ -27,15 +28,28 @@ SMALL = ("batch4", "batch_free", "double", "int_boxes", "opset25")
 
 
 @pytest.fixture(scope="session")
-def made(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of what cases/detectors/make.py writes."""
+def make(shared: Path) -> dict[str, Any]:
+    """The functions of cases/detectors/make.py."""
+    return runpy.run_path(str(shared / "cases/detectors/make.py"))
+
+
+@pytest.fixture(scope="session")
+def made(make: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what it writes."""
     out = tmp_path_factory.mktemp("made")
-    argv, sys.argv = sys.argv, ["make.py", str(out)]
-    try:
-        runpy.run_path(str(shared / "cases/detectors/make.py"), run_name="__main__")
-    finally:
-        sys.argv = argv
+    make["layouts"](out)
+    make["small"](out, 0)
     return out
+
+
+@pytest.fixture
+def two(photos: Path, tmp_path: Path) -> Path:
+    """A folder of two of the photos."""
+    folder = tmp_path / "two"
+    folder.mkdir()
+    for path in sorted(photos.glob("*.jpg"))[4:6]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -136,3 +150,29 @@ def test_an_open_size_has_to_be_stated(made: Path, photos: Path, tmp_path: Path)
         made / "resize10.onnx", path, images=photos, child_detector=size, score_threshold=0
     )
     assert summary["counts"]["new"] == summary["counts"]["lost"] == 0
+
+
+@pytest.mark.parametrize("name", rewired.LAYOUTS)
+def test_more_layouts(
+    name: str, made: Path, make: dict[str, Any], two: Path, tmp_path: Path
+) -> None:
+    layout, write = rewired.LAYOUTS[name]
+    path = write(rewired.Rewired(make["decoded"]), tmp_path / f"{name}.onnx")
+    assert Detector(path).description.layout.name == layout
+    summary = compare(made / "raw_c_a.onnx", path, images=two, nms_iou=0.65)
+    counts = summary["counts"]
+    assert counts["parent"] == counts["matched"] > 5
+    assert counts["new"] == 0
+    assert summary["iou"]["p5"] > 1 - 1e-5
+    assert summary["drift"]["max_abs"] < 1e-6
+
+
+def test_an_oriented_head(made: Path, make: dict[str, Any], two: Path, tmp_path: Path) -> None:
+    names = {number: f"kind {number}" for number in range(80)}
+    path = rewired.turned(rewired.Rewired(make["decoded"]), tmp_path / "obb.onnx", names)
+    detector = Detector(path)
+    assert detector.description.output == HeadKeys(tensor="output0", others=1, angle=True)
+    summary = compare(made / "raw_c_a.onnx", path, images=two, match_by="id")
+    counts = summary["counts"]
+    assert counts["parent"] == counts["matched"] > 5
+    assert summary["iou"]["p5"] > 1 - 1e-5

@@ -102,8 +102,8 @@ def _yolox_fits(graph: Graph) -> list[Fit]:
         cells, anchors = cells_of(graph, rows, (1,)), graph.anchors()
         if not cells or columns < 6 or graph.documented or is_decoded(graph, info):
             continue
-        scores = graph.probe[info.name][..., 4:]
-        if not ((scores >= 0) & (scores <= 1)).all():
+        box, scores = np.split(graph.probe[info.name], [4], axis=2)
+        if not ((box < 0).any() and (scores >= 0).all() and (scores <= 1).all()):
             continue
         fits.append(
             Fit(

@@ -66,8 +66,13 @@ def _ssd(keys: SsdKeys, outputs: Outputs, size: Size, classes: int) -> Decoded:
 
 
 def _pairs(graph: Graph) -> list[tuple[TensorInfo, TensorInfo]]:
-    """Boxes [1,N,4] and probabilities [1,N,C], by their values on a grey image."""
-    found = []
+    """Boxes [1,N,4] and probabilities [1,N,C], by their values on a grey image.
+
+    Graphs that end in results, boxes with scores and labels, may give such pairs beside them.
+    """
+    found: list[tuple[TensorInfo, TensorInfo]] = []
+    if triples(graph):
+        return found
     for boxes in graph.floats(3):
         for scores in graph.floats(3):
             if boxes is scores or boxes.shape[2] != 4 or scores.shape[:2] != boxes.shape[:2]:

@@ -8,7 +8,7 @@ from msgspec import Meta
 from lossexport.detectors.graph import Graph, written
 from lossexport.detectors.layout import Decoded, Fit, Keys, Layout, Name, Size
 from lossexport.detectors.layouts.common import IMAGENET, STRETCHED, ULTRALYTICS, rounded
-from lossexport.detectors.tensors import Array, Outputs, boxes_of, misfit, plain, real
+from lossexport.detectors.tensors import Array, Outputs, boxes_of, misfit, number, plain, real
 from lossexport.runtime.session import TensorInfo
 
 Column = Literal["image", "x1", "y1", "x2", "y2", "score", "label", "other"]
@@ -61,11 +61,7 @@ def _table(keys: RowsKeys, outputs: Outputs, size: Size, classes: int) -> Decode
     if "image" in at:  # 0 for this image, -1 for rows that are not used
         mine = rows[:, at["image"]] == 0
         rows, label, score = rows[mine], label[mine], score[mine]
-    return rows[:, [at[corner] for corner in _CORNERS]], score, _from(label, keys.first_label)
-
-
-def _from(label: Any, first: int) -> Any:
-    return label - first
+    return rows[:, [at[corner] for corner in _CORNERS]], score, label - keys.first_label
 
 
 class QuadrupleKeys(Keys, frozen=True, kw_only=True):
@@ -96,11 +92,10 @@ class QuadrupleKeys(Keys, frozen=True, kw_only=True):
 
 def _quadruple(keys: QuadrupleKeys, outputs: Outputs, size: Size, classes: int) -> Decoded:
     box = boxes_of(outputs, keys.boxes)
-    score = plain(outputs, keys.scores, 1, len(box))[: len(box)]
-    label = rounded(keys.labels, plain(outputs, keys.labels, 1, len(box))[: len(box)])
-    count = int(plain(outputs, str(keys.count), 0).astype(np.int64)) if keys.count else len(box)
-    label[max(count, 0) :] = keys.first_label  # the rest is not set
-    return box, score, _from(label, keys.first_label)
+    rows = min(max(number(outputs, str(keys.count)), 0), len(box))  # the rest is not set
+    score = plain(outputs, keys.scores, 1, len(box))[:rows]
+    label = rounded(keys.labels, plain(outputs, keys.labels, 1, len(box))[:rows])
+    return box[:rows], score, label - keys.first_label
 
 
 def triples(graph: Graph) -> list[tuple[TensorInfo, TensorInfo, TensorInfo]]:
@@ -110,14 +105,15 @@ def triples(graph: Graph) -> list[tuple[TensorInfo, TensorInfo, TensorInfo]]:
         if boxes.shape[-1] != 4:
             continue
         flat = [info for info in graph.outputs if info.shape == boxes.shape[:-1]]
-        labels = [i for i in flat if i.dtype in ("int32", "int64") or named(i, "label")]
-        scores = [i for i in flat if i not in labels and not i.dtype.startswith("int")]
+        labels = [i for i in flat if i.dtype in ("int32", "int64") or _named(i, "label")]
+        scores = [i for i in flat if i not in labels and i.dtype.startswith("float")]
+        scores = [i for i in scores if _named(i, "score")] or scores
         if len(labels) == 1 and len(scores) == 1:
             found.append((boxes, scores[0], labels[0]))
     return found
 
 
-def named(info: TensorInfo, what: str) -> bool:
+def _named(info: TensorInfo, what: str) -> bool:
     """Whether the name of an output says that it holds labels or scores."""
     return any(word in info.name.lower() for word in _WORDS[what])
 
