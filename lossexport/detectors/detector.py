@@ -15,9 +15,10 @@ from lossexport.detectors.picture import Extra, Prepared, resized
 from lossexport.detectors.tensors import Array, Outputs, shape_of
 from lossexport.errors import LossexportError, one_line, within
 from lossexport.files import sha256
+from lossexport.origin import install_command
 from lossexport.runtime.backends import read_source
 from lossexport.runtime.ort import open_session
-from lossexport.runtime.session import TensorInfo
+from lossexport.runtime.session import Source, TensorInfo
 
 __all__ = ["Description", "Detector", "describe", "resized", "select"]
 
@@ -84,10 +85,7 @@ class Detector:
         self.free_batch = self.graph.image.batch is None
         self.batch = self.graph.image.batch or 1
         self._check_inputs()
-        outputs = [info.name for info in self._session.outputs]
-        for name in self.description.output.names():
-            if name not in outputs:
-                self._fail(f"no output {name!r}, the outputs are {', '.join(outputs)}")
+        self._add_expressions()
 
     @property
     def named(self) -> bool:
@@ -117,6 +115,24 @@ class Detector:
                     f"takes {shown(info)} beside the image: a description says what it gets, as "
                     f'[input] with extra = {{ {info.name} = ["width", "height"] }}'
                 )
+
+    def _add_expressions(self) -> None:
+        """Load the graph with outputs for the expressions that the description names."""
+        outputs = [info.name for info in self._session.outputs]
+        wanted = [name for name in self.description.output.names() if name not in outputs]
+        if not wanted:
+            return
+        if plain := next((name for name in wanted if name.isidentifier()), None):
+            self._fail(f"no output {plain!r}, the outputs are {', '.join(outputs)}")
+        try:
+            from lossexport.wiring.outputs import with_outputs
+        except ImportError as error:
+            self._fail(
+                f"no output {wanted[0]!r}, the outputs are {', '.join(outputs)}; an expression "
+                f"over them needs the toolchain ({error}): {install_command('toolchain')}"
+            )
+        data = with_outputs(self.path, wanted)
+        self._session = open_session(Source(self.path, data, None), "ort", "cpu")
 
     def _info(self, name: str) -> TensorInfo:
         return next(info for info in self._session.inputs if info.name == name)

@@ -22,8 +22,8 @@ from lossexport.detectors.tensors import (
     whole,
 )
 
-Name = Annotated[str, Meta(min_length=1, max_length=255)]
-"""A key that names an output of the graph."""
+Name = Annotated[str, Meta(min_length=1, max_length=1000)]
+"""A key that names an output of the graph, or is an expression over its tensors, see `attach`."""
 Names = Annotated[list[Name], Meta(min_length=1, max_length=16)]
 """A key that names several."""
 Size = tuple[int, int]

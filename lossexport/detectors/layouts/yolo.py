@@ -116,14 +116,19 @@ def _head_fits(graph: Graph, *, first: int, turn: bool = False) -> list[Fit]:
         if split is None:
             continue
         cells = cells_of(graph, rows, (1, 3) if first == 5 else (1,))
+        if graph.names is None:
+            likely = bool(cells) and (turn or _is_head(graph, info, first))
+        else:  # rows of an end-to-end head may have as many columns
+            likely = bool(cells) or turn or columns != 6 + split.others
+        if not likely and rows < columns:
+            continue
         head = "4 of the box, " + ("1 of objectness, " if first == 5 else "")
         parts = f"{columns} are {head}{split.classes} classes{split.words}"
         fits.append(
             Fit(
                 keys={"tensor": info.name, **split.keys},
                 classes=split.classes,
-                likely=graph.names is not None
-                or (bool(cells) and (turn or _is_head(graph, info, first))),
+                likely=likely,
                 why=f"output {info.name!r} is {written(info.shape)}: {parts}"
                 + (f", {rows} are {cells}" if cells else ""),
                 input=ULTRALYTICS,
@@ -141,11 +146,11 @@ def _is_head(graph: Graph, info: TensorInfo, first: int) -> bool:
     tells; without one, both may fit.
     """
     rows, columns = (int(dim) for dim in info.shape[1:])
-    if cells_of(graph, rows, (3,)):
-        return first == 5
     others = _others(graph)[0]
-    usual = [n for n in (4, 5) if graph.usual(columns - n - others)]
-    return first in (usual or (4, 5)) and is_decoded(graph, info)
+    possible = [n for n in (4, 5) if graph.usual(columns - n - others)] or [4, 5]
+    if cells_of(graph, rows, (3,)):
+        possible = [5]
+    return first in possible and is_decoded(graph, info)
 
 
 def is_decoded(graph: Graph, info: TensorInfo) -> bool:
