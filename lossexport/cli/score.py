@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from lossexport.cli._terminal import Choice, assignments, show
-from lossexport.cli._types import DIR, FILE_OR_DIR, FORMAT
+from lossexport.cli._types import DIR, FILE_OR_DIR, FILE_OR_NAME, FORMAT
 from lossexport.errors import CheckFailedError, LossexportError, printable
 from lossexport.names import (
     BACKENDS,
@@ -55,7 +55,9 @@ class _Command(click.Command):
 @click.command(
     "score", cls=_Command, short_help="Score detections: COCO AP, and the quality of every box."
 )
-@click.option("--pred", required=True, type=FILE_OR_DIR, help="Detections: a file or a folder.")
+@click.option("--pred", required=True, type=FILE_OR_DIR,
+    help="Detections: a file or a folder; or an .onnx detector, which runs on --images.",
+)  # fmt: skip
 @click.option("--ref", required=True, type=FILE_OR_DIR, help="References: a file or a folder.")
 @click.option("--format", "form", type=FORMAT, default="coco", show_default=True,
     help="Format of both, see below.",
@@ -74,8 +76,17 @@ class _Command(click.Command):
 )  # fmt: skip
 @click.option("--out", type=DIR, help="Folder for summary.json, boxes.parquet and report.html.")
 @click.option(
-    "--images", type=DIR, help="Folder of images; the report shows the worst boxes on them."
-)
+    "--images", type=DIR,
+    help="Folder of images: a detector runs on them, and the report shows the worst boxes.",
+)  # fmt: skip
+@click.option(
+    "--detector", type=FILE_OR_NAME,
+    help="Description of an .onnx detector, or name of its layout, as in compare.  [default: auto]",
+)  # fmt: skip
+@click.option(
+    "--nms-iou", type=float,
+    help="IoU of a NMS on the boxes of a detector.  [default: as described or found]",
+)  # fmt: skip
 @click.option("--fail-below", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if below.")
 @click.option("--fail-above", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if above.")
 def command(
@@ -90,6 +101,8 @@ def command(
     backend: str | None,
     out: str | None,
     images: str | None,
+    detector: str | None,
+    nms_iou: float | None,
     fail_below: tuple[str, ...],
     fail_above: tuple[str, ...],
 ) -> None:
@@ -108,6 +121,8 @@ def command(
         backend=backend,
         out=out,
         images=images,
+        detector=detector,
+        nms_iou=nms_iou,
         fail_below=bounds(fail_below, "--fail-below"),
         fail_above=bounds(fail_above, "--fail-above"),
         progress=True,

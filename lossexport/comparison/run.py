@@ -19,7 +19,7 @@ from lossexport.comparison.match import as_dataset, compare_boxes
 from lossexport.comparison.record import Run
 from lossexport.comparison.sides import read_results, run_detectors
 from lossexport.comparison.summary import GATE_NAMES, summarize
-from lossexport.detectors.description import AUTO
+from lossexport.detectors.description import AUTO, check_nms_iou
 from lossexport.errors import LossexportError, shown
 from lossexport.files import check_folder
 from lossexport.formats.memory import Detections, given
@@ -139,10 +139,7 @@ def _checked_iou(value: float, parent: Path | Detections, *, detectors: bool) ->
     if not detectors:
         name = parent if isinstance(parent, Path) else "parent"
         raise LossexportError(f"{name}: is no .onnx detector: nms_iou is for detectors")
-    iou = arguments.number("nms_iou", value)
-    if not 0 <= iou <= 1:
-        raise arguments.refuse("nms_iou", value, "a number from 0 to 1")
-    return iou
+    return check_nms_iou(value)
 
 
 def _descriptions(

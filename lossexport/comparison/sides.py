@@ -1,14 +1,12 @@
 """The boxes of a parent and a child, from two result files or two detectors."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from lossexport.boxes.assemble import join
-from lossexport.boxes.boxset import Category, Float64, Id, Input, Predictions, UInt8
-from lossexport.boxes.side import Entry, Side
+from lossexport.boxes.boxset import Category, Float64, Id, Input, Predictions
+from lossexport.boxes.side import Side
+from lossexport.detectors.collect import Collector, notes
 from lossexport.detectors.detector import Detector
 from lossexport.errors import LossexportError
 from lossexport.formats import Watch, read_side
@@ -97,10 +95,9 @@ def run_detectors(
     Raises LossexportError if none can, and if a detector does not fit its description.
     """
     detectors = _opened(models, descriptions, nms_iou)
-    sides = [Side(path, detector.input) for path, detector in zip(models, detectors, strict=True)]
+    collectors = [Collector(detector) for detector in detectors]
     digest = FolderDigest()
     failures: list[str] = []
-    waiting: list[list[tuple[str, UInt8]]] = [[], []]
     advance = watch("running the detectors")
     listed = folder.names()
     for done, file in enumerate(listed, 1):
@@ -111,17 +108,10 @@ def run_detectors(
             failures.append(str(error))
             continue
         digest.add(Path(file), data)
-        for detector, side, images in zip(detectors, sides, waiting, strict=True):
-            images.append((file, image))
-            if len(images) == detector.batch:
-                _detect(detector, side, images)
+        for collector in collectors:
+            collector.add(file, image)
         advance(done / len(listed))
-    for detector, side, images in zip(detectors, sides, waiting, strict=True):
-        _detect(detector, side, images)
-        side.images.name_by_ids()
-        rows = {kind.id: Entry(kind.name if detector.named else None) for kind in detector.kinds}
-        side.categories.rows = rows
-        side.categories.ids.codes([kind.id for kind in detector.kinds])
+    sides = [collector.finish() for collector in collectors]
     if not sides[0].images.rows:
         raise LossexportError(f"{folder.path}: no image can be read: {few(failures)}")
     inputs = {"parent": detectors[0].input, "child": detectors[1].input}
@@ -129,7 +119,7 @@ def run_detectors(
         if detector.description_input is not None:
             inputs[name] = detector.description_input
     inputs["images"] = digest.finish(folder.path)
-    return _sides(sides[0], sides[1], match_by, inputs, _notes(detectors, failures))
+    return _sides(sides[0], sides[1], match_by, inputs, notes(detectors, failures))
 
 
 def _opened(
@@ -141,35 +131,3 @@ def _opened(
     if child.completed.certain and not parent.completed.certain:
         parent = Detector(models[0], descriptions[0], child, nms_iou)
     return [parent, child]
-
-
-def _detect(detector: Detector, side: Side, images: list[tuple[str, UInt8]]) -> None:
-    """Add the boxes of images to a side, and forget the images."""
-    if not images:
-        return
-    try:
-        results = detector.detect([image for _, image in images])
-    except LossexportError as error:
-        raise LossexportError(f"{error} (on {', '.join(file for file, _ in images)})") from error
-    for (file, _), found in zip(images, results, strict=True):
-        size = found.box[:, 2:] - found.box[:, :2]
-        side.boxes.add(
-            np.full(len(size), side.images.ids[file], np.int32),
-            found.label.astype(np.int32),
-            np.concatenate([found.box[:, :2], size], axis=1),
-            score=found.score,
-        )
-    images.clear()
-
-
-def _notes(detectors: Sequence[Detector], failures: list[str]) -> list[str]:
-    free = dict.fromkeys(repr(d.input.name) for d in detectors if d.free_batch)
-    notes = (
-        [f"The batch of {' and '.join(free)} is free; it ran with a batch of 1."] if free else []
-    )
-    notes += dict.fromkeys(
-        f"{detector.input.name}: {why}." for detector in detectors for why in detector.why
-    )
-    if failures:
-        notes.append(f"Images that were left out: {few(failures)}.")
-    return notes

@@ -230,6 +230,8 @@ def _complete_categories(
             return True
     if fit is None and graph.names is None:
         return True  # `build` says that they are missing
-    found["categories"] = {"names": [str(number) for number in range(classes or 1)]}
+    first = int(fit.keys.get("first_label", 0)) if fit is not None else 0
+    numbers = list(range(first, first + (classes or 1)))
+    found["categories"] = {"names": [*map(str, numbers)], "ids": numbers}
     why.append("categories: numbered, since the metadata have no names")
     return False

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from lossexport import arguments
 from lossexport.boxes.boxset import Category, Input
 from lossexport.detectors import LAYOUTS
 from lossexport.detectors.graph import MAX_NAMES
@@ -22,6 +23,14 @@ AUTO = "auto"
 MAX_DESCRIPTION_BYTES = 1 << 20
 
 Part = Annotated[float, Meta(ge=0, le=1)]
+
+
+def check_nms_iou(value: object) -> float:
+    """`value` as the IoU of a NMS. Raises LossexportError unless it is from 0 to 1."""
+    iou = arguments.number("nms_iou", value)
+    if not 0 <= iou <= 1:
+        raise arguments.refuse("nms_iou", value, "a number from 0 to 1")
+    return iou
 
 
 class Limits(Section, frozen=True):

@@ -116,6 +116,19 @@ class Detector:
                     f'[input] with extra = {{ {info.name} = ["width", "height"] }}'
                 )
 
+    def run_batches(self, size: int) -> None:
+        """Run `size` images at once if the batch is free and each output has one of that size."""
+        if not self.free_batch or size == 1 or self.description.input.resize == "none":
+            return
+        wide, high = self.graph.size
+        tensor = np.zeros((size, 3, high or 1, wide or 1), np.float32)
+        try:
+            outputs = self._run(tensor, self.description.input.extra)
+        except LossexportError:  # a graph whose shapes are only said to be free
+            return
+        if all(outputs[name].shape[:1] == (size,) for name in self.description.output.names()):
+            self.batch = size
+
     def _add_expressions(self) -> None:
         """Load the graph with outputs for the expressions that the description names."""
         outputs = [info.name for info in self._session.outputs]
@@ -200,8 +213,7 @@ class Detector:
             found = self.description.find(outputs, size, len(self.kinds))
         except ValueError as error:
             self._fail(one_line(error))
-        if self.completed.open:
-            self._count(found.label)
+        self.count(found.label)
         kinds = len(self.kinds)
         if len(found.label) and not 0 <= found.label.min() <= found.label.max() < kinds:
             wrong = found.label[(found.label < 0) | (found.label >= kinds)][0]
@@ -216,10 +228,13 @@ class Detector:
         found = found.take(np.all(box[:, 2:] > box[:, :2], axis=1))
         return found.take(select(found, limits.nms_iou, limits.boxes))
 
-    def _count(self, label: Int64) -> None:
-        """Add the categories of labels that are seen for the first time."""
+    def count(self, label: Int64) -> None:
+        """Add the categories of labels that are seen for the first time, where they are open."""
+        if not self.completed.open:
+            return
         for number in range(len(self.kinds), min(int(label.max(initial=-1)) + 1, MAX_NAMES)):
-            self.kinds.append(Category(number, str(number)))
+            value = number + int(str(self.kinds[0].id))
+            self.kinds.append(Category(value, str(value)))
 
     def _fail(self, message: str) -> NoReturn:
         raise LossexportError(f"{self.path}: {message}")

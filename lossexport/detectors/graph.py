@@ -67,7 +67,7 @@ class Graph:
         self.metadata = metadata
         self._run = run
         self.image = image_input(self.inputs, tensor)
-        self.names = names_of(metadata.get("names", ""))
+        self.names = names_of(metadata.get("names", "")) or lines_of(metadata.get("character", ""))
         self.task = metadata.get("task", "")
         self.points = math.prod(_pair(metadata.get("kpt_shape", "")))
         high, wide = (side or None for side in _pair(metadata.get("imgsz", "")))
@@ -183,6 +183,12 @@ def names_of(text: str) -> list[str] | None:
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= MAX_NAMES:
         return None
     return [str(name) for name in value] if all(isinstance(n, str) for n in value) else None
+
+
+def lines_of(text: str) -> list[str] | None:
+    """The names of the metadata entry `character`, a line for each; None if there are none."""
+    names = text.split("\n") if text and len(text) <= MAX_METADATA else []
+    return names if 1 <= len(names) <= MAX_NAMES and all(names) else None
 
 
 def _pair(text: str) -> tuple[int, int]:

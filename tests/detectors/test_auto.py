@@ -9,7 +9,7 @@ import pytest
 
 from lossexport.comparison import compare
 from lossexport.detectors.detector import Detector
-from lossexport.detectors.graph import names_of
+from lossexport.detectors.graph import lines_of, names_of
 from lossexport.errors import LossexportError
 from tests.detectors.test_detector import floats, network
 
@@ -140,6 +140,12 @@ def test_a_name_decides(tmp_path: Path) -> None:
 )
 def test_names(text: str, wanted: list[str] | None) -> None:
     assert names_of(text) == wanted
+
+
+def test_names_in_lines() -> None:
+    assert lines_of("text\ntitle") == ["text", "title"]
+    assert lines_of("text\n") is None
+    assert lines_of("") is None
 
 
 def test_a_description_may_leave_out_what_is_found(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from lossexport.detectors.layout import Found
 from lossexport.detectors.layouts.yolo import HeadKeys
 from tests.detectors import rewired
 from tests.detectors.test_children import photo
+from tests.detectors.test_detector import network
 
 EXACT = ("raw_c_a", "raw_a_5c", "end2end")
 CLOSE = ("detr_sigmoid", "detr_softmax")
@@ -165,6 +166,25 @@ def test_more_layouts(
     assert counts["new"] == 0
     assert summary["iou"]["p5"] > 1 - 1e-5
     assert summary["drift"]["max_abs"] < 1e-6
+
+
+def test_picodet_counts_from_the_middle_of_its_cells(tmp_path: Path) -> None:
+    """Its four strides tell it from NanoDet, whose centres are half a pixel before."""
+    sizes = {8: 32, 16: 8, 32: 2, 64: 1}  # cells in 64 x 32
+    outputs = {f"score{n}": np.zeros((1, rows, 2), np.float32) for n, rows in sizes.items()}
+    far = np.full((4, 8), -1000, np.float32)
+    far[:, 1] = 0  # one stride away on each side
+    outputs |= {f"side{n}": np.tile(far.ravel(), (1, rows, 1)) for n, rows in sizes.items()}
+    outputs["score16"][0, 5, 1] = 0.75  # row 1, column 1
+    detector = Detector(network(tmp_path / "d.onnx", outputs))
+    assert detector.description.layout.name == "picodet"
+    found = detector(np.zeros((32, 64, 3), np.uint8))
+    assert (found.label.tolist(), found.score.tolist()) == ([1], [0.75])
+    assert found.box.tolist() == [[24 - 16, 24 - 16, 24 + 16, 32]]
+    three = {name: value for name, value in outputs.items() if not name.endswith("64")}
+    detector = Detector(network(tmp_path / "n.onnx", three))
+    assert detector.description.layout.name == "nanodet"
+    assert detector(np.zeros((32, 64, 3), np.uint8)).box.tolist() == [[7.5, 7.5, 39.5, 32]]
 
 
 def test_an_oriented_head(made: Path, make: dict[str, Any], two: Path, tmp_path: Path) -> None:
