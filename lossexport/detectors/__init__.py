@@ -19,6 +19,7 @@ _BUILTIN = {
     "end_to_end": "yolo",
     "detr_sigmoid": "detr",
     "detr_softmax": "detr",
+    "detr_rows": "detr",
     "quadruple": "suppressed",
     "table": "suppressed",
     "picodet": "grids",

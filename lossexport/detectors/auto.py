@@ -157,7 +157,7 @@ def _complete_input(
     whole = {"colour", "resize"} <= set(given)
     certain = whole or graph.documented or (fit is not None and fit.certain)
     if not whole:
-        usual, words = _usual_input(graph, fit, like, certain=certain)
+        usual, words = _usual_input(graph, fit, like)
         merged |= usual
         if usual:
             why.append(f"input: {_shown_input(merged | given)}, {words}")
@@ -177,13 +177,14 @@ def shown_input(graph: Graph) -> str:
 
 
 def _usual_input(
-    graph: Graph, fit: Fit | None, like: Completed | None, *, certain: bool
+    graph: Graph, fit: Fit | None, like: Completed | None
 ) -> tuple[dict[str, Any], str]:
     """How images are fed, and where that comes from."""
-    if graph.documented:
+    if fit is not None and fit.certain:
+        usual = dict(fit.input)
+        words = "by the metadata" if graph.documented else "as the layout's detectors"
+    elif graph.documented:
         usual, words = dict(ULTRALYTICS), "by the metadata"
-    elif certain and fit is not None:
-        usual, words = dict(fit.input), "as the layout's detectors"
     elif like is not None:
         other = msgspec.to_builtins(like.description.input)
         usual = {key: value for key in _INPUT if (value := other.get(key)) is not None}

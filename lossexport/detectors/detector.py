@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
@@ -176,7 +176,7 @@ class Detector:
         """The outputs for a tensor [B,3,height,width]."""
         image = self.graph.image
         sides = {"width": tensor.shape[3], "height": tensor.shape[2]}
-        feeds: dict[str, Any] = {
+        feeds: dict[str, Array] = {
             info.name: _value(extra.get(info.name, _EXTRA.get(info.name, 1)), info, tensor, sides)
             for info in self._others()
         }

@@ -204,6 +204,18 @@ def segmentation(r: Rewired, path: Path) -> Path:
     )
 
 
+def named_rows(r: Rewired, path: Path, names: Mapping[int, str]) -> Path:
+    """RT-DETR of Ultralytics: [1,N,4+C] in parts."""
+    r.node("Concat", [r.centre, r.side], "t_box", axis=2)
+    r.node("Mul", ["t_box", r.const("inverse", np.float32(1 / SIDE))], "t_parts")
+    r.node(
+        "Clip", ["t_parts", r.const("none", np.float32(0)), r.const("all", np.float32(1))], "t_in"
+    )
+    r.node("Concat", ["t_in", r.score], "output0", axis=2)
+    metadata = {"names": dict(names), "imgsz": [SIDE, SIDE], "stride": 32, "task": "detect"}
+    return r.save(path, ("output0", T.FLOAT, [1, ROWS, 84]), **metadata)
+
+
 def turned(r: Rewired, path: Path, names: Mapping[int, str]) -> Path:
     """OBB: sides exchanged and turned by a right angle, which are the same boxes."""
     first, second = (str(r.graph.part(r.side, n, n + 1, f"t_side{n}")) for n in (0, 1))

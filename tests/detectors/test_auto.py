@@ -1,5 +1,6 @@
 """What is found without a description, what is refused, and what a description may leave out."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from lossexport.comparison import compare
 from lossexport.detectors.detector import Detector
 from lossexport.detectors.graph import lines_of, names_of
 from lossexport.errors import LossexportError
+from tests.conftest import ROOT
 from tests.detectors.test_detector import floats, network
 
 CELLS = 42  # of the strides 8, 16, 32 in 64 x 32
@@ -36,6 +38,7 @@ def with_metadata(path: Path, **metadata: Any) -> Path:
     return path
 
 
+OPEN = (1, 3, "height", "width")
 NAMES = {0: "a", 1: "b"}
 LOGITS = RANDOM.normal(0, 3, (1, 30, 81)).astype(np.float32)
 PARTS = RANDOM.uniform(0.2, 0.8, (1, 30, 4)).astype(np.float32)
@@ -164,6 +167,19 @@ def test_a_description_may_leave_out_what_is_found(tmp_path: Path) -> None:
     short.write_text('[output]\ntensor = "two"\n[input]\ncolour = "bgr"\nresize = "stretch"\n')
     described = Detector(path, short).description
     assert (described.input.std, described.input.tensor) == ((1, 1, 1), "images")
+
+
+def test_the_examples_of_the_page_are_descriptions(tmp_path: Path) -> None:
+    page = (ROOT / "docs/detectors.md").read_text("utf-8")
+    found = re.findall(r"^```toml\n(.*?)^```$", page, re.M | re.S)
+    assert len(found) == 3
+    path = network(tmp_path / "d.onnx", {"one2one": head(6, 50), "other": head(6, 50)[0]}, OPEN)
+    described = tmp_path / "d.toml"
+    described.write_text(f"{found[0]}\n{found[1]}\n{found[2]}")
+    description = Detector(path, described).description
+    assert (description.input.width, description.input.height) == (640, 640)
+    assert (description.limits.nms_iou, description.limits.boxes) == (0.7, 100)
+    assert description.output.names() == ["one2one"]
 
 
 def test_expressions(tmp_path: Path) -> None:

@@ -168,6 +168,26 @@ def test_more_layouts(
     assert summary["drift"]["max_abs"] < 1e-6
 
 
+def test_rows_in_parts(made: Path, make: dict[str, Any], two: Path, tmp_path: Path) -> None:
+    """Ultralytics feeds its RT-DETR with stretched images; here as the raw head, to compare."""
+    names = {number: f"kind {number}" for number in range(80)}
+    path = rewired.named_rows(rewired.Rewired(make["decoded"]), tmp_path / "rows.onnx", names)
+    found = Detector(path).description
+    assert (found.layout.name, found.input.resize, found.limits.nms_iou) == (
+        "detr_rows", "stretch", None)  # fmt: skip
+    letterbox = described(tmp_path, '[input]\nresize = "letterbox"\nplace = "centre"\n')
+    summary = compare(
+        made / "raw_c_a.onnx",
+        path,
+        images=two,
+        nms_iou=0.65,
+        child_detector=letterbox,
+        match_by="id",
+    )
+    assert summary["kept"] == 1
+    assert summary["iou"]["p5"] > 1 - 1e-5
+
+
 def test_picodet_counts_from_the_middle_of_its_cells(tmp_path: Path) -> None:
     """Its four strides tell it from NanoDet, whose centres are half a pixel before."""
     sizes = {8: 32, 16: 8, 32: 2, 64: 1}  # cells in 64 x 32

@@ -94,6 +94,53 @@ def _likely(graph: Graph, columns: int, spare: int, *, rf_detr: bool) -> bool:
     return spare in (usual or (0, 1))
 
 
+class RowsKeys(Keys, frozen=True, kw_only=True):
+    """The keys of `detr_rows`."""
+
+    tensor: Name
+
+
+def _rows(keys: RowsKeys, outputs: Outputs, size: Size, classes: int) -> Decoded:
+    """Decode rows of centre, size and probabilities, the first two in parts."""
+    rows = real(outputs, keys.tensor, 3)
+    if len(rows) != 1 or rows.shape[2] != 4 + classes:
+        misfit(outputs, keys.tensor, f"[1,N,{4 + classes}]")
+    box = centred(rows[0, :, :4]) * np.array([*size, *size], rows.dtype)
+    return box, rows[0, :, 4:], None
+
+
+def _rows_fits(graph: Graph) -> list[Fit]:
+    """Outputs [1,N,4+C] with names, whose values are all from 0 to 1."""
+    fits = []
+    for info in graph.floats(3):
+        columns = int(info.shape[2])
+        if graph.names is None or columns != 4 + len(graph.names):
+            continue
+        values = graph.probe[info.name]
+        if values.size and (values >= 0).all() and (values <= 1).all():
+            fits.append(
+                Fit(
+                    keys={"tensor": info.name},
+                    classes=columns - 4,
+                    why=f"output {info.name!r} is {written(info.shape)}: {columns} are 4 of the "
+                    f"box, {columns - 4} classes, all from 0 to 1",
+                    input=STRETCHED,
+                    certain=graph.documented,
+                )
+            )
+    return fits
+
+
+DETR_ROWS = Layout(
+    name="detr_rows",
+    title="[1,N,4+C]: rows of centre, size in parts, class scores",
+    models="RT-DETR of Ultralytics",
+    found="4 + C columns by the names of the metadata, with all values from 0 to 1",
+    keys=RowsKeys,
+    scores="tensor",
+    decode=_rows,
+    fits=_rows_fits,
+)
 DETR_SIGMOID = Layout(
     name="detr_sigmoid",
     title="[1,N,C] logits, each with a sigmoid; [1,N,4] centre and size in parts",

@@ -118,8 +118,10 @@ def _head_fits(graph: Graph, *, first: int, turn: bool = False) -> list[Fit]:
         cells = cells_of(graph, rows, (1, 3) if first == 5 else (1,))
         if graph.names is None:
             likely = bool(cells) and (turn or _is_head(graph, info, first))
-        else:  # rows of an end-to-end head may have as many columns
-            likely = bool(cells) or turn or columns != 6 + split.others
+        else:  # rows of an end-to-end head, or of a DETR, may have as many columns
+            likely = turn or (
+                (bool(cells) or columns != 6 + split.others) and is_decoded(graph, info)
+            )
         if not likely and rows < columns:
             continue
         head = "4 of the box, " + ("1 of objectness, " if first == 5 else "")
