@@ -18,6 +18,7 @@ MOST_BOXES = 300
 """Boxes of an image where the layout was found; as many as end-to-end heads give."""
 _INPUT = ("colour", "resize", "place", "stride", "pad", "mean", "std")
 """The keys of `[input]` that no graph states."""
+_INPUT_NEEDED = {"colour", "resize"}
 _PAGE = "docs/detectors.md lists the layouts"
 
 
@@ -52,6 +53,9 @@ def complete(where: Path, stated: Stated, graph: Graph, like: Completed | None =
             layout, fit = choose(graph, stated)
         found["output"] = {"kind": layout.name, **fit.keys, **stated.section("output")}
         why.append(f"layout {layout.name}: {fit.why}")
+    elif not _is_whole(stated):
+        fits = _fits(graph, stated)
+        fit = fits[0][1] if len(fits) == 1 else None
     with within(where):
         certain = _complete_input(stated, graph, fit, like, found, why)
     names = _complete_categories(stated, graph, fit, like, found, why)
@@ -84,19 +88,30 @@ def _lacks_output(stated: Stated) -> bool:
     return layout.fits is not None and not needed <= set(output)
 
 
-def choose(graph: Graph, stated: Stated) -> tuple[Layout, Fit]:
-    """The only layout that fits what is stated, and how it does.
+def _is_whole(stated: Stated) -> bool:
+    """Whether nothing is left to find but the name and the size of the input."""
+    return "categories" in stated.sections and set(stated.section("input")) >= _INPUT_NEEDED
 
-    Raises LossexportError, saying which layouts fit, if there is none or more than one.
-    """
+
+def _fits(graph: Graph, stated: Stated) -> list[tuple[Layout, Fit]]:
+    """Every way in which a layout fits what is stated."""
     output = stated.section("output")
     kind = output.pop("kind", None)
-    every = [
+    return [
         (layout, fit)
         for layout in map(LAYOUTS.find, LAYOUTS.names() if kind is None else [kind])
         for fit in (layout.fits(graph) if layout.fits is not None else ())
         if all(fit.keys.get(key, value) == value for key, value in output.items())
     ]
+
+
+def choose(graph: Graph, stated: Stated) -> tuple[Layout, Fit]:
+    """The only layout that fits what is stated, and how it does.
+
+    Raises LossexportError, saying which layouts fit, if there is none or more than one.
+    """
+    every = _fits(graph, stated)
+    kind = stated.section("output").get("kind")
     likely = [pair for pair in every if pair[1].likely]
     fitting = likely or (every if kind is not None else [])
     if not fitting:
@@ -154,7 +169,7 @@ def _complete_input(
     merged: dict[str, Any] = {"tensor": graph.image.name}
     if wide is not None and high is not None:
         merged |= {"width": wide, "height": high}
-    whole = {"colour", "resize"} <= set(given)
+    whole = set(given) >= _INPUT_NEEDED
     certain = whole or graph.documented or (fit is not None and fit.certain)
     if not whole:
         usual, words = _usual_input(graph, fit, like)
