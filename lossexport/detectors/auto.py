@@ -1,6 +1,5 @@
 """Finds what a description leaves out, from the shapes and the metadata of a graph."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,6 +11,7 @@ from lossexport.detectors.description import Description, Stated, build
 from lossexport.detectors.graph import Graph, shown
 from lossexport.detectors.layout import Fit, Layout
 from lossexport.detectors.layouts.common import ULTRALYTICS
+from lossexport.detectors.picture import Picture
 from lossexport.errors import LossexportError, within
 
 MOST_BOXES = 300
@@ -57,7 +57,8 @@ def complete(where: Path, stated: Stated, graph: Graph, like: Completed | None =
         fits = _fits(graph, stated)
         fit = fits[0][1] if len(fits) == 1 else None
     with within(where):
-        certain = _complete_input(stated, graph, fit, like, found, why)
+        certain, fed = _complete_input(stated, graph, fit, like, found)
+    place = len(why)
     names = _complete_categories(stated, graph, fit, like, found, why)
     if fit is not None and isinstance(stated.sections.get("limits", {}), dict):
         usual = {"boxes": MOST_BOXES}
@@ -71,6 +72,8 @@ def complete(where: Path, stated: Stated, graph: Graph, like: Completed | None =
         if stated.file is not None:
             raise
         raise LossexportError(f"--detector {error}") from error
+    if fed:
+        why.insert(place, f"input: {_shown_input(description.input)}, {fed}")
     is_open = fit is not None and fit.classes is None and not names
     return Completed(description, names, certain, is_open, tuple(why))
 
@@ -159,31 +162,26 @@ def _complete_input(
     fit: Fit | None,
     like: Completed | None,
     found: dict[str, Any],
-    why: list[str],
-) -> bool:
-    """Fill in `[input]`; whether something states how images are fed."""
+) -> tuple[bool, str]:
+    """Fill in `[input]`; whether something states how images are fed, and what that is."""
     given = stated.sections.get("input", {})
     if not isinstance(given, dict):
-        return True
+        return True, ""
     wide, high = graph.size
     merged: dict[str, Any] = {"tensor": graph.image.name}
     if wide is not None and high is not None:
         merged |= {"width": wide, "height": high}
     whole = set(given) >= _INPUT_NEEDED
     certain = whole or graph.documented or (fit is not None and fit.certain)
-    if not whole:
-        usual, words = _usual_input(graph, fit, like)
-        merged |= usual
-        if usual:
-            why.append(f"input: {_shown_input(merged | given)}, {words}")
-    merged |= given
+    usual, words = ({}, "") if whole else _usual_input(graph, fit, like)
+    merged |= usual | given
     if merged.get("resize") not in (None, "none") and not {"width", "height"} <= set(merged):
         raise LossexportError(
             f"input {shown_input(graph)} is open in width or height and the metadata have no "
             "imgsz: a description gives both, as [input] with width = 640 and height = 640"
         )
     found["input"] = merged
-    return certain
+    return certain, words if usual else ""
 
 
 def shown_input(graph: Graph) -> str:
@@ -211,16 +209,15 @@ def _usual_input(
     return usual, words
 
 
-def _shown_input(merged: Mapping[str, Any]) -> str:
-    resize, place = merged.get("resize"), merged.get("place", "corner")
-    how = f"{resize} ({place})" if resize == "letterbox" else resize
-    plain = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
-    mean, std = (list(merged.get(k, p)) for k, p in zip(("mean", "std"), plain, strict=True))
-    values = "0 to 255" if [*map(float, std)] == plain[1] else f"(value - {mean}) / {std}"
-    if std == [255.0] * 3 and mean == plain[0]:
-        values = "0 to 1"
-    sides = f"{merged.get('width', 'any')} x {merged.get('height', 'any')}"
-    return f"{str(merged.get('colour')).upper()}, {values}, {how}, {sides}"
+def _shown_input(given: Picture) -> str:
+    resize = f"letterbox ({given.place})" if given.resize == "letterbox" else given.resize
+    values = f"(value - {list(given.mean)}) / {list(given.std)}"
+    if not any(given.mean) and len(set(given.std)) == 1:
+        values = {1.0: "0 to 255", 255.0: "0 to 1"}.get(given.std[0], values)
+    return (
+        f"{given.colour.upper()}, {values}, {resize}, {given.width or 'any'} x "
+        f"{given.height or 'any'}"
+    )
 
 
 def _complete_categories(

@@ -3,6 +3,7 @@
 import ast
 import json
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -207,7 +208,9 @@ def _literal(text: str) -> Any:
     if not text or len(text) > MAX_METADATA:
         return None
     try:
-        return ast.literal_eval(text)
+        with warnings.catch_warnings():  # for example about escapes
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         pass
     try:
