@@ -3,7 +3,8 @@
     python docs/generate.py            # or: make docs
     python docs/generate.py --check    # exits with 1 where a file is out of date
 
-Everything comes from the catalogue and from what the ops compute.
+Everything comes from the catalogue and from what the ops compute, and the tables of layouts in
+compare.md and detectors.md from the declarations of these.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import sweeps
 from lossexport import op_page
 from lossexport.catalog import BUILTIN
 from lossexport.catalog.spec import Op
+from lossexport.detectors import LAYOUTS, Keys
 from lossexport.files import write_bytes
 from lossexport.op_page import signature, table, wrapped
 
@@ -26,6 +28,8 @@ DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
 PACKAGE = DOCS.parent / "lossexport"
 START, END = "<!-- ops: written by docs/generate.py -->", "<!-- end of ops -->"
+LAYOUTS_START = "<!-- layouts: written by docs/generate.py -->"
+LAYOUTS_END = "<!-- end of layouts -->"
 EDITED = "<!-- Written by docs/generate.py from the catalogue: change it there. -->"
 KINDS = {
     "metric": "Scores",
@@ -73,12 +77,39 @@ def listed(readme: str) -> str:
     return "\n".join((before + START, *lines, "", END + after))
 
 
+def between(text: str, start: str, end: str, inner: str) -> str:
+    """`text` with `inner` between two lines."""
+    before, _, rest = text.partition(start)
+    _, _, after = rest.partition(end)
+    return f"{before}{start}\n\n{inner}\n\n{end}{after}"
+
+
+def layouts(page: Path, *, keys: bool) -> str:
+    """A page with its table of layouts written anew: their keys, or their models."""
+    common = set(Keys.__struct_fields__)
+    rows = []
+    for name in LAYOUTS.builtin:
+        layout = LAYOUTS.find(name)
+        own = [f"`{key}`" for key in layout.keys.__struct_fields__ if key not in common]
+        shown = (", ".join(own), layout.title)
+        rows.append(
+            (f"`{name}`", *(shown if keys else (layout.models, layout.title, layout.found)))
+        )
+    head = (
+        ("kind", "keys", "tensors") if keys else ("layout", "models", "outputs", "how it is found")
+    )
+    text = page.read_text("utf-8")
+    return between(text, LAYOUTS_START, LAYOUTS_END, table(head, rows))
+
+
 def generate() -> dict[Path, str]:
     """Every generated file with its text."""
     pages = {
         README: listed(README.read_text("utf-8")),
         DOCS / "picture.svg": picture.draw(),
         DOCS / "ops/README.md": index(),
+        DOCS / "compare.md": layouts(DOCS / "compare.md", keys=True),
+        DOCS / "detectors.md": layouts(DOCS / "detectors.md", keys=False),
         PACKAGE / "nn.pyi": stubs.modules(),
         PACKAGE / "ops/__init__.pyi": stubs.functions(),
     }

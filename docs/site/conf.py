@@ -23,6 +23,7 @@ CONTENTS = {
             "evaluator",
             "cluster",
             "compare",
+            "detectors",
             "attach",
             "deploy",
             "c",

@@ -20,13 +20,18 @@ from lossexport.names import BACKENDS
 @click.option(
     "--detector",
     type=FILE_OR_NAME,
-    help="Description of the detectors: a TOML file or the name of a shipped one.",
+    help="Description of the detectors: a TOML file, the name of a shipped one, or that of a "
+    "layout; `auto` finds the layout.  [default: auto]",
 )
 @click.option(
     "--child-detector",
     type=FILE_OR_NAME,
-    help="Description of the child, if its tensors differ.",
+    help="Description of the child, if it differs.  [default: as --detector]",
 )
+@click.option(
+    "--nms-iou", type=float,
+    help="IoU of a NMS on the boxes of both detectors.  [default: as described or found]",
+)  # fmt: skip
 @click.option(
     "--names", type=FILE, help="COCO dictionary with the names of the images and categories."
 )
@@ -45,7 +50,7 @@ def command(
 ) -> None:
     """Compare the boxes of CHILD, such as a quantised model, with those of PARENT.
 
-    Both are COCO results, or both are .onnx detectors, which run on --images as described.
+    Both are COCO results, or both are .onnx detectors, which run on --images.
     """
     from lossexport.comparison import compare
 

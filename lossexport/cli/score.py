@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from lossexport.cli._terminal import Choice, assignments, show
-from lossexport.cli._types import DIR, FILE_OR_DIR, FORMAT
+from lossexport.cli._types import DIR, FILE_OR_DIR, FILE_OR_NAME, FORMAT
 from lossexport.errors import CheckFailedError, LossexportError, printable
 from lossexport.names import (
     BACKENDS,
@@ -56,7 +56,9 @@ class _Command(click.Command):
 @click.command(
     "score", cls=_Command, short_help="Score detections: COCO AP, and the quality of every box."
 )
-@click.option("--pred", required=True, type=FILE_OR_DIR, help="Detections: a file or a folder.")
+@click.option("--pred", required=True, type=FILE_OR_DIR,
+    help="Detections: a file or a folder; or an .onnx detector, which runs on --images.",
+)  # fmt: skip
 @click.option("--ref", required=True, type=FILE_OR_DIR, help="References: a file or a folder.")
 @click.option("--format", "form", type=FORMAT, default="coco", show_default=True,
     help="Format of both, see below.",
@@ -75,8 +77,17 @@ class _Command(click.Command):
 )  # fmt: skip
 @click.option("--out", type=DIR, help="Folder for summary.json, boxes.parquet and report.html.")
 @click.option(
-    "--images", type=DIR, help="Folder of images; the report shows the worst boxes on them."
-)
+    "--images", type=DIR,
+    help="Folder of images: a detector runs on them, and the report shows the worst boxes.",
+)  # fmt: skip
+@click.option(
+    "--detector", type=FILE_OR_NAME,
+    help="Description of an .onnx detector, or name of its layout, as in compare.  [default: auto]",
+)  # fmt: skip
+@click.option(
+    "--nms-iou", type=float,
+    help="IoU of a NMS on the boxes of a detector.  [default: as described or found]",
+)  # fmt: skip
 @click.option(
     "--workers",
     metavar="ray[://HOST:PORT]",
@@ -97,6 +108,8 @@ def command(
     out: str | None,
     images: str | None,
     workers: str | None,
+    detector: str | None,
+    nms_iou: float | None,
     fail_below: tuple[str, ...],
     fail_above: tuple[str, ...],
 ) -> None:
@@ -121,6 +134,8 @@ def command(
             match_by=match_by,
             extra_categories=extra_categories,
             images=images,
+            detector=detector,
+            nms_iou=nms_iou,
             **common,
         )
     else:
@@ -132,6 +147,8 @@ def command(
                 "--match-by": match_by is not None,
                 "--extra-categories": extra_categories != "count",
                 "--images": images is not None,
+                "--detector": detector is not None,
+                "--nms-iou": nms_iou is not None,
             }
         )
         from lossexport import distributed

@@ -19,6 +19,7 @@ from lossexport.comparison.match import as_dataset, compare_boxes
 from lossexport.comparison.record import Run
 from lossexport.comparison.sides import read_results, run_detectors
 from lossexport.comparison.summary import GATE_NAMES, summarize
+from lossexport.detectors.description import AUTO, check_nms_iou
 from lossexport.errors import LossexportError, shown
 from lossexport.files import check_folder
 from lossexport.formats.memory import Detections, given
@@ -37,6 +38,7 @@ def compare(
     images: PathLike | None = None,
     detector: PathLike | None = None,
     child_detector: PathLike | None = None,
+    nms_iou: float | None = None,
     names: PathLike | None = None,
     match_by: MatchBy | None = None,
     iou_threshold: float = 0.5,
@@ -51,10 +53,12 @@ def compare(
 
     `parent` and `child` are both COCO results (a list, or a dictionary of annotations with a score)
     or predictions in memory, as for `Evaluator.update`, or both `.onnx` detectors. Detectors run on
-    every JPEG and PNG file of the folder `images`, as the description `detector` says (a TOML file,
-    or the name of a shipped one) and `child_detector` where the child's tensors differ. For
-    results, `images` is where the report finds the images that it draws, and `names` a COCO
-    dictionary that names images and categories. `match_by` is as in `score`.
+    every JPEG and PNG file of the folder `images`. Their layouts are found in the graphs (`auto`,
+    the default), or `detector` says them: a description, which is a TOML file or the name of a
+    shipped one, or the name of a layout; `child_detector` is for a child that differs. With
+    `nms_iou`, boxes of both go through NMS at this IoU, whatever their limits say. For results,
+    `images` is where the report finds the images that it draws, and `names` a COCO dictionary that
+    names images and categories. `match_by` is as in `score`.
 
     Boxes whose score is `score_threshold` or more count. In each image and category, child boxes
     are matched by falling score, each with the free parent box of highest IoU if that is at least
@@ -84,6 +88,8 @@ def compare(
     described = arguments.optional_path("detector", detector)
     child_described = arguments.optional_path("child_detector", child_detector)
     detectors = _descriptions(pair, drawn_from, described, child_described, table)
+    if nms_iou is not None:
+        nms_iou = _checked_iou(nms_iou, pair[0], detectors=bool(detectors))
     if drawn_from and not detectors and not folder:
         raise LossexportError(
             "images are drawn in the report, which needs a folder: out is missing"
@@ -99,7 +105,7 @@ def compare(
             return partial(tell, step)
 
         if detectors and pictures:
-            sides = run_detectors(*detectors, pictures, match_by, watch)
+            sides = run_detectors(*detectors, nms_iou, pictures, match_by, watch)
         else:
             sides = read_results(*pair, table, match_by, watch)
         tell("matching", 0.0)
@@ -129,6 +135,13 @@ def _explanations(run: Run) -> list[str]:
     return notes + explain(data, matched, run.settings["iou_threshold"], COMPARED)
 
 
+def _checked_iou(value: float, parent: Path | Detections, *, detectors: bool) -> float:
+    if not detectors:
+        name = parent if isinstance(parent, Path) else "parent"
+        raise LossexportError(f"{name}: is no .onnx detector: nms_iou is for detectors")
+    return check_nms_iou(value)
+
+
 def _descriptions(
     pair: tuple[Path | Detections, Path | Detections],
     images: Path | None,
@@ -153,12 +166,12 @@ def _descriptions(
         if detector or child_detector:
             raise LossexportError(f"{parent}: is no .onnx detector: a description is for detectors")
         return None
-    if not images or not detector:
-        missing = "a description (detector)" if images else "a folder of images"
-        raise LossexportError(f"{parent}: running a detector needs {missing}")
+    if not images:
+        raise LossexportError(f"{parent}: running a detector needs a folder of images")
     if names:
         raise LossexportError(f"{names}: names are for results: a description names categories")
-    return (parent, child), (detector, child_detector or detector)
+    described = detector or Path(AUTO)
+    return (parent, child), (described, child_detector or described)
 
 
 def _write(

@@ -1,14 +1,12 @@
 """The boxes of a parent and a child, from two result files or two detectors."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from lossexport.boxes.assemble import join
 from lossexport.boxes.boxset import Category, Float64, Id, Input, Predictions
-from lossexport.boxes.side import Entry, Side
+from lossexport.boxes.side import Side
+from lossexport.detectors.collect import Collector, notes
 from lossexport.detectors.detector import Detector
 from lossexport.errors import LossexportError
 from lossexport.formats import Watch, read_side
@@ -86,17 +84,18 @@ def _sides(
 def run_detectors(
     models: tuple[Path, Path],
     descriptions: tuple[Path, Path],
+    nms_iou: float | None,
     folder: ImageFolder,
     match_by: MatchBy | None,
     watch: Watch,
 ) -> Sides:
     """Run parent and child on every image of a folder; the name of a file is the image's id.
 
-    An image that cannot be read is left out, with a note. Raises LossexportError if none can,
-    and if a detector does not fit its description.
+    `nms_iou` replaces that of their limits. An image that cannot be read is left out, with a note.
+    Raises LossexportError if none can, and if a detector does not fit its description.
     """
-    detectors = [Detector(*paths) for paths in zip(models, descriptions, strict=True)]
-    sides = [_side(*pair) for pair in zip(descriptions, detectors, strict=True)]
+    detectors = _opened(models, descriptions, nms_iou)
+    collectors = [Collector(detector) for detector in detectors]
     digest = FolderDigest()
     failures: list[str] = []
     advance = watch("running the detectors")
@@ -109,46 +108,26 @@ def run_detectors(
             failures.append(str(error))
             continue
         digest.add(Path(file), data)
-        for detector, side in zip(detectors, sides, strict=True):
-            try:
-                found = detector(image)
-            except LossexportError as error:
-                raise LossexportError(f"{error} (on {file})") from error
-            size = found.box[:, 2:] - found.box[:, :2]
-            side.boxes.add(
-                np.full(len(size), side.images.ids[file], np.int32),
-                found.label.astype(np.int32),
-                np.concatenate([found.box[:, :2], size], axis=1),
-                score=found.score,
-            )
+        for collector in collectors:
+            collector.add(file, image)
         advance(done / len(listed))
-    for side in sides:
-        side.images.name_by_ids()
+    sides = [collector.finish() for collector in collectors]
     if not sides[0].images.rows:
         raise LossexportError(f"{folder.path}: no image can be read: {few(failures)}")
-    inputs = {
-        "parent": detectors[0].input,
-        "child": detectors[1].input,
-        "parent detector": detectors[0].description_input,
-        "child detector": detectors[1].description_input,
-        "images": digest.finish(folder.path),
-    }
-    return _sides(sides[0], sides[1], match_by, inputs, _notes(detectors, failures))
+    inputs = {"parent": detectors[0].input, "child": detectors[1].input}
+    for name, detector in zip(("parent detector", "child detector"), detectors, strict=True):
+        if detector.description_input is not None:
+            inputs[name] = detector.description_input
+    inputs["images"] = digest.finish(folder.path)
+    return _sides(sides[0], sides[1], match_by, inputs, notes(detectors, failures))
 
 
-def _side(description: Path, detector: Detector) -> Side:
-    """An empty side with the categories of a detector; its labels are their codes."""
-    side = Side(description, detector.input)
-    side.categories.rows = {kind.id: Entry(kind.name) for kind in detector.kinds}
-    side.categories.ids.codes([kind.id for kind in detector.kinds])
-    return side
-
-
-def _notes(detectors: Sequence[Detector], failures: list[str]) -> list[str]:
-    free = dict.fromkeys(repr(d.input.name) for d in detectors if d.free_batch)
-    notes = (
-        [f"The batch of {' and '.join(free)} is free; it ran with a batch of 1."] if free else []
-    )
-    if failures:
-        notes.append(f"Images that were left out: {few(failures)}.")
-    return notes
+def _opened(
+    models: tuple[Path, Path], descriptions: tuple[Path, Path], nms_iou: float | None
+) -> list[Detector]:
+    """Parent and child. If only one of them states how images are fed, the other follows it."""
+    parent = Detector(models[0], descriptions[0], None, nms_iou)
+    child = Detector(models[1], descriptions[1], parent, nms_iou)
+    if child.completed.certain and not parent.completed.certain:
+        parent = Detector(models[0], descriptions[0], child, nms_iou)
+    return [parent, child]

@@ -4,17 +4,33 @@ An installed package can add a layout with an entry point in the group `lossexpo
 name is the name of the layout, and it refers to a `Layout`.
 """
 
-from lossexport.detectors.layout import Keys, Layout, Name, Names
+from lossexport.detectors.layout import Fit, Keys, Layout, Name, Names
 from lossexport.registry import Registry
 
-__all__ = ["LAYOUTS", "Keys", "Layout", "Name", "Names"]
+__all__ = ["LAYOUTS", "Fit", "Keys", "Layout", "Name", "Names"]
 
+_BUILTIN = {
+    "yolox": "grids",
+    "nanodet": "grids",
+    "boxes": "pairs",
+    "yolov8": "yolo",
+    "yolov8_rows": "yolo",
+    "yolov5": "yolo",
+    "end_to_end": "yolo",
+    "detr_sigmoid": "detr",
+    "detr_softmax": "detr",
+    "detr_rows": "detr",
+    "quadruple": "suppressed",
+    "table": "suppressed",
+    "picodet": "grids",
+    "ssd": "pairs",
+}
 LAYOUTS = Registry(
     Layout,
     "layout",
     "lossexport.detectors",
     {
-        name: f"lossexport.detectors.layouts:{name.upper()}"
-        for name in ("yolox", "nanodet", "boxes")
+        name: f"lossexport.detectors.layouts.{module}:{name.upper()}"
+        for name, module in _BUILTIN.items()
     },
 )

@@ -1,6 +1,7 @@
 """Layouts, which say how the output tensors of a detector become boxes."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,10 +11,19 @@ from msgspec import Meta, Struct
 
 from lossexport import arguments
 from lossexport.boxes.boxset import MAX_SCORE, Float64, Int64, too_large
-from lossexport.detectors.tensors import Array, Outputs, boxes_of, plain, shape_of, whole
+from lossexport.detectors.graph import Graph
+from lossexport.detectors.tensors import (
+    Array,
+    Outputs,
+    boxes_of,
+    number,
+    plain,
+    shape_of,
+    whole,
+)
 
-Name = Annotated[str, Meta(min_length=1, max_length=255)]
-"""A key that names an output of the graph."""
+Name = Annotated[str, Meta(min_length=1, max_length=1000)]
+"""A key that names an output of the graph, or is an expression over its tensors, see `attach`."""
 Names = Annotated[list[Name], Meta(min_length=1, max_length=16)]
 """A key that names several."""
 Size = tuple[int, int]
@@ -91,7 +101,7 @@ class Keys(Section, frozen=True, kw_only=True):
         return box, score, label
 
     def _rows(self, outputs: Outputs, boxes: int) -> Int64:
-        count = int(whole(outputs, self.count, 0)) if self.count else None
+        count = number(outputs, self.count) if self.count else None
         rows = np.arange(boxes)
         if self.indices:
             rows = whole(outputs, self.indices, 1)
@@ -103,6 +113,26 @@ class Keys(Section, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """One way in which a layout fits the outputs of a graph.
+
+    `keys` are the values of `[output]`, and `input` values of `[input]` that its detectors want.
+    `classes` is the number of categories, None if only the labels would tell. `why` says what was
+    found, as part of a sentence. A fit that is not `likely` is never taken without being asked for.
+    `certain` tells whether `input` is known and not only usual. `nms_iou` is that of `[limits]`,
+    None where the graph has an NMS or needs none.
+    """
+
+    keys: Mapping[str, Any]
+    why: str
+    classes: int | None = None
+    likely: bool = True
+    input: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    certain: bool = False
+    nms_iou: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """A layout of the outputs of a detector.
 
@@ -111,6 +141,9 @@ class Layout:
     the form that `keys.corners` takes, and either scores [N,classes] and None, or scores [N] and
     labels [N], before any threshold or NMS. It raises ValueError, naming the output, if one does
     not fit; the functions of `lossexport.detectors.tensors` do this.
+
+    `fits(graph)`, if there is one, gives every way in which the layout fits a graph, so that
+    `--detector auto` can find it.
 
     Raises LossexportError on a field of another kind.
     """
@@ -124,6 +157,11 @@ class Layout:
     scores: str
     """The key that names the outputs with the scores; messages show it."""
     decode: Callable[[Any, Outputs, Size, int], Decoded]
+    fits: Callable[[Graph], Sequence[Fit]] | None = None
+    models: str = ""
+    """The detectors that have this layout, for the documentation."""
+    found: str = ""
+    """What `fits` looks at, for the documentation."""
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -134,6 +172,7 @@ class Layout:
         arguments.choice("scores", self.scores, self.keys.__struct_fields__)
         if not callable(self.decode):
             raise arguments.refuse("decode", self.decode, "a function")
+        arguments.check_function("fits", self.fits)
 
     def find(self, keys: Keys, outputs: Outputs, size: Size, classes: int, least: float) -> Found:
         """The boxes whose score is at least `least`, in pixels of the input tensor.

@@ -34,6 +34,23 @@ def whole(outputs: Outputs, name: str, rank: int, rows: int = 0) -> Int64:
     return numbers
 
 
+def number(outputs: Outputs, name: str) -> int:
+    """An output of a single whole number, whatever its rank."""
+    if outputs[name].size != 1:
+        misfit(outputs, name, "a single number")
+    return int(whole({name: outputs[name].reshape(())}, name, 0))
+
+
+def real(outputs: Outputs, name: str, rank: int) -> Array:
+    """An output of floats of `rank` dimensions; float16 becomes float32."""
+    array = outputs[name]
+    if array.ndim != rank:
+        misfit(outputs, name, f"a rank of {rank}")
+    if array.dtype.kind != "f":
+        raise ValueError(f"output {name!r} is of {array.dtype}: floats are expected")
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
 def matrix(outputs: Outputs, name: str, rows: int, columns: int | None) -> Float32:
     """An output [1,rows,columns] as a float32 matrix. If `columns` is None, any number fits."""
     array = outputs[name]

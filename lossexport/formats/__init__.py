@@ -62,9 +62,16 @@ def _check_given(path: Path, form: Format) -> None:
             )
 
 
+def read_references(ref: Path | Detections, format: str, advance: Advance) -> Side:
+    """References in `format`, which is that of a path, or in memory."""
+    if isinstance(ref, Path):
+        return read_side(ref, format, False, advance)
+    return side_in_memory("references", ref, scored=False)
+
+
 def read(
-    pred: Path | Detections,
-    ref: Path | Detections,
+    pred: Path | Detections | Side,
+    ref: Path | Detections | Side,
     format: str,
     watch: Watch | None = None,
     *,
@@ -74,19 +81,21 @@ def read(
 ) -> Dataset:
     """Read predictions in `format` and references in `ref_format` (None: the same).
 
-    A format is that of a path; detections in memory have none.
+    A format is that of a path; detections in memory have none, and those that were read are taken
+    as they are.
 
     Raises LossexportError on any error in them.
     """
     check_match_by(match_by)
     arguments.choice("extra_categories", extra_categories, EXTRA_CATEGORIES)
     watch = watch or (lambda _: ignore_progress)
-    if isinstance(ref, Path):
-        form = format if ref_format is None else ref_format
-        references = read_side(ref, form, False, watch("reading references"))
+    if isinstance(ref, Side):
+        references = ref
     else:
-        references = side_in_memory("references", ref, scored=False)
-    if isinstance(pred, Path):
+        references = read_references(ref, ref_format or format, watch("reading references"))
+    if isinstance(pred, Side):
+        predictions = pred
+    elif isinstance(pred, Path):
         predictions = read_side(pred, format, True, watch("reading predictions"))
     else:
         predictions = side_in_memory("predictions", pred, scored=True)

@@ -57,7 +57,9 @@ def absence(provider: str) -> str | None:
     return driver().reason if provider == "cuda" else None
 
 
-def open_session(source: Source, backend: str, provider: str, *, optimise: bool = True) -> Session:
+def open_session(
+    source: Source, backend: str, provider: str, *, optimise: bool = True
+) -> "OrtSession":
     """Guard the model, then hand the same bytes to onnxruntime.
 
     Without `optimise`, its nodes run unchanged: none is fused, folded or given another layout.
@@ -79,7 +81,10 @@ def open_session(source: Source, backend: str, provider: str, *, optimise: bool 
 
 
 class OrtSession(Session):
-    """An onnxruntime session on one execution provider, which runs every node or none."""
+    """An onnxruntime session on one execution provider, which runs every node or none.
+
+    `metadata` are the entries that the file has for others.
+    """
 
     def __init__(
         self, source: Source, backend: str, provider: str, plan: Plan, library: Path | None = None
@@ -113,6 +118,7 @@ class OrtSession(Session):
             )
             inputs = tuple(_info(node) for node in self._session.get_inputs())
             outputs = tuple(_info(node) for node in self._session.get_outputs())
+            self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise LossexportError(f"{source.path}: onnxruntime: {one_line(error)}") from error
         providers = tuple(self._session.get_providers())

@@ -10,9 +10,19 @@ import numpy as np
 
 from lossexport import arguments, formats
 from lossexport.boxes import matching, pairs
+from lossexport.boxes.boxset import Input
 from lossexport.boxes.explain import SCORED, explain
 from lossexport.boxes.gates import Gates
 from lossexport.boxes.quality import BoxQuality
+from lossexport.boxes.side import Side
+from lossexport.detectors.collect import (
+    detect_folder,
+    finish_partial,
+    name_by_order,
+    write_results,
+)
+from lossexport.detectors.description import AUTO, check_nms_iou
+from lossexport.detectors.detector import Detector
 from lossexport.errors import LossexportError
 from lossexport.files import check_folder
 from lossexport.formats.memory import Detections, given
@@ -23,6 +33,9 @@ from lossexport.reports.pictures import Crop, crops
 from lossexport.scoring import coco_ap, confidence
 from lossexport.scoring.record import Run
 from lossexport.scoring.summary import GATE_NAMES, summarize
+
+BATCH = 8
+"""Images that run at once in a detector whose batch is free."""
 
 
 def score(
@@ -38,6 +51,8 @@ def score(
     backend: str | None = None,
     out: str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
+    detector: str | os.PathLike[str] | None = None,
+    nms_iou: float | None = None,
     fail_below: Mapping[str, float] | None = None,
     fail_above: Mapping[str, float] | None = None,
     progress: bool | Progress = False,
@@ -57,6 +72,11 @@ def score(
     written to that folder, all or none. The report draws the worst boxes on images of the folder
     `images`, found by file name.
 
+    `pred` may be an `.onnx` detector, which runs on every JPEG and PNG file of the folder `images`,
+    several at once where its batch is free; `detector` and `nms_iou` are as in `compare`. Images
+    are joined by the names of their files. With `out`, its boxes are kept as the COCO results
+    `detections.json`, with the ids of the references, and a run that was interrupted goes on.
+
     `fail_below` and `fail_above` map names of numbers (`AP50`, `iou_mean`, `best_f1`, `unmatched`,
     ...) to the lowest and the highest value that passes. Failures are sentences in the summary's
     `gate_failures` and raise no error. `progress` shows a bar on a terminal if the run takes more
@@ -74,9 +94,11 @@ def score(
     iou_threshold = matching.check_iou_threshold(iou_threshold)
     folder = arguments.optional_path("out", out)
     drawn_from = arguments.optional_path("images", images)
+    runs = isinstance(inputs[0], Path) and inputs[0].suffix == ".onnx"
+    described = _described(inputs[0], detector, nms_iou, drawn_from, runs=runs)
     if folder is not None:
         check_folder(folder)
-    elif drawn_from is not None:
+    elif drawn_from is not None and not runs:
         raise LossexportError(f"images {drawn_from}: are drawn in the report: out is missing")
     pictures = None if drawn_from is None else ImageFolder(drawn_from)
     measure = BoxQuality(backend)
@@ -84,20 +106,37 @@ def score(
         formats.of_path(value, form) if isinstance(value, Path) else "memory"
         for form, value in zip((pred_format, ref_format), inputs, strict=True)
     ]
+    if runs:
+        forms[0] = "detector"
     settings = {
         "format": ", ".join(dict.fromkeys(forms)),
         "iou_threshold": iou_threshold,
     }
 
     with follow(progress, "scoring") as tell:
+        read: dict[str, Input] = {}
+        predictions: Path | Detections | Side = inputs[0]
+        references: Path | Detections | Side = inputs[1]
+        if isinstance(inputs[0], Path) and described is not None and pictures is not None:
+            model = Detector(inputs[0], *described)
+            model.run_batches(BATCH)
+            advance = partial(tell, "running the detector")
+            predictions, read = detect_folder(model, pictures, folder, advance)
+            told = partial(tell, "reading references")
+            references = formats.read_references(inputs[1], ref_format, told)
+            name_by_order(predictions, references)
         data = formats.read(
-            *inputs,
+            predictions,
+            references,
             pred_format,
             lambda step: partial(tell, step),
             ref_format=ref_format,
             match_by=match_by,
             extra_categories=extra_categories,
         )
+        data.inputs.update(read)
+        if described is not None and folder is not None:
+            write_results(folder, data)
         tell("matching", 0.0)
         order = pairs.sort_boxes(data)
         least = min(pairs.cap(iou_threshold), float(coco_ap.THRESHOLDS[0]))
@@ -125,7 +164,29 @@ def score(
         gates.apply(summary)
         if folder is not None:
             _write(folder, pictures, run, summary, tell)
+            if described is not None:
+                finish_partial(folder)
     return summary
+
+
+def _described(
+    pred: Path | Detections,
+    detector: str | os.PathLike[str] | None,
+    nms_iou: float | None,
+    images: Path | None,
+    *,
+    runs: bool,
+) -> tuple[Path, None, float | None] | None:
+    """The arguments of the detector after its path; None for predictions of other kinds."""
+    where = arguments.optional_path("detector", detector)
+    if not runs:
+        if where is not None or nms_iou is not None:
+            name = pred if isinstance(pred, Path) else "pred"
+            raise LossexportError(f"{name}: is no .onnx detector: detector and nms_iou are for one")
+        return None
+    if images is None:
+        raise LossexportError(f"{pred}: running a detector needs a folder of images")
+    return where or Path(AUTO), None, None if nms_iou is None else check_nms_iou(nms_iou)
 
 
 def _write(
