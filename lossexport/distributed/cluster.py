@@ -77,7 +77,7 @@ def connected(address: str | None, workers: int | None) -> Iterator[Cluster]:
         yield Cluster(ray)
         return
     address = address or os.environ.get("RAY_ADDRESS")
-    local = {} if address else {"num_cpus": workers, "include_dashboard": False}
+    local: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
     try:
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
     except Exception as error:  # Ray's errors of connecting have no base in common
