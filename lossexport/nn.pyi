@@ -927,7 +927,7 @@ class BatchedNMS(CataloguedModule):
     Args:
         iou_threshold: a candidate is removed above this, not at it (in [0, 1])
         score_threshold: a candidate takes part from this on (in [0, 1e+06])
-        max_output: most detections of an image (in [1, 65536])
+        max_output: most detections of an image (in [1, 16384])
         metric: the overlap of nms or of diou_nms
         class_aware: whether only boxes of the same class remove each other (any finite
             number)

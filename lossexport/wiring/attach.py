@@ -29,6 +29,7 @@ from lossexport.runtime.session import Source
 from lossexport.wiring import detector
 from lossexport.wiring.expression import Compiler
 from lossexport.wiring.graph import Size, Term, Wiring, WiringError
+from lossexport.wiring.layout import in_rows
 from lossexport.wiring.unchanged import Original
 
 _MAX_SIDE = 1e6
@@ -97,13 +98,15 @@ def attach(
     stem = _free(f"{prefix}{op}", {str(node.name) for node in graph})
     wiring = Wiring(graph, stem)
     compiler = Compiler(wiring)
-    terms = {}
+    terms: dict[str, Term] = {}
+    bound: dict[Dim, Size] = {}
     for tensor in spec.inputs:
         try:
             term = compiler.compile(inputs[tensor.name])
             if is_box(tensor):
                 term = _xyxy(wiring, term, box_format, image_size)
-            terms[tensor.name] = _fit(wiring, term, tensor, base.shape(tensor))
+            terms[tensor.name] = _fit(wiring, term, tensor, base.shape(tensor), bound)
+            bound |= zip(base.shape(tensor), terms[tensor.name].shape, strict=True)
         except WiringError as error:
             raise LossexportError(f"{path}: {tensor.name}={inputs[tensor.name]}: {error}") from None
     try:
@@ -217,8 +220,14 @@ def _xyxy(
     return boxes
 
 
-def _fit(wiring: Wiring, term: Term, tensor: Tensor, wanted: tuple[Dim, ...]) -> Term:
-    """`term` in the type and the shape of an input of the op."""
+def _fit(
+    wiring: Wiring,
+    term: Term,
+    tensor: Tensor,
+    wanted: tuple[Dim, ...],
+    bound: Mapping[Dim, Size],
+) -> Term:
+    """`term` in the type and the shape of an input of the op; `bound` are sizes of other inputs."""
     if tensor.dtype in _TYPES and (tensor.dtype != "bool" or term.dtype is _TYPES["bool"]):
         term = wiring.cast(term, _TYPES[tensor.dtype])
     elif tensor.dtype == "float" and (term.floating or term.weak):
@@ -226,7 +235,7 @@ def _fit(wiring: Wiring, term: Term, tensor: Tensor, wanted: tuple[Dim, ...]) ->
     else:
         hint = "; float(...) makes it one" if tensor.dtype == "float" else ""
         raise WiringError(f"is {term}; {_shown(tensor)} has to be {tensor.dtype}{hint}")
-    laid_out = _layout(wiring, term, wanted)
+    laid_out = _layout(wiring, in_rows(wiring, term, wanted, bound), wanted)
     if laid_out is None:
         batch = f", and no batch of {term.shape[0]}" if len(term.shape) > len(wanted) else ""
         raise WiringError(f"is {term}; the op needs {_shown(tensor)}{batch}")

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -123,7 +123,7 @@ def test_the_plain_loop_beyond_a_block(class_aware: bool, multi_label: bool) -> 
     for most, limit in ((30000, 300), (700, 300), (300, 40)):
         wanted = [
             plain_batched(
-                [tuple(box) for box in b.astype(float)],  # type: ignore[misc]
+                [tuple(box) for box in b.astype(float)],
                 s.tolist(),
                 limit=limit,
                 class_aware=class_aware,
@@ -180,7 +180,7 @@ def test_what_onnxruntime_keeps_of_every_class(multi_label: bool, tmp_path: Path
         rows = [(int(n), int(c)) for i, c, n in selected if i == image]
         wanted.append(sorted(rows, key=lambda row: -scores[image, row[0], row[1]])[:limit])
     assert [len(rows) for rows in wanted] == [limit, limit]
-    attributes = {
+    attributes: dict[str, Any] = {
         "iou_threshold": iou,
         "score_threshold": floor,
         "max_output": limit,
@@ -197,7 +197,7 @@ def test_what_onnxruntime_keeps_of_every_class(multi_label: bool, tmp_path: Path
 
 @pytest.mark.parametrize("metric", ["iou", "diou"])
 @pytest.mark.parametrize("n", [0, 1, 40, 700])
-def test_one_class_is_the_op_of_one_class(metric: str, n: int) -> None:
+def test_one_class_is_the_op_of_one_class(metric: Literal["iou", "diou"], n: int) -> None:
     single = {"iou": ops.nms, "diou": ops.diou_nms}[metric]
     for seed in range(6):
         boxes, scores = map(torch.tensor, clustered(n, 1, objects=12, seed=seed))
@@ -212,7 +212,7 @@ def test_one_class_is_the_op_of_one_class(metric: str, n: int) -> None:
 
 
 @pytest.mark.parametrize("metric", ["iou", "diou"])
-def test_each_class_by_itself(metric: str) -> None:
+def test_each_class_by_itself(metric: Literal["iou", "diou"]) -> None:
     single = {"iou": ops.nms, "diou": ops.diou_nms}[metric]
     boxes, scores = map(torch.tensor, clustered(300, 4, objects=9))
     results = ops.batched_nms(boxes, scores, 0.5, 0.3, 2000, metric=metric, multi_label=True)

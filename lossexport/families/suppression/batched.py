@@ -17,7 +17,7 @@ from lossexport.families.suppression.functions import OUT, Boxes, Tensors, repea
 from lossexport.ops.common import poison
 
 # Candidates of a block. TensorRT gives at most 3840 from a topk.
-_BLOCK = 256
+_BLOCK = 128
 # Links of a chain of suppressions that are followed in a block before the next one is taken.
 _LINKS = 8
 # Rows of a table of candidates: the corners, their area, the class, the score.

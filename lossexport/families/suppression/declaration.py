@@ -212,7 +212,7 @@ BATCHED_NMS = Op(
     attributes=(
         Attribute("iou_threshold", 0.7, "a candidate is removed above this, not at it", 0.0, 1.0),
         Attribute("score_threshold", 0.25, "a candidate takes part from this on", 0.0, 1e6),
-        Attribute("max_output", 300, "most detections of an image", 1, 65536),
+        Attribute("max_output", 300, "most detections of an image", 1, 16384),
         Attribute("metric", "iou", "the overlap of nms or of diou_nms", choices=("iou", "diou")),
         Attribute("class_aware", True, "whether only boxes of the same class remove each other"),
         Attribute(
@@ -233,15 +233,14 @@ BATCHED_NMS = Op(
     ),
     kind="suppression",
     dims={"B": (1, 1, 64), "N": (0, 8400, 32768), "C": (1, 80, 512)},
-    work=("B", "max_output", 256),
     notes=(
         "with one class it gives what nms or diou_nms gives; with more, what they give for every "
         "class by itself, merged by falling score",
         "the classes are compared, and no box is moved: the overlaps have the same bits as in nms",
-        "the graph takes candidates in blocks of 256, until there are max_output or none is left: "
+        "the graph takes candidates in blocks of 128, until there are max_output or none is left: "
         "its time grows with the candidates that it has to look at, and it is exact for any "
         "number of them, although TensorRT gives at most 3840 from a topk",
-        "memory of the graph: a few matrices of B x (max_output + 256) x 256 numbers",
+        "memory of the graph: a few matrices of B x (max_output + 128) x 128 numbers",
         "a box with NaN or infinity is never chosen and removes none; a score that is NaN or "
         "infinite takes out its box, with multi_label only its class of the box",
         "equal scores: the lowest index first, then the lowest class",
