@@ -224,6 +224,7 @@ BATCHED_NMS = Op(
         Attribute("max_candidates", 30000, "the best candidates, which alone take part", 1, 2**24),
     ),
     samplers=batched_cases.SAMPLERS,
+    kernel=launches.BATCHED_NMS,
     references=(
         _DIOU,
         Reference(
