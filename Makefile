@@ -31,15 +31,16 @@ demo: $(READY)  ## export two recipes, verify them, score a synthetic detection 
 test: $(READY)  ## run the tests; with COVERAGE=1 count the lines of the package that they run
 	$(if $(COVERAGE),PYTEST_PLUGINS=tests.lines) pytest
 
-slow: $(READY)  ## run the tests that take minutes, such as thousands of kills of a writer
-	pytest -m slow
+slow: $(READY)  ## run the tests that take minutes, and those that cannot run where lines are counted
+	pytest -m "slow or uncounted"
 
 # The loader has to find the sanitizers before it starts Python, which is not built with them.
 SANITIZED := build/liblossexport-sanitized.so
 sanitize: $(READY)  ## test the CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer
 	CXX=$(CXX) python plugins/host/build.py --sanitize --out $(SANITIZED)
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
-	ASAN_OPTIONS=detect_leaks=0 LOSSEXPORT_NATIVE=$(SANITIZED) pytest -n 0 tests/native
+	ASAN_OPTIONS=detect_leaks=0 LOSSEXPORT_NATIVE=$(SANITIZED) \
+	pytest -n 0 tests/native tests/boxes/test_pairs.py
 
 CODE := $(wildcard $(addprefix plugins/*/*., h inc cpp cuh) examples/c/*.c examples/c/*.cpp \
   tests/kernels/*.hpp tests/native/*.c)
@@ -62,10 +63,12 @@ graphs: $(READY)  ## rewrite the graphs that the package ships for scoring, and 
 	lossexport export --recipe models/box-quality.toml --format onnx --out lossexport/graphs
 	lossexport verify lossexport/graphs --store
 
-bench: $(READY)  ## time pairwise CIoU in every form, the CPU kernels and NMS: benchmarks/results
+bench: $(READY)  ## time every op in every form, and losses in training: benchmarks/results
 	lossexport bench --json benchmarks/results/pairwise_ciou.json
 	python benchmarks/kernels.py
 	python benchmarks/suppression.py
+	python benchmarks/op_by_op.py
+	python benchmarks/training.py
 
 # From an sdist each, by compilers of the same release, and so with the same bits.
 DIST ?= dist

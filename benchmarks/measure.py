@@ -17,7 +17,11 @@ RESULTS = Path(__file__).with_name("results")
 
 
 def take_turns(
-    runners: Mapping[str, Callable[[], object]], seconds: float, fewest: int = 5, most: int = 200
+    runners: Mapping[str, Callable[[], object]],
+    seconds: float,
+    fewest: int = 5,
+    most: int = 200,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, dict[str, float]]:
     """Milliseconds of each, median and least, of rounds in which all take a turn.
 
@@ -31,9 +35,9 @@ def take_turns(
             break
         for name, runner in runners.items():
             runner()
-            begin = time.perf_counter()
+            begin = clock()
             runner()
-            times[name].append(1e3 * (time.perf_counter() - begin))
+            times[name].append(1e3 * (clock() - begin))
     return {
         name: {"median_ms": statistics.median(row), "least_ms": min(row), "rounds": len(row)}
         for name, row in times.items()

@@ -43,7 +43,8 @@ def anchors() -> Array:
     ]
     grid = np.concatenate(rows)
     centre, half = grid[:, :2] * grid[:, 2:], grid[:, 2:] / 2
-    return np.c_[centre - half, centre + half].astype(np.float32)
+    boxes: Array = np.c_[centre - half, centre + half].astype(np.float32)
+    return boxes
 
 
 def attached(detector: Path, folder: Path) -> dict[str, Path]:

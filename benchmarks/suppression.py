@@ -43,15 +43,18 @@ Runner = Callable[[], Array]
 Results = list[dict[str, Any]]
 
 
-def clustered(count: int, seed: int = 0) -> tuple[Array, Array]:
-    """Boxes [count,4] xyxy about a tenth as many objects, on 1280 pixels, and distinct scores."""
+def clustered(count: int, seed: int = 0, side: float = 1280) -> tuple[Array, Array]:
+    """Boxes [count,4] xyxy about a tenth as many objects, and distinct scores.
+
+    They lie on a square of `side` pixels, at least 320.
+    """
     rng = np.random.default_rng([seed, count])
     objects = max(count // A_CLUSTER, 1)
-    side = np.exp(rng.uniform(np.log(16), np.log(320), (objects, 2)))
-    low = rng.uniform(0, 1280 - side)
+    sides = np.exp(rng.uniform(np.log(16), np.log(320), (objects, 2)))
+    low = rng.uniform(0, side - sides)
     which = rng.integers(0, objects, count)
-    corners = np.concatenate((low, low + side), axis=1)[which]
-    corners += rng.normal(0, 0.06, (count, 4)) * np.tile(side, 2)[which]
+    corners = np.concatenate((low, low + sides), axis=1)[which]
+    corners += rng.normal(0, 0.06, (count, 4)) * np.tile(sides, 2)[which]
     scores = (rng.permutation(count) + 1) / (count + 1)
     return corners.astype(np.float32), scores.astype(np.float32)
 
@@ -71,10 +74,10 @@ def eager_nms(boxes: torch.Tensor, scores: torch.Tensor, most: int = MAX_OUTPUT)
     return torch.stack(kept)
 
 
-def node_alone(path: Path) -> None:
-    """Write a model of the standard operator and nothing else."""
+def node_alone(path: Path, most: int = MAX_OUTPUT) -> None:
+    """Write a model of the standard operator and nothing else, for at most `most` boxes."""
     constants: dict[str, Array] = {
-        "most": np.array([MAX_OUTPUT], np.int64),
+        "most": np.array([most], np.int64),
         "threshold": np.array([IOU_THRESHOLD], np.float32),
     }
     graph = helper.make_graph(

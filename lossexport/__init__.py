@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from lossexport import runtime as runtime
     from lossexport.catalog import register
     from lossexport.comparison import compare
+    from lossexport.evaluator import Evaluator
     from lossexport.exporter import export
     from lossexport.parity.verify import verify
     from lossexport.scoring import score
@@ -18,6 +19,7 @@ else:
     __getattr__ = lazy(
         __name__,
         {
+            "Evaluator": "lossexport.evaluator",
             "attach": "lossexport.wiring.attach",
             "compare": "lossexport.comparison",
             "export": "lossexport.exporter",
@@ -31,7 +33,16 @@ else:
     )
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "attach", "compare", "export", "register", "score", "verify"]
+__all__ = [
+    "Evaluator",
+    "__version__",
+    "attach",
+    "compare",
+    "export",
+    "register",
+    "score",
+    "verify",
+]
 
 
 def __dir__() -> list[str]:

@@ -28,7 +28,7 @@ class Check:
 
 _PACKAGES = (
     ("numpy", "arrays", ""),
-    ("pyarrow", "boxes.parquet of score", ""),
+    ("pyarrow", "Parquet files, boxes.parquet", "parquet"),
     ("torch", "ops, modules and export", "toolchain"),
     ("onnx", "export and attach", "toolchain"),
     ("onnxscript", "export", "toolchain"),

@@ -33,14 +33,14 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113  pathlib's raises on a name that is too long
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file to read.
+def open_regular(path: Path, open_it: Callable[[], int] | None = None) -> BinaryIO:
+    """Open a regular file to read; `open_it` gives the descriptor of `path`.
 
     Raises LossexportError if it is missing, unreadable or something else, such as a folder.
     """
     check_path(path)
     # Without O_NONBLOCK, opening a pipe waits for a writer.
-    return _opened(path, lambda: os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    return _opened(path, open_it or (lambda: os.open(path, os.O_RDONLY | os.O_NONBLOCK)))
 
 
 def _opened(path: Path, open_it: Callable[[], int]) -> BinaryIO:

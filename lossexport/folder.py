@@ -4,10 +4,10 @@ import errno
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from lossexport.errors import LossexportError
-from lossexport.files import read_bytes, reason
+from lossexport.files import open_regular, read_bytes, reason
 
 MAX_FILES = 5_000_000
 MAX_DEPTH = 32
@@ -100,9 +100,17 @@ class Folder(AbstractContextManager["Folder"]):
         Raises LossexportError if it is missing, unreadable, too large or not a regular file, or if
         its name or a link leads out of the folder.
         """
+        self._check(name)
+        return read_bytes(self.path / name, limit, lambda: self._open(name))
+
+    def open(self, name: str) -> BinaryIO:
+        """The regular file `name`, open to read. Raises LossexportError as `read` does."""
+        self._check(name)
+        return open_regular(self.path / name, lambda: self._open(name))
+
+    def _check(self, name: str) -> None:
         if not name.isprintable():
             raise LossexportError(f"{self.path}: file name {name!a} is not plain text")
-        return read_bytes(self.path / name, limit, lambda: self._open(name))
 
     def _open(self, name: str) -> int:
         parts = PurePosixPath(name).parts

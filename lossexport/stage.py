@@ -126,7 +126,8 @@ class Stage:
                         self._held = lock
                         return
                     lock.close()
-            except FileNotFoundError:  # the run before has just removed the stage
+            # The run before has just removed the stage; mkdir reports that as the latter.
+            except (FileNotFoundError, FileExistsError):
                 vanished += 1
                 if vanished > _RETRIES:
                     raise

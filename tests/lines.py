@@ -6,24 +6,51 @@ has seen; the run fails where less than LEAST percent of the lines were seen.
 """
 
 import json
+import os
 import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
 import pytest
-from slipcover import FileMatcher, ImportManager, Slipcover, merge_coverage, print_coverage
+from slipcover import Slipcover, merge_coverage, print_coverage
+from slipcover.importer import SlipcoverLoader
 
 LEAST = 95.0
 PACKAGE = Path(__file__).parents[1] / "lossexport"
 KEY = "lines"
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the pytest that a test starts counts nothing
+    os.environ.pop("PYTEST_PLUGINS", None)
+
 _counter = Slipcover(
     source=[str(PACKAGE)], exclude_also=["if TYPE_CHECKING:", "@abstractmethod", r"\.\.\.$"]
 )
-# Entered before any module of the package is imported, which is when its code is changed.
-_manager = ImportManager(_counter, FileMatcher(sources=[PACKAGE]))
-_manager.__enter__()
+
+
+class _Finder(MetaPathFinder):
+    """Finds the modules of the package, before pytest's own finder takes them for a plugin's."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if name.partition(".")[0] != PACKAGE.name:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec and spec.loader and spec.origin and spec.origin.endswith(".py"):
+            spec.loader = SlipcoverLoader(_counter, spec.loader, spec.origin)
+        return spec
+
+
+# Before any module of the package is imported, which is when its code is changed.
+sys.meta_path.insert(0, _Finder())
 _found: list[dict[str, Any]] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that are marked as `uncounted`; `make slow` runs them."""
+    left_out = [item for item in items if item.get_closest_marker("uncounted")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not item.get_closest_marker("uncounted")]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -16,11 +16,13 @@ import click
 import msgspec
 import pyarrow.parquet as pq
 import torch
+from msgspec import structs
 
 import lossexport
 from lossexport.catalog import CATALOG
 from lossexport.catalog.spec import Tensor
 from lossexport.cli import cli
+from lossexport.evaluator import wire
 from lossexport.manifest import Manifest
 from lossexport.parity import Report
 from lossexport.runtime import load
@@ -47,6 +49,7 @@ def text() -> str:
         "Command line": command_line(),
         "Manifest": manifest(),
         "ONNX files": onnx_file(),
+        "Bytes of evaluators": evaluator_bytes(),
         "C": c_interface(HEADER.read_text("utf-8")),
     }
     return "\n".join(f"[{title}]\n" + "\n".join(sections[title]) + "\n" for title in sections)
@@ -162,6 +165,13 @@ def onnx_file() -> Iterator[str]:
     yield f"IR version {model.ir_version}"
     yield from (f"opset {number} of {name or 'ai.onnx'}" for name, number in model.opsets.items())
     yield from (f"metadata {key}" for key in sorted(model.metadata))
+
+
+def evaluator_bytes() -> Iterator[str]:
+    yield f"version {wire.VERSION}"
+    yield from (
+        f"header {field.name} {field.type.__name__}" for field in structs.fields(wire.Header)
+    )
 
 
 def c_interface(header: str) -> Iterator[str]:

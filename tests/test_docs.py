@@ -213,6 +213,11 @@ def test_testing_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
     play((DOCS / "testing.md").read_text("utf-8"))
 
 
+def test_evaluator_page_runs(play: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    play((DOCS / "evaluator.md").read_text("utf-8"))
+    assert capsys.readouterr().out.splitlines()[0].startswith("0.8999999999999999 0.921")
+
+
 def test_scoring_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
     page, data = DOCS / "scoring.md", "```sh\npython -m lossexport.sample --out .\n```\n"
     play(data + between(page, "# Scoring", "## Quality without references"))
@@ -262,6 +267,16 @@ def test_page_of_own_ops_runs(
     with pytest.raises(SystemExit, match=r"^2$"):
         play("```sh\nlossexport list mpdiou_loss --ops mpdiou.py\n```\n")
     assert capsys.readouterr().err.split() == blocks(page, "text")[0].split()
+
+
+WRITTEN = [page for page in PAGES if not {"ops", "results"} & {*page.parts}]
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=[str(page.relative_to(ROOT)) for page in WRITTEN])
+def test_lines_of_pages_are_short(page: Path) -> None:
+    """A row of a table cannot be wrapped."""
+    lines = [line for line in page.read_text("utf-8").splitlines() if not line.startswith("|")]
+    assert [line for line in lines if len(line) > 100] == []
 
 
 def test_page_of_own_ops_names_every_field_and_domain() -> None:

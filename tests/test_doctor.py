@@ -54,6 +54,7 @@ def test_every_component_once_with_a_command_for_what_is_missing() -> None:
         "tensorrt",
         "tensorrt_rtx",
         "native kernels",
+        "native kernels in onnxruntime",
         "CUDA driver",
         "NVRTC",
     ]

@@ -64,6 +64,7 @@ def test_names_of_the_module() -> None:
         _ = nn.EIoULos
 
 
+@pytest.mark.uncounted
 def test_a_module_is_one_graph_for_the_compiler() -> None:
     loss = nn.IoULoss(reduction="mean")
     compiled = torch.compile(loss, fullgraph=True, backend="eager")

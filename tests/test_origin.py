@@ -151,7 +151,8 @@ def test_doctor_names_it_for_every_package(
     monkeypatch.setattr(doctor, "available", lambda: nothing)
     fixes = {check.component: check.fix or "" for check in doctor.report()}
     base = from_a_wheel.removesuffix("[") + "'"
-    assert fixes["numpy"] == fixes["pyarrow"] == base
+    assert fixes["numpy"] == base
+    assert fixes["pyarrow"] == f"{from_a_wheel}parquet]'"
     for name in ("torch", "onnx", "onnxscript", "polygraphy"):
         assert fixes[name] == f"{from_a_wheel}toolchain]'"
     assert fixes["onnxruntime CUDA provider"].endswith(f"&& {from_a_wheel}gpu]'")

@@ -192,9 +192,11 @@ def test_wheel_scores_outside_the_checkout_without_torch(wheel: Path, tmp_path: 
     assert summary["ciou"]["mean"] == pytest.approx(here["ciou"]["mean"], abs=1e-6)
     assert {p.name for p in (tmp_path / "score").iterdir()} == {
         "summary.json",
-        "boxes.parquet",
         "report.html",
     }
+    (note,) = (note for note in summary["notes"] if "boxes.parquet" in note)
+    assert "pyarrow is not installed: pip install" in note
+    assert note.endswith("[parquet]'")
     ops = json.loads(run(program, "list", "--json", cwd=tmp_path))
     assert "ciou_loss" in {op["name"] for op in ops}
     assert "onnxruntime" in run(program, "doctor", cwd=tmp_path)

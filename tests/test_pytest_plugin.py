@@ -18,6 +18,7 @@ from lossexport.runtime.native import kernels
 pytestmark = pytest.mark.xdist_group("pytest-plugin")
 
 Run = Callable[..., pytest.RunResult]
+# Of each file: native, ort-kernels.
 NATIVE = 2 * bool(kernels())
 WITHOUT_GPU = pytest.mark.skipif(
     available()["rtx"].runs or "CUDAExecutionProvider" in available()["ort"].providers,
@@ -61,7 +62,7 @@ def run(
 def test_each_artifact_and_backend_is_a_test(run: Run, pytester: pytest.Pytester) -> None:
     done = run("--lossexport", "out", "-v", "-rs", "--junitxml", "junit.xml")
     assert done.ret == pytest.ExitCode.TESTS_FAILED
-    done.assert_outcomes(passed=1, failed=1 + NATIVE, skipped=5)
+    done.assert_outcomes(passed=1 + NATIVE, failed=1 + NATIVE, skipped=5)
     reason = available()["rtx"].reason
     done.stdout.fnmatch_lines(
         [
@@ -79,7 +80,7 @@ def test_each_artifact_and_backend_is_a_test(run: Run, pytester: pytest.Pytester
     )
     (suite,) = ET.parse(pytester.path / "junit.xml").getroot()
     counts = {name: int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped")}
-    assert counts == {"tests": 7 + NATIVE, "failures": 1 + NATIVE, "errors": 0, "skipped": 5}
+    assert counts == {"tests": 7 + 2 * NATIVE, "failures": 1 + NATIVE, "errors": 0, "skipped": 5}
     cases = {case.attrib["name"]: case for case in suite}
     assert {case.attrib["classname"] for case in suite} == {"out"}
     assert [*cases["encode_boxes.onnx[ort-cpu]"]] == []
@@ -108,7 +109,7 @@ def test_each_artifact_and_backend_is_a_test(run: Run, pytester: pytest.Pytester
 @WITHOUT_GPU
 def test_workers(run: Run) -> None:
     done = run("--lossexport", "out", "-n", "2")
-    done.assert_outcomes(passed=1, failed=1 + NATIVE, skipped=5)
+    done.assert_outcomes(passed=1 + NATIVE, failed=1 + NATIVE, skipped=5)
 
 
 def test_choices(run: Run) -> None:
@@ -129,7 +130,7 @@ def test_choices(run: Run) -> None:
 def test_what_is_required_has_to_run(run: Run) -> None:
     required = ("--lossexport-require", "ort,rtx")
     done = run("--lossexport", "out", *required, "-k", "encode_boxes or engine")
-    done.assert_outcomes(passed=1, failed=1, skipped=2, deselected=3 + NATIVE)
+    done.assert_outcomes(passed=1 + NATIVE, failed=1, skipped=2, deselected=3 + NATIVE)
     reason = available()["rtx"].reason
     done.stdout.fnmatch_lines(
         [f"out/box_iou.engine: rtx is required: built, not run here: {reason}"]
@@ -160,16 +161,16 @@ def test_collecting_runs_nothing(run: Run, pytester: pytest.Pytester) -> None:
     assert done.ret == 0
     done.stdout.fnmatch_lines(["out::box_iou.engine[[]rtx]", "loaded: set()"])
     ids = [line for line in done.outlines if line.startswith("out::")]
-    assert len(ids) == len(set(ids)) == 7 + NATIVE
+    assert len(ids) == len(set(ids)) == 7 + 2 * NATIVE
 
 
 def test_tests_beside_it(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_one(): pass")
     pytester.makeini("[pytest]\naddopts = --lossexport=out --strict-markers")
     done = run("-m", "not lossexport")
-    done.assert_outcomes(passed=1, deselected=7 + NATIVE)
+    done.assert_outcomes(passed=1, deselected=7 + 2 * NATIVE)
     done = run("--collect-only", "-q", "-m", "lossexport")
-    assert f"{7 + NATIVE}/{8 + NATIVE} tests collected (1 deselected)" in done.stdout.str()
+    assert f"{7 + 2 * NATIVE}/{8 + 2 * NATIVE} tests collected (1 deselected)" in done.stdout.str()
 
 
 BAD = [

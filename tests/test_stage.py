@@ -283,6 +283,7 @@ def stopped_at(line: int, run: Callable[[], None]) -> bool:
         signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize("existing", [False, True])
 def test_a_signal_at_any_line_leaves_nothing_behind(existing: bool, tmp_path: Path) -> None:
     out = tmp_path / "out"

@@ -20,6 +20,7 @@ CONTENTS = {
         "Guides": [
             "pytorch",
             "scoring",
+            "evaluator",
             "compare",
             "attach",
             "deploy",

@@ -138,7 +138,7 @@ def _shared(
         elif first.table.name(target) is None:
             named[place[target]] = (second.table, value)
         position[value] = place[target]
-    order = _order(ids, text=first.table.text)
+    order = id_order(ids, text=first.table.text)
     rank = np.empty(len(ids), np.int32)
     rank[order] = np.arange(len(ids), dtype=np.int32)
     return Shared(
@@ -156,7 +156,7 @@ def _used(table: Table, codes: Int32) -> dict[Id, int]:
     return {table.ids.ids[i]: int(counts[i]) for i in np.flatnonzero(counts).tolist()}
 
 
-def _order(ids: Sequence[Id], *, text: bool) -> list[int]:
+def id_order(ids: Sequence[Id], *, text: bool) -> list[int]:
     """Positions by rising id, as texts if the references write every id as text."""
     if text:
         return sorted(range(len(ids)), key=lambda i: str(ids[i]))

@@ -14,7 +14,6 @@ import numpy as np
 from lossexport.boxes import matching, pairs
 from lossexport.boxes.assemble import plural
 from lossexport.boxes.boxset import Dataset, Float64, Id, Int64, Predictions, References
-from lossexport.errors import LossexportError
 
 BOXES = 50_000
 FEW = 0.5
@@ -175,9 +174,8 @@ def _other_readings(data: Dataset, threshold: float, words: Words, *, few: bool)
 
 def _match(data: Dataset, threshold: float) -> tuple[Int64, Int64]:
     order = pairs.sort_boxes(data)
-    try:
-        found = pairs.find_pairs(data, order, pairs.cap(threshold))
-    except LossexportError:  # too many overlaps: such a reading explains nothing
+    found = pairs.find_pairs(data, order, pairs.cap(threshold))
+    if found.rest is not None:  # too many overlaps: such a reading explains nothing
         return np.empty(0, np.int64), np.empty(0, np.int64)
     return matching.match(data, order, found, threshold).pairs()
 

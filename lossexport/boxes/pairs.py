@@ -1,23 +1,27 @@
 """Overlapping pairs of predictions and references, and the greedy assignment over them.
 
 The arithmetic is that of the COCO API, in float64, so that every decision is the same everywhere.
+Both are computed by the library of kernels or, where there is none, in NumPy: `forest` finds the
+pairs and `greedy` assigns them. Neither looks at all pairs of boxes, and the memory is bounded
+however many of them overlap.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lossexport.boxes import forest, greedy
 from lossexport.boxes.boxset import Bool, Dataset, Float64, Int32, Int64
-from lossexport.errors import LossexportError
+from lossexport.runtime import pairs as native
+from lossexport.runtime.pairs import Boxes, Rules
 
-MAX_PAIRS = 20_000_000
-"""Most overlapping pairs that are held; real sets have a few for each reference."""
-PAIRS_AT_ONCE = 1 << 17
+MAX_PAIRS = 1 << 20
+"""Most overlapping pairs that are listed; real sets have a few for each reference."""
+PAIRS_AT_ONCE = 1 << 18
 ASSIGNED_AT_ONCE = 1 << 15
-CELLS_AT_ONCE = 1 << 21
-"""Pairs times assignments that are held; a group of more pairs runs fewer assignments at a time."""
+BOXES_AT_ONCE = 1 << 16
+"""Predictions whose pairs are not listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +48,17 @@ def sort_boxes(data: Dataset) -> Order:
     group = predictions.category * images + predictions.image
     pred = np.lexsort((-predictions.score, group))
     group = group[pred]
-    start = np.flatnonzero(np.diff(group, prepend=-1))
-    size = np.diff(start, append=len(group))
-    rank = np.arange(len(group)) - np.repeat(start, size)
     files, category = _everywhere(data)
     ref_group = category * images + references.image[files]
     ref = np.argsort(ref_group, kind="stable")
-    return Order(pred, group, rank, files[ref], ref_group[ref])
+    return Order(pred, group, ranks(group), files[ref], ref_group[ref])
+
+
+def ranks(group: Int64) -> Int64:
+    """Place of each row [N] within its group, from 0; the rows of a group are adjacent."""
+    start = np.flatnonzero(np.diff(group, prepend=-1))
+    size = np.diff(start, append=len(group))
+    return np.arange(len(group)) - np.repeat(start, size)
 
 
 def _everywhere(data: Dataset) -> tuple[Int64, Int64]:
@@ -73,19 +81,48 @@ def _everywhere(data: Dataset) -> tuple[Int64, Int64]:
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """Predictions of groups whose pairs are found when they are assigned: together too many."""
+
+    places: Int64
+    """Rising."""
+    threshold: float
+    """The smallest overlap of a pair."""
+    pred_box: Float64
+    """[N,4] x, y, width, height in the order of the file."""
+    ref_box: Float64
+    """[R,4]"""
+
+
+@dataclass(frozen=True, slots=True)
 class Pairs:
     """Pairs within one image and category, by prediction then reference, as places in an Order."""
 
     pred: Int32
+    """[P]"""
     ref: Int32
+    """[P]; with a `rest`, then every place of a reference, so that the index that `assign` gives
+    of a pair that is not listed leads to its reference too."""
     iou: Float64
+    """[P]"""
+    rest: Rest | None = None
+    """The groups whose pairs are not listed, or None: all are."""
 
     def at_least(self, threshold: float, kept: Bool) -> "Pairs":
         """Pairs of an overlap of `threshold` or more whose prediction is `kept` [N]."""
         mask = (self.iou >= threshold) & kept[self.pred]
-        if mask.all():
-            return self
-        return Pairs(self.pred[mask], self.ref[mask], self.iou[mask])
+        if self.rest is None:
+            if mask.all():
+                return self
+            return Pairs(self.pred[mask], self.ref[mask], self.iou[mask])
+        listed = len(self.iou)
+        rest = replace(
+            self.rest,
+            places=self.rest.places[kept[self.rest.places]],
+            threshold=max(threshold, self.rest.threshold),
+        )
+        ref = np.append(self.ref[:listed][mask], self.ref[listed:])
+        return Pairs(self.pred[mask], ref, self.iou[mask], rest)
 
 
 def cap(threshold: float) -> float:
@@ -94,51 +131,42 @@ def cap(threshold: float) -> float:
 
 
 def find_pairs(data: Dataset, order: Order, threshold: float) -> Pairs:
-    """All pairs whose overlap is `threshold` (> 0) or more."""
-    first = np.searchsorted(order.ref_group, order.pred_group, "left")
-    count = np.searchsorted(order.ref_group, order.pred_group, "right") - first
+    """All pairs whose overlap is `threshold` (> 0) or more; the `rest` beyond MAX_PAIRS of them."""
     pred_box, ref_box = data.predictions.box, data.references.box
-    places = np.flatnonzero(count)
-    total = np.cumsum(count[places])
-    found: list[tuple[Int32, Int32, Float64]] = [
-        (np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0))
-    ]
-    start = held = 0
-    while start < len(places):
-        done = int(total[start - 1]) if start else 0
-        stop = max(int(np.searchsorted(total, done + PAIRS_AT_ONCE, "right")), start + 1)
-        here = places[start:stop]
-        pred = np.repeat(here, count[here])
-        offset = np.arange(len(pred)) - np.repeat(
-            total[start:stop] - count[here] - done, count[here]
-        )
-        ref = first[pred] + offset
-        files = order.ref[ref]
-        crowd = data.references.ignored[files]
-        iou = _overlap(pred_box[order.pred[pred]], ref_box[files], crowd)
-        mask = iou >= threshold
-        found.append((pred[mask].astype(np.int32), ref[mask].astype(np.int32), iou[mask]))
-        held += len(found[-1][0])
+    pred = Boxes(pred_box, order.pred, order.pred_group)
+    ref = Boxes(ref_box, order.ref, order.ref_group)
+    listed, stop = _list_pairs(pred, ref, data.references.ignored[order.ref], threshold)
+    if stop == len(pred):
+        return listed
+    rest = Rest(np.arange(stop, len(pred)), threshold, pred_box, ref_box)
+    every = np.arange(len(ref), dtype=np.int32)
+    return Pairs(listed.pred, np.append(listed.ref, every), listed.iou, rest)
+
+
+def _list_pairs(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> tuple[Pairs, int]:
+    """The pairs of the first groups that have at most MAX_PAIRS, and where the next one begins."""
+    if native.available():
+        pieces = native.find(pred, ref, crowd, threshold, min(PAIRS_AT_ONCE, MAX_PAIRS))
+    else:
+        pieces = forest.find(pred, ref, crowd, threshold)
+    found = [forest.nothing(0)]
+    held = 0
+    for piece in pieces:
+        held += len(piece.iou)
         if held > MAX_PAIRS:
-            raise LossexportError(
-                f"predictions and references overlap in more than {MAX_PAIRS} pairs, "
-                "the most that are scored"
-            )
-        start = stop
-    return Pairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
-
-
-def _overlap(pred: Float64, ref: Float64, crowd: Bool) -> Float64:
-    """IoU of rows of x, y, width, height; for a crowd the part of the prediction inside it."""
-    px, py, pw, ph = pred.T
-    rx, ry, rw, rh = ref.T
-    width = np.minimum(pw + px, rw + rx) - np.maximum(px, rx)
-    height = np.minimum(ph + py, rh + ry) - np.maximum(py, ry)
-    inside = np.where((width > 0) & (height > 0), width * height, 0.0)
-    area = pw * ph
-    union = np.where(crowd, area, area + rw * rh - inside)
-    overlap: Float64 = np.divide(inside, union, out=np.zeros_like(inside), where=inside > 0)
-    return overlap
+            break
+        found.append(piece)
+    done = found[-1].following
+    pairs = Pairs(
+        np.concatenate([piece.pred for piece in found]),
+        np.concatenate([piece.ref for piece in found]),
+        np.concatenate([piece.iou for piece in found]),
+    )
+    if done == len(pred):
+        return pairs, done
+    stop = int(np.searchsorted(pred.group, pred.group[done]))
+    count = int(np.searchsorted(pairs.pred, stop))
+    return Pairs(pairs.pred[:count], pairs.ref[:count], pairs.iou[:count]), stop
 
 
 def assign(
@@ -150,63 +178,79 @@ def assign(
     rows of `ignored` and `crowd` [R] are in the order's places. A reference that is not ignored is
     preferred to one that is, and a later one to an earlier one of equal overlap. A crowd is never
     used up. Yields, block by block, the places [D] of predictions that have a pair, and the index
-    of the pair of each [D,A,T], or -1.
+    in `pairs.ref` of the pair of each [D,A,T], or -1. Of the `rest`, predictions without any are
+    left out.
     """
-    group = order.pred_group[pairs.pred]
+    rules = Rules(crowd, ignored, thresholds)
+    shape = (-1, ignored.shape[1], len(thresholds))
+    for places, winner in _assign_listed(pairs, order.pred_group, rules):
+        yield places, winner.reshape(shape)
+    if pairs.rest is not None:
+        listed = np.int64(len(pairs.iou))
+        for places, ref in _assign_rest(pairs.rest, order, rules):
+            yield places, np.where(ref >= 0, ref + listed, -1).reshape(shape)
+
+
+def _assign_listed(pairs: Pairs, pred_group: Int64, rules: Rules) -> Iterator[tuple[Int32, Int64]]:
+    """Places [D] of predictions and the index of the pair of each lane [D,A*T], or -1."""
+    listed = len(pairs.iou)
+    group = pred_group[pairs.pred]
     start = 0
-    while start < len(group):
-        last = group[min(start + ASSIGNED_AT_ONCE, len(group)) - 1]
+    while start < listed:
+        last = group[min(start + ASSIGNED_AT_ONCE, listed) - 1]
         stop = int(np.searchsorted(group, last, "right"))
-        block = Pairs(pairs.pred[start:stop], pairs.ref[start:stop], pairs.iou[start:stop])
-        places, winner = _assign_block(block, group[start:stop], crowd, ignored, thresholds)
+        pred, ref, iou = pairs.pred[start:stop], pairs.ref[start:stop], pairs.iou[start:stop]
+        places = pred[np.flatnonzero(np.diff(pred, prepend=-1))]
+        # The references of a block are adjacent, whether or not they have a pair.
+        low = int(ref.min())
+        here = rules.of(low, int(ref.max()) + 1)
+        if native.available():
+            winner = native.assign_pairs(pred, ref, iou, low, here, len(places))
+        else:
+            winner = greedy.assign_pairs(pred, ref - low, iou, group[start:stop], here)
         winner[winner >= 0] += start
-        yield places, winner.reshape(len(places), ignored.shape[1], len(thresholds))
+        yield places, winner
         start = stop
 
 
-def _assign_block(
-    pairs: Pairs, group: Int64, crowd: Bool, ignored: Bool, thresholds: Float64
-) -> tuple[Int32, Int64]:
-    count = len(pairs.pred)
-    first = np.flatnonzero(np.diff(pairs.pred, prepend=-1))
-    places = pairs.pred[first]
-    pred = np.repeat(np.arange(len(places), dtype=np.int32), np.diff(first, append=count))
-    # A prediction depends only on the better ones of its own group. All groups therefore assign
-    # their first prediction together, then their second, and so on.
-    pred_group = group[first]
-    turn = np.arange(len(places)) - np.searchsorted(pred_group, pred_group, "left")
-    by_turn = np.lexsort((pairs.iou, pred, turn[pred]))  # stable: equal ones by their reference
-    iou, pred = pairs.iou[by_turn], pred[by_turn]
-    # The references of a block are adjacent, whether or not they have a pair.
-    low = int(pairs.ref.min())
-    ref = (pairs.ref - low)[by_turn]
-    refs = slice(low, low + int(ref.max()) + 1)
-    segment = np.flatnonzero(np.diff(pred, prepend=-1))
-    turn_of_segment = turn[pred[segment]]
-    bounds = np.searchsorted(turn_of_segment, np.arange(turn_of_segment[-1] + 2))
-    segment = np.append(segment, count)
+def _assign_rest(rest: Rest, order: Order, rules: Rules) -> Iterator[tuple[Int32, Int32]]:
+    """Places [D] of predictions and that of the reference of each lane [D,A*T], or -1."""
+    group = order.pred_group[rest.places]
+    start = 0
+    while start < len(group):
+        last = group[min(start + BOXES_AT_ONCE, len(group)) - 1]
+        stop = int(np.searchsorted(group, last, "right"))
+        low, high = np.searchsorted(order.ref_group, [group[start], last + 1]).tolist()
+        places = rest.places[start:stop]
+        pred = Boxes(rest.pred_box, order.pred[places], group[start:stop])
+        ref = Boxes(rest.ref_box, order.ref[low:high], order.ref_group[low:high])
+        choose = native.assign_boxes if native.available() else _assign_boxes
+        winner = choose(pred, ref, rules.of(low, high), rest.threshold)
+        winner[winner >= 0] += low
+        won = np.flatnonzero((winner >= 0).any(axis=1))
+        yield places[won].astype(np.int32), winner[won]
+        start = stop
 
-    lanes = ignored.shape[1] * len(thresholds)
-    winner = np.full((len(places), lanes), -1, np.int64)
-    step = max(CELLS_AT_ONCE // count, 1)
-    for lane in range(0, lanes, step):
-        area, level = np.divmod(np.arange(lane, min(lane + step, lanes)), len(thresholds))
-        # Within a prediction the place in this order rises with overlap, then with the reference:
-        # it serves as the key to maximise, with a bonus for references that are not ignored.
-        # Twice MAX_PAIRS fits 32 bits.
-        bonus = ~ignored[refs][:, area]
-        key = np.arange(count, dtype=np.int32)[:, None] + np.int32(count) * bonus[ref]
-        keys = np.where(iou[:, None] >= thresholds[level], key, -1)
-        taken = np.zeros(bonus.shape, np.bool_)
-        for begin, end in pairwise(bounds):
-            rows = slice(segment[begin], segment[end])
-            free = np.where(taken[ref[rows]], -1, keys[rows])
-            best = np.maximum.reduceat(free, segment[begin:end] - segment[begin], axis=0)
-            hit = best >= 0
-            best[hit] %= count
-            winner[pred[segment[begin:end]], lane : lane + step] = np.where(hit, by_turn[best], -1)
-            _, column = np.nonzero(hit)
-            used = ref[best[hit]]
-            once = ~crowd[refs][used]
-            taken[used[once], column[once]] = True
-    return places, winner
+
+def _assign_boxes(pred: Boxes, ref: Boxes, rules: Rules, least: float) -> Int32:
+    """What the library's function of this name does, in NumPy."""
+    winner = np.full((len(pred), rules.lanes), -1, np.int32)
+    start = 0
+    while start < len(pred):
+        here = Boxes(pred.box, pred.row[start:], pred.group[start:])
+        listed, count = _list_pairs(here, ref, rules.crowd, least)
+        for places, won in _assign_listed(listed, here.group, rules):
+            winner[start + places] = np.where(won >= 0, listed.ref[won], -1)
+        if not count:  # a single group has too many
+            count = int(np.searchsorted(here.group, here.group[0], "right"))
+            winner[start : start + count] = greedy.assign_group(
+                Boxes(here.box, here.row[:count], here.group[:count]), ref, rules, least
+            )
+        start += count
+    return winner
+
+
+def overlap_matrix(pred: Float64, ref: Float64, crowd: Bool) -> Float64:
+    """[D,G] overlap of each of `pred` [D,4] with each of `ref` [G,4], some of them a `crowd`."""
+    rows = np.repeat(pred, len(ref), axis=0), np.tile(ref, (len(pred), 1))
+    return forest.overlap(*rows, np.tile(crowd, len(pred))).reshape(len(pred), len(ref))

@@ -57,26 +57,41 @@ class BoxQuality:
         self, pred: Float64, ref: Float64, advance: Callable[[float], None] | None = None
     ) -> dict[str, Float32]:
         """Score rows of x, y, width, height [N,4] against rows [N,4]: each metric [N] by name."""
-        count = len(pred)
+        return self._measure(
+            len(pred),
+            lambda rows: (corners(pred[rows], ref[rows]), corners(ref[rows], ref[rows])),
+            advance,
+        )
+
+    def of_corners(self, pred: Float32, target: Float32) -> dict[str, Float32]:
+        """The same of rows x1, y1, x2, y2 from the corner of the reference, as by `corners`."""
+        return self._measure(len(pred), lambda rows: (pred[rows], target[rows]), None)
+
+    def _measure(
+        self,
+        count: int,
+        block: Callable[[slice], tuple[Float32, Float32]],
+        advance: Callable[[float], None] | None,
+    ) -> dict[str, Float32]:
         found = {metric: np.empty(count, np.float32) for metric in METRICS}
         for start in range(0, count, self._rows):
             rows = slice(start, start + self._rows)
-            pair = {
-                "pred": corners(pred[rows], ref[rows]),
-                "target": corners(ref[rows], ref[rows]),
-            }
+            pred, target = block(rows)
             for metric, session in self._sessions.items():
-                found[metric][rows] = session(**pair)["score"]
+                found[metric][rows] = session(pred=pred, target=target)["score"]
             if advance:
                 advance(min(start + self._rows, count) / count)
         return found
 
 
 def statistics(values: Float32 | Float64) -> dict[str, float | None]:
-    """Mean, median and 5th and 95th percentile of `values` [n]; None if there are no values."""
+    """Mean, median and 5th and 95th percentile of `values` [n]; None if there are no values.
+
+    The order of the values does not change a bit: they are summed up in rising order.
+    """
     if not len(values):
         return dict.fromkeys(STATISTICS)
-    exact = values.astype(np.float64)
+    exact = np.sort(values.astype(np.float64))
     median, p5, p95 = np.percentile(exact, [50, 5, 95])
     numbers = (exact.mean(), median, p5, p95)
     return {name: float(number) for name, number in zip(STATISTICS, numbers, strict=True)}

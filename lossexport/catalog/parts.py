@@ -80,6 +80,10 @@ class Tensor:
         return sizes[dim] - int(less or 0) if dim in sizes else math.inf
 
 
+class _NotValidError(Exception):
+    """What a value has to be and is not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attribute:
     """A constant of the exported graph, with its bounds (inclusive, except for `below`).
@@ -100,37 +104,42 @@ class Attribute:
 
     def check(self, op: str, value: Any) -> Any:
         """`value` in the attribute's own type. Raises LossexportError when it is not valid."""
-        where = f"{op}: {self.name}={shown(value)}"
+        try:
+            return self._converted(value)
+        except _NotValidError as wrong:
+            raise LossexportError(f"{op}: {self.name}={shown(value)}: must be {wrong}") from None
+
+    def _converted(self, value: Any) -> Any:
         if value is None and self.default is None:
             return None
         if self.choices:
             if not isinstance(value, str) or value not in self.choices:
-                raise LossexportError(f"{where}: must be one of {', '.join(self.choices)}")
+                raise _NotValidError(f"one of {', '.join(self.choices)}")
             return value
         if isinstance(self.default, bool):
             if not isinstance(value, bool):
-                raise LossexportError(f"{where}: must be true or false")
+                raise _NotValidError("true or false")
             return value
         if isinstance(self.default, tuple):
             if not isinstance(value, tuple | list) or len(value) != len(self.default):
-                raise LossexportError(f"{where}: must be {len(self.default)} numbers")
-            return tuple(float(self._number(where, item)) for item in value)
+                raise _NotValidError(f"{len(self.default)} numbers")
+            return tuple(float(self._number(item)) for item in value)
         if self.per_class and isinstance(value, tuple | list) and value:
-            return tuple(float(self._number(where, item)) for item in value)
-        number = self._number(where, value)
+            return tuple(float(self._number(item)) for item in value)
+        number = self._number(value)
         if isinstance(self.default, float):
             return float(number)
         if int(number) != number:
-            raise LossexportError(f"{where}: must be a whole number")
+            raise _NotValidError("a whole number")
         return int(number)
 
-    def _number(self, where: str, value: Any) -> float:
+    def _number(self, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise LossexportError(f"{where}: must be a number")
+            raise _NotValidError("a number")
         if not abs(value) <= sys.float_info.max:  # math.isfinite raises for larger ints
-            raise LossexportError(f"{where}: must be finite")
+            raise _NotValidError("finite")
         if not self.minimum <= value <= self.maximum or value >= self.below:
-            raise LossexportError(f"{where}: must be {self.bounds}")
+            raise _NotValidError(self.bounds)
         return value
 
     @property

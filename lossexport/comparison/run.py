@@ -21,6 +21,7 @@ from lossexport.comparison.sides import read_results, run_detectors
 from lossexport.comparison.summary import GATE_NAMES, summarize
 from lossexport.errors import LossexportError, shown
 from lossexport.files import check_folder
+from lossexport.formats.memory import Detections, given
 from lossexport.images import ImageFolder
 from lossexport.names import MatchBy
 from lossexport.progress import Progress, follow
@@ -30,8 +31,8 @@ PathLike = str | os.PathLike[str]
 
 
 def compare(
-    parent: PathLike,
-    child: PathLike,
+    parent: PathLike | Detections,
+    child: PathLike | Detections,
     *,
     images: PathLike | None = None,
     detector: PathLike | None = None,
@@ -48,12 +49,12 @@ def compare(
 ) -> dict[str, Any]:
     """Compare the boxes of a child with those of its parent and return the summary.
 
-    `parent` and `child` are both COCO results (a list, or a dictionary of annotations with a
-    score), or both `.onnx` detectors. Detectors run on every JPEG and PNG file of the folder
-    `images`, as the description `detector` says (a TOML file, or the name of a shipped one) and
-    `child_detector` where the child's tensors differ. For results, `images` is where the report
-    finds the images that it draws, and `names` a COCO dictionary that names images and categories.
-    `match_by` is as in `score`.
+    `parent` and `child` are both COCO results (a list, or a dictionary of annotations with a score)
+    or predictions in memory, as for `Evaluator.update`, or both `.onnx` detectors. Detectors run on
+    every JPEG and PNG file of the folder `images`, as the description `detector` says (a TOML file,
+    or the name of a shipped one) and `child_detector` where the child's tensors differ. For
+    results, `images` is where the report finds the images that it draws, and `names` a COCO
+    dictionary that names images and categories. `match_by` is as in `score`.
 
     Boxes whose score is `score_threshold` or more count. In each image and category, child boxes
     are matched by falling score, each with the free parent box of highest IoU if that is at least
@@ -76,7 +77,7 @@ def compare(
         raise LossexportError(
             f"score threshold is {shown(score_threshold)}: a finite number from 0 up is expected"
         )
-    pair = arguments.path("parent", parent), arguments.path("child", child)
+    pair = given("parent", parent), given("child", child)
     folder = arguments.optional_path("out", out)
     drawn_from = arguments.optional_path("images", images)
     table = arguments.optional_path("names", names)
@@ -98,7 +99,7 @@ def compare(
             return partial(tell, step)
 
         if detectors and pictures:
-            sides = run_detectors(pair, detectors, pictures, match_by, watch)
+            sides = run_detectors(*detectors, pictures, match_by, watch)
         else:
             sides = read_results(*pair, table, match_by, watch)
         tell("matching", 0.0)
@@ -129,18 +130,21 @@ def _explanations(run: Run) -> list[str]:
 
 
 def _descriptions(
-    pair: tuple[Path, Path],
+    pair: tuple[Path | Detections, Path | Detections],
     images: Path | None,
     detector: Path | None,
     child_detector: Path | None,
     names: Path | None,
-) -> tuple[Path, Path] | None:
-    """Description files of parent and child; None for results, which have none.
+) -> tuple[tuple[Path, Path], tuple[Path, Path]] | None:
+    """The detectors, parent and child, and their descriptions; None for results.
 
     Raises LossexportError if the arguments contradict each other.
     """
-    parent, child = pair
-    models = [path.suffix == ".onnx" for path in pair]
+    parent, child = (
+        value if isinstance(value, Path) else Path(name)
+        for name, value in zip(("parent", "child"), pair, strict=True)
+    )
+    models = [path.suffix == ".onnx" for path in (parent, child)]
     if models[0] != models[1]:
         raise LossexportError(
             f"{parent} and {child}: an .onnx detector is compared with another, not with results"
@@ -154,7 +158,7 @@ def _descriptions(
         raise LossexportError(f"{parent}: running a detector needs {missing}")
     if names:
         raise LossexportError(f"{names}: names are for results: a description names categories")
-    return detector, child_detector or detector
+    return (parent, child), (detector, child_detector or detector)
 
 
 def _write(

@@ -13,6 +13,7 @@ from lossexport.detectors.detector import Detector
 from lossexport.errors import LossexportError
 from lossexport.formats import Watch, read_side
 from lossexport.formats.coco.reader import read_tables
+from lossexport.formats.memory import Detections, side_in_memory
 from lossexport.formats.source import FolderDigest
 from lossexport.images import ImageFolder, few, pixels
 from lossexport.names import MatchBy
@@ -36,17 +37,25 @@ class Sides:
 
 
 def read_results(
-    parent: Path, child: Path, names: Path | None, match_by: MatchBy | None, watch: Watch
+    parent: Path | Detections,
+    child: Path | Detections,
+    names: Path | None,
+    match_by: MatchBy | None,
+    watch: Watch,
 ) -> Sides:
     """Read two COCO result lists, or dictionaries of annotations with a score, plain or gzipped.
+
+    Either may also be in memory.
 
     `names` is a COCO dictionary whose tables name the images and the categories of result lists.
     Raises LossexportError on a wrong file, on tables that contradict each other, and if the two
     have no image in common.
     """
     sides = [
-        read_side(path, "coco", True, watch(f"reading {what}"))
-        for what, path in (("parent", parent), ("child", child))
+        read_side(value, "coco", True, watch(f"reading {what}"))
+        if isinstance(value, Path)
+        else side_in_memory(what, value, scored=True)
+        for what, value in (("parent", parent), ("child", child))
     ]
     inputs = {"parent": sides[0].input, "child": sides[1].input}
     if names is not None:

@@ -33,11 +33,11 @@ def write_boxes(path: Path, run: Run) -> None:
     and child_index (int64, positions in the inputs), parent_score, child_score and drift (double),
     iou, giou, diou and ciou (float), size and status ("matched", "lost" or "new"). Only matched
     rows have a drift and metrics. A lost or new row has index and score of the other side if that
-    side has the box below the score threshold.
+    side has the box below the score threshold. At the end the names
+    category and file_name (string), null where the inputs have none.
     """
     sides = run.sides
-    ids = [kind.id for kind in sides.categories]
-    write_table(path, sides.images, ids, _TYPES, _blocks(run))
+    write_table(path, sides.images, sides.categories, _TYPES, _blocks(run), sides.files)
 
 
 def _blocks(run: Run) -> Iterator[Block]:

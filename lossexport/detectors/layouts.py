@@ -144,7 +144,7 @@ YOLOX = Layout(
 )
 NANODET = Layout(
     name="nanodet",
-    title="for each stride [1,N,C] and [1,N,4 x bins]",
+    title="per stride: [1,N,C] and [1,N,4 x bins]",
     keys=NanoDetKeys,
     scores="scores",
     decode=_nanodet,

@@ -15,6 +15,7 @@ from lossexport.boxes.join import check_match_by
 from lossexport.boxes.side import Side
 from lossexport.errors import LossexportError
 from lossexport.formats.format import Format
+from lossexport.formats.memory import Detections, side_in_memory
 from lossexport.formats.source import Advance, ignore_progress
 from lossexport.names import EXTRA_CATEGORIES, Extra, MatchBy
 from lossexport.registry import Registry
@@ -25,7 +26,10 @@ FORMATS = Registry(
     Format,
     "format",
     "lossexport.formats",
-    {name: f"lossexport.formats.{name}:FORMAT" for name in ("coco", "yolo", "mot", "voc")},
+    {
+        name: f"lossexport.formats.{name}:FORMAT"
+        for name in ("coco", "yolo", "mot", "voc", "parquet")
+    },
 )
 
 Watch = Callable[[str], Advance]
@@ -37,9 +41,14 @@ def read_side(path: Path, format: str, scored: bool, advance: Advance = ignore_p
 
     Raises LossexportError on an unknown format and on anything that is wrong in the input.
     """
-    form = FORMATS.find(format)
+    form = FORMATS.find(of_path(path, format))
     _check_given(path, form)
     return form.side(path, scored, advance)
+
+
+def of_path(path: Path, format: str) -> str:
+    """`format`, or "parquet" for a file of that suffix in place of the default, "coco"."""
+    return "parquet" if format == "coco" and path.suffix.lower() == ".parquet" else format
 
 
 def _check_given(path: Path, form: Format) -> None:
@@ -54,8 +63,8 @@ def _check_given(path: Path, form: Format) -> None:
 
 
 def read(
-    pred: Path,
-    ref: Path,
+    pred: Path | Detections,
+    ref: Path | Detections,
     format: str,
     watch: Watch | None = None,
     *,
@@ -65,13 +74,20 @@ def read(
 ) -> Dataset:
     """Read predictions in `format` and references in `ref_format` (None: the same).
 
+    A format is that of a path; detections in memory have none.
+
     Raises LossexportError on any error in them.
     """
     check_match_by(match_by)
     arguments.choice("extra_categories", extra_categories, EXTRA_CATEGORIES)
     watch = watch or (lambda _: ignore_progress)
-    references = read_side(
-        ref, format if ref_format is None else ref_format, False, watch("reading references")
-    )
-    predictions = read_side(pred, format, True, watch("reading predictions"))
+    if isinstance(ref, Path):
+        form = format if ref_format is None else ref_format
+        references = read_side(ref, form, False, watch("reading references"))
+    else:
+        references = side_in_memory("references", ref, scored=False)
+    if isinstance(pred, Path):
+        predictions = read_side(pred, format, True, watch("reading predictions"))
+    else:
+        predictions = side_in_memory("predictions", pred, scored=True)
     return dataset(predictions, references, match_by, extra_categories)

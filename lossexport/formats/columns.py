@@ -62,11 +62,20 @@ def side_of(path: Path, columns: object, scored: bool) -> Side:
     or whose shape, type, length or values are not those in the table above.
     """
     side = Side(path)
+    add(side, path, columns, scored)
+    return side
+
+
+def add(side: Side, path: Path, columns: object, scored: bool, first: int = 0) -> None:
+    """Add the rows in `columns` to `side`; messages count rows from `first` on.
+
+    Raises LossexportError as `side_of` does.
+    """
     with within(path):
         given = _given(columns)
         notes = arguments.several("notes", given.get("notes", ()))
     side.notes += [f"{path.name}: {note}" for note in notes]
-    rows = _Rows(path, given, scored)
+    rows = _Rows(path, given, scored, first)
     image = rows.ids("image", side.images, MAX_IMAGES)
     category = rows.ids("category", side.categories, MAX_CATEGORIES)
     if scored:
@@ -75,7 +84,6 @@ def side_of(path: Path, columns: object, scored: bool) -> Side:
         )
     else:
         side.boxes.add(image, category, rows.box, area=rows.area(), ignored=rows.crowds())
-    return side
 
 
 def _given(columns: object) -> Columns:
@@ -96,18 +104,23 @@ def _given(columns: object) -> Columns:
 class _Rows:
     """The columns of a side. All have as many rows as the boxes [n,4] x, y, w, h."""
 
-    def __init__(self, path: Path, given: Columns, scored: bool) -> None:
+    def __init__(self, path: Path, given: Columns, scored: bool, first: int) -> None:
         self._path = path
         self._given = given
+        self._first = first
         name = "bbox" if "bbox" in given else "box"
         values = self._numbers(name, rank=2)
         self.count = len(values)
         check_rows(path, self.count, scored)
         corners = name == "box"
-        check_boxes(path, values, lambda r, c: f"{name}[{r}][{c}]", inverted=scored or corners)
+        check_boxes(
+            path, values, lambda r, c: f"{self._at(name, r)}[{c}]", inverted=scored or corners
+        )
         if corners:
             values = np.concatenate([values[:, :2], values[:, 2:] - values[:, :2]], axis=1)
-            check_boxes(path, values, lambda r, c: f"box[{r}]: {_CORNERS[c]}", inverted=scored)
+            check_boxes(
+                path, values, lambda r, c: f"{self._at(name, r)}: {_CORNERS[c]}", inverted=scored
+            )
         self.box = values
 
     def ids(self, kind: str, table: Table, limit: int) -> Int32:
@@ -133,14 +146,14 @@ class _Rows:
         for bad, why in ((codes < 0, ID), (codes == strange, _NO_TEXT)):
             if bad.any():
                 row = int(np.argmax(bad))
-                fail(self._path, f"{name}[{row}]", array[row], why)
+                fail(self._path, self._at(name, row), array[row], why)
         check_count(self._path, f"different {kind} ids", len(table.ids.ids), limit)
         return codes
 
     def score(self) -> Float64:
         """[n]"""
         score = self._numbers("score")
-        check_scores(self._path, score, lambda r: f"score[{r}]")
+        check_scores(self._path, score, lambda r: self._at("score", r))
         return score
 
     def log_variance(self) -> Float32 | None:
@@ -149,7 +162,9 @@ class _Rows:
             return None
         values = self._numbers("log_variance", rank=2)
         rows = np.flatnonzero(~np.isnan(values).all(axis=1))
-        check_log_variance(self._path, values[rows], lambda r, c: f"log_variance[{rows[r]}][{c}]")
+        check_log_variance(
+            self._path, values[rows], lambda r, c: f"{self._at('log_variance', int(rows[r]))}[{c}]"
+        )
         return values.astype(np.float32) if len(rows) else None
 
     def area(self) -> Float64:
@@ -157,7 +172,7 @@ class _Rows:
         area = self.box[:, 2] * self.box[:, 3]
         if "area" in self._given:
             stated = self._numbers("area")
-            check_areas(self._path, stated, lambda r: f"area[{r}]")
+            check_areas(self._path, stated, lambda r: self._at("area", r))
             area = np.where(np.isnan(stated), area, stated)
         return area
 
@@ -169,9 +184,12 @@ class _Rows:
         strange = (values != 0) & (values != 1)
         if strange.any():
             row = int(np.argmax(strange))
-            fail(self._path, f"iscrowd[{row}]", float(values[row]), "must be 0 or 1")
+            fail(self._path, self._at("iscrowd", row), float(values[row]), "must be 0 or 1")
         ignored: Bool = values == 1
         return ignored
+
+    def _at(self, name: str, row: int) -> str:
+        return f"{name}[{self._first + row}]"
 
     def _required(self, name: str) -> Any:
         if name not in self._given:
@@ -226,7 +244,7 @@ class _Rows:
                 items = [None]
             if not all(map(_is_number, items)):
                 wanted = "four numbers are expected" if rank == 2 else "a number is expected"
-                fail(self._path, f"{name}[{row}]", found, wanted)
+                fail(self._path, self._at(name, row), found, wanted)
 
     def _fill(self, name: str, rows: Any, table: Table, limit: int) -> None:
         """Add a mapping of ids to names."""

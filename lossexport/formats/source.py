@@ -122,7 +122,24 @@ class FolderDigest:
 
     def add(self, path: Path, data: bytes) -> None:
         """Add a file; files come in sorted order. `path` is relative to the folder."""
-        line = f"{hashlib.sha256(data).hexdigest()}  {path.as_posix()}\n"
+        self._add(path, hashlib.sha256(data).hexdigest())
+
+    def add_file(self, name: Path, file: BinaryIO, path: Path) -> Input:
+        """Add an open file of the input `path`; returns name and hash of all files so far.
+
+        A file that is the whole input has its own hash. Raises LossexportError if it cannot be
+        read.
+        """
+        try:
+            found = hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
+            file.seek(0)
+        except OSError as error:
+            raise LossexportError(f"{name}: cannot be read: {reason(error)}") from error
+        self._add(name.relative_to(path if path.is_dir() else path.parent), found)
+        return Input(path.name, found) if name == path else self.finish(path)
+
+    def _add(self, path: Path, sha256: str) -> None:
+        line = f"{sha256}  {path.as_posix()}\n"
         self._digest.update(line.encode("utf-8", "surrogateescape"))
 
     def read(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,8 +15,8 @@ from lossexport.catalog.spec import Tensor as Declared
 from lossexport.catalog.variant import MAX_ELEMENTS
 from lossexport.errors import LossexportError
 from lossexport.ops import native, signature
-from lossexport.ops.common import NARROW, is_concrete, physical
-from lossexport.ops.shapes import Shapes
+from lossexport.ops.common import NARROW, PLAIN, is_concrete, physical
+from lossexport.ops.shapes import Shape, Shapes
 
 
 @functools.cache
@@ -97,27 +98,52 @@ def _check(spec: Op, shapes: Shapes, arguments: dict[str, Any]) -> None:
     for attribute in spec.attributes:
         if attribute.name in arguments:
             attribute.check(spec.name, arguments[attribute.name])
-    for tensor in spec.inputs:
-        value = arguments.get(tensor.name)
-        if not isinstance(value, Tensor):
-            continue  # Python raises its own TypeError for a missing argument
-        where = f"{spec.name}: {tensor.name}"
-        if tensor.dtype in ("float", "float32") and not value.is_floating_point():
-            raise LossexportError(f"{where} has dtype {value.dtype}, expected a floating dtype")
-        if tensor.dtype == "int64" and value.dtype not in (torch.int64, torch.int32):
-            raise LossexportError(f"{where} has dtype {value.dtype}, expected int64")
-        if tensor.dtype == "bool" and value.dtype is not torch.bool:
-            raise LossexportError(f"{where} has dtype {value.dtype}, expected bool")
-    sizes = shapes.check(arguments)
-    for tensor in spec.inputs:
-        value = arguments.get(tensor.name)
+    values = [arguments.get(tensor.name) for tensor in spec.inputs]
+    kinds = tuple((x.dtype, x.shape) if isinstance(x, Tensor) else None for x in values)
+    plain = all(type(value) in PLAIN for value in values)  # otherwise, a size may be a symbol
+    known = tuple(map(arguments.get, shapes.known))
+    sizes = (_sizes if plain else _sizes.__wrapped__)(shapes, kinds, known)
+    for tensor, value in zip(spec.inputs, values, strict=True):
         if tensor.bounded and isinstance(value, Tensor) and is_concrete(value):
             _check_values(f"{spec.name}: {tensor.name}", tensor, value, tensor.upper(sizes))
 
 
+@functools.lru_cache(1024)
+def _sizes(
+    shapes: Shapes, kinds: tuple[tuple[torch.dtype, Shape] | None, ...], known: tuple[Any, ...]
+) -> dict[str, int]:
+    """The sizes of the dimensions. Raises LossexportError on dtypes and shapes that do not fit."""
+    given: dict[str, Shape] = {}
+    for tensor, kind in zip(shapes.spec.inputs, kinds, strict=True):
+        if kind is None:
+            continue  # Python raises its own TypeError for a missing argument
+        dtype, given[tensor.name] = kind
+        where = f"{shapes.spec.name}: {tensor.name}"
+        if tensor.dtype in ("float", "float32") and not dtype.is_floating_point:
+            raise LossexportError(f"{where} has dtype {dtype}, expected a floating dtype")
+        if tensor.dtype == "int64" and dtype not in (torch.int64, torch.int32):
+            raise LossexportError(f"{where} has dtype {dtype}, expected int64")
+        if tensor.dtype == "bool" and dtype is not torch.bool:
+            raise LossexportError(f"{where} has dtype {dtype}, expected bool")
+    return shapes.check(given, dict(zip(shapes.known, known, strict=True)))
+
+
+def _within(value: Tensor, low: float, high: float) -> bool:
+    """Whether all numbers are from `low` to `high` and none is NaN; -0 may count as below 0."""
+    if value.dtype == torch.float32 and value.is_cpu and low == 0 <= high:
+        # The bits of numbers from 0 are in the same order, and all others have larger ones.
+        bits = value.resolve_neg().numpy().view(np.uint32)
+        return bool(bits.max() <= np.float32(high).view(np.uint32))
+    least, most = float(value.amin()), float(value.amax())
+    return low <= least and most <= high
+
+
 def _check_values(where: str, tensor: Declared, value: Tensor, high: float) -> None:
-    # NaN and infinity are no error: they give NaN.
     value = physical(value)
+    whole = not tensor.whole or not value.is_floating_point()
+    if not value.numel() or (whole and _within(value.detach(), tensor.low, high)):
+        return
+    # NaN and infinity are no error: they give NaN.
     bad = (value < tensor.low) | (value > high)
     if tensor.whole and value.is_floating_point():
         bad = bad | (value != value.floor())

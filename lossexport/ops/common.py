@@ -7,6 +7,8 @@ from torch import Tensor
 
 NARROW = (torch.float16, torch.bfloat16)
 """Types that an op computes in float32."""
+PLAIN = (Tensor, torch.nn.Parameter)
+"""Classes of tensors whose numbers can be read."""
 
 
 def is_concrete(value: Tensor) -> bool:
@@ -14,7 +16,7 @@ def is_concrete(value: Tensor) -> bool:
 
     Under vmap, `physical` gives those of the whole batch.
     """
-    plain = type(value) in (Tensor, torch.nn.Parameter) and not value.is_meta
+    plain = type(value) in PLAIN and not value.is_meta
     return plain and not torch.compiler.is_compiling()
 
 

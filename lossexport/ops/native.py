@@ -7,8 +7,14 @@ is the oracle for everything else, second derivatives, other gradients and devic
 are traced or compiled.
 """
 
+import ctypes
+import functools
 import math
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +25,15 @@ from torch.autograd import Function, forward_ad
 from lossexport.catalog import BUILTIN
 from lossexport.catalog.spec import Attribute, Op
 from lossexport.catalog.variant import MAX_ELEMENTS
-from lossexport.ops.common import NARROW
+from lossexport.ops.common import NARROW, PLAIN
 from lossexport.runtime import native
-from lossexport.runtime.session import Array
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _TYPES = {"float32": torch.float32, "int64": torch.int64}
+_NAMES = {dtype: str(dtype).removeprefix("torch.") for dtype in (*_FLOATS, torch.int64)}
+_NAMES[torch.bfloat16] = "uint16"  # its bits
+_LARGE = 1 << 22  # bytes from which numpy asks for large pages
+_Kinds = Sequence[tuple[torch.dtype, Sequence[int]]]
 _Shapes = list[tuple[list[Any], torch.dtype]]
 _LIBRARY = torch.library.Library("lossexport", "FRAGMENT")
 
@@ -56,56 +65,54 @@ def attempt(
     """
     if spec.name not in native.kernels() or _observed():
         return None
-    slopes = _needed(spec, arguments)
-    if slopes and not (slopes <= set(spec.gradient) and _differentiates(spec)):
+    inputs = _inputs(spec, arguments)
+    if inputs is None:
         return None
-    if not _fits(spec, arguments):
-        return None
-    outputs = _outputs(spec, arguments, bool(slopes))
-    if any(math.prod(shape) > MAX_ELEMENTS for shape, _ in outputs):
-        return None
+    slopes = _needed(spec, inputs)
     if not slopes:
-        return tuple(_computed(spec, arguments, outputs))
+        plan = _planned(spec, False, arguments, inputs)
+        return None if plan is None else tuple(_computed(plan, inputs))
+    if not (slopes <= set(spec.gradient) and _differentiates(spec)):
+        return None
     # In float32, because a gradient in a narrow type would be rounded before it is multiplied by
     # the incoming one, which may be large.
-    wide = [arguments[tensor.name] for tensor in spec.inputs]
-    wide = [value.float() if value.dtype in NARROW else value for value in wide]
+    wide = [value.float() if value.dtype in NARROW else value for value in inputs]
+    plan = _planned(spec, True, arguments, wide)
+    if plan is None:
+        return None
     apply: Callable[..., tuple[Tensor, ...]] = _Loss.apply
-    results = apply(spec, function, dict(arguments), *wide)
-    narrow = (dtype for _, dtype in outputs)
-    return tuple(x.to(dtype) for x, dtype in zip(results, narrow, strict=False))
+    results = apply(spec, function, plan, *wide)
+    narrow = inputs[0].dtype
+    return tuple(
+        value.to(narrow) if tensor.dtype == "float" else value
+        for value, tensor in zip(results, spec.outputs, strict=True)
+    )
 
 
-def _needed(spec: Op, arguments: Mapping[str, Any]) -> set[str]:
+def _inputs(spec: Op, arguments: Mapping[str, Any]) -> list[Tensor] | None:
+    """The inputs in order; None if the kernels cannot read them.
+
+    The function reports wrong names.
+    """
+    if len(arguments) != len(spec.inputs) + len(spec.attributes):
+        return None
+    inputs: list[Any] = [arguments.get(tensor.name) for tensor in spec.inputs]
+    for value in inputs:
+        if type(value) not in PLAIN or not value.is_cpu or value.layout is not torch.strided:
+            return None
+    return inputs
+
+
+def _needed(spec: Op, inputs: Sequence[Tensor]) -> set[str]:
     """The inputs whose gradients may be needed."""
     if not torch.is_grad_enabled():
         return set()
-    tensors = ((tensor.name, arguments.get(tensor.name)) for tensor in spec.inputs)
-    return {name for name, value in tensors if isinstance(value, Tensor) and value.requires_grad}
+    both = zip(spec.inputs, inputs, strict=True)
+    return {tensor.name for tensor, value in both if value.requires_grad}
 
 
 def _differentiates(spec: Op) -> bool:
     return spec.kind == "loss" and native.kernel_name(spec.name, True) in native.kernels()
-
-
-def _fits(spec: Op, arguments: Mapping[str, Any]) -> bool:
-    """Whether the kernel supports the tensors. The function reports wrong names."""
-    inputs = {tensor.name for tensor in spec.inputs}
-    if not inputs <= arguments.keys() <= inputs | {item.name for item in spec.attributes}:
-        return False
-    floating = {arguments[tensor.name].dtype for tensor in spec.inputs if tensor.dtype == "float"}
-    if len(floating) != 1 or not floating <= set(_FLOATS):
-        return False
-    for tensor in spec.inputs:
-        value = arguments[tensor.name]
-        if type(value) not in (Tensor, torch.nn.Parameter) or value.device.type != "cpu":
-            return False
-        if tensor.dtype != "float" and value.dtype != _TYPES[tensor.dtype]:
-            return False
-        for size, dim in zip(value.shape, tensor.shape, strict=True):
-            if isinstance(dim, int) and size != dim:  # possible in an op of any shape
-                return False
-    return True
 
 
 def _observed() -> bool:
@@ -122,35 +129,140 @@ def _observed() -> bool:
         return True
 
 
-def _outputs(spec: Op, arguments: Mapping[str, Any], gradient: bool = False) -> _Shapes:
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A call of a kernel on tensors of known types and shapes; the tensors are without data."""
+
+    kernel: str
+    values: Mapping[str, Any]  # of the attributes
+    attributes: native.Attributes
+    inputs: native.Tensors
+    outputs: native.Tensors
+    shapes: _Shapes  # of the outputs
+
+
+def _planned(
+    spec: Op, gradient: bool, arguments: Mapping[str, Any], inputs: Sequence[Tensor]
+) -> _Plan | None:
+    """The plan of a call; None if the kernel does not support the types or the shapes."""
+    given = (arguments[item.name] for item in spec.attributes)
+    values = tuple(tuple(value) if isinstance(value, list) else value for value in given)
+    return _plan(spec, gradient, values, tuple((value.dtype, value.shape) for value in inputs))
+
+
+@functools.lru_cache(1024)
+def _plan(spec: Op, gradient: bool, values: tuple[Any, ...], kinds: _Kinds) -> _Plan | None:
+    floating = {kind[0] for kind, t in zip(kinds, spec.inputs, strict=True) if t.dtype == "float"}
+    if len(floating) != 1 or not floating <= set(_FLOATS):
+        return None
+    for (dtype, shape), tensor in zip(kinds, spec.inputs, strict=True):
+        if tensor.dtype != "float" and dtype != _TYPES[tensor.dtype]:
+            return None
+        for size, dim in zip(shape, tensor.shape, strict=True):
+            if isinstance(dim, int) and size != dim:  # possible in an op of any shape
+                return None
+    named = {item.name: value for item, value in zip(spec.attributes, values, strict=True)}
+    plan = _bound(spec, gradient, named, kinds)
+    too_large = any(math.prod(shape) > MAX_ELEMENTS for shape, _ in plan.shapes)
+    return None if too_large else plan
+
+
+def _bound(spec: Op, gradient: bool, values: Mapping[str, Any], kinds: _Kinds) -> _Plan:
+    shapes = _outputs(spec, gradient, values, kinds)
+    return _Plan(
+        native.kernel_name(spec.name, gradient),
+        values,
+        native.described(values),
+        _described(kinds),
+        _described([(dtype, shape) for shape, dtype in shapes]),
+        shapes,
+    )
+
+
+def _described(kinds: Sequence[tuple[torch.dtype, Sequence[int]]]) -> native.Tensors:
+    described = [native.CTensor.without_data(_NAMES[dtype], shape) for dtype, shape in kinds]
+    return (native.CTensor * len(described))(*described)
+
+
+def _outputs(spec: Op, gradient: bool, values: Mapping[str, Any], kinds: _Kinds) -> _Shapes:
     """Shape and type of every output."""
-    attributes = {item.name: arguments.get(item.name, item.default) for item in spec.attributes}
-    sizes: dict[Any, Any] = dict(attributes)
-    for tensor in spec.inputs:
-        sizes.update(zip(tensor.shape, arguments[tensor.name].shape, strict=False))
-    narrow = arguments[spec.inputs[0].name].dtype
+    sizes: dict[Any, Any] = dict(values)
+    for tensor, (_, shape) in zip(spec.inputs, kinds, strict=True):
+        sizes.update(zip(tensor.shape, shape, strict=False))
+    narrow = kinds[0][0]
     return [
         (
             [dim if isinstance(dim, int) else sizes[dim] for dim in tensor.shape],
             _TYPES.get(tensor.dtype, narrow),
         )
-        for tensor in spec.output_tensors(attributes, gradient)
+        for tensor in spec.output_tensors(values, gradient)
     ]
 
 
-def _computed(
-    spec: Op, arguments: Mapping[str, Any], shapes: _Shapes, gradient: bool = False
-) -> list[Tensor]:
-    """Shapes and types of the outputs of the kernel of the value, or of value and gradient."""
-    outputs = [torch.empty(shape, dtype=dtype, device="cpu") for shape, dtype in shapes]
+def _computed(plan: _Plan, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The outputs of the kernel of the value, or of value and gradient."""
+    outputs = [_memory(shape, dtype) for shape, dtype in plan.shapes]
+    given = [_row_major(value) for value in inputs]
     native.run(
-        native.kernel_name(spec.name, gradient),
-        {item.name: arguments[item.name] for item in spec.attributes},
-        [np.require(_array(arguments[t.name].detach()), None, ("C", "A")) for t in spec.inputs],
-        [_array(output) for output in outputs],
+        plan.kernel,
+        plan.attributes,
+        _with_data(plan.inputs, given),
+        _with_data(plan.outputs, outputs),
         torch.get_num_threads(),
+        _team,
     )
     return outputs
+
+
+def _memory(shape: list[Any], dtype: torch.dtype) -> Tensor:
+    """A tensor of unset numbers.
+
+    The memory of a large one is numpy's, which asks the system for large pages: with torch's, more
+    time goes into the faults of small pages than into most kernels.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size < _LARGE:
+        return torch.empty(shape, dtype=dtype, device="cpu")
+    return torch.from_numpy(np.empty(size, np.uint8)).view(dtype).view(shape)
+
+
+def _row_major(value: Tensor) -> Tensor:
+    """The tensor, or a copy that the kernels can read."""
+    if value.is_contiguous() and not value.is_neg() and not value.data_ptr() % value.itemsize:
+        return value
+    return value.detach().resolve_neg().clone(memory_format=torch.contiguous_format)
+
+
+def _with_data(described: native.Tensors, tensors: Sequence[Tensor]) -> native.Tensors:
+    copy = type(described).from_buffer_copy(described)
+    for place, tensor in enumerate(tensors):
+        copy[place].data = tensor.data_ptr()
+    return copy
+
+
+def _find_team() -> int | None:
+    """The function of torch's OpenMP that runs work on its threads.
+
+    New threads would have to wait for a core until those of torch, which spin, give up.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        found = ctypes.CDLL(str(Path(torch.__file__).with_name("lib") / "libtorch_cpu.so"))
+        return ctypes.cast(found.GOMP_parallel, ctypes.c_void_p).value
+    except (OSError, AttributeError):  # torch was built without OpenMP, or linked in another way
+        return None
+
+
+def _leave_team() -> None:
+    """OpenMP has no threads in a process that was forked, and would wait for them forever."""
+    global _team
+    _team = None
+
+
+_team = _find_team()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_team)
 
 
 class _Loss(Function):
@@ -162,15 +274,15 @@ class _Loss(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, spec: Op, function: Callable[..., Any], arguments: dict[str, Any], *inputs: Tensor
+        ctx: Any, spec: Op, function: Callable[..., Any], plan: _Plan, *inputs: Tensor
     ) -> tuple[Tensor, ...]:
-        names = [tensor.name for tensor in spec.inputs]
-        arguments.update(zip(names, inputs, strict=True))
-        outputs = _computed(spec, arguments, _outputs(spec, arguments, True), True)
+        outputs = _computed(plan, inputs)
         values = len(outputs) - len(spec.gradient)
-        ctx.spec, ctx.function = spec, function
-        ctx.attributes = {item.name: arguments[item.name] for item in spec.attributes}
-        ctx.save_for_backward(*inputs, *outputs[values:])
+        ctx.spec, ctx.function, ctx.attributes = spec, function, plan.values
+        # The state of a loss may be updated in place before the gradient is asked for.
+        names = (tensor.name for tensor in spec.inputs)
+        kept = (x.clone() if n in spec.state else x for n, x in zip(names, inputs, strict=True))
+        ctx.save_for_backward(*kept, *outputs[values:])
         ctx.mark_non_differentiable(*outputs[1:values])
         return tuple(outputs[:values])
 
@@ -178,20 +290,21 @@ class _Loss(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         spec: Op = ctx.spec
         names = [tensor.name for tensor in spec.inputs]
-        inputs = dict(zip(names, ctx.saved_tensors, strict=False))
+        saved = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient may be differentiated again
-            found = _by_torch(ctx, inputs, grads[0])
+            found = _by_torch(ctx, dict(zip(names, saved, strict=False)), grads[0])
         else:
-            slopes = ctx.saved_tensors[len(names) :]
             found = {
                 name: _scaled(slope, grads[0])
-                for name, slope in zip(spec.gradient, slopes, strict=True)
+                for name, slope in zip(spec.gradient, saved[len(names) :], strict=True)
             }
         return (None, None, None, *map(found.get, names))
 
 
 def _scaled(slope: Tensor, grad: Tensor) -> Tensor:
-    if grad.dim() == 0 and grad.item() == 1:
+    if grad.dim() and grad.numel() and not any(grad.stride()):  # one number, as from a sum
+        grad = grad.as_strided((), ())
+    if not grad.dim() and grad.item() == 1:
         return slope
     return slope * grad.reshape(grad.shape + (1,) * (slope.dim() - grad.dim()))
 
@@ -207,26 +320,22 @@ def _by_torch(ctx: Any, inputs: dict[str, Tensor], grad: Tensor) -> dict[str, Te
 
 def _implementation(spec: Op, compute: bool) -> Callable[..., Any]:
     names = [tensor.name for tensor in spec.inputs] + [item.name for item in spec.attributes]
+    count = len(spec.inputs)
 
     def run(*given: Any, **keywords: Any) -> Any:
         arguments: dict[str, Any] = {item.name: item.default for item in spec.attributes}
         arguments |= dict(zip(names, given, strict=False)) | keywords
-        shapes = _outputs(spec, arguments)
+        inputs = [arguments[name] for name in names[:count]]
+        values = {name: arguments[name] for name in names[count:]}
+        kinds = tuple((value.dtype, value.shape) for value in inputs)
         if compute:
-            outputs = _computed(spec, arguments, shapes)
+            outputs = _computed(_bound(spec, False, values, kinds), inputs)
         else:
-            like = arguments[names[0]]
-            outputs = [like.new_empty(shape, dtype=dtype) for shape, dtype in shapes]
+            shapes = _outputs(spec, False, values, kinds)
+            outputs = [inputs[0].new_empty(shape, dtype=dtype) for shape, dtype in shapes]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     return run
-
-
-def _array(tensor: Tensor) -> Array:
-    """The memory of a tensor as a numpy array; bfloat16 as its bits."""
-    if tensor.dtype != torch.bfloat16:
-        return tensor.numpy()
-    return tensor.view(torch.int16).numpy().view(np.uint16)
 
 
 def _register(spec: Op) -> None:

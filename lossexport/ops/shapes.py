@@ -35,15 +35,21 @@ class Shapes:
             if isinstance(item.default, int) and not isinstance(item.default, bool)
         }
 
-    def check(self, arguments: Mapping[str, Any]) -> dict[str, int]:
-        """The sizes of the dimensions. Raises LossexportError on shapes that do not fit."""
-        sizes = {name: arguments.get(name, default) for name, default in self.known.items()}
+    def check(self, shapes: Mapping[str, Shape], known: Mapping[str, Any]) -> dict[str, int]:
+        """The sizes of the dimensions. Raises LossexportError on shapes that do not fit.
+
+        `shapes` are those of the inputs that are given, `known` the attributes of `self.known`,
+        None where one is not given.
+        """
+        sizes = {
+            name: default if known[name] is None else known[name]
+            for name, default in self.known.items()
+        }
         rows: Shape | None = None
         for tensor in self.spec.inputs:
-            value = arguments.get(tensor.name)
-            if not isinstance(value, Tensor):
-                continue  # Python raises its own TypeError for a missing argument
-            shape = tuple(value.shape)
+            if tensor.name not in shapes:
+                continue
+            shape = tuple(shapes[tensor.name])
             wanted: Dims = tensor.shape
             if tensor.name in self.aligned:
                 if rows is None:

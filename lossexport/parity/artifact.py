@@ -31,7 +31,7 @@ class Target:
 
     @property
     def label(self) -> str:
-        """The name in reports: `ort-cpu`, `ort-rtx`, `native`, `ort-kernels`, `tensorrt` and so on."""
+        """The name in reports, such as `ort-cpu`, `ort-kernels`, `native` or `tensorrt`."""
         return f"{self.backend}-{self.provider}" if self.backend == "ort" else self.backend
 
     def among(self, names: Iterable[str]) -> bool:

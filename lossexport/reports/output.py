@@ -1,18 +1,21 @@
 """The three files of a run, written together."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lossexport.errors import LossexportError
 from lossexport.files import appear_together
+from lossexport.origin import install_command
+from lossexport.runtime.backends import has_module
 
 SUMMARY, BOXES, REPORT = "summary.json", "boxes.parquet", "report.html"
 
 
 def write(
     folder: Path,
-    summary: Mapping[str, Any],
+    summary: dict[str, Any],
     table: Callable[[Path], None],
     page: Callable[[], str],
     advance: Callable[[float], None],
@@ -20,12 +23,21 @@ def write(
     """Write summary, table and report to `folder`, all or none of them.
 
     `table` writes the boxes to the path that it is given, `page` returns the HTML of the report.
+    Without pyarrow there is no table, as a note in the summary says; a table of an earlier run in
+    the folder raises LossexportError then.
     """
+    tabled = has_module("pyarrow")
+    if not tabled:
+        missing = f"pyarrow is not installed: {install_command('parquet')}"
+        if (folder / BOXES).exists():
+            raise LossexportError(f"{folder / BOXES}: is of an earlier run: delete it; {missing}")
+        summary["notes"].append(f"{BOXES} was not written, because {missing}")
     with appear_together(folder) as stage:
         text = json.dumps(summary, indent=2, allow_nan=False)
         (stage / SUMMARY).write_text(text + "\n", encoding="utf-8")
         advance(0.1)
-        table(stage / BOXES)
+        if tabled:
+            table(stage / BOXES)
         advance(0.8)
         (stage / REPORT).write_text(page(), encoding="utf-8", errors="replace")
         advance(1.0)

@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import struct
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,6 +45,8 @@ _COMPILER = "xcode-select --install" if sys.platform == "darwin" else "apt-get i
 # bfloat16 is its bits in uint16.
 _TYPES = {np.dtype(name): place for place, name in enumerate(("f4", "f2", "u2", "i8"), start=1)}
 _RANK = 3
+_NONE = (0,) * _RANK
+_RECORD = struct.Struct(f"PQii{_RANK}q{_RANK}q")
 
 
 class CTensor(ctypes.Structure):
@@ -61,15 +64,32 @@ class CTensor(ctypes.Structure):
     @classmethod
     def of(cls, array: Array) -> "CTensor":
         """Describe an array, which has to outlive the call."""
-        strides = [step // array.itemsize for step in array.strides]
-        return cls(
-            array.ctypes.data,
-            array.nbytes,
-            _TYPES[array.dtype],
-            array.ndim,
-            (ctypes.c_int64 * _RANK)(*array.shape),
-            (ctypes.c_int64 * _RANK)(*strides),
-        )
+        return cls.from_buffer_copy(_record(array))
+
+    @classmethod
+    def without_data(cls, dtype: str, shape: Sequence[int]) -> "CTensor":
+        """Describe a tensor in row-major order whose memory is yet to come; bfloat16 as uint16."""
+        strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+        return cls.from_buffer_copy(_packed(0, np.dtype(dtype), tuple(shape), strides))
+
+
+def _record(array: Array) -> bytes:
+    """The bytes of a CTensor: to make them takes a fraction of the time of the object."""
+    unit = array.itemsize
+    strides = tuple([step // unit for step in array.strides])
+    return _packed(array.__array_interface__["data"][0], array.dtype, array.shape, strides)
+
+
+def _packed(
+    data: int, dtype: np.dtype[Any], shape: tuple[int, ...], strides: tuple[int, ...]
+) -> bytes:
+    size = dtype.itemsize * math.prod(shape)
+    places = (*(shape + _NONE)[:_RANK], *(strides + _NONE)[:_RANK])
+    return _RECORD.pack(data, size, _TYPES[dtype], len(shape), *places)
+
+
+def _records(arrays: Sequence[Array]) -> bytes:
+    return b"".join(map(_record, arrays))
 
 
 class CAttribute(ctypes.Structure):
@@ -95,6 +115,7 @@ class CAttribute(ctypes.Structure):
 
 
 Attributes = ctypes.Array[CAttribute]
+Tensors = ctypes.Array[CTensor]
 
 
 def path() -> Path:
@@ -110,7 +131,7 @@ def library() -> ctypes.CDLL:
         raise LossexportError(f"no library of native kernels at {file}")
     try:
         found = ctypes.CDLL(str(file.absolute()))
-        abi = found.lossexport_abi()
+        abi, _ = found.lossexport_abi(), found.lossexport_run_on
     except (OSError, AttributeError) as error:
         raise LossexportError(f"{file}: cannot be loaded: {one_line(error)}") from error
     if abi != ABI:
@@ -118,15 +139,17 @@ def library() -> ctypes.CDLL:
     found.lossexport_level.restype = found.lossexport_message.restype = ctypes.c_char_p
     found.lossexport_op.restype = ctypes.c_char_p
     found.lossexport_op.argtypes = (ctypes.c_int32,)
-    tensors = (ctypes.POINTER(CTensor), ctypes.c_int32)
+    tensors = (ctypes.c_void_p, ctypes.c_int32)
     attributes = (ctypes.POINTER(CAttribute), ctypes.c_int32)
-    found.lossexport_run.argtypes = (
+    found.lossexport_run_on.argtypes = (
+        ctypes.c_void_p,
         ctypes.c_char_p,
         *attributes,
         *tensors,
         *tensors,
         ctypes.c_int32,
     )
+    found.lossexport_run.argtypes = found.lossexport_run_on.argtypes[1:]
     return found
 
 
@@ -154,38 +177,52 @@ def kernels() -> frozenset[str]:
 
 def described(attributes: Mapping[str, Any]) -> Attributes:
     """Attributes by name, for `run`; one that is None gets the library's default."""
-    given = [CAttribute.of(*item) for item in attributes.items() if item[1] is not None]
+    return _described(
+        tuple(
+            (name, tuple(value) if isinstance(value, list) else value)
+            for name, value in attributes.items()
+            if value is not None
+        )
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _described(items: tuple[tuple[str, Any], ...]) -> Attributes:
+    given = [CAttribute.of(*item) for item in items]
     return (CAttribute * len(given))(*given)
 
 
 def run(
     kernel: str,
     attributes: Mapping[str, Any] | Attributes,
-    inputs: Sequence[Array],
-    outputs: Sequence[Array],
+    inputs: Sequence[Array] | Tensors,
+    outputs: Sequence[Array] | Tensors,
     threads: int = 0,
+    team: int | None = None,
 ) -> None:
     """Compute `kernel`, writing to `outputs`: arrays in row-major order, bfloat16 as uint16.
 
-    `attributes` are values by name, or what `described` makes of them.
+    `attributes` are values by name, or what `described` makes of them; tensors may be described
+    already likewise.
 
-    On at most `threads` threads, where that is not 0, and never more than THREADS allows.
+    On at most `threads` threads, where that is not 0, and never more than THREADS allows. They are
+    new ones, or those of `team`, the address of a `lossexport_team`.
 
     Raises LossexportError, with the library's reason, on arguments that do not fit the kernel.
     """
-    native = library()
     if not isinstance(attributes, ctypes.Array):
         attributes = described(attributes)
-    bounds = [most for most in (threads, most_threads()) if most]
-    code = native.lossexport_run(
+    native, most = library(), most_threads()
+    code = native.lossexport_run_on(
+        team,
         kernel.encode(),
         attributes,
         len(attributes),
-        (CTensor * len(inputs))(*map(CTensor.of, inputs)),
+        inputs if isinstance(inputs, ctypes.Array) else _records(inputs),
         len(inputs),
-        (CTensor * len(outputs))(*map(CTensor.of, outputs)),
+        outputs if isinstance(outputs, ctypes.Array) else _records(outputs),
         len(outputs),
-        min(bounds, default=0),
+        min(threads, most) if threads and most else threads or most,
     )
     if code:
         raise LossexportError(native.lossexport_message().decode(errors="replace"))

@@ -128,7 +128,7 @@ class Session(ABC):
                 self._refuse(f"input {info.name!r} is missing")
             array = self._converted(info, arrays[info.name])
             self._check_shape(info, array.shape, sizes)
-            checked[info.name] = np.require(array, requirements=("C", "A"))
+            checked[info.name] = packed(array)
         return checked
 
     def _converted(self, info: TensorInfo, value: Any) -> Array:
@@ -152,23 +152,32 @@ class Session(ABC):
     def _check_shape(
         self, info: TensorInfo, shape: tuple[int, ...], sizes: dict[str, tuple[int, str]]
     ) -> None:
-        label = f"input {info.name!r}: shape {list(shape)}, expected {describe(info.shape)}"
+        def wrong(where: str = "") -> NoReturn:
+            label = f"input {info.name!r}: shape {list(shape)}, expected {describe(info.shape)}"
+            self._refuse(f"{label}{where}")
+
         if len(shape) != len(info.shape):
-            self._refuse(label)
+            wrong()
         for size, dim in zip(shape, info.shape, strict=True):
             if isinstance(dim, int):
                 if size != dim:
-                    self._refuse(label)
+                    wrong()
             elif dim != "?":
                 first, owner = sizes.setdefault(dim, (size, info.name))
                 if size != first:
-                    self._refuse(f"{label}, where {dim} is {first} in {owner!r}")
+                    wrong(f", where {dim} is {first} in {owner!r}")
                 least, most = self.profile.get(dim, (size, size))
                 if not least <= size <= most:
-                    self._refuse(f"{label}, where {dim} is {least} to {most}")
+                    wrong(f", where {dim} is {least} to {most}")
 
     def _refuse(self, message: str) -> NoReturn:
         raise LossexportError(f"{self.path}: {message}")
+
+
+def packed(array: Array) -> Array:
+    """An array in row-major order, or a copy that is."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else np.require(array, None, ("C", "A"))
 
 
 def describe(shape: tuple[str | int, ...]) -> str:

@@ -1,19 +1,80 @@
 """Average precision and recall by the COCO protocol, equal to pycocotools' COCOeval for boxes."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lossexport.boxes.boxset import Bool, Dataset, Float64, Int8, Int32, Int64
 from lossexport.boxes.pairs import Order, Pairs, assign, cap
 from lossexport.names import COCO_NUMBERS, COCO_OF_SIZE
+
+UInt = npt.NDArray[np.unsignedinteger[Any]]
+Assign = Callable[[Pairs, Order, Bool, Bool, Float64], Iterator[tuple[Int32, Int64]]]
 
 THRESHOLDS: Float64 = np.linspace(0.5, 0.95, 10)
 RECALLS: Float64 = np.linspace(0.0, 1.0, 101)
 AREAS: Float64 = np.array([[0, 1e5**2], [0, 32**2], [32**2, 96**2], [96**2, 1e5**2]], np.float64)
 """Smallest and largest area of: all, small, medium, large."""
 MAX_DETECTIONS = (1, 10, 100)
-_TRUE, _IGNORED = 1, 2
+TRUE, IGNORED = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """At what average precision and recall are taken."""
+
+    thresholds: Float64
+    """[T] overlaps, in any order."""
+    recalls: Float64
+    """[R] recalls, in any order."""
+    areas: Float64
+    """[A,2] smallest and largest area of each range, at most 64 ranges."""
+    max_detections: tuple[int, ...]
+    """M limits of predictions for each image and category, rising."""
+
+    def bits(self, size: Float64) -> UInt:
+        """Areas [N] to a number with the bit `1 << a` for each range that has the area."""
+        kind = np.min_scalar_type((1 << len(self.areas)) - 1)
+        found = np.zeros(len(size), kind)
+        for a, (least, most) in enumerate(self.areas):
+            found |= kind.type(1 << a) * ~((size < least) | (size > most))
+        return found
+
+    def has(self, bits: UInt) -> Bool:
+        """[N,A] which bits are set."""
+        flags = np.array([1 << a for a in range(len(self.areas))], bits.dtype)
+        found: Bool = bits[:, None] & flags != 0
+        return found
+
+
+COCO = Protocol(THRESHOLDS, RECALLS, AREAS, MAX_DETECTIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What COCO's matching says of N predictions, which are ordered.
+
+    The order is that of an `Order`: by category, image and falling score.
+    """
+
+    category: Int32
+    """[N] rising"""
+    rank: Int64
+    """[N] place within the image and category, from 0."""
+    score: Float64
+    """[N]"""
+    inside: UInt
+    """[N] a bit for each range of areas: whether the prediction counts as false if nothing
+    matches."""
+    place: Int32
+    """[C] the predictions that the outcomes are of, rising; all others have no match."""
+    outcome: Int8
+    """[C,A,T] TRUE, IGNORED or 0."""
+    positives: Int64
+    """[A,K] references that count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,128 +91,255 @@ class CocoResult:
 
 def evaluate(data: Dataset, order: Order, pairs: Pairs) -> CocoResult:
     """Evaluate. `pairs` must hold at least every pair with an overlap of 0.5 or more."""
-    references = data.references
-    area = references.area[order.ref]
-    crowd = references.ignored[order.ref]
-    outside = (area[:, None] < AREAS[:, 0]) | (area[:, None] > AREAS[:, 1])
-    ignored = outside | crowd[:, None]
-    counted = order.rank < MAX_DETECTIONS[-1]
-    kept = pairs.at_least(cap(THRESHOLDS[0]), counted)
-    place, outcome = _outcomes(kept, order, crowd, ignored, references.zero_id[order.ref])
+    return accumulate(match(data, order, pairs), parts=data.parts)
 
+
+def match(
+    data: Dataset,
+    order: Order,
+    pairs: Pairs,
+    protocol: Protocol = COCO,
+    *,
+    size: Float64 | None = None,
+    assign: Assign = assign,
+) -> Outcomes:
+    """Match at all thresholds and areas.
+
+    `pairs` must hold at least every pair of the lowest threshold. `size` [N] are the areas of the
+    predictions by position in the file; without it they are width x height.
+    """
+    references, predictions = data.references, data.predictions
+    ignored = outside(references.area[order.ref], protocol.areas)
+    ignored |= references.ignored[order.ref][:, None]
+    kept = candidates(order, pairs, protocol)
+    place, outcome = _outcomes(kept, data, order, ignored, protocol, assign)
     categories = len(data.categories)
     ref_category = references.category[order.ref]
-    # [A,K] references that count.
     positives = np.stack(
         [np.bincount(ref_category[~column], minlength=categories) for column in ignored.T]
     )
-    category = data.predictions.category[order.pred]
-    recall = _recall(outcome == _TRUE, order.rank[place], category[place], positives)
+    if size is None:
+        size = predictions.box[:, 2] * predictions.box[:, 3]
+    return Outcomes(
+        predictions.category[order.pred],
+        order.rank,
+        predictions.score[order.pred],
+        protocol.bits(size[order.pred]),
+        place,
+        outcome,
+        positives,
+    )
 
-    score = data.predictions.score[order.pred]
-    size = (data.predictions.box[:, 2] * data.predictions.box[:, 3])[order.pred]
-    precision = np.full((categories, len(AREAS), len(THRESHOLDS)), -1.0)
-    curve = np.zeros((len(THRESHOLDS), len(RECALLS)))
-    bounds = np.searchsorted(category, np.arange(categories + 1))
+
+def outside(area: Float64, areas: Float64) -> Bool:
+    """[n,A] whether each area [n] is outside of each range [A,2]."""
+    found: Bool = (area[:, None] < areas[:, 0]) | (area[:, None] > areas[:, 1])
+    return found
+
+
+def candidates(order: Order, pairs: Pairs, protocol: Protocol) -> Pairs:
+    """The pairs that may match at some threshold."""
+    return pairs.at_least(cap(protocol.thresholds.min()), order.rank < protocol.max_detections[-1])
+
+
+def accumulate(found: Outcomes, *, parts: bool) -> CocoResult:
+    """Average precision and recall of COCO; with `parts` sizes in pixels are not known.
+
+    The means are taken over the same arrays, in the same order, as in pycocotools.
+    """
+    positives = found.positives
+    present = np.flatnonzero(positives.any(axis=0))
+    recall = np.stack([_recall(found, most) for most in MAX_DETECTIONS])
+    precision = np.full((len(AREAS), len(THRESHOLDS), len(RECALLS), len(present)), -1.0)
+    columns = {int(k): column for column, k in enumerate(present)}
+    for k, a, curves in _curves(found, COCO, MAX_DETECTIONS[-1]):
+        precision[a, :, :, columns[k]] = curves.precision()
+    shown = precision[0][:, :, positives[0, present] > 0]
+    curve = shown.mean(axis=2) if shown.size else np.full(shown.shape[:2], -1.0)
+    category_ap = np.full((positives.shape[1], len(THRESHOLDS)), -1.0)
+    category_ap[present] = precision[0].mean(axis=1).T
+    values = _summary(precision, recall)
+    if parts:
+        values |= dict.fromkeys(COCO_OF_SIZE, -1.0)
+    return CocoResult(values, curve, category_ap)
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What COCOeval keeps in `eval`; -1 where there is no reference."""
+
+    precision: Float64
+    """[T,R,K,A,M]"""
+    recall: Float64
+    """[T,K,A,M]"""
+    scores: Float64
+    """[T,R,K,A,M] the score at which each recall is reached; 0 where it is not."""
+
+    @classmethod
+    def empty(cls, protocol: Protocol, categories: int) -> "Tables":
+        """All undefined."""
+        levels, recalls = len(protocol.thresholds), len(protocol.recalls)
+        cells = categories, len(protocol.areas), len(protocol.max_detections)
+        return cls(
+            np.full((levels, recalls, *cells), -1.0),
+            np.full((levels, *cells), -1.0),
+            np.full((levels, recalls, *cells), -1.0),
+        )
+
+
+def tabulate(found: Outcomes, protocol: Protocol) -> Tables:
+    """The tables of the whole protocol."""
+    tables = Tables.empty(protocol, found.positives.shape[1])
+    for m, most in enumerate(protocol.max_detections):
+        tables.recall[..., m] = _recall(found, most).transpose(1, 2, 0)
+        for k, a, curves in _curves(found, protocol, most):
+            tables.precision[:, :, k, a, m] = curves.precision()
+            tables.scores[:, :, k, a, m] = curves.scores()
+    return tables
+
+
+def _outcomes(
+    pairs: Pairs, data: Dataset, order: Order, ignored: Bool, protocol: Protocol, assign: Assign
+) -> tuple[Int32, Int8]:
+    """Places [C] of predictions with a pair, rising, and their outcomes [C,A,T]."""
+    places: list[Int32] = [np.empty(0, np.int32)]
+    areas = ignored.shape[1]
+    outcomes = [np.empty((0, areas, len(protocol.thresholds)), np.int8)]
+    thresholds = np.array([cap(t) for t in protocol.thresholds])
+    # pycocotools stores the matched annotation's id where 0 means "no match".
+    zero_id = data.references.zero_id[order.ref]
+    kind = np.where(ignored, IGNORED, np.where(zero_id, 0, TRUE)[:, None]).astype(np.int8)
+    area = np.arange(areas)[:, None]
+    crowd = data.references.ignored[order.ref]
+    for place, winner in assign(pairs, order, crowd, ignored, thresholds):
+        places.append(place)
+        outcomes.append(np.where(winner >= 0, kind[pairs.ref[winner], area], np.int8(0)))
+    place, outcome = np.concatenate(places), np.concatenate(outcomes)
+    rising = np.argsort(place, kind="stable")
+    return place[rising], outcome[rising]
+
+
+def _recall(found: Outcomes, most: int) -> Float64:
+    """Recall [A,T,K] with the first `most` predictions of each image; -1 undefined."""
+    areas, categories = found.positives.shape
+    levels = found.outcome.shape[2]
+    true = (found.outcome == TRUE) & (found.rank[found.place] < most)[:, None, None]
+    row, lane = np.nonzero(true.reshape(len(true), areas * levels))
+    cell = lane * categories + found.category[found.place[row]]
+    hits = np.bincount(cell, minlength=categories * areas * levels)
+    recall = np.full((areas, levels, categories), -1.0)
+    wanted = found.positives[:, None, :]
+    np.divide(hits.reshape(recall.shape), wanted, out=recall, where=wanted > 0)
+    return recall
+
+
+def _curves(found: Outcomes, protocol: Protocol, most: int) -> Iterator[tuple[int, int, "Curves"]]:
+    """Category, range of areas and curves with the first `most` predictions of each image."""
+    category, place, positives = found.category, found.place, found.positives
+    counted = found.rank < most
+    bounds = np.searchsorted(category, np.arange(positives.shape[1] + 1))
     cuts = np.searchsorted(place, bounds)
     for k in np.flatnonzero(positives.any(axis=0)):
         # By falling score; equal scores keep the order of images.
         first, last = bounds[k], bounds[k + 1]
         ranked = first + np.flatnonzero(counted[first:last])
-        ranked = ranked[np.argsort(-score[ranked], kind="stable")]
-        position = np.empty(last - first, np.int64)
+        ranked = ranked[np.argsort(-found.score[ranked], kind="stable")]
+        position = np.full(last - first, -1, np.int64)
         position[ranked - first] = np.arange(len(ranked))
-        found = slice(cuts[k], cuts[k + 1])
-        at = position[place[found] - first]
-        by_position = np.argsort(at)
-        at, results = at[by_position], outcome[found][by_position]
-        inside = (size[ranked, None] >= AREAS[:, 0]) & (size[ranked, None] <= AREAS[:, 1])
+        own = slice(cuts[k], cuts[k + 1])
+        at = position[place[own] - first]
+        by_position = np.argsort(at)[np.count_nonzero(at < 0) :]
+        at, results = at[by_position], found.outcome[own][by_position]
+        inside = protocol.has(found.inside[ranked])
         for a in np.flatnonzero(positives[:, k]):
-            curves = _precision(results[:, a], at, inside[:, a], int(positives[a, k]))
-            precision[k, a] = curves.mean(axis=1)
-            if a == 0:
-                curve += curves
-    present = int(np.count_nonzero(positives[0]))
-    curve = curve / present if present else np.full_like(curve, -1.0)
-    values = _summary(precision, recall)
-    if data.parts:  # sizes in pixels are unknown
-        values |= dict.fromkeys(COCO_OF_SIZE, -1.0)
-    return CocoResult(values, curve, precision[:, 0])
+            wanted = int(positives[a, k])
+            score = found.score[ranked]
+            yield (
+                int(k),
+                int(a),
+                Curves.of(results[:, a], at, inside[:, a], score, wanted, protocol.recalls),
+            )
 
 
-def _outcomes(
-    pairs: Pairs, order: Order, crowd: Bool, ignored: Bool, zero_id: Bool
-) -> tuple[Int32, Int8]:
-    """Places [C] of predictions with a pair, and their outcomes [C,A,T]: true, ignored or 0."""
-    places: list[Int32] = [np.empty(0, np.int32)]
-    shape = (0, len(AREAS), len(THRESHOLDS))
-    outcomes = [np.empty(shape, np.int8)]
-    thresholds = np.array([cap(t) for t in THRESHOLDS])
-    # pycocotools stores the matched annotation's id where 0 means "no match".
-    kind = np.where(ignored, _IGNORED, np.where(zero_id, 0, _TRUE)[:, None]).astype(np.int8)
-    area = np.arange(len(AREAS))[:, None]
-    for place, winner in assign(pairs, order, crowd, ignored, thresholds):
-        places.append(place)
-        outcomes.append(np.where(winner >= 0, kind[pairs.ref[winner], area], np.int8(0)))
-    return np.concatenate(places), np.concatenate(outcomes)
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Precision and score over recall of one category and range of areas, at T thresholds."""
 
+    hits: list[Int64]
+    """Of each threshold: the predictions that are true, by rank of the score."""
+    envelope: list[Float64]
+    """Of each threshold: the highest precision from that hit on."""
+    needed: Int64
+    """[R] hits that reach each recall; 0 is reached without one."""
+    score: Float64
+    """[n] falling"""
 
-def _recall(true: Bool, rank: Int64, category: Int32, positives: Int64) -> Float64:
-    """Recall [M,A,K,T] with the first 1, 10 and 100 predictions of each image; -1 undefined."""
-    areas, categories = positives.shape
-    recall = np.full((len(MAX_DETECTIONS), areas, categories, len(THRESHOLDS)), -1.0)
-    lanes = areas * len(THRESHOLDS)
-    row, lane = np.nonzero(true.reshape(len(true), lanes))
-    cell = category[row] * lanes + lane
-    for m, most in enumerate(MAX_DETECTIONS):
-        hits = np.bincount(cell[rank[row] < most], minlength=categories * lanes)
-        np.divide(
-            hits.reshape(categories, areas, len(THRESHOLDS)).transpose(1, 0, 2),
-            positives[:, :, None],
-            out=recall[m],
-            where=positives[:, :, None] > 0,
-        )
-    return recall
+    @classmethod
+    def of(
+        cls,
+        outcome: Int8,
+        place: Int64,
+        inside: Bool,
+        score: Float64,
+        positives: int,
+        recalls: Float64,
+    ) -> "Curves":
+        """From n predictions, best first, and `positives` references.
 
+        `inside` [n] tells which of them count as false when nothing matches; `outcome` [c,T] is
+        that of the predictions at `place` [c], which have a pair.
+        """
+        false_before = np.cumsum(inside)[place] if len(place) else np.zeros(0, np.int64)
+        true = outcome == TRUE
+        spared = np.cumsum(inside[place][:, None] & (outcome != 0), axis=0)
+        false = (false_before[:, None] - spared).astype(np.float64)
+        count = np.cumsum(true, axis=0).astype(np.float64)
+        precision = count / (false + count + np.spacing(1))
+        hits, envelope = [], []
+        for t in range(outcome.shape[1]):
+            at_hits = precision[true[:, t], t]
+            hits.append(place[true[:, t]])
+            envelope.append(np.maximum.accumulate(at_hits[::-1])[::-1])
+        # The recall after k hits is k / positives, so it rises only at hits. A reference that
+        # matches more than once lets it rise above 1.
+        most = max(positives, *(len(found) for found in hits))
+        needed = np.searchsorted(np.arange(most + 1) / positives, recalls, "left")
+        return cls(hits, envelope, needed, score)
 
-def _precision(
-    outcome: Int8,
-    place: Int64,
-    inside: Bool,
-    positives: int,
-) -> Float64:
-    """Precision [T,101] of one category and area at the COCO recalls.
+    def precision(self) -> Float64:
+        """[T,R]; 0 where a recall is not reached."""
+        table = np.zeros((len(self.hits), len(self.needed)))
+        needed = np.maximum(self.needed, 1)
+        for t, envelope in enumerate(self.envelope):
+            reached = self._reached(needed, len(envelope))
+            table[t, reached] = envelope[needed[reached] - 1]
+        return table
 
-    `inside` [n] tells which predictions, best first, count as false when nothing matches;
-    `outcome` [c,T] is that of the predictions at `place` [c], which have a pair.
-    """
-    false_before = np.cumsum(inside)[place] if len(place) else np.zeros(0, np.int64)
-    true = outcome == _TRUE
-    spared = np.cumsum(inside[place][:, None] & (outcome != 0), axis=0)
-    false = (false_before[:, None] - spared).astype(np.float64)
-    hits = np.cumsum(true, axis=0).astype(np.float64)
-    precision = hits / (false + hits + np.spacing(1))
-    # The recall after k hits is k / positives, so it rises only at hits.
-    needed = np.searchsorted(np.arange(positives + 1) / positives, RECALLS, "left")
-    needed = np.maximum(needed, 1)
-    curves = np.zeros((len(THRESHOLDS), len(RECALLS)))
-    for t in range(len(THRESHOLDS)):
-        at_hits = precision[true[:, t], t]
-        envelope = np.maximum.accumulate(at_hits[::-1])[::-1]
-        reached = needed <= len(envelope)
-        curves[t, reached] = envelope[needed[reached] - 1]
-    return curves
+    def scores(self) -> Float64:
+        """[T,R]; 0 where a recall is not reached."""
+        table = np.zeros((len(self.hits), len(self.needed)))
+        if not len(self.score):
+            return table
+        for t, hits in enumerate(self.hits):
+            reached = self._reached(self.needed, len(hits))
+            # No hit is needed for a recall of 0, so it has the score of the first prediction.
+            table[t, reached] = self.score[np.append(0, hits)[self.needed[reached]]]
+        return table
+
+    def _reached(self, needed: Int64, hits: int) -> Bool:
+        """pycocotools leaves out all recalls after the first that is not reached."""
+        return np.logical_and.accumulate(needed <= hits)
 
 
 def _summary(precision: Float64, recall: Float64) -> dict[str, float]:
-    """Average `precision` [K,A,T] and `recall` [M,A,K,T] into the twelve numbers."""
+    """Average `precision` [A,T,101,P] and `recall` [M,A,T,K] into the twelve numbers."""
     numbers = [
-        precision[:, 0],
-        precision[:, 0, 0],
-        precision[:, 0, 5],
-        *(precision[:, a] for a in (1, 2, 3)),
-        *(recall[m, 0] for m in (0, 1, 2)),
-        *(recall[2, a] for a in (1, 2, 3)),
+        precision[0],
+        precision[0, 0],
+        precision[0, 5],
+        *precision[1:],
+        *recall[:, 0],
+        *recall[2, 1:],
     ]
     means = [float(n[n > -1].mean()) if np.any(n > -1) else -1.0 for n in numbers]
     return dict(zip(COCO_NUMBERS, means, strict=True))

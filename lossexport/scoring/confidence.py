@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lossexport.boxes.boxset import Float32, Float64, Predictions
-from lossexport.boxes.matching import Matching
+from lossexport.boxes.boxset import Float32, Float64, Int64, Predictions
 from lossexport.boxes.quality import corners, open_artifact, rows_at_once, statistics
 
 BINS = 10
@@ -28,33 +27,54 @@ def predicted_quality(
     found = np.full(len(predictions), np.nan, np.float32)
     if predictions.log_variance is None:
         return found
+    rows = np.flatnonzero(~np.isnan(predictions.log_variance).any(axis=1))
+    # By image, so that a backend gets the same blocks whatever the order of the images.
+    rows = rows[np.argsort(predictions.image[rows], kind="stable")]
+    box = predictions.box[rows]
+    found[rows] = estimates(corners(box, box), predictions.log_variance[rows], backend, advance)
+    return found
+
+
+def estimates(
+    box: Float32,
+    log_variance: Float32,
+    backend: str | None = None,
+    advance: Callable[[float], None] | None = None,
+) -> Float32:
+    """Estimated IoU [n] of boxes x1, y1, x2, y2 [n,4] with a `log_variance` [n,4].
+
+    Raises LossexportError if there is any and `backend` cannot run here.
+    """
+    found = np.empty(len(box), np.float32)
+    if not len(box):
+        return found
     session = open_artifact("localization_confidence", backend)
     step = rows_at_once(session)
     for start in range(0, len(found), step):
         rows = slice(start, start + step)
-        box, log_variance = predictions.box[rows], predictions.log_variance[rows]
-        found[rows] = session(boxes=corners(box, box), log_variance=log_variance)["quality"]
+        found[rows] = session(boxes=box[rows], log_variance=log_variance[rows])["quality"]
         if advance:
             advance(min(start + step, len(found)) / len(found))
     return found
 
 
-def matched_quality(
-    confidence: Float32, matching: Matching, iou: Float32
-) -> tuple[Float64, Float64]:
-    """Estimate and IoU of all matched predictions with an estimate."""
-    estimate = confidence[matching.pairs()[0]].astype(np.float64)
+def matched_quality(estimate: Float32, iou: Float32) -> tuple[Float64, Float64]:
+    """Estimate and IoU of the matched predictions [M] that have an estimate, in rising order."""
     known = ~np.isnan(estimate)
-    return estimate[known], iou[known].astype(np.float64)
+    first, second = estimate[known].astype(np.float64), iou[known].astype(np.float64)
+    order = np.lexsort((second, first))
+    return first[order], second[order]
 
 
-def block(confidence: Float32, matching: Matching, iou: Float32) -> dict[str, Any]:
+def block(confidence: Float32, matched: Int64, iou: Float32) -> dict[str, Any]:
     """The `quality` of a summary: statistics of all estimates, and their agreement with the IoU.
 
+    `confidence` [N] is NaN for predictions without an estimate; `matched` [M] are those whose IoU
+    is in `iou`.
     `pairs` is the number of estimates with a match, and `spearman` their rank correlation with IoU.
     """
     known = confidence[~np.isnan(confidence)]
-    estimate, real = matched_quality(confidence, matching, iou)
+    estimate, real = matched_quality(confidence[matched], iou)
     return {
         "count": len(known),
         **statistics(known),
@@ -67,7 +87,9 @@ def rank_correlation(a: Float64, b: Float64) -> float | None:
     """Spearman's coefficient, equal values sharing their mean rank; None if one is constant."""
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
-    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
+    a, b = (ranks - ranks.mean() for ranks in (_ranks(a), _ranks(b)))
+    # No product of BLAS, whose sums depend on its threads.
+    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
 
 
 def _ranks(values: Float64) -> Float64:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossexport.boxes.boxset import Float64
-from lossexport.boxes.matching import IGNORED, MATCHED, Matching
+from lossexport.boxes.boxset import Float64, Int8
+from lossexport.boxes.matching import IGNORED, MATCHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,30 +17,32 @@ class Rates:
     f1: Float64
 
 
-def rates(score: Float64, matching: Matching, cuts: Float64) -> Rates:
+def rates(score: Float64, status: Int8, missed: int, cuts: Float64) -> Rates:
     """Rates of the predictions with `score` [N] at `cuts` [n], each of which keeps at least one.
 
-    Needs a match. Predictions are matched by falling score, so leaving out the lower ones changes
+    `status` [N] is as in `Matching`, and `missed` the number of references without a match. Needs
+    a match. Predictions are matched by falling score, so leaving out the lower ones changes
     no match.
     """
-    counted = np.sort(score[matching.status != IGNORED])
-    hits = np.sort(score[matching.status == MATCHED])
-    positives = len(hits) + len(matching.unmatched_refs)
+    counted = np.sort(score[status != IGNORED])
+    hits = np.sort(score[status == MATCHED])
+    positives = len(hits) + missed
     seen = len(counted) - np.searchsorted(counted, cuts, "left")
     hit = len(hits) - np.searchsorted(hits, cuts, "left")
     return Rates(hit / seen, hit / positives, 2 * hit / (seen + positives))
 
 
-def best(score: Float64, matching: Matching) -> dict[str, float | None]:
+def best(score: Float64, status: Int8, missed: int) -> dict[str, float | None]:
     """The `best` of a summary: the score to cut at for the highest F1, and the rates there.
 
-    Of several such scores, the highest; all None without a match.
+    The arguments are those of `rates`. Of several such scores it is the highest; all are None
+    without a match.
     """
     # Lowering a cut raises F1 only if it lets in a match.
-    cuts = np.unique(score[matching.status == MATCHED])[::-1]
+    cuts = np.unique(score[status == MATCHED])[::-1]
     if not len(cuts):
         return dict.fromkeys(("score", "precision", "recall", "f1"))
-    found = rates(score, matching, cuts)
+    found = rates(score, status, missed, cuts)
     at = int(np.argmax(found.f1))
     return {
         "score": float(cuts[at]),

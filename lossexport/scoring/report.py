@@ -28,7 +28,9 @@ def render(run: Run, summary: Mapping[str, Any], crops: Sequence[Crop] = ()) -> 
         "density": score_density(data.predictions.score[matching.pairs()[0]], quality["iou"]),
         "thresholds": _by_threshold(coco),
         "predicted": _predicted(run.estimate),
-        "calibration": _calibration(*matched_quality(run.estimate, matching, quality["iou"])),
+        "calibration": _calibration(
+            *matched_quality(run.estimate[matching.pairs()[0]], quality["iou"])
+        ),
     }
     rows = sorted(summary["categories"], key=lambda row: (-row["AP"], str(row["name"])))
     return fill(
@@ -57,12 +59,13 @@ def _precision_recall(coco: CocoResult) -> str:
 
 def _score_cut(score: Float64, matching: Matching, best: Mapping[str, float | None]) -> str:
     """Precision, recall and F1 of the predictions whose score is at or above a cut."""
-    cuts = np.unique(score[matching.status != IGNORED])
+    status, missed = matching.status, len(matching.unmatched_refs)
+    cuts = np.unique(score[status != IGNORED])
     if best["f1"] is None or best["score"] is None:
         return ""
     axes = charts.Axes(score_range(cuts), UNIT, "least score kept", "")
     cuts = cuts[np.unique(np.linspace(0, len(cuts) - 1, 240).astype(np.int64))]
-    found = rates(score, matching, cuts)
+    found = rates(score, status, missed, cuts)
     curves = [
         charts.Line(cuts, values, style, name)
         for name, style, values in (

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lossexport import arguments, formats
 from lossexport.boxes import matching, pairs
 from lossexport.boxes.explain import SCORED, explain
@@ -13,6 +15,7 @@ from lossexport.boxes.gates import Gates
 from lossexport.boxes.quality import BoxQuality
 from lossexport.errors import LossexportError
 from lossexport.files import check_folder
+from lossexport.formats.memory import Detections, given
 from lossexport.images import ImageFolder
 from lossexport.names import Extra, MatchBy
 from lossexport.progress import Progress, follow
@@ -23,8 +26,8 @@ from lossexport.scoring.summary import GATE_NAMES, summarize
 
 
 def score(
-    pred: str | os.PathLike[str],
-    ref: str | os.PathLike[str],
+    pred: str | os.PathLike[str] | Detections,
+    ref: str | os.PathLike[str] | Detections,
     *,
     format: str = "coco",
     pred_format: str | None = None,
@@ -42,7 +45,8 @@ def score(
     """Score predictions against references and return the summary.
 
     `pred` and `ref` are files or folders in `format`, or each in its own format (`pred_format`,
-    `ref_format`); `lossexport score --help` lists the names. If ids and names of images or
+    `ref_format`); `lossexport score --help` lists the names. Either may also be detections in
+    memory, as for `Evaluator.update`. If ids and names of images or
     categories contradict each other, `match_by` ("id", "name") decides; without it this is an
     error. Predictions of categories that the references do not have are counted as wrong or left
     out, as `extra_categories` says ("count", "ignore"), with a note. Boxes are matched at
@@ -62,7 +66,7 @@ def score(
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
     gates = Gates(GATE_NAMES, fail_below, fail_above)
-    files = arguments.path("pred", pred), arguments.path("ref", ref)
+    inputs = given("pred", pred), given("ref", ref)
     pred_format = format if pred_format is None else pred_format
     ref_format = format if ref_format is None else ref_format
     for form in (pred_format, ref_format):
@@ -76,14 +80,18 @@ def score(
         raise LossexportError(f"images {drawn_from}: are drawn in the report: out is missing")
     pictures = None if drawn_from is None else ImageFolder(drawn_from)
     measure = BoxQuality(backend)
+    forms = [
+        formats.of_path(value, form) if isinstance(value, Path) else "memory"
+        for form, value in zip((pred_format, ref_format), inputs, strict=True)
+    ]
     settings = {
-        "format": pred_format if pred_format == ref_format else f"{pred_format}, {ref_format}",
+        "format": ", ".join(dict.fromkeys(forms)),
         "iou_threshold": iou_threshold,
     }
 
     with follow(progress, "scoring") as tell:
         data = formats.read(
-            *files,
+            *inputs,
             pred_format,
             lambda step: partial(tell, step),
             ref_format=ref_format,
@@ -99,16 +107,20 @@ def score(
         result = matching.match(data, order, found, iou_threshold)
         tell("matching", 1.0)
         taken, refs = result.pairs()
-        quality = measure(
-            data.predictions.box[taken],
-            data.references.box[refs],
+        # By image, so that a backend gets the same blocks whatever the order of the images.
+        by_image = np.argsort(data.predictions.image[taken], kind="stable")
+        measured = measure(
+            data.predictions.box[taken[by_image]],
+            data.references.box[refs[by_image]],
             partial(tell, "box quality"),
         )
+        back = np.argsort(by_image)
+        quality = {metric: values[back] for metric, values in measured.items()}
         estimate = confidence.predicted_quality(
             data.predictions, backend, partial(tell, "predicted quality")
         )
         run = Run(data, result, quality, estimate, coco, settings, measure.backend)
-        summary = summarize(run, confidence.block(estimate, result, quality["iou"]))
+        summary = summarize(run)
         summary["notes"] += explain(data, len(taken), iou_threshold, SCORED)
         gates.apply(summary)
         if folder is not None:

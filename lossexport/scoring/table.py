@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lossexport.boxes.boxset import Int64
+from lossexport.boxes.boxset import Float64, Int64
 from lossexport.boxes.matching import MATCHED, STATUS, UNMATCHED
 from lossexport.names import METRICS
 from lossexport.reports.table import ROWS_AT_ONCE, Block, Columns, write_table
@@ -18,7 +18,10 @@ _TYPES = {
     **dict.fromkeys(METRICS, "float"),
     "status": "string",
     "quality": "float",
+    **dict.fromkeys(("x1", "y1", "x2", "y2", "area"), "double"),
+    "size": "string",
 }
+_SIZES = np.array(("small", "medium", "large"), object)
 
 
 def write_boxes(path: Path, run: Run) -> None:
@@ -28,11 +31,13 @@ def write_boxes(path: Path, run: Run) -> None:
     and ref_index (int64, positions in the inputs), score (double), iou, giou, diou and ciou
     (float), status ("matched", "unmatched" or "ignored"), quality (float, as predicted). Values
     that do not apply are null: an unmatched reference has no pred_index and no score, only matched
-    rows have metrics, and only predictions with a log variance have a quality.
+    rows have metrics, and only predictions with a log variance have a quality. Then the box of the
+    prediction, or of the unmatched reference: x1, y1, x2, y2 and area (double), and size by COCO's
+    limits ("small", "medium" or "large"; null where boxes are in parts of an image). At the end the
+    names category and file_name (string), null where the inputs have none.
     """
     data = run.data
-    ids = [kind.id for kind in data.categories]
-    write_table(path, data.images, ids, _TYPES, _blocks(run))
+    write_table(path, data.images, data.categories, _TYPES, _blocks(run), data.files)
 
 
 def _blocks(run: Run) -> Iterator[Block]:
@@ -60,6 +65,8 @@ def _blocks(run: Run) -> Iterator[Block]:
         done = stop
         columns["status"] = (names[status], None)
         columns["quality"] = (estimate[rows], np.isnan(estimate[rows]))
+        box = predictions.box[rows]
+        columns |= _boxes(box, box[:, 2] * box[:, 3], data.parts)
         yield predictions.image[rows], predictions.category[rows], columns
     for start in range(0, len(matching.unmatched_refs), ROWS_AT_ONCE):
         refs: Int64 = matching.unmatched_refs[start : start + ROWS_AT_ONCE]
@@ -72,5 +79,19 @@ def _blocks(run: Run) -> Iterator[Block]:
             **{metric: (zeros.astype(np.float32), empty) for metric in METRICS},
             "status": (np.full(len(refs), STATUS[UNMATCHED], object), None),
             "quality": (zeros.astype(np.float32), empty),
+            **_boxes(references.box[refs], references.area[refs], data.parts),
         }
         yield references.image[refs], references.category[refs], columns
+
+
+def _boxes(box: Float64, area: Float64, parts: bool) -> Columns:
+    """Corners, area and size of boxes [n,4] x, y, w, h."""
+    corners = np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1)
+    columns: Columns = {
+        name: (corners[:, k], None) for k, name in enumerate(("x1", "y1", "x2", "y2"))
+    }
+    columns["area"] = (area, None)
+    # At a limit, which both sizes include, the smaller one.
+    size = _SIZES[np.searchsorted([32**2, 96**2], area)]
+    columns["size"] = (size, np.full(len(box), parts))
+    return columns

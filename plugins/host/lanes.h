@@ -28,12 +28,24 @@ LX_INLINE Lanes plus(Lanes a, Lanes b, float scale = 1.0f) {
   return LX_LANES(fmadd_ps)(b, all(scale), a);
 }
 LX_INLINE void stream(float *to, Lanes x) { LX_LANES(stream_ps)(to, x); }
+// Whether a number of `a` is at least the one of `b` in its place.
+LX_INLINE bool any_reaches(Lanes a, Lanes b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
+#else
+  return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ));
+#endif
+}
 #else
 typedef float Lanes __attribute__((vector_size(16)));
 LX_INLINE Lanes all(float x) { return Lanes{} + x; }
 LX_INLINE Lanes at_least(Lanes a, Lanes b) { return a < b ? b : a; }
 LX_INLINE Lanes at_most(Lanes a, Lanes b) { return a > b ? b : a; }
 LX_INLINE Lanes plus(Lanes a, Lanes b, float scale = 1.0f) { return a + b * scale; }
+LX_INLINE bool any_reaches(Lanes a, Lanes b) {
+  const auto reaches = a >= b;
+  return reaches[0] | reaches[1] | reaches[2] | reaches[3];
+}
 LX_INLINE void stream(float *to, Lanes x) {
 #if defined(__SSE__)
   _mm_stream_ps(to, x);

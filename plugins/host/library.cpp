@@ -1,4 +1,5 @@
 // The C ABI: the level that runs a call, and the call.
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
@@ -57,6 +58,29 @@ int usable_threads(int32_t wanted) {
   return all ? all : 1;
 }
 
+// The threads of a caller that lends them for one call.
+class TeamPool : public Pool {
+ public:
+  TeamPool(lossexport_team team) : team_(team) {}
+  void run(int64_t tasks, void (*task)(void *, std::size_t), void *context) override {
+    struct Job {
+      std::atomic<int64_t> next;
+      int64_t tasks;
+      void (*task)(void *, std::size_t);
+      void *context;
+    } job = {{0}, tasks, task, context};
+    const auto work = [](void *given) {
+      Job &job = *static_cast<Job *>(given);
+      for (int64_t i; (i = job.next.fetch_add(1)) < job.tasks;)
+        job.task(job.context, static_cast<std::size_t>(i));
+    };
+    team_(work, &job, static_cast<unsigned>(tasks), 0);
+  }
+
+ private:
+  lossexport_team team_;
+};
+
 }  // namespace
 
 const Kernels &kernels() { return level().kernels; }
@@ -90,6 +114,14 @@ int32_t lossexport_run(const char *name, const lossexport_attribute *attributes,
                        int32_t attribute_count, const lossexport_tensor *inputs,
                        int32_t input_count, const lossexport_tensor *outputs, int32_t output_count,
                        int32_t threads) {
+  return lossexport_run_on(nullptr, name, attributes, attribute_count, inputs, input_count, outputs,
+                           output_count, threads);
+}
+
+int32_t lossexport_run_on(lossexport_team team, const char *name,
+                          const lossexport_attribute *attributes, int32_t attribute_count,
+                          const lossexport_tensor *inputs, int32_t input_count,
+                          const lossexport_tensor *outputs, int32_t output_count, int32_t threads) {
   using namespace lossexport;
   forget();
   if (!name) return fail(LOSSEXPORT_BAD_ARGUMENT, "op is null");
@@ -100,6 +132,8 @@ int32_t lossexport_run(const char *name, const lossexport_attribute *attributes,
   if (const int32_t code = given.take_inputs(inputs, input_count)) return code;
   if (const int32_t code = given.take_attributes(attributes, attribute_count)) return code;
   if (const int32_t code = given.check_outputs(outputs, output_count)) return code;
+  if (!team) return compute(*kernel, given, inputs, outputs, threads);
+  TeamPool pool(team);
   return compute(*kernel, given, inputs, outputs, threads);
 }
 

@@ -85,6 +85,18 @@ LOSSEXPORT_API int32_t lossexport_run(const char *op, const lossexport_attribute
                                       int32_t input_count, const lossexport_tensor *outputs,
                                       int32_t output_count, int32_t threads);
 
+/* Calls work(context) on each of up to `threads` threads, one of them the caller's, and returns when
+ * all are done. `flags` is 0. GOMP_parallel of an OpenMP runtime is such a function. */
+typedef void (*lossexport_team)(void (*work)(void *context), void *context, unsigned threads,
+                                unsigned flags);
+
+/* The same on threads that the caller has already, in place of new ones. `team` may be null. */
+LOSSEXPORT_API int32_t lossexport_run_on(lossexport_team team, const char *op,
+                                         const lossexport_attribute *attributes,
+                                         int32_t attribute_count, const lossexport_tensor *inputs,
+                                         int32_t input_count, const lossexport_tensor *outputs,
+                                         int32_t output_count, int32_t threads);
+
 /* Why the last call of this thread failed: one line, empty after a success. */
 LOSSEXPORT_API const char *lossexport_message(void);
 

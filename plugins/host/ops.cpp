@@ -7,8 +7,10 @@
 #include "loops_boxes.h"
 #include "loops_classes.h"
 #include "loops_deltas.h"
+#include "loops_distributions.h"
 #include "loops_focal.h"
 #include "loops_losses.h"
+#include "loops_nms.h"
 #include "loops_picks.h"
 #include "loops_regression.h"
 
@@ -205,6 +207,17 @@ constexpr Op OPS[] = {
      .outputs = {{"loss", ""}, {"grad_logits", "K"}},
      .gradients = 1,
      .attributes = {{"delta", 1}, {.name = "max_positives", .value = 512, .whole = true}}},
+    {.name = "dr_loss",
+     .node = "DRLoss",
+     .loop = dr_loss,
+     .inputs = LABELLED,
+     .outputs = {{"loss", ""}, {"grad_logits", "NC"}},
+     .gradients = 1,
+     .attributes = {{"pos_lambda", 1},
+                    {"neg_lambda", 0.07982356001479281},
+                    {"L", 6},
+                    {"tau", 4},
+                    {"margin", 0.5}}},
     {.name = "ghm_c_loss",
      .node = "GHMCLoss",
      .loop = ghm_loss<true>,

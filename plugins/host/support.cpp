@@ -5,7 +5,9 @@
 #include <exception>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "loops.h"
@@ -14,6 +16,35 @@ namespace lossexport {
 namespace {
 
 thread_local Pool *lent = nullptr;
+
+// Sorts by the digits of the scores, the last digit first, and then runs of equal scores by place.
+template <int BITS>
+void by_digits(Rival *first, Rival *last) {
+  constexpr int DIGITS = (32 + BITS - 1) / BITS;
+  constexpr std::size_t SIZE = 1 << BITS;
+  const auto digit = [](Rival rival, int k) {
+    return SIZE - 1 - (rival >> (32 + k * BITS) & (SIZE - 1));  // the largest goes first
+  };
+  std::size_t starts[DIGITS][SIZE] = {};
+  for (const Rival *rival = first; rival != last; ++rival)
+    for (int k = 0; k < DIGITS; ++k) ++starts[k][digit(*rival, k)];
+  const auto count = static_cast<std::size_t>(last - first);
+  const std::unique_ptr<Rival[]> other(new Rival[count]);
+  Rival *from = first, *to = other.get();
+  for (int k = 0; k < DIGITS; ++k) {
+    std::size_t sum = 0;
+    for (std::size_t &start : starts[k]) sum += std::exchange(start, sum);
+    for (std::size_t i = 0; i < count; ++i) to[starts[k][digit(from[i], k)]++] = from[i];
+    std::swap(from, to);
+  }
+  if (from != first) std::copy(from, from + count, first);
+  for (Rival *run = first; run != last;) {
+    Rival *end = run + 1;
+    while (end != last && *end >> 32 == *run >> 32) ++end;
+    if (end - run > 1) std::sort(run, end, std::greater<Rival>());
+    run = end;
+  }
+}
 
 }  // namespace
 
@@ -56,7 +87,9 @@ void in_parallel(int64_t tasks, int threads, void (*task)(void *, int64_t), void
 void sort_rivals(Rival *first, Rival *last, int64_t wanted) {
   Rival *middle = last - first > wanted ? first + wanted : last;
   if (middle != last) std::nth_element(first, middle, last, std::greater<Rival>());
-  std::sort(first, middle, std::greater<Rival>());
+  if (middle - first < 128) return std::sort(first, middle, std::greater<Rival>());
+  if (middle - first < 16384) return by_digits<8>(first, middle);
+  by_digits<11>(first, middle);
 }
 
 float rounded_up(double x) {

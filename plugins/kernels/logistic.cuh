@@ -12,7 +12,7 @@ struct Logistic {
 
 LX_INLINE Logistic logistic(float x) {
   const float tail = exponential(-magnitude(x));
-  const float large = 1.0f / (1.0f + tail), small = tail / (1.0f + tail);
+  const float large = 1.0f / (1.0f + tail), small = tail * large;
   const float rest = log_one_plus(tail);
   return {x < 0 ? small : large, x < 0 ? large : small, at_least(x, 0.0f) + rest,
           at_least(-x, 0.0f) + rest};

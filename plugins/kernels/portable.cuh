@@ -64,15 +64,14 @@ LX_INLINE float square_root(float x) {
 #endif
 }
 
-// exp(r) * 2^power for |r| of at most log(2) / 2. Polynomial of Moshier's Cephes library.
+// exp(r) * 2^power for |r| of at most log(2) / 2. Polynomial of Moshier's Cephes library,
+// in parts that need not wait for each other.
 LX_INLINE float exponential_near_0(float r, int power) {
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = (p * (r * r) + r) + 1.0f;
+  const float s = r * r;
+  const float high = (1.9875691500e-4f * r + 1.3981999507e-3f) * s;
+  const float middle = 8.3334519073e-3f * r + 4.1665795894e-2f;
+  const float low = 1.6666665459e-1f * r + 5.0000001201e-1f;
+  const float p = (((high + middle) * s + low) * s + r) + 1.0f;
   // 2^power in two factors, for the result may be subnormal or infinite.
   const int half = power >> 1;
   const float first = from_bits(static_cast<unsigned>(half + 127) << 23);
@@ -92,14 +91,9 @@ LX_INLINE float exponential(float x) {
 }
 // log((1 + s) / (1 - s)) = 2 atanh(s) for |s| of at most 1/3, to 2 units in the last place.
 LX_INLINE float twice_artanh(float s) {
-  const float z = s * s;
-  float p = 0.0666666667f;
-  p = p * z + 0.0769230769f;
-  p = p * z + 0.0909090909f;
-  p = p * z + 0.111111111f;
-  p = p * z + 0.142857143f;
-  p = p * z + 0.2f;
-  p = p * z + 0.333333333f;
+  const float z = s * s, y = z * z;
+  const float high = (0.0666666667f * z + 0.0769230769f) * y + (0.0909090909f * z + 0.111111111f);
+  const float p = (high * y + (0.142857143f * z + 0.2f)) * z + 0.333333333f;
   return 2.0f * (s + s * (z * p));
 }
 

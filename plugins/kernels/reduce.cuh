@@ -7,8 +7,8 @@
 namespace lossexport {
 
 // The sum of what every one of `THREADS` threads has, for all of them. `table` has as many places.
-template <int THREADS>
-__device__ inline float total_of(float mine, float *table) {
+template <int THREADS, typename T>
+__device__ inline T total_of(T mine, T *table) {
   const int thread = static_cast<int>(threadIdx.x);
   LX_SYNC();
   table[thread] = mine;

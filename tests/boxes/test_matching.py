@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from lossexport.boxes import pairs
 from lossexport.boxes.boxset import Dataset
 from lossexport.boxes.matching import IGNORED, MATCHED, UNMATCHED, Matching, match
-from lossexport.errors import LossexportError
 from tests.boxes.helpers import Json, coco, found, iou_matrix, read_json, truth
 
 
@@ -111,15 +110,6 @@ def test_inverted_boxes_match_nothing(tmp_path: Path) -> None:
         coco([truth(1, 1, 0, 0, 10, 10)]),
     )
     assert run(data, 0.01).status.tolist() == [UNMATCHED, UNMATCHED]
-
-
-def test_too_many_pairs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "MAX_PAIRS", 15)
-    data = read_json(
-        tmp_path, [found(1, 1, 0.5, 0, 0, 9, 9)] * 4, coco([truth(1, 1, 0, 0, 9, 9)] * 4)
-    )
-    with pytest.raises(LossexportError, match="more than 15 pairs"):
-        run(data, 0.5)
 
 
 def test_order_keeps_that_of_the_files(tmp_path: Path) -> None:

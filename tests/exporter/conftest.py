@@ -1,6 +1,8 @@
 """Exports that several tests look at, made once a worker."""
 
+import atexit
 import functools
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -17,6 +19,7 @@ EVERY_OP = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in 
 def exported(name: str) -> Path:
     """A folder with the value and gradient graphs of an op and their engines."""
     folder = Path(tempfile.mkdtemp(prefix=f"lossexport-{name}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     gradient = bool(CATALOG[name].gradient)
     lossexport.export(name, folder, formats=["onnx", "engine"], gradient=gradient)
     return folder

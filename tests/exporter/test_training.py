@@ -7,6 +7,7 @@ import torch
 from lossexport import ops
 from lossexport.catalog import CATALOG
 from lossexport.catalog.draw_boxes import jittered
+from lossexport.ops import native
 from lossexport.runtime import load
 from tests.exporter.conftest import EVERY_OP, exported
 
@@ -34,7 +35,9 @@ def start(name: str) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_two_hundred_steps(name: str) -> None:
+def test_two_hundred_steps(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A kernel rounds otherwise, and steps at a corner of a loss may then go another way.
+    monkeypatch.setattr(native, "attempt", lambda *_: None)
     spec = CATALOG[name]
     session = load(exported(name) / f"{name}.grad.onnx", "ort")
     arrays = start(name)

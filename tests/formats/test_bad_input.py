@@ -226,7 +226,8 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     ref.write_text(json.dumps(GOOD_REF))
     assert "No such file" in refused(tmp_path, tmp_path / "none.json", ref)
     assert refused(tmp_path, tmp_path, ref) == (
-        f"{tmp_path}: is a folder, and coco reads a file; --format yolo or voc reads a folder"
+        f"{tmp_path}: is a folder, and coco reads a file; --format yolo or voc or parquet reads a "
+        "folder"
     )
     os.mkfifo(tmp_path / "pipe")
     assert "is not a regular file" in refused(tmp_path, tmp_path / "pipe", ref)

@@ -41,6 +41,7 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
     "ghm_c_loss": ({"bins": 30, "momentum": 0.75},),
     "ghm_r_loss": ({"bins": 5, "momentum": 0.3, "mu": 0.5},),
     "ap_loss": ({"delta": 0.3, "max_positives": 257},),
+    "dr_loss": ({"pos_lambda": 0.05, "neg_lambda": 2, "L": 1, "tau": 0.5, "margin": -0.2},),
     "kl_loss": ({"reduction": "mean"},),
     "sigmoid_focal_loss": (
         {"alpha": -1, "gamma": 0.5, "reduction": "sum"},

@@ -77,7 +77,7 @@ def of_kernel(
     inputs = {
         t.name: (
             TYPES[dtype if t.dtype == "float" else t.dtype],
-            [*map(values.get, t.shape, t.shape)],
+            [values.get(dim, dim) if isinstance(dim, str) else dim for dim in t.shape],
         )
         for t in tensors["inputs"]
     }
@@ -92,9 +92,9 @@ def of_kernel(
 
 def run(found: onnxruntime.InferenceSession, arrays: Mapping[str, Array]) -> list[Array]:
     values = {}
+    kind = onnxruntime.OrtValue.ortvalue_from_numpy
     for info in found.get_inputs():
         array = np.ascontiguousarray(arrays[info.name])
-        kind = onnxruntime.OrtValue.ortvalue_from_numpy
         values[info.name] = (
             onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, TensorProto.BFLOAT16)
             if info.type == "tensor(bfloat16)"
@@ -128,7 +128,9 @@ def test_every_kernel_gives_its_own_bits(kernel: str, dtype: str) -> None:
     ):
         assert (output.dtype, output.shape) == (wanted.dtype, wanted.shape)
         assert output.tobytes() == wanted.tobytes()
-        assert info.shape == [values.get(dim, dim) for dim in tensor.shape]
+        assert info.shape == [
+            values.get(dim, dim) if isinstance(dim, str) else dim for dim in tensor.shape
+        ]
         declared_type = dtype if tensor.dtype == "float" else tensor.dtype
         assert (
             info.type
@@ -144,9 +146,9 @@ def test_every_kernel_gives_its_own_bits(kernel: str, dtype: str) -> None:
 def test_attributes_are_the_decimal_numbers_that_were_meant() -> None:
     """ONNX has float32: differences on the edges of GHM-R's bins tell 0.02 from 0.0199999996."""
     places = np.arange(1, 9)
-    edges = np.float32(0.02 * places / np.sqrt(100 - places**2.0))
-    edges = np.stack([np.nextafter(edges, np.float32(0)), edges]).reshape(-1, 4)
-    arrays = {
+    ends = (0.02 * places / np.sqrt(100 - places**2.0)).astype(np.float32)
+    edges: Array = np.stack([np.nextafter(ends, np.float32(0)), ends]).reshape(-1, 4)
+    arrays: dict[str, Array] = {
         "pred": edges,
         "target": np.zeros_like(edges),
         "weight": np.ones_like(edges),
@@ -282,9 +284,12 @@ def test_a_session_of_one_thread_starts_no_other() -> None:
     found = of_kernel("pairwise_ciou", "float32", {"eps": 1e-7})
     boxes = np.tile(BOXES, (2000, 1))
     done = threading.Event()
-    worker = threading.Thread(
-        target=lambda: (run(found, {"pred": boxes, "target": boxes}), done.set())
-    )
+
+    def work() -> None:
+        run(found, {"pred": boxes, "target": boxes})
+        done.set()
+
+    worker = threading.Thread(target=work)
     worker.start()
     seen = []
     while not done.is_set():
@@ -301,6 +306,14 @@ class ApiBase(ctypes.Structure):
         ("get_api", ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint32)),
         ("version", ctypes.CFUNCTYPE(ctypes.c_char_p)),
     )
+
+
+def function_at(table: int | None, place: int) -> int:
+    """The address of a function of a version of the API."""
+    assert table
+    address = (ctypes.c_void_p * (place + 1)).from_address(table)[place]
+    assert address
+    return int(address)
 
 
 def api_base() -> ApiBase:
@@ -324,9 +337,7 @@ def test_the_places_of_the_api() -> None:
     minor = int(base.version().split(b".")[1])
     assert version <= 25 <= minor
     table = base.get_api(version)
-    assert table
-    functions = (ctypes.c_void_p * (max(places) + 1)).from_address(table)
-    assert all(functions[place] for place in places)
+    assert all(function_at(table, place) for place in places)
 
 
 def test_an_onnxruntime_that_is_too_old_is_told_so() -> None:
@@ -337,7 +348,8 @@ def test_an_onnxruntime_that_is_too_old_is_told_so() -> None:
     register = native.library().RegisterCustomOps
     register.restype = ctypes.c_void_p
     status = register(None, ctypes.byref(old))
-    functions = (ctypes.c_void_p * 94).from_address(real.get_api(1))
-    message = ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)(functions[2])(status)
+    table = real.get_api(1)
+    get_message = ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)(function_at(table, 2))
+    message = get_message(status)
     assert message == b"lossexport: this onnxruntime is too old, 1.17 or later is needed"
-    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(functions[93])(status)
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(function_at(table, 93))(status)

@@ -1,20 +1,24 @@
 """Several threads, in the library and outside of it."""
 
+import ctypes
 import os
 import signal
+import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
-from tests.native.calls import KERNELS, OK, UNKNOWN_OP, call
+from lossexport.runtime import native
+from tests.native.calls import KERNELS, OK, UNKNOWN_OP, Call, call, declared
 
 pytestmark = pytest.mark.skipif(not KERNELS, reason="no library of native kernels")
 SIZES = {"N": 700, "M": 300, "C": 20, "K": 900}
 
 
-def results(kernel: str, threads: int = 0) -> dict[str, bytes]:
-    good = replace(call(kernel, SIZES), threads=threads)
+def results(kernel: str, threads: int = 0, sizes: Mapping[str, int] = SIZES) -> dict[str, bytes]:
+    good = replace(call(kernel, sizes), threads=threads)
     assert good.run() == (OK, "")
     return {name: array.tobytes() for name, array in good.written.items()}
 
@@ -50,3 +54,38 @@ def test_a_forked_child_computes_too() -> None:
         signal.alarm(60)  # ends a child that hangs
         os._exit(0 if results("pairwise_ciou") == expected else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+Work = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+Team = ctypes.CFUNCTYPE(None, Work, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+
+
+def on_team(good: Call, team: "ctypes._FuncPointer") -> dict[str, bytes]:
+    address = ctypes.cast(team, ctypes.c_void_p).value
+    assert good.kernel
+    values = [good.arrays[t.name] for t in declared(good.kernel)["inputs"]]
+    native.run(good.kernel, {}, values, list(good.written.values()), 3, address)
+    return {name: array.tobytes() for name, array in good.written.items()}
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_threads_of_the_caller(most: int) -> None:
+    """A team may have fewer threads than were asked for; all tasks are done all the same."""
+    asked: list[tuple[int, int]] = []
+
+    def team(work: Callable[[int], None], context: int, threads: int, flags: int) -> None:
+        asked.append((threads, flags))
+        others = [threading.Thread(target=work, args=(context,)) for _ in range(most - 1)]
+        for other in others:
+            other.start()
+        work(context)
+        for other in others:
+            other.join()
+
+    sizes = {"N": 2000, "C": 80}
+    expected = results("sigmoid_focal_loss", sizes=sizes)
+    assert on_team(call("sigmoid_focal_loss", sizes), Team(team)) == expected
+    assert asked == [(3, 0)]
+    expected = results("box_iou")
+    assert on_team(call("box_iou", SIZES), Team(team)) == expected
+    assert len(asked) == 1, "too little work for two threads"

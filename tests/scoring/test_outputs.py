@@ -22,6 +22,7 @@ FILES = {"summary.json", "boxes.parquet", "report.html"}
 COLUMNS = [
     *("image_id", "category_id", "pred_index", "ref_index", "score"),
     *(*METRICS, "status", "quality"),
+    *("x1", "y1", "x2", "y2", "area", "size", "category", "file_name"),
 ]
 
 
@@ -84,6 +85,14 @@ def test_summary_and_boxes(small: tuple[Path, Path], tmp_path: Path) -> None:
     assert quality[:3] == pytest.approx([0.8, 0.8, 0.795], abs=1e-6)
     assert 0.78 < quality[3] < 0.795
     assert [row.pop("quality") for row in rows] == [None] * 5
+    corners = [[row.pop(name) for name in ("x1", "y1", "x2", "y2")] for row in rows]
+    assert corners[1:4] == [[0, 0, 10, 8], [4, 4, 13, 13], [4, 4, -5, 13]]
+    assert corners[4] == [0, 0, 10, 10]
+    assert [row.pop("area") for row in rows] == [81, 80, 81, -81, 100]
+    assert {row.pop("size") for row in rows} == {"small"}
+    assert [row.pop("category") for row in rows] == ["cat", "cat", "cat", "dog", "dog"]
+    assert [row.pop("file_name") for row in rows] == [f"{k}.jpg" for k in (1, 1, 2, 2, 1)]
+    assert table.schema.metadata[b"lossexport.schema"] == b"2"
     assert summary["quality"] == {
         **dict.fromkeys(("count", "pairs"), 0),
         **dict.fromkeys(("mean", "median", "p5", "p95", "spearman")),

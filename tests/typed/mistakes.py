@@ -3,7 +3,7 @@
 import torch
 
 import lossexport
-from lossexport import export, nn, ops, score
+from lossexport import Evaluator, export, nn, ops, score
 from lossexport.runtime import load
 
 box, scores = torch.zeros(1, 4), torch.ones(1)
@@ -41,3 +41,8 @@ export("ciou_loss", "out", gradients=True)  # type: ignore[call-arg]
 score("dets.json", "gt.json", iou=0.5)  # type: ignore[call-arg]
 score("dets.json", "gt.json", extra_categories="drop")  # type: ignore[arg-type]
 load("out/ciou_loss.onnx", device="cpu")  # type: ignore[call-arg]
+Evaluator(threshold=0.5)  # type: ignore[call-arg]
+Evaluator(categories=3)  # type: ignore[arg-type]
+Evaluator().update([{"image_id": 1}])  # type: ignore[call-arg]
+Evaluator().update(3, [])  # type: ignore[arg-type]
+Evaluator.from_bytes("data")  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ strict = true
 # torch has no types for Tensor.backward.
 untyped_calls_exclude = torch
 # These ship no types.
-[mypy-polygraphy.*,pycocotools.*,tensorrt.*]
+[mypy-onnxruntime.*,polygraphy.*,pycocotools.*,tensorrt.*]
 ignore_missing_imports = true
 """
 Errors = dict[str, list[tuple[int, str]]]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import lossexport
-from lossexport import attach, compare, export, nn, ops, score, verify
+from lossexport import Evaluator, attach, compare, export, nn, ops, score, verify
 from lossexport.errors import LossexportError
 from lossexport.formats import Format
 from lossexport.manifest import Manifest
@@ -55,6 +55,24 @@ def postprocess(boxes: Tensor, scores: Tensor, log_variance: Tensor) -> Tensor:
     one = nn.BestMatch(metric="giou")(pred=boxes, target=boxes)
     assert_type(one, tuple[Tensor, Tensor, Tensor, Tensor])
     return indices[: int(count)]
+
+
+def evaluate(batches: list[dict[str, Tensor]], table: Any, rows: list[dict[str, Any]]) -> bytes:
+    evaluator = Evaluator(0.5, categories={1: "cat"})
+    for i, batch in enumerate(batches):
+        evaluator.update(batch, batch)
+        evaluator.update_image(
+            f"{i}.jpg", batch["boxes"], batch["scores"], batch["labels"], [], np.empty(0)
+        )
+    evaluator.update(table, rows)
+    other = Evaluator.from_bytes(evaluator.to_bytes(), backend="native")
+    other.reset()
+    evaluator.merge(other)
+    assert_type(evaluator.compute(), dict[str, Any])
+    score(batches[0], rows, iou_threshold=0.6)
+    score("dets.json", rows)
+    compare(rows, batches[0])
+    return evaluator.to_bytes()
 
 
 def of_ones_own(pred: Tensor, target: Tensor) -> Any:

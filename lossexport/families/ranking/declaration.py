@@ -81,6 +81,7 @@ DR = Op(
         ),
     ),
     kind="loss",
+    kernel=launches.DR,
     dims={"N": (1, 256, 131072), "C": (1, 80, 512)},
     notes=(
         "gradients flow through the weights of both distributions",

@@ -1,13 +1,14 @@
-"""The kernels of AP loss, and the tensors between them.
+"""The kernels of AP loss, with the tensors between them, and the one of DR loss.
 
-Each kernel is a node in the op's ONNX function. Its body in standard operators is traced from its
-torch function. The constants must equal those of `plugins/kernels/ranking.cuh`.
+Each kernel of AP loss is a node in the op's ONNX function. Its body in standard operators is traced
+from its torch function. The constants must equal those of `plugins/kernels/ranking.cuh` and
+`distributions.cuh`.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lossexport.catalog.launch import Constant, Launch, Sizes, blocks
+from lossexport.catalog.launch import Constant, Launch, Sizes, blocks, macros_of
 from lossexport.catalog.spec import Stage, Tensor, beside
 
 _torch = beside(__name__)
@@ -79,4 +80,13 @@ AP = (
         grid=lambda sizes: (blocks(sizes["K"], _THREADS),),
         gradient_only=True,
     ),
+)
+
+DR = Launch(
+    source="distributions.cuh",
+    entry="dr_loss",
+    grid=_ONE_BLOCK,
+    block=512,  # DISTRIBUTION_THREADS
+    sizes=lambda sizes: (sizes["N"], sizes["C"]),
+    macros=macros_of("pos_lambda", "neg_lambda", "L", "tau", "margin"),
 )

@@ -34,8 +34,12 @@ def _beta(doc: str) -> Attribute:
 
 
 _BETA = "exponent of the distance term"
+_ANY_BOXES = (
+    "the CPU kernel has no limit on N, also for a file exported for fewer: its memory grows with N"
+)
+_ANY_NUMBER = f"{_ANY_BOXES}, and its time with N log N where few kept boxes lie on each other"
 _SEQUENTIAL = (
-    "takes one step for each chosen box: time grows with count x N, memory with N; exact for any N",
+    "the graph takes one step for each chosen box: time grows with count x N, memory with N",
     "a box with NaN or infinity is never chosen and removes none",
     "equal scores: the lowest index first",
 )
@@ -76,7 +80,7 @@ NMS = Op(
     kind="suppression",
     kernel=launches.nms("iou"),
     dims={"N": (0, 1024, 32768)},
-    notes=_SEQUENTIAL,
+    notes=(*_SEQUENTIAL, _ANY_NUMBER),
 )
 
 DIOU_NMS = Op(
@@ -93,7 +97,11 @@ DIOU_NMS = Op(
     kind="suppression",
     kernel=launches.nms("diou"),
     dims={"N": (0, 1024, 32768)},
-    notes=(*_SEQUENTIAL, "the squared diagonal has no eps: the result is the same at every scale"),
+    notes=(
+        *_SEQUENTIAL,
+        _ANY_NUMBER,
+        "the squared diagonal has no eps: the result is the same at every scale",
+    ),
 )
 
 CLUSTER_NMS = Op(
@@ -123,6 +131,7 @@ CLUSTER_NMS = Op(
         "a handful, each of N x N: on a CPU nms and diou_nms are faster beyond some hundred boxes",
         "temporaries take N x N x 4 bytes, six at a time in onnxruntime, and max_output x N x 8",
         *_SEQUENTIAL[1:],
+        _ANY_NUMBER,
     ),
 )
 
@@ -140,7 +149,11 @@ SOFT_NMS = Op(
     kind="suppression",
     kernel=launches.SOFT_NMS,
     dims={"N": (0, 1024, 16384)},
-    notes=_SEQUENTIAL,
+    notes=(
+        *_SEQUENTIAL,
+        f"{_ANY_BOXES}, and its time with max_output x the boxes whose score at first is at least "
+        "that of the last pick",
+    ),
 )
 
 VARIANCE_VOTING = Op(
@@ -183,6 +196,7 @@ VARIANCE_VOTING = Op(
     dims={"N": (0, 1024, 16384)},
     notes=(
         *_SEQUENTIAL,
+        f"{_ANY_BOXES}, and its time with count x N",
         "a box that no chosen one overlaps stays, whatever its score, as in the original code",
         "scores have to be 0 or above; the order of equal scores in the original depends on swaps",
     ),

@@ -5,7 +5,7 @@ from lossexport.formats.voc.annotations import read
 
 FORMAT = Format(
     name="voc",
-    title="Pascal VOC, an XML file for each image, or results of its development kit",
+    title="Pascal VOC, an XML file for each image, or results of its kit",
     given="file or folder",
     stems=True,
     stream=read,

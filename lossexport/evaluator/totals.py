@@ -1,0 +1,64 @@
+"""The numbers of matched images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lossexport.boxes.boxset import Category, Float32
+from lossexport.boxes.pairs import ranks
+from lossexport.boxes.quality import BoxQuality
+from lossexport.evaluator.block import INSIDE, INVERTED, VARIANCE, Block
+from lossexport.scoring import coco_ap, confidence
+from lossexport.scoring.numbers import Tally, numbers
+
+
+def summary(
+    block: Block, categories: Sequence[Category], measure: BoxQuality, backend: str | None
+) -> dict[str, Any]:
+    """The numbers of a block whose images are in their order and whose codes are positions."""
+    target = np.concatenate([np.zeros_like(block.pairs[:, :2]), block.pairs[:, 4:]], axis=1)
+    return numbers(
+        Tally(
+            len(block.images),
+            categories,
+            block.category,
+            block.score,
+            block.status,
+            int(np.count_nonzero(block.flags & INVERTED)),
+            block.counts[:, 0],
+            block.counts[:, 1],
+            block.ignored_references,
+            measure.of_corners(block.pairs[:, :4], target),
+            _estimate(block, backend),
+            coco_ap.accumulate(_outcomes(block), parts=False),
+        )
+    )
+
+
+def _outcomes(block: Block) -> coco_ap.Outcomes:
+    images = np.int64(max(len(block.images), 1))
+    group = block.category * images + np.repeat(np.arange(len(block.images)), block.sizes)
+    order = np.lexsort((-block.score, group))
+    place = np.flatnonzero((block.true | block.ignored)[order].any(axis=1))
+    rows = order[place]
+    outcome = np.unpackbits(block.true[rows], axis=1) * np.uint8(coco_ap.TRUE)
+    outcome += np.unpackbits(block.ignored[rows], axis=1) * np.uint8(coco_ap.IGNORED)
+    shape = len(rows), len(coco_ap.AREAS), len(coco_ap.THRESHOLDS)
+    return coco_ap.Outcomes(
+        block.category[order],
+        ranks(group[order]),
+        block.score[order],
+        (block.flags & np.uint8(INSIDE))[order],
+        place.astype(np.int32),
+        outcome.view(np.int8).reshape(shape),
+        block.counts[:, 2:].T,
+    )
+
+
+def _estimate(block: Block, backend: str | None) -> Float32:
+    found = np.full(len(block.score), np.nan, np.float32)
+    box = np.concatenate([np.zeros_like(block.variances[:, :2]), block.variances[:, :2]], axis=1)
+    known = block.flags & VARIANCE != 0
+    found[known] = confidence.estimates(box, block.variances[:, 2:], backend)
+    return found

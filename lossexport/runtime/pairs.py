@@ -1,0 +1,217 @@
+"""The library's matching of boxes (plugins/host/pairs.h), called by ctypes."""
+
+import ctypes
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lossexport.errors import LossexportError
+from lossexport.runtime import native
+
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+Int32 = npt.NDArray[np.int32]
+Bool = npt.NDArray[np.bool_]
+
+_FIND, _ASSIGN_PAIRS, _ASSIGN_BOXES = _FUNCTIONS = (
+    "lossexport_find_pairs",
+    "lossexport_assign_pairs",
+    "lossexport_assign_boxes",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """A set of boxes by place: by rising group, which is one image and category."""
+
+    box: Float64
+    """[rows,4] x, y, width, height, finite."""
+    row: Int64
+    """[n] of the box at each place."""
+    group: Int64
+    """[n] rising."""
+
+    def __len__(self) -> int:
+        """Number of places."""
+        return len(self.row)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How references are to be taken. A lane is an area and a threshold, in this order."""
+
+    crowd: Bool
+    """[R] by place: never used up; its overlap is the part of the prediction inside."""
+    ignored: Bool
+    """[R,A] by place: taken only where no other is free."""
+    thresholds: Float64
+    """[T]"""
+
+    @property
+    def lanes(self) -> int:
+        """A * T."""
+        return int(self.ignored.shape[1]) * len(self.thresholds)
+
+    def of(self, low: int, high: int) -> "Rules":
+        """Those of the references from place `low` to `high`."""
+        return Rules(self.crowd[low:high], self.ignored[low:high], self.thresholds)
+
+
+class Found(NamedTuple):
+    """Some of the pairs that overlap, by prediction, then reference."""
+
+    pred: Int32
+    """[P] place of the prediction."""
+    ref: Int32
+    """[P] place of the reference."""
+    iou: Float64
+    """[P]"""
+    following: int
+    """All pairs of the predictions before this place have been found."""
+
+
+class _Boxes(ctypes.Structure):
+    _fields_ = (
+        ("box", ctypes.c_void_p),
+        ("rows", ctypes.c_int64),
+        ("row", ctypes.c_void_p),
+        ("group", ctypes.c_void_p),
+        ("count", ctypes.c_int64),
+    )
+
+
+class _Rules(ctypes.Structure):
+    _fields_ = (
+        ("crowd", ctypes.c_void_p),
+        ("ignored", ctypes.c_void_p),
+        ("thresholds", ctypes.c_void_p),
+        ("areas", ctypes.c_int64),
+        ("threshold_count", ctypes.c_int64),
+    )
+
+
+@functools.cache
+def available() -> bool:
+    """Whether there is a library, and whether it has these functions."""
+    try:
+        library = native.library()
+    except LossexportError:
+        return False
+    return all(hasattr(library, name) for name in _FUNCTIONS)
+
+
+class _Arguments:
+    """Pointers to arrays in row-major order, which it keeps until the call is done."""
+
+    def __init__(self) -> None:
+        self._kept: list[Any] = []
+
+    def pointer(self, array: npt.NDArray[Any], dtype: type[np.generic]) -> int:
+        """The address of the array, or of a copy that has the type and the order."""
+        held = np.ascontiguousarray(array, dtype)
+        self._kept.append(held)
+        return held.ctypes.data
+
+    def boxes(self, boxes: Boxes) -> Any:
+        """`lossexport_boxes`."""
+        given = _Boxes(
+            self.pointer(boxes.box, np.float64),
+            len(boxes.box),
+            self.pointer(boxes.row, np.int64),
+            self.pointer(boxes.group, np.int64),
+            len(boxes),
+        )
+        return ctypes.byref(given)
+
+    def rules(self, rules: Rules) -> Any:
+        """`lossexport_rules`."""
+        given = _Rules(
+            self.pointer(rules.crowd, np.bool_),
+            self.pointer(rules.ignored, np.bool_),
+            self.pointer(rules.thresholds, np.float64),
+            rules.ignored.shape[1],
+            len(rules.thresholds),
+        )
+        return ctypes.byref(given)
+
+
+def _call(name: str, *arguments: Any) -> None:
+    library = native.library()
+    if getattr(library, name)(*arguments):
+        raise LossexportError(library.lossexport_message().decode(errors="replace"))
+
+
+def find(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float, at_once: int) -> Iterator[Found]:
+    """Yield the pairs of one group that overlap by `threshold` (> 0) or more, some at a time.
+
+    `crowd` [R] is by place. Ends early at a prediction that has more than `at_once` pairs.
+    """
+    held = _Arguments()
+    sets = held.boxes(pred), held.boxes(ref), held.pointer(crowd, np.bool_)
+    found, following = ctypes.c_int64(), ctypes.c_int64()
+    at_once = min(at_once, len(pred) * len(ref))
+    while following.value < len(pred):
+        begin = following.value
+        places = np.empty((2, at_once), np.int32)
+        iou = np.empty(at_once)
+        _call(
+            _FIND,
+            *sets[:2],
+            ctypes.c_void_p(sets[2]),
+            ctypes.c_double(threshold),
+            ctypes.c_int64(at_once),
+            *(ctypes.c_void_p(array.ctypes.data) for array in (*places, iou)),
+            ctypes.byref(found),
+            ctypes.byref(following),
+        )
+        if following.value == begin:
+            return
+        pred_place, ref_place = (row[: found.value].copy() for row in places)
+        yield Found(pred_place, ref_place, iou[: found.value].copy(), following.value)
+
+
+def assign_pairs(
+    pred: Int32, ref: Int32, iou: Float64, low: int, rules: Rules, predictions: int
+) -> Int64:
+    """Give each prediction, in the order of its pairs [P], the free reference of highest overlap.
+
+    The pairs are by rising prediction, of which there are `predictions`; `rules` are those of the
+    references from place `low` on. Returns the index of the pair, or -1, for each prediction and
+    lane [predictions,A*T].
+    """
+    held = _Arguments()
+    winner = np.empty((predictions, rules.lanes), np.int64)
+    _call(
+        _ASSIGN_PAIRS,
+        ctypes.c_void_p(held.pointer(pred, np.int32)),
+        ctypes.c_void_p(held.pointer(ref, np.int32)),
+        ctypes.c_void_p(held.pointer(iou, np.float64)),
+        *map(ctypes.c_int64, (len(pred), low, len(rules.crowd))),
+        held.rules(rules),
+        ctypes.c_int64(predictions),
+        ctypes.c_void_p(winner.ctypes.data),
+    )
+    return winner
+
+
+def assign_boxes(pred: Boxes, ref: Boxes, rules: Rules, least: float) -> Int32:
+    """The same for all predictions [n] and references [R] without a list of pairs.
+
+    `least` (> 0) is the smallest overlap of a pair. Returns the place of the reference, or -1, for
+    each prediction and lane [n,A*T].
+    """
+    held = _Arguments()
+    winner = np.empty((len(pred), rules.lanes), np.int32)
+    _call(
+        _ASSIGN_BOXES,
+        held.boxes(pred),
+        held.boxes(ref),
+        held.rules(rules),
+        ctypes.c_double(least),
+        ctypes.c_void_p(winner.ctypes.data),
+    )
+    return winner

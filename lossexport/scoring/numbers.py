@@ -1,0 +1,114 @@
+"""The numbers of a summary, from what a scoring run or an evaluator has counted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossexport.boxes.boxset import Category, Float32, Float64, Int8, Int32, Int64
+from lossexport.boxes.matching import IGNORED, MATCHED, UNMATCHED
+from lossexport.boxes.quality import statistics
+from lossexport.names import METRICS
+from lossexport.scoring import confidence
+from lossexport.scoring.coco_ap import CocoResult
+from lossexport.scoring.cuts import best
+
+SCHEMA_VERSION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The outcomes of N predictions and the references of K categories, in any order of rows."""
+
+    images: int
+    categories: Sequence[Category]
+    category: Int32
+    """[N] position in `categories`."""
+    score: Float64
+    """[N]"""
+    status: Int8
+    """[N] as in `Matching`."""
+    inverted: int
+    """Predictions with a negative side."""
+    references: Int64
+    """[K] references, ignored ones included."""
+    missed: Int64
+    """[K] references that count and have no match."""
+    ignored: int
+    """Ignored references of all categories."""
+    quality: Mapping[str, Float32]
+    """[M] each metric of the matched predictions, rising by their row."""
+    estimate: Float32
+    """[N] the quality that the detector predicts; NaN for predictions without one."""
+    coco: CocoResult
+
+
+def numbers(tally: Tally) -> dict[str, Any]:
+    """Counts, statistics, AP and AR and the table of categories; no bit depends on the order of N.
+
+    Precision, recall and F1 are those of all predictions; `best` has those at the score cut with
+    the highest F1. Statistics without a matched pair are None; AP and AR without a reference -1.
+    """
+    status = tally.status
+    matched = np.flatnonzero(status == MATCHED)
+    wrong = int(np.count_nonzero(status == UNMATCHED))
+    missed = int(tally.missed.sum())
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "counts": {
+            "images": tally.images,
+            "categories": len(tally.categories),
+            "predictions": len(status),
+            "references": int(tally.references.sum()),
+            "matched": len(matched),
+            "unmatched": missed,
+            "unmatched_predictions": wrong,
+            "unmatched_references": missed,
+            "ignored_predictions": int(np.count_nonzero(status == IGNORED)),
+            "ignored_references": tally.ignored,
+            "inverted": tally.inverted,
+        },
+        **_rates(len(matched), wrong, missed),
+        "best": best(tally.score, status, missed),
+        **{metric: statistics(tally.quality[metric]) for metric in METRICS},
+        "quality": confidence.block(tally.estimate, matched, tally.quality["iou"]),
+        **tally.coco.values,
+        "categories": _categories(tally, matched),
+    }
+
+
+def _rates(matched: int, wrong: int, missed: int) -> dict[str, float | None]:
+    """Precision, recall and F1 at the IoU threshold; None if undefined."""
+    return {
+        "precision": matched / (matched + wrong) if matched + wrong else None,
+        "recall": matched / (matched + missed) if matched + missed else None,
+        "f1": 2 * matched / (2 * matched + wrong + missed) if matched + wrong + missed else None,
+    }
+
+
+def _categories(tally: Tally, matched: Int64) -> list[dict[str, Any]]:
+    """One row for each category, in the order of the ids."""
+    size = len(tally.categories)
+    coco = tally.coco
+    predictions = np.bincount(tally.category, minlength=size)
+    hits = np.bincount(tally.category[matched], minlength=size)
+    wrong = np.bincount(tally.category[tally.status == UNMATCHED], minlength=size)
+    rising = np.argsort(tally.quality["iou"], kind="stable")
+    iou = tally.quality["iou"][rising]
+    total = np.bincount(tally.category[matched[rising]], iou, minlength=size)
+    return [
+        {
+            "id": kind.id,
+            "name": kind.name,
+            "references": int(tally.references[k]),
+            "predictions": int(predictions[k]),
+            "matched": int(hits[k]),
+            **_rates(int(hits[k]), int(wrong[k]), int(tally.missed[k])),
+            "iou_mean": float(total[k] / hits[k]) if hits[k] else None,
+            "AP": float(coco.category_ap[k].mean()),
+            "AP50": float(coco.category_ap[k, 0]),
+            "AP75": float(coco.category_ap[k, 5]),
+        }
+        for k, kind in enumerate(tally.categories)
+    ]
