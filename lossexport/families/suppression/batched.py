@@ -1,9 +1,10 @@
 """NMS of a batch of images whose boxes have a score for each of several classes.
 
-Candidates are taken from the pool in blocks of falling score, so that no input is sorted, whose
-length TensorRT would bound, and no matrix is larger than a block and the boxes kept so far. Those
-that the kept boxes leave over are decided together, as in `cluster_nms`. Equal scores are put in
-order explicitly, as the order in which `topk` gives them depends on the runtime.
+Candidates are taken in blocks of falling score, so that no input is sorted, whose length TensorRT
+would bound, and no matrix is larger than a block and the boxes kept so far. The best of a block's
+length are among as many boxes with the best candidate each, so only the scores of those are looked
+at. Those that the kept boxes leave over are decided together, as in `cluster_nms`. Equal scores are
+put in order explicitly, as the order in which `topk` gives them depends on the runtime.
 
 The metrics, and what happens to NaN and infinity, are those of functions.py.
 """
@@ -25,75 +26,104 @@ _ROWS = 7
 
 
 class _Pool(NamedTuple):
-    """Boxes [B,N+1,4] and their scores [B,N+1,C], of which the last ones are 0; candidates [B,P+K].
+    """Boxes [B,N+1,4], their candidates [B,N+K,L] as scores, and all scores [B,N+1,C].
 
-    The candidates are boxes, P = N, or pairs of a box and a class, P = N x C, as their scores, with
-    `OUT` for all that take no part and in the last K places, so that there always is a block.
+    L is C, or 1 where only the best class of a box is a candidate. Those that take no part are
+    `OUT`, and so are K more, so that there always is a block. The last boxes and scores are 0.
     """
 
     boxes: Tensor
-    scores: Tensor
     candidates: Tensor
+    scores: Tensor
 
 
 class _Block(NamedTuple):
-    """Candidates by falling score: scores, places in the pool and boxes [B,K], table [B,7,K]."""
+    """Candidates by falling score: scores, places in the pool and boxes [B,K], table [B,7,K].
+
+    They are all from the boxes `rows` [B,K], which have the candidates `others` [B,K,L].
+    """
 
     scores: Tensor
     places: Tensor
     boxes: Tensor
     table: Tensor
+    rows: Tensor
+    others: Tensor
+
+
+class _Edge(NamedTuple):
+    """The score and the place of the last candidate that was taken [B]."""
+
+    scores: Tensor
+    places: Tensor
+
+    def left(self, candidates: Tensor, places: Tensor) -> Tensor:
+        """The candidates [B,K,L] beyond the edge, `OUT` for the others."""
+        score, place = (edge[:, None, None] for edge in self)
+        beyond = (candidates < score) | ((candidates == score) & (places > place))
+        return torch.where(beyond, candidates, OUT)
 
 
 def _pool(boxes: Tensor, scores: Tensor, floor: float, multi_label: bool) -> _Pool:
     batch, _, classes = scores.shape
     if multi_label:
-        best, bad = scores, poison(boxes).unsqueeze(2) + scores * 0
+        best = scores
     else:
-        best, bad = scores.amax(2), poison(boxes) + (scores * 0).sum(2)
-    usable = (bad == 0) & (best >= floor)
+        best = torch.where(scores.abs() < torch.inf, scores, torch.inf).amax(2, keepdim=True)
+    fit = (poison(boxes) == 0).unsqueeze(2)
+    candidates = torch.where(fit & (best >= floor) & (best < torch.inf), best, OUT)
     return _Pool(
         torch.cat((boxes, boxes.new_zeros(batch, 1, 4)), 1),
+        torch.cat((candidates, best.new_full((batch, _BLOCK, best.shape[2]), OUT)), 1),
         torch.cat((scores, scores.new_zeros(batch, 1, classes)), 1),
-        torch.cat(
-            (torch.where(usable, best, OUT).flatten(1), best.new_full((batch, _BLOCK), OUT)), 1
-        ),
     )
 
 
-def _first(candidates: Tensor) -> tuple[Tensor, Tensor]:
-    """The best scores [B,K] of the pool in order, and their places; those of ties rise."""
-    scores, places = candidates.topk(_BLOCK)
-    # Of all candidates that have the last one's score, those of the lowest places.
-    last = scores[:, -1:]
-    order = torch.arange(candidates.shape[1], device=candidates.device).to(candidates.dtype)
-    ties = torch.where(candidates == last, -order, -torch.inf).topk(_BLOCK)[1]
-    above = scores > last
-    slots = torch.arange(_BLOCK, device=candidates.device)
+def _first(scores: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """The best scores [B,K] of [B,M], and where: by falling score, ties by rising place."""
+    best, index = scores.topk(_BLOCK)
+    # Of all that have the last one's score, those of the lowest places.
+    last = best[:, -1:]
+    ties = torch.where(scores == last, -places.to(scores.dtype), -torch.inf).topk(_BLOCK)[1]
+    above = best > last
+    slots = torch.arange(_BLOCK, device=scores.device)
     tie = (slots - above.sum(1, keepdim=True)).clamp(min=0)
-    places = torch.where(above, places, ties.gather(1, tie))
+    index = torch.where(above, index, ties.gather(1, tie))
     # The ties among the others.
-    score, place = scores.unsqueeze(1), places.unsqueeze(1)
+    score, place = best.unsqueeze(1), places.expand(scores.shape).gather(1, index).unsqueeze(1)
     before = (score.mT > score) | ((score.mT == score) & (place.mT < place))
-    return scores, torch.zeros_like(places).scatter(1, before.sum(1), places)
+    return best, torch.zeros_like(index).scatter(1, before.sum(1), index)
 
 
-def _block(pool: _Pool, multi_label: bool) -> _Block:
-    scores, places = _first(pool.candidates)
-    most, classes = pool.boxes.shape[1] - 1, pool.scores.shape[2]
-    boxes = (places // classes if multi_label else places).clamp(max=most)
-    if multi_label:
-        label = (places - places // classes * classes).to(scores.dtype)
+def _places(rows: Tensor, labels: int) -> Tensor:
+    """The places [B,K,L] in the pool of the candidates of the boxes `rows` [B,K]."""
+    return rows.unsqueeze(2) * labels + torch.arange(labels, device=rows.device)
+
+
+def _block(pool: _Pool, best: Tensor, edge: _Edge) -> _Block:
+    """The first block of those left; `best` [B,N+K] is the best one of each box."""
+    most, classes, labels = pool.boxes.shape[1] - 1, pool.scores.shape[2], pool.candidates.shape[2]
+    scores, rows = _first(best, torch.arange(best.shape[1], device=best.device).unsqueeze(0))
+    others = pool.candidates.gather(1, rows.unsqueeze(2).expand(-1, -1, labels))
+    if labels > 1:
+        places = _places(rows, labels).flatten(1)
+        scores, chosen = _first(edge.left(others, _places(rows, labels)).flatten(1), places)
+        places = places.gather(1, chosen)
+    else:
+        places = rows
+    boxes = (places // labels).clamp(max=most)
+    if labels == classes:
+        label = (places - places // labels * labels).to(scores.dtype)
     else:  # the first class with that score
-        rows = pool.scores.gather(1, boxes.unsqueeze(2).expand(-1, -1, classes))
-        names = torch.arange(classes, device=rows.device).to(rows.dtype)
-        label = torch.where(rows == scores.unsqueeze(2), names, torch.inf).amin(2)
+        of_box = pool.scores.gather(1, boxes.unsqueeze(2).expand(-1, -1, classes))
+        names = torch.arange(classes, device=of_box.device).to(of_box.dtype)
+        label = torch.where(of_box == scores.unsqueeze(2), names, torch.inf).amin(2)
     corners = pool.boxes.gather(1, boxes.unsqueeze(2).expand(-1, -1, 4))
     corners = torch.where(scores.unsqueeze(2) >= 0, corners, 0)
     width = corners[..., 2] - corners[..., 0]
     height = corners[..., 3] - corners[..., 1]
-    others = torch.stack((width * height, label, scores), 2)
-    return _Block(scores, places, boxes, torch.cat((corners, others), 2).mT)
+    facts = torch.stack((width * height, label, scores), 2)
+    return _Block(scores, places, boxes, torch.cat((corners, facts), 2).mT, rows, others)
 
 
 def _decide(free: Tensor, removes: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,12 +164,13 @@ def batched_nms(
 
     def going(count: Tensor, taken: Tensor, best: Tensor, *_: Tensor) -> Tensor:
         full = (count >= max_output) | (taken >= max_candidates)
-        return (~full & (best >= score_threshold)).any()
+        return (~full & (best.amax(1) >= score_threshold)).any()
 
     def step(count: Tensor, taken: Tensor, best: Tensor, *rest: Tensor) -> Tensors:
-        candidates, kept, indices, boxes, scores = rest
-        block = _block(_Pool(boxes, scores, candidates), multi_label)
-        slots = torch.arange(_BLOCK, device=boxes.device)
+        score, place, kept, indices, *constants = rest
+        pool = _Pool(*constants)
+        block = _block(pool, best, _Edge(score, place))
+        slots = torch.arange(_BLOCK, device=best.device)
 
         rows = torch.split(torch.cat((kept, block.table), 2).mT, 1, 2)
         columns = torch.split(block.table, 1, 1)
@@ -147,39 +178,47 @@ def batched_nms(
         over = overlap > iou_threshold
         if class_aware:
             over = over & (rows[5] == columns[5])
-        removes = over.to(kept.dtype)
+        among = over[:, max_output:] & (slots.unsqueeze(1) < slots)
         takes_part = (block.scores >= score_threshold) & (
             taken.unsqueeze(1) + slots < max_candidates
         )
-        free = takes_part & (removes[:, :max_output].sum(1) == 0)
-        stays, known = _decide(free.to(kept.dtype), removes[:, max_output:].triu(1))
+        free = takes_part & ~over[:, :max_output].any(1)
+        stays, known = _decide(free.to(kept.dtype), among.to(kept.dtype))
 
-        # The place in the block, for every slot of the output, or -1.
-        slot = (count.unsqueeze(1) - 1 + stays.to(torch.int64).cumsum(1)).unsqueeze(1)
-        outputs = torch.arange(max_output, device=boxes.device).unsqueeze(1)
-        source = torch.where((slot == outputs) & stays.unsqueeze(1), slots, -1).amax(2)
+        # The place in the block, for every slot of the output, or -1. Those that do not stay, or
+        # are too many, are put beyond the output.
+        slot = count.unsqueeze(1) - 1 + stays.to(torch.int64).cumsum(1)
+        slot = torch.where(stays & (slot < max_output), slot, max_output + slots)
+        source = torch.cat((torch.full_like(indices, -1), torch.full_like(slot, -1)), 1)
+        source = source.scatter(1, slot, slots.expand(slot.shape))[:, :max_output]
         new, source = source >= 0, source.clamp(min=0)
         picked = block.table.gather(2, source.unsqueeze(1).expand(-1, _ROWS, -1))
-        left = torch.where(known, OUT, block.scores)
+
+        passed = known.sum(1)
+        last = (passed - 1).unsqueeze(1)
+        edge = _Edge(*(x.gather(1, last).squeeze(1) for x in (block.scores, block.places)))
+        left = edge.left(block.others, _places(block.rows, block.others.shape[2]))
         return (
             count + new.sum(1),
-            taken + known.sum(1),
-            torch.maximum(left.amax(1), block.scores[:, -1]),
-            candidates.scatter(1, block.places, left),
+            taken + passed,
+            best.scatter(1, block.rows, left.amax(2)),
+            *edge,
             torch.where(new.unsqueeze(1), picked, kept),
             torch.where(new, block.boxes.gather(1, source), indices),
         )
 
     pool = _pool(boxes, scores, score_threshold, multi_label)
+    best = pool.candidates.amax(2)
     nothing = torch.zeros(boxes.shape[:1], dtype=torch.int64, device=boxes.device)
     state = (
         nothing,
         nothing.clone(),
-        pool.candidates.amax(1),
-        pool.candidates,
+        best,
+        torch.full_like(best[:, 0], torch.inf),
+        nothing - 1,
         boxes.new_zeros(boxes.shape[0], _ROWS, max_output),
         nothing.unsqueeze(1).expand(-1, max_output) - 1,
     )
-    count, _, _, _, kept, indices = repeat(going, step, state, (pool.boxes, pool.scores))
+    count, _, _, _, _, kept, indices = repeat(going, step, state, pool)
     corners, _, label, score = torch.split(kept, [4, 1, 1, 1], 1)
     return torch.cat((corners, score, label), 1).mT, indices, count
