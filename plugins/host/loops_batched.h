@@ -32,13 +32,7 @@ struct Batch {
   const float *row(int64_t image, int64_t i) const {
     return scores.data() + (image * count + i) * classes;
   }
-  // The first class with the score `best`.
-  int64_t label(int64_t image, int64_t i, float best) const {
-    const float *row = this->row(image, i);
-    int64_t k = 0;
-    while (row[k] != best) ++k;
-    return k;
-  }
+  bool takes_part(float score) const { return score >= floor && score <= LARGEST; }
 
   Floats boxes, scores;
   int64_t images, count, classes, room;
@@ -52,42 +46,93 @@ LX_INLINE float poison_of(const float *corners) {
   return (((corners[0] + corners[1]) + corners[2]) + corners[3]) * 0.0f;
 }
 
-// The best score of a box that takes part, else OUT.
-LX_INLINE float best_of(const float *corners, const float *row, int64_t classes, float floor) {
-  float best = row[0], bad = poison_of(corners);
-#pragma omp simd reduction(max : best) reduction(+ : bad)
-  for (int64_t k = 0; k < classes; ++k) {
-    best = row[k] > best ? row[k] : best;
-    bad += row[k] * 0.0f;
-  }
-  return bad == 0.0f && best >= floor ? best : OUT;
-}
-
-// The candidates of an image, in no order: of boxes with the scores `best`, or of pairs.
-int64_t gather(const Batch &batch, int64_t image, const float *best, Buffer<Rival> &rivals) {
-  int64_t found = 0;
-  for (int64_t i = 0; i < batch.count; ++i) {
-    if (!batch.multi_label) {
-      if (best[i] >= 0) rivals[found++] = as_rival(best[i], i);
-      continue;
+// The best candidate of a box, else OUT.
+LX_INLINE float best_of(const Batch &batch, const float *corners, const float *row) {
+  float best = OUT, bad = poison_of(corners);
+  if (batch.multi_label) {
+#pragma omp simd reduction(max : best)
+    for (int64_t k = 0; k < batch.classes; ++k) {
+      const float score = batch.takes_part(row[k]) ? row[k] : OUT;
+      best = score > best ? score : best;
     }
-    if (poison_of(batch.box(image, i)) != 0.0f) continue;
-    const float *row = batch.row(image, i);
-    for (int64_t k = 0; k < batch.classes; ++k)
-      if (row[k] >= batch.floor && row[k] <= LARGEST)
-        rivals[found++] = as_rival(row[k], i * batch.classes + k);
+  } else {
+#pragma omp simd reduction(max : best) reduction(+ : bad)
+    for (int64_t k = 0; k < batch.classes; ++k) {
+      best = row[k] > best ? row[k] : best;
+      bad += row[k] * 0.0f;
+    }
   }
-  return found;
+  return bad == 0.0f && best >= batch.floor ? best : OUT;
 }
 
-int64_t count_pairs(const Batch &batch, int64_t image) {
-  const float *scores = batch.row(image, 0);
-  int64_t found = 0;
-  LX_ADD(found)
-  for (int64_t i = 0; i < batch.count * batch.classes; ++i)
-    found += scores[i] >= batch.floor && scores[i] <= LARGEST ? 1 : 0;
-  return found;
-}
+// The candidates of an image, in order. All pairs of a box and a class that come before the best
+// pair of some box are of boxes that come before it, so only the pairs of the first boxes are
+// looked at, of as many as it takes.
+class Candidates {
+ public:
+  Candidates(const Batch &batch, int64_t image, const float *best)
+      : batch_(batch),
+        image_(image),
+        best_(best),
+        rivals_(batch.count),
+        room_(batch.multi_label ? batch.count * batch.classes : 0),
+        boxes_(rivals_.data(), usable()),
+        pairs_(room_.data(), 0) {}
+  bool left() {
+    if (given_ == batch_.most) return false;
+    if (!batch_.multi_label) return boxes_.left();
+    if (!pairs_.left() && boxes_.left()) take();
+    return pairs_.left();
+  }
+  // The place of the next pair, while any are left.
+  int64_t next() {
+    ++given_;
+    return place_of(batch_.multi_label ? pairs_.next() : of_box(boxes_.next()));
+  }
+
+ private:
+  int64_t usable() {
+    int64_t found = 0;
+    for (int64_t i = 0; i < batch_.count; ++i)
+      if (best_[i] >= 0) rivals_[found++] = as_rival(best_[i], i);
+    return found;
+  }
+  // A box as the first pair with its best score.
+  Rival of_box(Rival box) const {
+    const int64_t i = place_of(box);
+    const float *row = batch_.row(image_, i);
+    int64_t k = 0;
+    while (row[k] != best_[i]) ++k;
+    return as_rival(best_[i], i * batch_.classes + k);
+  }
+  void take() {
+    for (int64_t more = more_; more && boxes_.left(); --more, ++taken_) boxes_.next();
+    more_ *= 4;
+    const Rival most = edge_;
+    edge_ = boxes_.left() ? of_box(boxes_.peek()) : 0;
+    int64_t found = 0;
+    for (int64_t r = 0; r < taken_; ++r) {
+      const int64_t i = place_of(rivals_[r]);
+      const float *row = batch_.row(image_, i);
+      for (int64_t k = 0; k < batch_.classes; ++k) {
+        const Rival pair = as_rival(row[k], i * batch_.classes + k);
+        room_[found] = pair;
+        found += batch_.takes_part(row[k]) && pair > edge_ && pair <= most;
+      }
+    }
+    const int64_t wanted = smaller(found, batch_.most - given_);
+    if (wanted < found) sort_rivals(room_.data(), room_.data() + found, wanted);
+    pairs_ = Sorting(room_.data(), wanted);
+  }
+
+  const Batch &batch_;
+  int64_t image_;
+  const float *best_;
+  Buffer<Rival> rivals_, room_;
+  Sorting boxes_, pairs_;
+  int64_t given_ = 0, taken_ = 0, more_ = 256;
+  Rival edge_ = ~Rival{0};  // pairs after it are still to come
+};
 
 // Boxes that stay, each with its class, or with 0 where all of them are rivals.
 class Stays {
@@ -120,25 +165,15 @@ class Stays {
   Buffer<int32_t> labels_;
 };
 
-// As the loop of nms: candidates after the last one that is written are not sorted.
 template <Metric M>
 void detect(const Call &call, const Batch &batch, int64_t image, const float *best) {
   const Sink detections(call.outputs[0]);
   int64_t *indices = whole(call.outputs[1]) + image * batch.room;
-  Buffer<Rival> rivals(batch.multi_label ? count_pairs(batch, image) : batch.count);
-  const int64_t count = gather(batch, image, best, rivals), last = smaller(count, batch.most);
-  Stays stays(smaller(batch.room, last), batch.threshold);
-  int64_t sorted = 0, wanted = 256;
-  for (int64_t i = 0; i < last && stays.count() < batch.room; ++i) {
-    if (i == sorted) {
-      sort_rivals(rivals.data() + sorted, rivals.data() + count, wanted);
-      sorted = smaller(sorted + wanted, count);
-      wanted *= 4;
-    }
-    const int64_t place = place_of(rivals[i]);
-    const int64_t which = batch.multi_label ? place / batch.classes : place;
-    const int64_t label =
-        batch.multi_label ? place - which * batch.classes : batch.label(image, which, best[which]);
+  Candidates candidates(batch, image, best);
+  Stays stays(batch.room, batch.threshold);
+  while (stays.count() < batch.room && candidates.left()) {
+    const int64_t place = candidates.next();
+    const int64_t which = place / batch.classes, label = place - which * batch.classes;
     const float *corners = batch.box(image, which);
     const Box box = load_box<M>(corners);
     if (stays.remove<M>(box, batch.class_aware ? label : 0)) continue;
@@ -163,16 +198,14 @@ void detect(const Call &call, const Batch &batch, int64_t image, const float *be
 void batched_nms(const Call &call) {
   const Batch batch(call);
   const int64_t rows = batch.images * batch.count;
-  Buffer<float> best(batch.multi_label ? 0 : rows);
-  if (!batch.multi_label)
-    each((rows + TILE - 1) / TILE, static_cast<double>(rows) * batch.classes, call.threads,
-         [&](int64_t tile) {
-           for (int64_t i = tile * TILE; i < smaller((tile + 1) * TILE, rows); ++i)
-             best[i] = best_of(batch.box(0, i), batch.row(0, i), batch.classes, batch.floor);
-         });
-  const double work = 100.0 * static_cast<double>(rows) * (batch.multi_label ? batch.classes : 1);
-  each(batch.images, work, call.threads, [&](int64_t image) {
-    const float *own = batch.multi_label ? nullptr : best.data() + image * batch.count;
+  Buffer<float> best(rows);
+  each((rows + TILE - 1) / TILE, static_cast<double>(rows) * batch.classes, call.threads,
+       [&](int64_t tile) {
+         for (int64_t i = tile * TILE; i < smaller((tile + 1) * TILE, rows); ++i)
+           best[i] = best_of(batch, batch.box(0, i), batch.row(0, i));
+       });
+  each(batch.images, 100.0 * static_cast<double>(rows), call.threads, [&](int64_t image) {
+    const float *own = best.data() + image * batch.count;
     if (call.attributes[3] == 0) return detect<IOU>(call, batch, image, own);
     detect<DIOU>(call, batch, image, own);
   });
