@@ -33,6 +33,7 @@ from lossexport.wiring.layout import in_rows
 from lossexport.wiring.unchanged import Original
 
 _MAX_SIDE = 1e6
+_BATCH = "B"  # the dimension of an op of batches that all its inputs begin with
 
 _PRECISIONS: dict[ir.DataType, Precision] = {
     ir.DataType.FLOAT: "fp32",
@@ -74,10 +75,12 @@ def attach(
     """Append `op` to the detector `model` and write the result to `out`.
 
     `inputs` maps every input of the op to a tensor of the detector, or to an expression over its
-    tensors (see `expression`). A batch of 1 is dropped, [C,A] is transposed to [A,C], and boxes are
-    converted from `box_format` and, if they are normalised, multiplied by `image_size` (width,
-    height). The op takes the float type of the mapped tensors, or float32 if their types differ or
-    are float64. Its outputs are added to the detector's own; their names begin with `prefix`.
+    tensors (see `expression`). A batch of 1 is dropped, and any other refused; only an op of
+    batches, such as `batched_nms`, takes any batch, fixed or open. [C,A] is transposed to [A,C],
+    and boxes are converted from `box_format` and, if they are normalised, multiplied by
+    `image_size` (width, height). The op takes the float type of the mapped tensors, or float32 if
+    their types differ or are float64. Its outputs are added to the detector's own; their names
+    begin with `prefix`.
 
     Before the file is written, the op is compared with float64 PyTorch, and the file is checked,
     loaded in onnxruntime and compared with the detector. `progress` is called with `(done, total,
@@ -93,7 +96,8 @@ def attach(
     if not prefix.isprintable():
         raise LossexportError(f"prefix {shown(prefix)}: must be printable text")
     step(0, "reading")
-    data, opset, graph_model = detector.load(path)
+    of_batches = all(tensor.shape[:1] == (_BATCH,) for tensor in spec.inputs)
+    data, opset, graph_model = detector.load(path, of_batches)
     graph = graph_model.graph
     stem = _free(f"{prefix}{op}", {str(node.name) for node in graph})
     wiring = Wiring(graph, stem)
