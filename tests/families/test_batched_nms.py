@@ -20,7 +20,8 @@ from lossexport.exporter.onnx_file import onnx_bytes
 from lossexport.families.suppression.batched import batched_nms
 from lossexport.files import write_bytes
 from lossexport.runtime import load
-from tests.families.plain_suppression import Box, plain_batched, plain_metric
+from tests.conftest import golden_arrays, golden_entries
+from tests.families.plain_suppression import Box, plain_batched, plain_metric, whole
 from tests.families.test_suppression import CELLS, TIED
 
 NAN, INF = math.nan, math.inf
@@ -64,7 +65,36 @@ def clustered(
     return corners.astype(np.float32), scores.astype(np.float32)
 
 
-SCENES = st.lists(st.tuples(CELLS, st.tuples(TIED, TIED, TIED)), max_size=12)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("entry", golden_entries("batched_nms_fixed"))
+def test_vectors_of_a_reference(entry: dict[str, Any], dtype: torch.dtype) -> None:
+    data, given = golden_arrays(entry), entry["parameters"]
+    boxes = torch.tensor(data["boxes"], dtype=dtype)
+    labels = torch.tensor(data["classes"]).unsqueeze(2)
+    scores = torch.zeros(*labels.shape[:2], int(labels.max()) + 1, dtype=dtype)
+    scores = scores.scatter(2, labels, torch.tensor(data["scores"], dtype=dtype).unsqueeze(2))
+    # There, a score has to be above the threshold, which is one of float32.
+    floor = float(np.nextafter(np.float32(given["score_threshold"]), np.float32(1)))
+    for function in (ops.batched_nms, batched_nms):
+        detections, indices, count = function(
+            boxes,
+            scores,
+            given["iou_threshold"],
+            floor,
+            given["max_det"],
+            class_aware=not given["class_agnostic"],
+        )
+        assert indices.tolist() == data["keep"].tolist()
+        assert count.tolist() == data["num"].tolist()
+        np.testing.assert_array_equal(detections, data["detections"])
+
+
+BROKEN = st.tuples(CELLS, st.integers(0, 3), st.sampled_from([NAN, INF, -INF])).map(
+    lambda drawn: (*drawn[0][: drawn[1]], drawn[2], *drawn[0][drawn[1] + 1 :])
+)
+SCORES = TIED | st.sampled_from([NAN, INF, -INF, -1.0])
+ROWS = st.tuples(TIED, TIED, TIED) | st.tuples(SCORES, SCORES, SCORES)
+SCENES = st.lists(st.tuples(CELLS | CELLS | BROKEN, ROWS), max_size=12)
 
 
 @settings(max_examples=300, deadline=None)
@@ -78,7 +108,7 @@ SCENES = st.lists(st.tuples(CELLS, st.tuples(TIED, TIED, TIED)), max_size=12)
     multi_label=st.booleans(),
     most=st.sampled_from([1, 3, 7, 100]),
 )
-def test_the_plain_loop_on_ties(
+def test_the_plain_loop_on_ties_and_broken_numbers(
     scenes: tuple[list[tuple[Box, tuple[float, ...]]], ...],
     threshold: float,
     floor: float,
@@ -92,7 +122,8 @@ def test_the_plain_loop_on_ties(
     boxes = [[box for box, _ in scene[:n]] for scene in scenes]
     scores = [[list(row) for _, row in scene[:n]] for scene in scenes]
     if beta is not None:
-        near = [plain_metric(a, b, beta) - threshold for one in boxes for a in one for b in one]
+        sound = [[box for box in one if whole(box)] for one in boxes]
+        near = [plain_metric(a, b, beta) - threshold for one in sound for a in one for b in one]
         assume(all(gap == 0 or abs(gap) > 1e-6 for gap in near))
     wanted = [
         plain_batched(b, s, threshold, floor, limit, beta, class_aware, multi_label, most)
