@@ -59,7 +59,12 @@ def clustered(count: int, seed: int = 0, side: float = 1280) -> tuple[Array, Arr
     return corners.astype(np.float32), scores.astype(np.float32)
 
 
-def eager_nms(boxes: torch.Tensor, scores: torch.Tensor, most: int = MAX_OUTPUT) -> torch.Tensor:
+def eager_nms(
+    boxes: torch.Tensor,
+    scores: torch.Tensor,
+    most: int = MAX_OUTPUT,
+    threshold: float = IOU_THRESHOLD,
+) -> torch.Tensor:
     """Greedy NMS as torchvision defines it, in the usual vectorised form; at most `most` boxes."""
     order = scores.argsort(descending=True, stable=True)
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
@@ -70,16 +75,23 @@ def eager_nms(boxes: torch.Tensor, scores: torch.Tensor, most: int = MAX_OUTPUT)
         low = torch.maximum(boxes[best, :2], boxes[rest, :2])
         high = torch.minimum(boxes[best, 2:], boxes[rest, 2:])
         shared = (high - low).clamp(min=0).prod(1)
-        order = rest[shared / (area[best] + area[rest] - shared) <= IOU_THRESHOLD]
+        order = rest[shared / (area[best] + area[rest] - shared) <= threshold]
     return torch.stack(kept)
 
 
-def node_alone(path: Path, most: int = MAX_OUTPUT) -> None:
+def node_alone(
+    path: Path,
+    most: int = MAX_OUTPUT,
+    threshold: float = IOU_THRESHOLD,
+    floor: float | None = None,
+) -> None:
     """Write a model of the standard operator and nothing else, for at most `most` boxes."""
     constants: dict[str, Array] = {
         "most": np.array([most], np.int64),
-        "threshold": np.array([IOU_THRESHOLD], np.float32),
+        "threshold": np.array([threshold], np.float32),
     }
+    if floor is not None:
+        constants["floor"] = np.array([floor], np.float32)
     graph = helper.make_graph(
         [helper.make_node("NonMaxSuppression", ["boxes", "scores", *constants], ["selected"])],
         "nms",

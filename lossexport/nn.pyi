@@ -921,4 +921,47 @@ class VarianceVoting(CataloguedModule):
         log_variance: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
 
+class BatchedNMS(CataloguedModule):
+    """NMS of a batch of images with scores of many classes: what a detector ends with.
+
+    Args:
+        iou_threshold: a candidate is removed above this, not at it (in [0, 1])
+        score_threshold: a candidate takes part from this on (in [0, 1e+06])
+        max_output: most detections of an image (in [1, 16384])
+        metric: the overlap of nms or of diou_nms
+        class_aware: whether only boxes of the same class remove each other (any finite
+            number)
+        multi_label: whether every class of a box is a candidate, instead of its best one,
+            or of equal ones the first (any finite number)
+        max_candidates: the best candidates, which alone take part (in [1, 1.67772e+07])
+    """
+
+    def __init__(
+        self,
+        *,
+        iou_threshold: float = 0.7,
+        score_threshold: float = 0.25,
+        max_output: int = 300,
+        metric: Literal["iou", "diou"] = "iou",
+        class_aware: bool = True,
+        multi_label: bool = False,
+        max_candidates: int = 30000,
+    ) -> None: ...
+    def forward(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            boxes: [B,N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            scores: [B,N,C] float, at least 0; a score below takes no part
+
+        Returns:
+            detections: [B,max_output,6] float, x1, y1, x2, y2, score, class; 0 beyond count
+            indices: [B,max_output] int64, of the boxes in [0, N), by falling score; -1 beyond
+                count
+            count: [B] int64, detections of each image, at most max_output
+        """
+
+    def __call__(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
+
 def __getattr__(name: str) -> Any: ...

@@ -196,6 +196,7 @@ def test_pycocotools_page_runs(
 def test_attach_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
     stand_in(tmp_path / "detector.onnx", 64, output=(1, 200, 5))
     stand_in(tmp_path / "yolox_nano.onnx", 416, output=(1, 3549, 85))
+    stand_in(tmp_path / "yolov8n.onnx", 640, output0=(2, 84, 8400))
     strides = {8: 1600, 16: 400, 32: 100}
     heads = {f"dis_pred_stride_{s}": (1, n, 32) for s, n in strides.items()}
     heads |= {f"cls_pred_stride_{s}": (1, n, 80) for s, n in strides.items()}
@@ -207,6 +208,9 @@ def test_attach_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
     assert found["boxes"].shape == (3549, 4)
     assert found["kept_score"].shape == (100, 100)
     assert found["count"] > 0
+    found = load(tmp_path / "yolov8n.onnx")(images=np.full((1, 3, 640, 640), 0.9, np.float32))
+    assert found["detections"].shape == (2, 300, 6)
+    assert found["count"].min() > 0
     image = np.full((1, 3, 320, 320), 0.5, np.float32)
     assert load(tmp_path / "nanodet.onnx")(images=image)["count"] > 0
 

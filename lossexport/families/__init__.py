@@ -2,7 +2,7 @@
 
 `declaration.py` has the entries of the catalogue, `cases.py` the inputs that they are verified
 with, `functions.py` the torch functions, which are imported on first use, and `launches.py` the
-kernels.
+kernels. What is too long for these has files of its own beside them.
 """
 
 FAMILIES = (

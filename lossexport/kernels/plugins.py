@@ -132,20 +132,25 @@ class _Plugin:
 def _meant(item: Attribute, value: Any) -> Any:
     """Convert the value of an attribute back to the one in the catalogue.
 
-    The parser may keep the 0 that ends a string in C. A float is a float32 in ONNX; the intended
-    value is the shortest number that rounds to it, 0.02 and not 0.019999999552965164.
+    The parser may keep the 0 that ends a string in C. In ONNX, a truth value is 0 or 1 and a float
+    a float32; the intended value is the shortest number that rounds to it, 0.02 and not
+    0.019999999552965164.
     """
     if isinstance(value, np.ndarray):
         several = tuple(float(str(number)) for number in value.astype(np.float32))
         return several[0] if item.per_class and len(several) == 1 else several
     if isinstance(value, float):
         return float(str(np.float32(value)))
+    if isinstance(item.default, bool):
+        return bool(value)
     return value.rstrip("\0") if isinstance(value, str) else value
 
 
 def _annotation(item: Attribute) -> Any:
     if item.per_class or isinstance(item.default, tuple):
         return npt.NDArray[np.float32]
+    if isinstance(item.default, bool):
+        return int
     return str if item.choices else type(item.default)
 
 

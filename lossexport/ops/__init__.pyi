@@ -603,4 +603,40 @@ def variance_voting(
         max_output: most boxes that are chosen (in [1, 65536])
     """
 
+def batched_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    iou_threshold: float = 0.7,
+    score_threshold: float = 0.25,
+    max_output: int = 300,
+    metric: Literal["iou", "diou"] = "iou",
+    class_aware: bool = True,
+    multi_label: bool = False,
+    max_candidates: int = 30000,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """NMS of images: boxes [B,N,4] xyxy and scores [B,N,C] to detections, indices and count.
+
+    The candidates of an image are its boxes, each with its best class, or with `multi_label` all
+    pairs of a box and a class, as far as their score is at least `score_threshold`; of these the
+    best `max_candidates`. By falling score, ties by rising index and then class, a candidate is
+    kept if its `metric`, IoU or DIoU, with every one kept before it is at most `iou_threshold`. If
+    `class_aware`, only those of its own class count. Returns the detections [B,max_output,6] (x1,
+    y1, x2, y2, score, class), padded with 0, the indices of their boxes [B,max_output], padded with
+    -1, and the number of them [B].
+
+    Args:
+        boxes: [B,N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        scores: [B,N,C] float, at least 0; a score below takes no part
+        iou_threshold: a candidate is removed above this, not at it (in [0, 1])
+        score_threshold: a candidate takes part from this on (in [0, 1e+06])
+        max_output: most detections of an image (in [1, 16384])
+        metric: the overlap of nms or of diou_nms
+        class_aware: whether only boxes of the same class remove each other (any finite
+            number)
+        multi_label: whether every class of a box is a candidate, instead of its best one,
+            or of equal ones the first (any finite number)
+        max_candidates: the best candidates, which alone take part (in [1, 1.67772e+07])
+    """
+
 def __getattr__(name: str) -> Any: ...

@@ -27,9 +27,11 @@ from lossexport.runtime.session import Source
 from lossexport.wiring import detector
 from lossexport.wiring.expression import Compiler
 from lossexport.wiring.graph import Size, Term, Wiring, WiringError
+from lossexport.wiring.layout import in_rows
 from lossexport.wiring.unchanged import Original
 
 _MAX_SIDE = 1e6
+_BATCH = "B"  # the dimension of an op of batches that all its inputs begin with
 
 _PRECISIONS: dict[ir.DataType, Precision] = {
     ir.DataType.FLOAT: "fp32",
@@ -70,10 +72,12 @@ def attach(
     """Append `op` to the detector `model` and write the result to `out`.
 
     `inputs` maps every input of the op to a tensor of the detector, or to an expression over its
-    tensors (see `expression`). A batch of 1 is dropped, [C,A] is transposed to [A,C], and boxes are
-    converted from `box_format` and, if they are normalised, multiplied by `image_size` (width,
-    height). The op takes the float type of the mapped tensors, or float32 if their types differ or
-    are float64. Its outputs are added to the detector's own; their names begin with `prefix`.
+    tensors (see `expression`). A batch of 1 is dropped, and any other refused; only an op of
+    batches, such as `batched_nms`, takes any batch, fixed or open. [C,A] is transposed to [A,C],
+    and boxes are converted from `box_format` and, if they are normalised, multiplied by
+    `image_size` (width, height). The op takes the float type of the mapped tensors, or float32 if
+    their types differ or are float64. Its outputs are added to the detector's own; their names
+    begin with `prefix`.
 
     Before the file is written, the op is compared with float64 PyTorch, and the file is checked,
     loaded in onnxruntime and compared with the detector. `progress` is called with `(done, total,
@@ -89,18 +93,21 @@ def attach(
     if not prefix.isprintable():
         raise LossexportError(f"prefix {shown(prefix)}: must be printable text")
     step(0, "reading")
-    data, opset, graph_model = detector.load(path)
+    of_batches = all(tensor.shape[:1] == (_BATCH,) for tensor in spec.inputs)
+    data, opset, graph_model = detector.load(path, of_batches)
     graph = graph_model.graph
     stem = _free(f"{prefix}{op}", {str(node.name) for node in graph})
     wiring = Wiring(graph, stem)
     compiler = Compiler(wiring)
-    terms = {}
+    terms: dict[str, Term] = {}
+    bound: dict[Dim, Size] = {}
     for tensor in spec.inputs:
         try:
             term = compiler.compile(inputs[tensor.name])
             if is_box(tensor):
                 term = _xyxy(wiring, term, box_format, image_size)
-            terms[tensor.name] = _fit(wiring, term, tensor, base.shape(tensor))
+            terms[tensor.name] = _fit(wiring, term, tensor, base.shape(tensor), bound)
+            bound |= zip(base.shape(tensor), terms[tensor.name].shape, strict=True)
         except WiringError as error:
             raise LossexportError(f"{path}: {tensor.name}={inputs[tensor.name]}: {error}") from None
     try:
@@ -220,8 +227,14 @@ def _xyxy(
     return boxes
 
 
-def _fit(wiring: Wiring, term: Term, tensor: Tensor, wanted: tuple[Dim, ...]) -> Term:
-    """`term` in the type and the shape of an input of the op."""
+def _fit(
+    wiring: Wiring,
+    term: Term,
+    tensor: Tensor,
+    wanted: tuple[Dim, ...],
+    bound: Mapping[Dim, Size],
+) -> Term:
+    """`term` in the type and the shape of an input of the op; `bound` are sizes of other inputs."""
     if tensor.dtype in _TYPES and (tensor.dtype != "bool" or term.dtype is _TYPES["bool"]):
         term = wiring.cast(term, _TYPES[tensor.dtype])
     elif tensor.dtype == "float" and (term.floating or term.weak):
@@ -229,7 +242,7 @@ def _fit(wiring: Wiring, term: Term, tensor: Tensor, wanted: tuple[Dim, ...]) ->
     else:
         hint = "; float(...) makes it one" if tensor.dtype == "float" else ""
         raise WiringError(f"is {term}; {_shown(tensor)} has to be {tensor.dtype}{hint}")
-    laid_out = _layout(wiring, term, wanted)
+    laid_out = _layout(wiring, in_rows(wiring, term, wanted, bound), wanted)
     if laid_out is None:
         batch = f", and no batch of {term.shape[0]}" if len(term.shape) > len(wanted) else ""
         raise WiringError(f"is {term}; the op needs {_shown(tensor)}{batch}")

@@ -16,12 +16,12 @@ MAX_DETECTOR_BYTES = 2**30
 _IMAGE_RANK = 4
 
 
-def load(path: Path) -> tuple[bytes, int, ir.Model]:
+def load(path: Path, of_batches: bool) -> tuple[bytes, int, ir.Model]:
     """The file's bytes, its opset, and its graph with types and shapes at opset 20 or newer.
 
     The nodes are sorted, and weights are no longer listed as inputs. Raises LossexportError on a
-    file that the guard or the ONNX checker refuses, a batch that is not 1, and an opset that cannot
-    be converted.
+    file that the guard or the ONNX checker refuses, a batch that is not 1, unless the op is one
+    `of_batches`, and an opset that cannot be converted.
     """
     data = read_model(path, MAX_DETECTOR_BYTES)
     check_model(data, str(path))
@@ -36,7 +36,8 @@ def load(path: Path) -> tuple[bytes, int, ir.Model]:
     except Exception as error:  # protobuf, the checker and onnx-ir have no base class in common
         raise LossexportError(f"{path}: not a valid ONNX model: {one_line(error)}") from error
     RemoveInitializersFromInputsPass()(model)
-    _check_batch(path, model)
+    if not of_batches:
+        _check_batch(path, model)
     # Both names stand for the standard domain; a model of other domains alone imports neither.
     model.opset_imports.setdefault("", model.opset_imports.pop("ai.onnx", OPSET))
     metadata, opset = dict(model.metadata_props), model.opset_imports[""]
@@ -53,7 +54,7 @@ def _check_batch(path: Path, model: ir.Model) -> None:
         if shape[0] != 1:
             raise LossexportError(
                 f"{path}: input {_shown(value)}: batch {shape[0]}; "
-                "attach needs a detector of batch 1: export it again with that size fixed"
+                "this op needs a detector of batch 1: export it again with that size fixed"
             )
     for value, shape in ranked:
         if images and shape.rank() > 1 and shape[0] != 1:

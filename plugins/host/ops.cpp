@@ -2,6 +2,7 @@
 // Compiled once for each level of the processor: every level has a list with its own loops.
 #include "ops.h"
 
+#include "loops_batched.h"
 #include "loops_box_losses.h"
 #include "loops_boxes.h"
 #include "loops_classes.h"
@@ -187,6 +188,18 @@ constexpr Op OPS[] = {
                     {"score_threshold", 0.001},
                     {"offset"},
                     MAX_OUTPUT}},
+    {.name = "batched_nms",
+     .node = "BatchedNMS",
+     .loop = batched_nms,
+     .inputs = {{"boxes", "BN4"}, {"scores", "BNC"}},
+     .outputs = {{"detections", "BO6"}, {"indices", "BO", INT64}, {"count", "B", INT64}},
+     .attributes = {{"iou_threshold", 0.7},
+                    {"score_threshold", 0.25},
+                    {.name = "max_output", .value = 300, .whole = true, .size = 'O'},
+                    {.name = "metric", .choices = {"iou", "diou"}},
+                    {"class_aware", 1},
+                    {"multi_label", 0},
+                    {.name = "max_candidates", .value = 30000, .whole = true}}},
     {.name = "ap_loss",
      .node = "APLoss",
      .loop = ap_loss,

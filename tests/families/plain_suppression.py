@@ -97,3 +97,30 @@ def plain_voting(
                 if left[i] < floor:
                     del left[i]
     return chosen, moved, final
+
+
+def plain_batched(
+    boxes: list[Box],
+    scores: list[list[float]],
+    threshold: float = 0.7,
+    floor: float = 0.25,
+    limit: int = 300,
+    beta: float | None = None,
+    class_aware: bool = True,
+    multi_label: bool = False,
+    most: int = 30000,
+) -> list[tuple[int, int]]:
+    """Index and class of what is kept of one image."""
+    pairs: list[tuple[float, int, int]] = []
+    for i, row in enumerate(scores):
+        if multi_label:
+            of_box = [(-s, i, c) for c, s in enumerate(row) if whole(boxes[i], s)]
+        else:
+            of_box = [min((-s, i, c) for c, s in enumerate(row))] if whole(boxes[i], row) else []
+        pairs += [pair for pair in of_box if -pair[0] >= floor]
+    kept: list[tuple[int, int]] = []
+    for _, i, c in sorted(pairs)[:most]:
+        rivals = [j for j, other in kept if other == c or not class_aware]
+        if all(plain_metric(boxes[j], boxes[i], beta) <= threshold for j in rivals):
+            kept.append((i, c))
+    return kept[:limit]

@@ -34,6 +34,10 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
     "nms": ({"iou_threshold": 0.3, "score_threshold": 0.25, "max_output": 2000},),
     "diou_nms": ({"beta": 0.6, "max_output": 5},),
     "cluster_nms": ({"metric": "diou"},),
+    "batched_nms": (
+        {"multi_label": True, "max_candidates": 1500, "score_threshold": 0.0},
+        {"metric": "diou", "class_aware": False, "max_output": 5, "iou_threshold": 0.45},
+    ),
     "ghm_c_loss": ({"bins": 30, "momentum": 0.75},),
     "ghm_r_loss": ({"bins": 5, "momentum": 0.3, "mu": 0.5},),
     "ap_loss": ({"delta": 0.3, "max_positives": 257},),
@@ -61,6 +65,8 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
 }
 # The largest size of a dimension that is tried where a GPU does the work.
 LARGE = 100_000
+# Dimensions whose size needs no more than this to be tried in full.
+TILES = {"batched_nms": {"B": 2, "C": 3}}
 # Where it takes more to keep a block busy twice.
 SIZES = {"ghm_r_loss": {"N": 16385}}
 
@@ -232,7 +238,7 @@ def tile(variant: Variant, dim: str) -> int:
 
 def cases(variant: Variant) -> Iterator[Case]:
     """Every family of inputs at the least size and past one tile, two elsewhere."""
-    tiles = {dim: tile(variant, dim) for dim in variant.ranges}
+    tiles = {dim: tile(variant, dim) for dim in variant.ranges} | TILES.get(variant.op.name, {})
     families = list(variant.op.samplers)
     least = {dim: size.min for dim, size in variant.ranges.items()}
     for sizes, drawn in (

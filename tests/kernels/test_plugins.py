@@ -21,8 +21,8 @@ from tests.kernels import plugin_layer
 KERNELS = declared()
 TYPES: dict[str, Precision] = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
 SIZES = [
-    dict(zip("NMCKPD", sizes, strict=True))
-    for sizes in ((1,) * 6, (17, 256, 80, 256, 2, 4), (16384, 257, 3, 257, 256, 5), (0,) * 6)
+    dict(zip("NMCKPDB", sizes, strict=True))
+    for sizes in ((1,) * 7, (17, 256, 80, 256, 2, 4, 3), (16384, 257, 3, 257, 256, 5, 64), (0,) * 7)
 ]
 
 
@@ -86,6 +86,18 @@ def test_types_and_attributes_reach_the_kernel(registered: None) -> None:
         for float_type in ("FLOAT", "HALF")
     }
     assert len(texts) == 8
+
+
+def test_truth_values_reach_the_kernel(registered: None) -> None:
+    kernel = KERNELS["BatchedNMS"]
+    attributes = {a.name: a.default for a in kernel.attributes}
+    for changed in ({}, {"class_aware": False}, {"multi_label": True}):
+        given = attributes | changed
+        built = plugin_layer.build(kernel, given, "FLOAT")
+        macros = ptx.definitions(kernel, given, "fp32")
+        assert macros["LX_CLASS_AWARE"] == str(int(bool(given["class_aware"])))
+        assert macros["LX_MULTI_LABEL"] == str(int(bool(given["multi_label"])))
+        assert built.ptx == ptx.compile_ptx(kernel.launch, macros, "8.6")
 
 
 def test_the_grid_of_the_pairs_covers_them_exactly() -> None:

@@ -8,7 +8,7 @@ import torch
 from lossexport import ops
 from lossexport.catalog import CATALOG
 
-SIZES = {"N": 6, "M": 5, "C": 4, "D": 3, "K": 12}
+SIZES = {"N": 6, "M": 5, "C": 4, "D": 3, "K": 12, "B": 2}
 Inputs = dict[str, torch.Tensor]
 
 

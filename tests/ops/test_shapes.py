@@ -19,7 +19,8 @@ aligned_op = pytest.mark.parametrize("name", ALIGNED)
 
 def test_which_ops_are_aligned() -> None:
     fixed = {f"pairwise_{kind}" for kind in ("iou", "giou", "diou", "ciou")}
-    fixed |= {"nms", "diou_nms", "cluster_nms", "soft_nms", "variance_voting", "best_match"}
+    fixed |= {"nms", "diou_nms", "cluster_nms", "soft_nms", "variance_voting", "batched_nms"}
+    fixed |= {"best_match"}
     assert set(CATALOG) - set(ALIGNED) == fixed
     elementwise = {"smooth_l1_loss", "kl_loss", "sigmoid_focal_loss", "ghm_c_loss", "ghm_r_loss"}
     assert set(ANY_SHAPE) == elementwise | {"ap_loss"}

@@ -71,6 +71,8 @@ def wanted(item: Attribute) -> Any:
         return item.choices[-1]
     if isinstance(item.default, tuple):
         return [2] * len(item.default)
+    if isinstance(item.default, bool):
+        return not item.default
     return item.minimum if item.minimum > -1e9 else 0
 
 

@@ -20,6 +20,8 @@ def ends(attribute: Attribute) -> list[Any]:
     """The least and the largest value, or every choice."""
     if attribute.choices:
         return list(attribute.choices)
+    if isinstance(attribute.default, bool):
+        return [False, True]
     below = attribute.below < math.inf
     found = [attribute.minimum, math.nextafter(attribute.below, 0) if below else attribute.maximum]
     if isinstance(attribute.default, tuple):
@@ -41,7 +43,7 @@ ATTRIBUTES = [(op.name, item) for op in CATALOG.values() for item in op.attribut
 def test_every_attribute_has_two_ends(name: str, item: Attribute) -> None:
     for value in ends(item):
         assert CATALOG[name].resolve({item.name: value})
-    if item.choices:
+    if item.choices or isinstance(item.default, bool):
         return
     assert math.isfinite(item.minimum)
     assert math.isfinite(min(item.maximum, item.below))

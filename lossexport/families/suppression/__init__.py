@@ -1,1 +1,1 @@
-"""Suppression: NMS, DIoU-NMS, Cluster-NMS, Soft-NMS, variance voting."""
+"""Suppression: NMS, DIoU-NMS, Cluster-NMS, Soft-NMS, variance voting, batched NMS."""

@@ -19,11 +19,11 @@ from lossexport.catalog.draw_numbers import spoil
 from lossexport.catalog.spec import Arrays, Dims, Sampler
 
 # Scores and metrics closer to a decision than this are moved; their errors are far smaller.
-_MARGIN = 1e-4
+MARGIN = 1e-4
 # The most times that a case is corrected and run again.
-_PASSES = 50
+PASSES = 50
 
-_Drawn = tuple[np.ndarray, np.ndarray]
+Drawn = tuple[np.ndarray, np.ndarray]
 
 
 def _upright(corners: np.ndarray) -> np.ndarray:
@@ -33,12 +33,12 @@ def _upright(corners: np.ndarray) -> np.ndarray:
     return np.concatenate((np.minimum(low, high), np.maximum(low, high)), axis=1)
 
 
-def _scores(rng: np.random.Generator, n: int) -> np.ndarray:
+def exact_scores(rng: np.random.Generator, n: int) -> np.ndarray:
     """Eight significant bits, from about 0.001 to 1, half of them above 0.5."""
     return rng.integers(128, 256, n) * 2.0 ** -(8 + np.minimum(rng.geometric(0.5, n) - 1, 9))
 
 
-def _ordinary(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> _Drawn:
+def _ordinary(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> Drawn:
     """About twelve detections of each object, each side off by 1 % to 20 %."""
     objects = max(1, n // 12)
     side = rng.integers(16, 97, (objects, 2))
@@ -47,11 +47,11 @@ def _ordinary(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -
     corners = np.concatenate((low, low + side), axis=1)[which]
     spread = np.tile(side[which], 2) * rng.choice([0.01, 0.05, 0.2], (n, 1))
     return _upright(corners + rng.normal(0, 1, (n, 4)) * spread) * rng.choice([1, 1 / 256]), (
-        _scores(rng, n)
+        exact_scores(rng, n)
     )
 
 
-def _structured(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> _Drawn:
+def _structured(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> Drawn:
     """Corners on a grid of five lines, five scores: equal boxes, points, exact halves, ties.
 
     A handful of such groups apart from each other, at scales from 1e-4 to 6e4.
@@ -65,7 +65,7 @@ def _structured(rng: np.random.Generator, n: int, attributes: Mapping[str, Any])
     return boxes, rng.integers(0, 5, n) / 4
 
 
-def _adversarial(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> _Drawn:
+def _adversarial(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> Drawn:
     """Chains in which each box removes the next, and a box over all others."""
     step = rng.integers(1, 24, n)[np.arange(n) // 48]
     place = np.arange(n) % 48
@@ -75,11 +75,11 @@ def _adversarial(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]
     odd = rng.random(n) < 0.1
     boxes[odd] = _upright(rng.uniform(0, 256, (int(odd.sum()), 4)))
     boxes[rng.random(n) < 0.02] = (0, 0, 255, 255)
-    rising = np.sort(_scores(rng, n))
+    rising = np.sort(exact_scores(rng, n))
     return boxes, rising[::-1].copy() if rng.random() < 0.7 else rising
 
 
-def _below(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> _Drawn:
+def _below(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> Drawn:
     """Every score below the threshold."""
     boxes, scores = _ordinary(rng, n, attributes)
     threshold = attributes["score_threshold"]
@@ -87,7 +87,7 @@ def _below(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> _
     return boxes, scores * low
 
 
-def _nonfinite(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> _Drawn:
+def _nonfinite(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) -> Drawn:
     """Ordinary boxes, with NaN or infinity in a sixth of the rows and of the scores."""
     boxes, scores = _ordinary(rng, n, attributes)
     spoil_boxes(rng, boxes)
@@ -95,7 +95,7 @@ def _nonfinite(rng: np.random.Generator, n: int, attributes: Mapping[str, Any]) 
     return boxes, scores
 
 
-_FAMILIES: dict[str, Callable[..., _Drawn]] = {
+FAMILIES: dict[str, Callable[..., Drawn]] = {
     "ordinary": _ordinary,
     "structured": _structured,
     "adversarial": _adversarial,
@@ -104,7 +104,7 @@ _FAMILIES: dict[str, Callable[..., _Drawn]] = {
 }
 
 
-def _metric(
+def metric_of(
     box: np.ndarray, boxes: np.ndarray, beta: float | None = None, offset: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """IoU, or DIoU with `beta`, of one box with many, and its distance term."""
@@ -124,7 +124,8 @@ def _metric(
     return iou - term, term
 
 
-def _usable(*arrays: np.ndarray) -> np.ndarray:
+def usable_rows(*arrays: np.ndarray) -> np.ndarray:
+    """Which rows are of finite numbers only."""
     return np.asarray(np.isfinite(np.column_stack(arrays)).all(1))
 
 
@@ -137,15 +138,15 @@ def _settle(
     precision must decide in the same way, and is kept unless a distance term is subtracted.
     """
     threshold = attributes["iou_threshold"]
-    live = _usable(boxes, scores) & (scores >= attributes["score_threshold"])
+    live = usable_rows(boxes, scores) & (scores >= attributes["score_threshold"])
     for _ in range(attributes["max_output"]):
         if not live.any():
             return
         pick = int(np.where(live, scores, -1).argmax())
-        metric, term = _metric(boxes[pick], boxes, beta)
-        close = (np.abs(metric - threshold) < _MARGIN) & ((metric != threshold) | (term != 0))
+        metric, term = metric_of(boxes[pick], boxes, beta)
+        close = (np.abs(metric - threshold) < MARGIN) & ((metric != threshold) | (term != 0))
         boxes[live & close] = boxes[pick]
-        metric = _metric(boxes[pick], boxes, beta)[0]
+        metric = metric_of(boxes[pick], boxes, beta)[0]
         live &= ~(metric > threshold)
         live[pick] = False
 
@@ -153,7 +154,7 @@ def _settle(
 def greedy(metric: str | None) -> dict[str, Sampler]:
     """Samplers of the greedy NMS by "iou", by "diou" or by the attribute `metric`."""
 
-    def sampler(family: Callable[..., _Drawn]) -> Sampler:
+    def sampler(family: Callable[..., Drawn]) -> Sampler:
         def draw(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:
             boxes, scores = family(rng, dims["N"], attributes)
             chosen = metric or attributes["metric"]
@@ -164,7 +165,7 @@ def greedy(metric: str | None) -> dict[str, Sampler]:
 
         return draw
 
-    return {name: sampler(family) for name, family in _FAMILIES.items()}
+    return {name: sampler(family) for name, family in FAMILIES.items()}
 
 
 @dataclass(slots=True)
@@ -186,7 +187,7 @@ def _run(
     sigma = attributes["sigma" if log_variance is None else "soft_sigma"]
     hard = attributes["iou_threshold"] if attributes.get("method") == "hard" else None
     given = (boxes, scores) if log_variance is None else (boxes, scores, log_variance)
-    usable = _usable(*given)
+    usable = usable_rows(*given)
     live = usable & (scores >= (floor if log_variance is None else 0))
     clean, now = np.where(usable[:, None], boxes, 0), scores.copy()
     faded = np.zeros(len(scores), bool)
@@ -195,15 +196,15 @@ def _run(
         if not live.any():
             break
         pick = int(np.where(live, now, -1).argmax())
-        rivals = np.flatnonzero(live & (now > 0) & (np.abs(now - now[pick]) <= _MARGIN * now[pick]))
+        rivals = np.flatnonzero(live & (now > 0) & (np.abs(now - now[pick]) <= MARGIN * now[pick]))
         unlike = (clean[rivals] != clean[pick]).any(1) | (scores[rivals] != scores[pick])
         moved = faded[rivals] | faded[pick]
         run.close_scores.update(rivals[unlike & moved].tolist())
-        iou = _metric(clean[pick], clean, offset=attributes.get("offset", 0.0))[0]
+        iou = metric_of(clean[pick], clean, offset=attributes.get("offset", 0.0))[0]
         iou[pick] = 1
         for bound in (hard, attributes.get("vote_threshold")):
             if bound is not None:
-                close = live & (np.abs(iou - bound) < _MARGIN * bound) & (iou != bound)
+                close = live & (np.abs(iou - bound) < MARGIN * bound) & (iou != bound)
                 run.close_boxes.update(dict.fromkeys(np.flatnonzero(close).tolist(), pick))
         live[pick] = False
         touched = live & (iou > 0)
@@ -211,13 +212,13 @@ def _run(
         fallen[fallen < np.finfo(np.float32).tiny] = 0
         now[touched] = fallen[touched]
         faded[touched] |= hard is None
-        close = touched & faded & (np.abs(now - floor) <= _MARGIN * floor)
+        close = touched & faded & (np.abs(now - floor) <= MARGIN * floor)
         run.close_scores.update(np.flatnonzero(close).tolist())
         live &= ~(touched & (now < floor))
     return run
 
 
-def _faded(family: Callable[..., _Drawn], voting: bool) -> Sampler:
+def _faded(family: Callable[..., Drawn], voting: bool) -> Sampler:
     def draw(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:
         n = dims["N"]
         boxes, scores = family(rng, n, attributes)
@@ -229,7 +230,7 @@ def _faded(family: Callable[..., _Drawn], voting: bool) -> Sampler:
                 log_variance[rng.random(n) < 0.1, 2] = np.nan
             arrays["log_variance"] = log_variance
         with np.errstate(invalid="ignore", over="ignore"):
-            for _ in range(_PASSES):
+            for _ in range(PASSES):
                 run = _run(boxes, scores, log_variance, attributes)
                 if not run.close_scores and not run.close_boxes:
                     break
@@ -241,5 +242,5 @@ def _faded(family: Callable[..., _Drawn], voting: bool) -> Sampler:
     return draw
 
 
-SOFT: dict[str, Sampler] = {name: _faded(family, False) for name, family in _FAMILIES.items()}
-VOTING: dict[str, Sampler] = {name: _faded(family, True) for name, family in _FAMILIES.items()}
+SOFT: dict[str, Sampler] = {name: _faded(family, False) for name, family in FAMILIES.items()}
+VOTING: dict[str, Sampler] = {name: _faded(family, True) for name, family in FAMILIES.items()}

@@ -1,7 +1,7 @@
 """Declarations of the suppression family."""
 
-from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
-from lossexport.families.suppression import cases, launches
+from lossexport.catalog.spec import Attribute, Deferred, Op, Reference, Tensor, beside
+from lossexport.families.suppression import batched_cases, cases, launches
 
 _torch = beside(__name__)
 
@@ -202,4 +202,65 @@ VARIANCE_VOTING = Op(
     ),
 )
 
-OPS = (NMS, DIOU_NMS, CLUSTER_NMS, SOFT_NMS, VARIANCE_VOTING)
+BATCHED_NMS = Op(
+    name="batched_nms",
+    function=Deferred("lossexport.families.suppression.batched", "batched_nms"),
+    summary="NMS of a batch of images with scores of many classes: what a detector ends with.",
+    formula=_GREEDY_FORMULA.replace("m(b_i", r"[c_i = c_j]\,m(b_i"),
+    inputs=(
+        Tensor("boxes", ("B", "N", 4), "boxes"),
+        Tensor("scores", ("B", "N", "C"), "at least 0; a score below takes no part"),
+    ),
+    outputs=(
+        Tensor(
+            "detections", ("B", "max_output", 6), "x1, y1, x2, y2, score, class; 0 beyond count"
+        ),
+        Tensor(
+            "indices",
+            ("B", "max_output"),
+            "of the boxes in [0, N), by falling score; -1 beyond count",
+            "int64",
+        ),
+        Tensor("count", ("B",), "detections of each image, at most max_output", "int64"),
+    ),
+    attributes=(
+        Attribute("iou_threshold", 0.7, "a candidate is removed above this, not at it", 0.0, 1.0),
+        Attribute("score_threshold", 0.25, "a candidate takes part from this on", 0.0, 1e6),
+        Attribute("max_output", 300, "most detections of an image", 1, 16384),
+        Attribute("metric", "iou", "the overlap of nms or of diou_nms", choices=("iou", "diou")),
+        Attribute("class_aware", True, "whether only boxes of the same class remove each other"),
+        Attribute(
+            "multi_label",
+            False,
+            "whether every class of a box is a candidate, instead of its best one, or of equal "
+            "ones the first",
+        ),
+        Attribute("max_candidates", 30000, "the best candidates, which alone take part", 1, 2**24),
+    ),
+    samplers=batched_cases.SAMPLERS,
+    kernel=launches.BATCHED_NMS,
+    references=(
+        _DIOU,
+        Reference(
+            "Hosang et al., Learning non-maximum suppression, CVPR 2017, GreedyNMS",
+            "https://arxiv.org/abs/1705.02950",
+        ),
+    ),
+    kind="suppression",
+    dims={"B": (1, 1, 64), "N": (0, 8400, 32768), "C": (1, 80, 512)},
+    notes=(
+        "with one class it gives what nms or diou_nms gives; with more, what they give for every "
+        "class by itself, merged by falling score",
+        "the classes are compared, and no box is moved: the overlaps have the same bits as in nms",
+        "the graph takes candidates in blocks of 128, until there are max_output or none is left: "
+        "its time grows with the candidates that it has to look at, and it is exact for any "
+        "number of them, although TensorRT gives at most 3840 from a topk",
+        "memory of the graph: a few matrices of B x (max_output + 128) x 128 numbers",
+        "a box with NaN or infinity is never chosen and removes none; a score that is NaN or "
+        "infinite takes out its box, with multi_label only its class of the box",
+        "equal scores: the lowest index first, then the lowest class",
+        "N x C may be up to 2^24; in bf16 a class is exact up to 256, in fp16 up to 2048",
+    ),
+)
+
+OPS = (NMS, DIOU_NMS, CLUSTER_NMS, SOFT_NMS, VARIANCE_VOTING, BATCHED_NMS)

@@ -23,17 +23,17 @@ from torch import Tensor
 from lossexport.ops.common import is_concrete, physical, poison, tiny
 
 # The score of boxes that are picked, removed or unusable, below that of every candidate.
-_OUT = -1.0
+OUT = -1.0
 # An index beyond every box.
 _NOWHERE = 2**31 - 1
 
-_Tensors = tuple[Tensor, ...]
+Tensors = tuple[Tensor, ...]
 # The remaining scores, and the values to keep of the picked box.
-_Ruling = tuple[Tensor, _Tensors]
+_Ruling = tuple[Tensor, Tensors]
 _while_loop: Any = torch.ops.higher_order.while_loop
 
 
-class _Boxes(NamedTuple):
+class Boxes(NamedTuple):
     """The planes of corners and areas of all boxes [1,N], or of one box [1,1]."""
 
     x1: Tensor
@@ -43,13 +43,13 @@ class _Boxes(NamedTuple):
     area: Tensor
 
     @classmethod
-    def of(cls, table: Tensor) -> "_Boxes":
+    def of(cls, table: Tensor) -> "Boxes":
         """Boxes from the rows of a table [5,N]."""
         return cls(*torch.split(table, 1))
 
 
 class _Candidates(NamedTuple):
-    """A table of boxes [5,N], their scores [1,N], `_OUT` for unusable ones, and indices [1,N].
+    """A table of boxes [5,N], their scores [1,N], `OUT` for unusable ones, and indices [1,N].
 
     It has one unusable box more than was given, so that no maximum is taken over an empty set.
     """
@@ -71,12 +71,12 @@ def _candidates(
     corners = torch.cat((clean, clean.new_zeros(1, 4))).mT
     x1, y1, x2, y2 = torch.split(corners, 1)
     area = ((x2 - x1) + offset) * ((y2 - y1) + offset)
-    padded = torch.cat((torch.where(usable, scores, _OUT), scores.new_full((1,), _OUT)))
+    padded = torch.cat((torch.where(usable, scores, OUT), scores.new_full((1,), OUT)))
     places = torch.arange(boxes.shape[0] + 1, device=boxes.device)
     return _Candidates(torch.cat((corners, area)), padded.unsqueeze(0), places.unsqueeze(0))
 
 
-def _metric(a: _Boxes, b: _Boxes, beta: float | None = None, offset: float = 0.0) -> Tensor:
+def rivalry(a: Boxes, b: Boxes, beta: float | None = None, offset: float = 0.0) -> Tensor:
     """IoU or, if `beta` is given, IoU minus the distance term to that power: DIoU without an eps.
 
     0 / 0 is 0, so two equal points do not overlap. IoU is the rounded quotient. If the true
@@ -102,12 +102,12 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     return numerator / denominator.clamp(min=tiny(denominator))
 
 
-def _repeat(
+def repeat(
     going: Callable[..., Tensor],
-    step: Callable[..., _Tensors],
-    state: _Tensors,
-    constants: _Tensors,
-) -> _Tensors:
+    step: Callable[..., Tensors],
+    state: Tensors,
+    constants: Tensors,
+) -> Tensors:
     """`while going(*state, *constants): state = step(*state, *constants)`.
 
     For concrete numbers this is a Python loop, and in a traced graph an ONNX Loop.
@@ -130,9 +130,9 @@ class _Pick(NamedTuple):
     """A step of the picking loop: the best score [], its box, a mask of it, all boxes, scores."""
 
     best: Tensor
-    box: _Boxes
+    box: Boxes
     own: Tensor
-    boxes: _Boxes
+    boxes: Boxes
     scores: Tensor
 
 
@@ -142,7 +142,7 @@ def _select(
     floor: float,
     max_output: int,
     rows: tuple[int, ...] = (),
-    constants: _Tensors = (),
+    constants: Tensors = (),
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Pick boxes by falling score until none of at least `floor` is left or the output is full.
 
@@ -156,12 +156,12 @@ def _select(
     def going(count: Tensor, best: Tensor, *_: Tensor) -> Tensor:
         return (count < max_output) & (best >= floor)
 
-    def step(count: Tensor, best: Tensor, scores: Tensor, *rest: Tensor) -> _Tensors:
+    def step(count: Tensor, best: Tensor, scores: Tensor, *rest: Tensor) -> Tensors:
         written, given = rest[: 1 + len(rows)], rest[1 + len(rows) :]
         table, places, slots, *planes = given[:8]
         first = torch.where(scores == best, places, _NOWHERE).amin(1, keepdim=True)
-        box = _Boxes.of(table.index_select(1, first.squeeze(0)))
-        pick = _Pick(best, box, places == first, _Boxes(*planes), scores)
+        box = Boxes.of(table.index_select(1, first.squeeze(0)))
+        pick = _Pick(best, box, places == first, Boxes(*planes), scores)
         scores, facts = rule(pick, *given[8:])
         here = slots == count
         news = zip((first, *facts), written, strict=True)
@@ -175,8 +175,8 @@ def _select(
         torch.full_like(slots, -1),
         *(table.new_zeros(row, max_output) for row in rows),
     )
-    given = (table, places, slots, *_Boxes.of(table), *constants)
-    count, _, _, chosen, *kept = _repeat(going, step, state, given)
+    given = (table, places, slots, *Boxes.of(table), *constants)
+    count, _, _, chosen, *kept = repeat(going, step, state, given)
     return chosen.squeeze(0), count, kept
 
 
@@ -189,8 +189,8 @@ def _greedy(
     beta: float | None,
 ) -> tuple[Tensor, Tensor]:
     def rule(pick: _Pick) -> _Ruling:
-        drop = (_metric(pick.box, pick.boxes, beta) > threshold) | pick.own
-        return torch.where(drop, _OUT, pick.scores), ()
+        drop = (rivalry(pick.box, pick.boxes, beta) > threshold) | pick.own
+        return torch.where(drop, OUT, pick.scores), ()
 
     return _select(rule, _candidates(boxes, scores, floor), floor, max_output)[:2]
 
@@ -243,23 +243,23 @@ def cluster_nms(
     end of a chain of t suppressions. The steps therefore end, with the result of the greedy rule.
     """
     table, live, places = _candidates(boxes, scores, score_threshold)
-    row = _Boxes.of(table)
-    column = _Boxes(*(plane.mT for plane in row))
-    removes = _metric(column, row, beta if metric == "diou" else None) > iou_threshold
+    row = Boxes.of(table)
+    column = Boxes(*(plane.mT for plane in row))
+    removes = rivalry(column, row, beta if metric == "diou" else None) > iou_threshold
     first = (live.mT > live) | ((live.mT == live) & (places.mT < places))
     usable = live >= score_threshold
 
     def going(changed: Tensor, *_: Tensor) -> Tensor:
         return changed > 0
 
-    def step(changed: Tensor, kept: Tensor, removes: Tensor, usable: Tensor) -> _Tensors:
+    def step(changed: Tensor, kept: Tensor, removes: Tensor, usable: Tensor) -> Tensors:
         # The number of kept boxes that remove each box: small whole numbers, which are exact.
         now = (usable & (kept @ removes == 0)).to(kept.dtype)
         return (now - kept).abs().amax((0, 1)), now
 
     start = usable.to(table.dtype)
     state = (start.amax((0, 1)), start)
-    _, kept = _repeat(going, step, state, ((removes & first).to(table.dtype), usable))
+    _, kept = repeat(going, step, state, ((removes & first).to(table.dtype), usable))
     rank = kept @ first.to(table.dtype)
     slots = torch.arange(max_output, device=table.device).unsqueeze(1)
     indices = torch.where((rank == slots) & (kept > 0), places, -1).amax(1)
@@ -287,10 +287,10 @@ def soft_nms(
     """
 
     def rule(pick: _Pick) -> _Ruling:
-        faded = _fade(pick.scores, _metric(pick.box, pick.boxes), sigma)
+        faded = _fade(pick.scores, rivalry(pick.box, pick.boxes), sigma)
         # The score of a box that is out must not fade, since it would approach 0.
         out = pick.own | (pick.scores < 0)
-        return torch.where(out, _OUT, faded), (pick.best,)
+        return torch.where(out, OUT, faded), (pick.best,)
 
     candidates = _candidates(boxes, scores, score_threshold)
     indices, count, kept = _select(rule, candidates, score_threshold, max_output, (1,))
@@ -321,7 +321,7 @@ def variance_voting(
     """
 
     def rule(pick: _Pick, corners: Tensor, log_variance: Tensor) -> _Ruling:
-        overlap = _metric(pick.box, pick.boxes, offset=offset)
+        overlap = rivalry(pick.box, pick.boxes, offset=offset)
         # A box without area also overlaps itself fully.
         iou = torch.where(pick.own, 1, overlap)
         live = pick.scores >= 0
@@ -338,7 +338,7 @@ def variance_voting(
         hard = torch.where(iou > iou_threshold, 0, pick.scores)
         fallen = hard if method == "hard" else _fade(pick.scores, iou, soft_sigma)
         leaves = (fallen < score_threshold) & (iou > 0)
-        rest = torch.where(pick.own | leaves | ~live, _OUT, fallen)
+        rest = torch.where(pick.own | leaves | ~live, OUT, fallen)
         return rest, (box, pick.best)
 
     candidates = _candidates(boxes, scores, 0.0, log_variance, offset=offset)

@@ -5,7 +5,7 @@ from typing import Any
 
 from lossexport.catalog.launch import METRIC_CODES, Constant, Launch, macros_of
 
-# As in suppression.cuh: one block, whose threads keep a bit or a score per box in registers.
+# As in suppression.cuh: blocks whose threads keep a bit or a score per box in registers.
 _PICKERS = 1024
 _MASK_BOXES, _SCORED_BOXES = 32 * _PICKERS, 16 * _PICKERS
 
@@ -52,4 +52,19 @@ VARIANCE_VOTING = _picking(
     "variance_voting",
     _SCORED_BOXES,
     lambda attributes: {"LX_HARD": int(attributes["method"] == "hard"), **_VOTING(attributes)},
+)
+
+_BATCHED = macros_of("iou_threshold", "score_threshold", "max_output", "max_candidates")
+BATCHED_NMS = Launch(
+    source="batched_nms.cuh",
+    entry="batched_nms",
+    grid=lambda sizes: (sizes["B"],),
+    block=_PICKERS,
+    sizes=lambda sizes: (sizes["N"], sizes["C"]),
+    macros=lambda attributes: {
+        "LX_METRIC": METRIC_CODES[attributes["metric"]],
+        "LX_CLASS_AWARE": int(attributes["class_aware"]),
+        "LX_MULTI_LABEL": int(attributes["multi_label"]),
+        **_BATCHED(attributes),
+    },
 )
