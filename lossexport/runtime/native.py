@@ -153,6 +153,35 @@ def library() -> ctypes.CDLL:
     return found
 
 
+def has(functions: Sequence[str]) -> bool:
+    """Whether there is a library, and whether it has these functions."""
+    try:
+        found = library()
+    except LossexportError:
+        return False
+    return all(hasattr(found, name) for name in functions)
+
+
+class Pointers:
+    """Pointers to arrays in row-major order, which it keeps until the call is done."""
+
+    def __init__(self) -> None:
+        self._kept: list[Array] = []
+
+    def pointer(self, array: Array, dtype: type[np.generic]) -> ctypes.c_void_p:
+        """The address of the array, or of a copy that has the type and the order."""
+        held = np.ascontiguousarray(array, dtype)
+        self._kept.append(held)
+        return ctypes.c_void_p(held.ctypes.data)
+
+
+def call(name: str, *arguments: Any) -> None:
+    """Call a function of the library. Raises LossexportError with its reason if it refuses."""
+    found = library()
+    if getattr(found, name)(*arguments):
+        raise LossexportError(found.lossexport_message().decode(errors="replace"))
+
+
 @functools.cache
 def most_threads() -> int:
     """Threads that a call may use, 0 for all. Raises LossexportError on a wrong THREADS."""

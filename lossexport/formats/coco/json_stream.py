@@ -24,6 +24,7 @@ import numpy as np
 from lossexport.boxes.boxset import Int32, UInt8, check_count, fail
 from lossexport.errors import LossexportError
 from lossexport.formats.source import Source
+from lossexport.runtime.rows import CLOSED, ODD, Reader, Rows
 
 BLOCK = 1 << 20
 WINDOW = 1 << 8
@@ -44,6 +45,10 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SKIPPED = msgspec.json.Decoder(list[msgspec.Raw])
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{\0", b"[\0", b"\0{", b"\0[", b"\0\0")
 """How UTF-16 and UTF-32 begin."""
+
+
+class NotPlainError(Exception):
+    """Rows that the library does not read; `JsonStream.rows` reads them or says what is wrong."""
 
 
 class JsonStream:
@@ -94,6 +99,28 @@ class JsonStream:
             if rows:
                 yield rows
             size = min(2 * size, BLOCK)
+
+    def plain_rows(self, reader: Reader, field: str) -> Iterator[Rows]:
+        """Yield the elements of the array that comes next as columns, some thousands at a time.
+
+        `field` is as for `rows`. A block is valid until the next one is taken. Raises NotPlainError
+        on anything that the library leaves to `rows`.
+        """
+        self._expect(b"[", field or "the file", "a list")
+        size = WINDOW
+        end = ODD
+        while end != CLOSED:
+            self._have(size)
+            found, used, end = reader.read(self._buffer, self._at)
+            self._drop(used)
+            if end == ODD:
+                raise NotPlainError
+            if len(found):
+                yield found
+                size = BLOCK
+            elif end != CLOSED:
+                rest = self._buffer[self._at :]
+                size = self._doubled(rest, max(size, len(rest)))
 
     def members(self) -> Iterator[str]:
         """Yield the keys of the object that comes next; take each value before the next key.
@@ -151,6 +178,9 @@ class JsonStream:
         if not self._read and block.startswith(_WIDE):
             raise LossexportError(f"{self._path}: is UTF-16 or UTF-32: save it as UTF-8")
         held = len(self._utf8.getstate()[0])
+        if block and not held and block.isascii():
+            self._read += len(block)
+            return
         try:
             self._utf8.decode(block, final=not block)
         except UnicodeDecodeError as error:
@@ -160,9 +190,13 @@ class JsonStream:
 
     def _ahead(self, size: int) -> bytes:
         """The `size` bytes from the cursor on; fewer only at the end of the text."""
+        self._have(size)
+        return self._buffer[self._at : self._at + size]
+
+    def _have(self, size: int) -> None:
+        """Read until the buffer has `size` bytes from the cursor on, or the text ends."""
         while len(self._buffer) - self._at < size and self._more():
             pass
-        return self._buffer[self._at : self._at + size]
 
     def _drop(self, count: int) -> None:
         self._at += count

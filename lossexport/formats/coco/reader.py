@@ -6,7 +6,7 @@ detection may have a `log_variance`: log sigma^2 of x1, y1, x2, y2 in the unit o
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -22,18 +22,15 @@ from lossexport.boxes.boxset import (
     Float32,
     Int32,
     Int64,
-    check_areas,
-    check_boxes,
     check_count,
     check_log_variance,
-    check_rows,
-    check_scores,
     fail,
 )
 from lossexport.boxes.columns import ID, RawId, box_array, plain_id
 from lossexport.boxes.side import Entry, Side, Size, Table
 from lossexport.errors import LossexportError
-from lossexport.formats.coco import refusal
+from lossexport.formats.coco import plain, refusal
+from lossexport.formats.coco.file import File, Take
 from lossexport.formats.coco.json_stream import JsonStream
 from lossexport.formats.source import Advance, Source
 
@@ -87,30 +84,16 @@ _REQUIRED = ("id", "image_id", "category_id", "bbox", "score")
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class File:
-    """A side while it is read; `where` is the name of its rows in messages."""
-
-    side: Side
-    where: str = "annotations"
-    annotation_ids: list[Int64] = field(default_factory=list)
-    ignore_flags: int = 0
-    """Number of references whose field `ignore` is set. The field has no effect."""
-    federated: bool = False
-    """Whether images list categories as in LVIS."""
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self.side.path
-
-
 def read(path: Path, scored: bool, advance: Advance) -> Side:
     """Read a result list or dictionary (`scored`), or a reference dictionary; plain or gzipped."""
-    if scored:
-        return _read_file(path, DETECTIONS, _add_detections, advance, bare=True).side
-    file = _read_file(path, _ANNOTATIONS, _add_annotations, advance, bare=False)
+    file = _read_plain(path, scored, advance)
+    if file is None and scored:
+        file = _read_file(path, _rows(DETECTIONS, _add_detections), advance, bare=True)
+    elif file is None:
+        file = _read_file(path, _rows(_ANNOTATIONS, _add_annotations), advance, bare=False)
     side = file.side
+    if scored:
+        return side
     for name, table in (("images", side.images), ("categories", side.categories)):
         if table.rows is None:
             raise LossexportError(f"{path}: {name} is missing: references are a COCO dictionary")
@@ -156,24 +139,39 @@ def _of_tables(side: Side) -> Int64 | None:
 
 def read_tables(path: Path, advance: Advance) -> Side:
     """Read the images and the categories of a COCO dictionary; its annotations are skipped."""
-    side = _read_file(path, _ANY, lambda *_: None, advance, bare=False).side
+    side = _read_file(path, _rows(_ANY, lambda *_: None), advance, bare=False).side
     if side.images.rows is None:
         raise LossexportError(f"{path}: images is missing: a COCO dictionary is expected")
     return side
 
 
-def _read_file(
-    path: Path,
-    decoder: msgspec.json.Decoder[list[T]],
-    add: Callable[[File, Sequence[T]], None],
-    advance: Advance,
-    *,
-    bare: bool,
-) -> File:
-    """Read a dictionary or, if `bare` is true, also a plain list of boxes.
+def _read_plain(path: Path, scored: bool, advance: Advance) -> File | None:
+    """The same as from `_read_file` for a file whose boxes the library reads, else None.
 
-    `add` is called with some thousands of boxes at a time, which `decoder` has read. Raises
-    LossexportError on a file that is not of this form.
+    None is also the answer to a file with an error, which is then found again and named.
+    """
+    if not plain.available():
+        return None
+    with suppress(plain.NotPlainError, LossexportError):
+        take = plain.take_detections if scored else plain.take_annotations
+        return _read_file(path, take, advance, bare=scored)
+    return None
+
+
+def _rows(decoder: msgspec.json.Decoder[list[T]], add: Callable[[File, Sequence[T]], None]) -> Take:
+    """Takes the boxes with `decoder`, and calls `add` with some thousands at a time."""
+
+    def take(file: File, stream: JsonStream) -> None:
+        for rows in stream.rows(decoder, file.where):
+            _add(file, rows, add)
+
+    return take
+
+
+def _read_file(path: Path, take: Take, advance: Advance, *, bare: bool) -> File:
+    """Read a dictionary or, if `bare` is true, also a plain list of boxes, which `take` reads.
+
+    Raises LossexportError on a file that is not of this form.
     """
     file = File(Side(path))
     try:
@@ -186,10 +184,9 @@ def _read_file(
                         "categories and annotations; is this a file of predictions?"
                     )
                 file.where = ""
-                for rows in stream.rows(decoder, ""):
-                    _add(file, rows, add)
+                take(file, stream)
             else:
-                _read_dictionary(file, stream, decoder, add, bare=bare)
+                _read_dictionary(file, stream, take, bare=bare)
             stream.end()
             file.side.input = source.finish()
     except LossexportError as error:
@@ -213,20 +210,12 @@ def _add(file: File, rows: Sequence[T], add: Callable[[File, Sequence[T]], None]
         raise
 
 
-def _read_dictionary(
-    file: File,
-    stream: JsonStream,
-    decoder: msgspec.json.Decoder[list[T]],
-    add: Callable[[File, Sequence[T]], None],
-    *,
-    bare: bool,
-) -> None:
+def _read_dictionary(file: File, stream: JsonStream, take: Take, *, bare: bool) -> None:
     keys: list[str] = []
     for key in stream.members():
         keys.append(key)
         if key == file.where:
-            for rows in stream.rows(decoder, key):
-                _add(file, rows, add)
+            take(file, stream)
         elif key == "images":
             _add_rows(file, key, file.side.images, stream.rows(_IMAGES, key), MAX_IMAGES)
         elif key == "categories":
@@ -280,22 +269,15 @@ def _add_ids(file: File, rows: Sequence[_Row]) -> tuple[Int32, Int32]:
             row = int(np.argmax(codes < 0))
             where = f"{file.where}[{file.side.boxes.count + row}].{name}"
             fail(file.path, where, getattr(rows[row], name), ID)
-    for what, table, most in (
-        ("different image ids", file.side.images, MAX_IMAGES),
-        ("different category ids", file.side.categories, MAX_CATEGORIES),
-    ):
-        check_count(file.path, what, len(table.ids.ids), most)
+    file.check_ids()
     return image, category
 
 
 def _add_detections(file: File, rows: Sequence[_Detection]) -> None:
     """Add rows of detections. Raises LossexportError on an impossible value."""
-    start = file.side.boxes.count
-    check_rows(file.path, start + len(rows), scored=True)
     box = box_array([row.bbox for row in rows])
-    check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=True)
     score = np.array([row.score for row in rows], np.float64)
-    check_scores(file.path, score, lambda r: f"{file.where}[{start + r}].score")
+    file.check_detections(box, score)
     variance = _log_variance(file, rows)
     file.side.boxes.add(*_add_ids(file, rows), box, score=score, log_variance=variance)
 
@@ -319,9 +301,8 @@ def _log_variance(file: File, rows: Sequence[_Detection]) -> Float32 | None:
 
 def _add_annotations(file: File, rows: Sequence[_Annotation]) -> None:
     start = file.side.boxes.count
-    check_rows(file.path, start + len(rows), scored=False)
     box = box_array([row.bbox for row in rows])
-    check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=False)
+    file.check_annotations(box)
     ids = [plain_id(row.id) for row in rows]
     for i, (row, number) in enumerate(zip(rows, ids, strict=True)):
         if not isinstance(number, int):
@@ -329,9 +310,8 @@ def _add_annotations(file: File, rows: Sequence[_Annotation]) -> None:
             fail(file.path, f"{file.where}[{start + i}].id", row.id, why)
         if row.iscrowd not in (0, 1, None):
             fail(file.path, f"{file.where}[{start + i}].iscrowd", row.iscrowd, "must be 0 or 1")
-    area = np.array([row.area for row in rows], np.float64)  # None becomes NaN
-    check_areas(file.path, area, lambda r: f"{file.where}[{start + r}].area")
-    area = np.where(np.isnan(area), box[:, 2] * box[:, 3], area)
+    stated = np.array([row.area for row in rows], np.float64)  # None becomes NaN
+    area = file.areas(stated, box)
     file.annotation_ids.append(np.array(ids, np.int64))
     file.ignore_flags += sum(map(bool, [row.ignore for row in rows]))
     ignored = np.array([bool(row.iscrowd) for row in rows], np.bool_)
