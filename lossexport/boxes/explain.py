@@ -14,6 +14,8 @@ import numpy as np
 from lossexport.boxes import matching, pairs
 from lossexport.boxes.assemble import plural
 from lossexport.boxes.boxset import Dataset, Float64, Id, Int64, Predictions, References
+from lossexport.boxes.pairs import Order
+from lossexport.runtime import coco as native
 
 BOXES = 50_000
 FEW = 0.5
@@ -42,9 +44,9 @@ SCORED = Words("predictions", "references")
 COMPARED = Words("child", "parent")
 
 
-def explain(data: Dataset, matched: int, threshold: float, words: Words) -> list[str]:
+def explain(data: Dataset, order: Order, matched: int, threshold: float, words: Words) -> list[str]:
     """Notes on `data`, of which `matched` pairs were found at the IoU `threshold`."""
-    notes = [*_of_references(data, words), *_of_scores(data, words), *_doubled(data, words)]
+    notes = [*_of_references(data, words), *_of_scores(data, words), *_doubled(data, order, words)]
     notes += [*_in_parts(data, words), *_beyond_image(data, words)]
     possible = min(len(data.predictions), int(np.count_nonzero(~data.references.ignored)))
     few = matched < FEW * possible
@@ -70,20 +72,25 @@ def _of_scores(data: Dataset, words: Words) -> Iterator[str]:
         )
 
 
-def _doubled(data: Dataset, words: Words) -> Iterator[str]:
+def _doubled(data: Dataset, order: Order, words: Words) -> Iterator[str]:
     """Rows that occur more than once."""
     predictions, references = data.predictions, data.references
+    of_refs = order.ref, order.ref_group
+    if references.any_class is not None:  # such a reference has several places
+        of_refs = pairs.in_order(data, references)[:2]
     for name, count in (
-        (words.pred, _repeats(predictions, predictions.score)),
-        (words.ref, _repeats(references, references.area)),
+        (words.pred, _repeats(predictions, predictions.score, order.pred, order.pred_group)),
+        (words.ref, _repeats(references, references.area, *of_refs)),
     ):
         if count:
             are = "is" if count == 1 else "are"
             yield f"{plural(count, 'row')} of the {name} {are} there more than once: each counts."
 
 
-def _repeats(boxes: Boxes, value: Float64) -> int:
-    """How many rows repeat an earlier one."""
+def _repeats(boxes: Boxes, value: Float64, row: Int64, group: Int64) -> int:
+    """How many rows repeat an earlier one; `row` and `group` are those of an order."""
+    if native.available():
+        return native.repeats(row, group, boxes.box, value)
     place = boxes.category.astype(np.int64) << 32 | boxes.image
     columns = [place.view(np.uint64), *boxes.box.T.copy().view(np.uint64), value.view(np.uint64)]
     mixed = np.zeros(len(place), np.uint64)
@@ -102,7 +109,7 @@ def _in_parts(data: Dataset, words: Words) -> Iterator[str]:
     sides = [(words.pred, data.predictions.box), (words.ref, data.references.box)]
     if any(not len(box) for _, box in sides):
         return
-    most = [float(np.abs(box).max()) for _, box in sides]
+    most = [float(max(box.max(), -box.min())) for _, box in sides]
     for (name, _), mine, other in zip(sides, most, reversed(most), strict=True):
         if mine <= 1.5 and other > 16:
             yield (
@@ -116,9 +123,11 @@ def _beyond_image(data: Dataset, words: Words) -> Iterator[str]:
     if data.sizes is None or data.parts:
         return
     for name, boxes in ((words.pred, data.predictions), (words.ref, data.references)):
-        size = data.sizes[boxes.image]
-        low, high = boxes.box[:, :2], boxes.box[:, :2] + boxes.box[:, 2:]
-        out = ((high > (1 + SPILL) * size) | (low < -SPILL * size)).any(axis=1)
+        out = np.zeros(len(boxes), np.bool_)
+        for axis, size in enumerate(data.sizes.T):
+            low = boxes.box[:, axis]
+            out |= low + boxes.box[:, 2 + axis] > ((1 + SPILL) * size)[boxes.image]
+            out |= low < (-SPILL * size)[boxes.image]
         count = int(np.count_nonzero(out))
         if count > 0.05 * len(boxes):
             yield (

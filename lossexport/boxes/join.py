@@ -181,6 +181,8 @@ def _without_names(
 ) -> tuple[dict[Id, Id], str]:
     """Join by ids or, if some of those are unknown, by the names that one of the inputs gives."""
     bare, listed = (other, base) if not other.named else (base, other)
+    if by is None and kind.paths and all(_named_as(listed.rows.get(v), v) for v in bare.used):
+        return same, ""  # what follows comes to the same
     names = _plain_names(listed, kind)
     plain = _last if kind.paths else _folded
     called = {v: names[key] for v in bare.used if (key := _number(plain(str(v)))) in names}
@@ -210,13 +212,22 @@ def _without_names(
     return same, ""
 
 
+def _named_as(row: Entry | None, value: Id) -> bool:
+    """Whether the name of a row is a number with the suffix of an image, and that is its id."""
+    if row is None or row.name is None:
+        return False
+    short, _, suffix = row.name.rpartition(".")
+    return short.isdigit() and _number(short) == value and suffix.lower() in IMAGE_FILES
+
+
 def _plain_names(part: Part, kind: Kind) -> dict[Id, Id]:
     """Ids by the names that an input without names may use for them, if these are unique."""
     found: dict[Id, set[Id]] = {}
     for value, row in part.rows.items():
         if row.name is not None:
-            keys = {_last(row.name), stem(row.name)} if kind.paths else {_number(_folded(row.name))}
-            for key in keys:
+            last = _last(row.name) if kind.paths else _folded(row.name)
+            other = _number(_without_suffix(last)) if kind.paths else _number(last)
+            for key in {last, other} if kind.paths else (other,):
                 found.setdefault(key, set()).add(value)
     return {key: next(iter(values)) for key, values in found.items() if len(values) == 1}
 

@@ -13,12 +13,21 @@ from typing import NamedTuple
 import numpy as np
 
 from lossexport.boxes import forest, greedy
-from lossexport.boxes.boxset import Bool, Dataset, Float64, Int8, Int32, Int64
+from lossexport.boxes.boxset import (
+    Bool,
+    Dataset,
+    Float64,
+    Int8,
+    Int32,
+    Int64,
+    Predictions,
+    References,
+)
 from lossexport.runtime import coco as native_order
 from lossexport.runtime import pairs as native
 from lossexport.runtime.pairs import Boxes, Rules
 
-MAX_PAIRS = 1 << 20
+MAX_PAIRS = 1 << 22
 """Most overlapping pairs that are listed; real sets have a few for each reference."""
 PAIRS_AT_ONCE = 1 << 18
 ASSIGNED_AT_ONCE = 1 << 15
@@ -45,24 +54,25 @@ class Order:
 
 def sort_boxes(data: Dataset) -> Order:
     """Group the boxes by category and image."""
-    predictions, references = data.predictions, data.references
-    sizes = max(len(data.categories), 1), max(len(data.images), 1)
-    pred, group, rank = _sorted(predictions.category, predictions.image, predictions.score, *sizes)
+    pred = in_order(data, data.predictions, data.predictions.score)
+    references = data.references
     if references.any_class is None:
-        ref, ref_group, _ = _sorted(references.category, references.image, None, *sizes)
-        return Order(pred, group, rank, ref, ref_group)
+        return Order(*pred, *in_order(data, references)[:2])
     files, category = _everywhere(data, references.any_class)
-    ref, ref_group, _ = _sorted(category, references.image[files], None, *sizes)
-    return Order(pred, group, rank, files[ref], ref_group)
+    everywhere = replace(references.take(files), category=category)
+    ref, ref_group, _ = in_order(data, everywhere)
+    return Order(*pred, files[ref], ref_group)
 
 
-def _sorted(
-    category: Int32, image: Int32, score: Float64 | None, categories: int, images: int
+def in_order(
+    data: Dataset, boxes: Predictions | References, score: Float64 | None = None
 ) -> tuple[Int64, Int64, Int64]:
     """Row, group and rank [n] of boxes by category, image and falling score."""
+    images = max(len(data.images), 1)
     if native_order.available():
-        return native_order.order(category, image, score, categories, images)
-    group = category * np.int64(images) + image
+        kinds = max(len(data.categories), 1)
+        return native_order.order(boxes.category, boxes.image, score, kinds, images)
+    group = boxes.category * np.int64(images) + boxes.image
     row = np.argsort(group, kind="stable") if score is None else np.lexsort((-score, group))
     return row, group[row], ranks(group[row])
 

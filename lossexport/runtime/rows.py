@@ -20,6 +20,8 @@ CUT, FULL, CLOSED, ODD = range(4)
 not plain."""
 LEAST_BYTES = 32
 """A row takes more than this."""
+SPARE, GROWTH = 1.05, 1.5
+"""Memory that is not used takes none."""
 
 
 class _Rows(ctypes.Structure):
@@ -68,51 +70,70 @@ class Rows:
 
 
 class Reader:
-    """Reads the elements of one JSON array, block by block."""
+    """Reads the elements of one JSON array, block by block, into columns that grow."""
 
     def __init__(self, scored: bool) -> None:
         """For detections (`scored`) or annotations."""
         self._scored = scored
         self._capacity = 0
-        self._memory: list[Any] = []
-        self._first = True
+        self._ids = np.empty((2, 0), np.int64)
+        self._memory: list[np.ndarray[Any, Any]] = []
+        self.count = 0
+        """Rows so far."""
 
-    def read(self, text: bytes, start: int) -> tuple[Rows, int, int]:
+    def read(self, text: bytes, start: int, part: float) -> tuple[Rows, int, int]:
         """Rows of `text` from `start` on, how many bytes they take, and why they end there.
 
-        The rows share the memory of the next ones.
+        `part`, from 0 to 1, says how much of the file is before them. The ids share the memory of
+        those of the next rows.
         """
-        self._reserve((len(text) - start) // LEAST_BYTES + 1)
-        addresses = (column.ctypes.data if len(column) else None for column in self._memory)
-        given = _Rows(self._capacity, *addresses)
+        most = (len(text) - start) // LEAST_BYTES + 1
+        if self._ids.shape[1] < most:
+            self._ids = np.empty((2, most), np.int64)
+        self._reserve(most, part)
+        addresses = (
+            column[self.count :].ctypes.data if len(column) else None for column in self._memory
+        )
+        given = _Rows(most, *(ids.ctypes.data for ids in self._ids), *addresses)
         count, used, end = ctypes.c_int64(), ctypes.c_int64(), ctypes.c_int32()
         native.call(
             _READ,
             ctypes.c_void_p(np.frombuffer(text, np.uint8).ctypes.data + start),
             ctypes.c_int64(len(text) - start),
-            ctypes.c_int32(self._first),
+            ctypes.c_int32(self.count == 0),
             ctypes.byref(given),
             *map(ctypes.byref, (count, used, end)),
         )
-        self._first &= not count.value
-        columns = (column[: count.value] for column in self._memory)
-        return Rows(*columns), used.value, end.value
+        before, self.count = self.count, self.count + count.value
+        ids: Any = (row[: count.value] for row in self._ids)
+        return Rows(*ids, *self._columns(before)), used.value, end.value
 
-    def _reserve(self, rows: int) -> None:
-        if rows <= self._capacity:
+    def all(self) -> Rows:
+        """All rows so far, without their ids."""
+        none = np.empty(0, np.int64)
+        return Rows(none, none, *self._columns(0))
+
+    def _columns(self, start: int) -> Any:
+        return [column[start : self.count] for column in self._memory]
+
+    def _reserve(self, rows: int, part: float) -> None:
+        """Make room for so many more rows; if there is none, for the rest of the file."""
+        if self.count + rows <= self._capacity:
             return
-        self._capacity = rows
-        score, rest = (rows, 0) if self._scored else (0, rows)
-        self._memory = [
-            np.empty(rows, np.int64),
-            np.empty(rows, np.int64),
-            np.empty((rows, 4)),
+        expected = int(SPARE * self.count / part) if part > 0 else 0
+        self._capacity = max(expected, int(GROWTH * self._capacity)) + rows
+        score, rest = (self._capacity, 0) if self._scored else (0, self._capacity)
+        memory: list[np.ndarray[Any, Any]] = [
+            np.empty((self._capacity, 4)),
             np.empty(score),
             np.empty(rest, np.int64),
             np.empty(rest),
             np.empty(rest, np.bool_),
             np.empty(rest, np.bool_),
         ]
+        for new, old in zip(memory, self._memory, strict=bool(self._memory)):
+            new[: self.count] = old[: self.count]
+        self._memory = memory
 
 
 def number_ids(ids: Int64) -> tuple[Int32, Int64]:

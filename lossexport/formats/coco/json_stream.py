@@ -103,15 +103,15 @@ class JsonStream:
     def plain_rows(self, reader: Reader, field: str) -> Iterator[Rows]:
         """Yield the elements of the array that comes next as columns, some thousands at a time.
 
-        `field` is as for `rows`. A block is valid until the next one is taken. Raises NotPlainError
-        on anything that the library leaves to `rows`.
+        `field` is as for `rows`. Raises NotPlainError on anything that the library leaves to it.
         """
         self._expect(b"[", field or "the file", "a list")
         size = WINDOW
         end = ODD
         while end != CLOSED:
             self._have(size)
-            found, used, end = reader.read(self._buffer, self._at)
+            part = self._source.part * self._offset / max(self._read, 1)
+            found, used, end = reader.read(self._buffer, self._at, part)
             self._drop(used)
             if end == ODD:
                 raise NotPlainError

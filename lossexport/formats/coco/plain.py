@@ -5,8 +5,7 @@
 
 import numpy as np
 
-from lossexport.boxes.boxset import Int32, Int64
-from lossexport.boxes.columns import IdTable
+from lossexport.boxes.boxset import Int32, check_rows
 from lossexport.formats.coco.file import File
 from lossexport.formats.coco.json_stream import JsonStream, NotPlainError
 from lossexport.runtime.rows import Reader, Rows, available, number_ids
@@ -16,30 +15,51 @@ __all__ = ["NotPlainError", "available", "take_annotations", "take_detections"]
 
 def take_detections(file: File, stream: JsonStream) -> None:
     """Read detections. Raises NotPlainError, and LossexportError on an impossible value."""
-    for rows in stream.plain_rows(Reader(scored=True), file.where):
+    reader, codes = Reader(scored=True), _Codes(file)
+    for rows in stream.plain_rows(reader, file.where):
         file.check_detections(rows.box, rows.score)
-        file.side.boxes.add(*_codes(file, rows), rows.box.copy(), score=rows.score.copy())
+        codes.add(rows, reader.count, scored=True)
+    found = reader.all()
+    file.side.boxes.add(*codes.columns(), found.box, score=found.score, owned=True)
 
 
 def take_annotations(file: File, stream: JsonStream) -> None:
     """Read annotations. Raises NotPlainError, and LossexportError on an impossible value."""
-    for rows in stream.plain_rows(Reader(scored=False), file.where):
+    reader, codes = Reader(scored=False), _Codes(file)
+    for rows in stream.plain_rows(reader, file.where):
         file.check_annotations(rows.box)
-        area = file.areas(rows.area, rows.box)
-        file.annotation_ids.append(rows.id.copy())
+        rows.area[:] = file.areas(rows.area, rows.box)
         file.ignore_flags += int(np.count_nonzero(rows.ignore))
-        codes = _codes(file, rows)
-        file.side.boxes.add(*codes, rows.box.copy(), area=area, ignored=rows.crowd.copy())
+        codes.add(rows, reader.count, scored=False)
+    found = reader.all()
+    file.annotation_ids.append(found.id)
+    file.side.boxes.add(
+        *codes.columns(), found.box, area=found.area, ignored=found.crowd, owned=True
+    )
 
 
-def _codes(file: File, rows: Rows) -> tuple[Int32, Int32]:
-    """Code the image and category ids."""
-    image = _coded(file.side.images.ids, rows.image)
-    category = _coded(file.side.categories.ids, rows.category)
-    file.check_ids()
-    return image, category
+class _Codes:
+    """The image and category ids of a file as codes."""
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._tables = file.side.images.ids, file.side.categories.ids
+        self._blocks: tuple[list[Int32], list[Int32]] = [], []
+
+    def add(self, rows: Rows, count: int, *, scored: bool) -> None:
+        """Code the ids of `rows`, of `count` so far."""
+        check_rows(self._file.path, count, scored)
+        for ids, table, blocks in zip(
+            (rows.image, rows.category), self._tables, self._blocks, strict=True
+        ):
+            number, distinct = number_ids(ids)
+            blocks.append(table.codes(distinct.tolist())[number])
+        self._file.check_ids()
+
+    def columns(self) -> tuple[Int32, Int32]:
+        """The codes of all rows."""
+        image, category = (np.concatenate([_NONE, *blocks]) for blocks in self._blocks)
+        return image, category
 
 
-def _coded(table: IdTable, ids: Int64) -> Int32:
-    number, distinct = number_ids(ids)
-    return table.codes(distinct.tolist())[number]
+_NONE = np.empty(0, np.int32)

@@ -8,7 +8,7 @@ detection may have a `log_variance`: log sigma^2 of x1, y1, x2, y2 in the unit o
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -27,7 +27,7 @@ from lossexport.boxes.boxset import (
     fail,
 )
 from lossexport.boxes.columns import ID, RawId, box_array, plain_id
-from lossexport.boxes.side import Entry, Side, Size, Table
+from lossexport.boxes.side import Entry, Side, Table
 from lossexport.errors import LossexportError
 from lossexport.formats.coco import plain, refusal
 from lossexport.formats.coco.file import File, Take
@@ -241,23 +241,30 @@ def _add_rows(
     count = 0
     for block in blocks:
         check_count(file.path, key, count + len(block), limit)
-        for row in block:
-            if isinstance(row, _Image):
-                entry = _image(row)
-                lists = (row.neg_category_ids, row.not_exhaustive_category_ids)
-                file.federated |= lists != (None, None)
-            else:
-                entry = Entry(None if row.name is None else str(row.name))
-            why = table.add(row.id, entry)
-            if why:
-                fail(file.path, f"{key}[{count}].id", row.id, why)
-            count += 1
+        entries = [_image(row) if isinstance(row, _Image) else _category(row) for row in block]
+        file.federated |= any(isinstance(row, _Image) and _is_federated(row) for row in block)
+        if not table.add_all([row.id for row in block], entries):
+            for i, (row, entry) in enumerate(zip(block, entries, strict=True)):
+                why = table.add(row.id, entry)
+                if why:
+                    fail(file.path, f"{key}[{count + i}].id", row.id, why)
+        count += len(block)
 
 
 def _image(row: _Image) -> Entry:
-    size = (row.width, row.height)
-    known = all(isinstance(side, int | float) and 0 < side < MAX_COORDINATE for side in size)
-    return Entry(row.file_name, cast(Size, size) if known else None)
+    width, height = row.width, row.height
+    if not (isinstance(width, int | float) and isinstance(height, int | float)):
+        return Entry(row.file_name)
+    known = 0 < width < MAX_COORDINATE and 0 < height < MAX_COORDINATE
+    return Entry(row.file_name, (width, height) if known else None)
+
+
+def _is_federated(row: _Image) -> bool:
+    return row.neg_category_ids is not None or row.not_exhaustive_category_ids is not None
+
+
+def _category(row: _Category) -> Entry:
+    return Entry(None if row.name is None else str(row.name))
 
 
 def _add_ids(file: File, rows: Sequence[_Row]) -> tuple[Int32, Int32]:
