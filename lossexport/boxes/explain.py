@@ -8,6 +8,7 @@ images.
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,11 +47,12 @@ COMPARED = Words("child", "parent")
 
 def explain(data: Dataset, order: Order, matched: int, threshold: float, words: Words) -> list[str]:
     """Notes on `data`, of which `matched` pairs were found at the IoU `threshold`."""
+    looks = Looks(_look(data.predictions, data), _look(data.references, data))
     notes = [*_of_references(data, words), *_of_scores(data, words), *_doubled(data, order, words)]
-    notes += [*_in_parts(data, words), *_beyond_image(data, words)]
+    notes += [*_in_parts(data, looks, words), *_beyond_image(data, looks, words)]
     possible = min(len(data.predictions), int(np.count_nonzero(~data.references.ignored)))
     few = matched < FEW * possible
-    if few or _may_be_corners(data.predictions.box):
+    if few or looks.pred.may_be_corners:
         notes += _other_readings(_first_images(data), threshold, words, few=few)
     return notes
 
@@ -104,13 +106,47 @@ def _repeats(boxes: Boxes, value: Float64, row: Int64, group: Int64) -> int:
     return int(np.count_nonzero(same))
 
 
-def _in_parts(data: Dataset, words: Words) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one pass over the boxes of a side tells."""
+
+    most: float
+    """The largest size of a coordinate."""
+    beyond: int
+    """Boxes that reach far beyond an image whose size an input states."""
+    may_be_corners: bool
+    """Whether all boxes may be x1, y1, x2, y2, which is rare for x, y, width, height."""
+
+
+class Looks(NamedTuple):
+    """Those of both sides."""
+
+    pred: Look
+    ref: Look
+
+
+def _look(boxes: Boxes, data: Dataset) -> Look:
+    box, sizes = boxes.box, None if data.parts else data.sizes
+    if native.available():
+        most, beyond, turned = native.look(box, boxes.image, sizes, SPILL)
+    else:
+        most = float(np.abs(box).max(initial=0.0))
+        turned = int(np.count_nonzero((box[:, 2:] > box[:, :2]).all(axis=1)))
+        out = np.zeros((len(box), 2), np.bool_)
+        if sizes is not None:
+            size = sizes[boxes.image]
+            low, high = box[:, :2], box[:, :2] + box[:, 2:]
+            out = (high > (1 + SPILL) * size) | (low < -SPILL * size)
+        beyond = int(np.count_nonzero(out.any(axis=1)))
+    return Look(most, beyond, 1 < len(box) == turned)
+
+
+def _in_parts(data: Dataset, looks: Looks, words: Words) -> Iterator[str]:
     """Note if one side is in parts of the image and the other in pixels."""
-    sides = [(words.pred, data.predictions.box), (words.ref, data.references.box)]
-    if any(not len(box) for _, box in sides):
+    if not len(data.predictions) or not len(data.references):
         return
-    most = [float(max(box.max(), -box.min())) for _, box in sides]
-    for (name, _), mine, other in zip(sides, most, reversed(most), strict=True):
+    most = looks.pred.most, looks.ref.most
+    for name, mine, other in zip((words.pred, words.ref), most, reversed(most), strict=True):
         if mine <= 1.5 and other > 16:
             yield (
                 f"No coordinate of the {name} is above {mine:g}, those of the other side reach "
@@ -118,22 +154,17 @@ def _in_parts(data: Dataset, words: Words) -> Iterator[str]:
             )
 
 
-def _beyond_image(data: Dataset, words: Words) -> Iterator[str]:
+def _beyond_image(data: Dataset, looks: Looks, words: Words) -> Iterator[str]:
     """Boxes that reach far beyond an image whose size an input states."""
-    if data.sizes is None or data.parts:
-        return
-    for name, boxes in ((words.pred, data.predictions), (words.ref, data.references)):
-        out = np.zeros(len(boxes), np.bool_)
-        for axis, size in enumerate(data.sizes.T):
-            low = boxes.box[:, axis]
-            out |= low + boxes.box[:, 2 + axis] > ((1 + SPILL) * size)[boxes.image]
-            out |= low < (-SPILL * size)[boxes.image]
-        count = int(np.count_nonzero(out))
-        if count > 0.05 * len(boxes):
+    for name, boxes, look in (
+        (words.pred, data.predictions, looks.pred),
+        (words.ref, data.references, looks.ref),
+    ):
+        if look.beyond > 0.05 * len(boxes):
             yield (
-                f"{count} of {plural(len(boxes), 'box')} of the {name} reach out of their image by "
-                f"more than a tenth of its side: is bbox x1, y1, x2, y2 instead of x, y, width, "
-                "height, or of another image size?"
+                f"{look.beyond} of {plural(len(boxes), 'box')} of the {name} reach out of their "
+                "image by more than a tenth of its side: is bbox x1, y1, x2, y2 instead of x, y, "
+                "width, height, or of another image size?"
             )
 
 
@@ -224,11 +255,6 @@ def _shift(changes: list[tuple[Id, Id]]) -> int:
     """The number that, added to every id, gives the other one; 0 if there is none."""
     steps = {b - a if isinstance(a, int) and isinstance(b, int) else 0 for a, b in changes}
     return steps.pop() if len(steps) == 1 else 0
-
-
-def _may_be_corners(box: Float64) -> bool:
-    """Whether all boxes may be x1, y1, x2, y2, which is rare for x, y, width, height."""
-    return len(box) > 1 and bool((box[:, 2:] > box[:, :2]).all())
 
 
 def _with_box(boxes: Predictions, low: Float64, size: Float64) -> Predictions:

@@ -8,7 +8,6 @@ by ids or, if those are unknown, by the names of the other input: the stems of i
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 from unicodedata import normalize
@@ -250,6 +249,8 @@ def _quoted(name: str | None) -> str:
 
 def _not_found(base: Part, other: Part, name: str | None, kind: Kind) -> str:
     """Why a name finds nothing in `base`, with names that are near."""
+    from difflib import get_close_matches
+
     if name is None:
         return f"other ids of {kind.many} differ in their names"
     key = _keys(base.table, other.table, kind)[-1]

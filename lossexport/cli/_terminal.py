@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from lossexport.arguments import did_you_mean
 from lossexport.errors import LossexportError, printable
@@ -28,6 +25,10 @@ class Choice(click.Choice[str]):
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0) -> None:
     """Print a table; the last `right` columns are numbers and aligned to the right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(title=title, title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
         number = index >= len(columns) - right

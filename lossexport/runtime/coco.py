@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lossexport.runtime import native
+from lossexport.runtime import binding
 
 Float64 = np.ndarray[Any, np.dtype[np.float64]]
 Int64 = np.ndarray[Any, np.dtype[np.int64]]
@@ -15,9 +15,11 @@ Int32 = np.ndarray[Any, np.dtype[np.int32]]
 Int8 = np.ndarray[Any, np.dtype[np.int8]]
 UInt8 = np.ndarray[Any, np.dtype[np.uint8]]
 
-_ORDER, _REPEATS, _HITS, _PRECISION = _FUNCTIONS = (
+_ORDER, _REPEATS, _INSIDE, _LOOK, _HITS, _PRECISION = _FUNCTIONS = (
     "lossexport_order",
     "lossexport_repeats",
+    "lossexport_inside",
+    "lossexport_look",
     "lossexport_hits",
     "lossexport_precision",
 )
@@ -27,7 +29,7 @@ MOST_AREAS = 8
 @functools.cache
 def available() -> bool:
     """Whether there is a library, and whether it has these functions."""
-    return native.has(_FUNCTIONS)
+    return binding.has(_FUNCTIONS)
 
 
 def order(
@@ -38,9 +40,9 @@ def order(
     Returns the row, the group, `category * images + image`, and the rank in its group of the box
     at each place [n].
     """
-    held = native.Pointers()
+    held = binding.Pointers()
     row, group, rank = (np.empty(len(category), np.int64) for _ in range(3))
-    native.call(
+    binding.call(
         _ORDER,
         held.pointer(category, np.int32),
         held.pointer(image, np.int32),
@@ -56,9 +58,9 @@ def repeats(row: Int64, group: Int64, box: Float64, value: Float64) -> int:
 
     `row` and `group` are those of an order.
     """
-    held = native.Pointers()
+    held = binding.Pointers()
     found = ctypes.c_int64()
-    native.call(
+    binding.call(
         _REPEATS,
         held.pointer(row, np.int64),
         held.pointer(group, np.int64),
@@ -69,6 +71,55 @@ def repeats(row: Int64, group: Int64, box: Float64, value: Float64) -> int:
         ctypes.byref(found),
     )
     return found.value
+
+
+def inside(row: Int64, size: Float64, areas: Float64) -> UInt8:
+    """A bit for each of up to MOST_AREAS `areas` [A,2], least and largest: which hold the area.
+
+    `size` [rows] are the areas, `row` [n] the boxes in order.
+    """
+    held = binding.Pointers()
+    found = np.empty(len(row), np.uint8)
+    binding.call(
+        _INSIDE,
+        held.pointer(row, np.int64),
+        ctypes.c_int64(len(row)),
+        held.pointer(size, np.float64),
+        ctypes.c_int64(len(size)),
+        held.pointer(areas, np.float64),
+        ctypes.c_int64(len(areas)),
+        ctypes.c_void_p(found.ctypes.data),
+    )
+    return found
+
+
+class _Survey(ctypes.Structure):
+    _fields_ = (
+        ("most", ctypes.c_double),
+        ("beyond", ctypes.c_int64),
+        ("turned", ctypes.c_int64),
+    )
+
+
+def look(box: Float64, image: Int32, sizes: Float64 | None, spill: float) -> tuple[float, int, int]:
+    """The largest size of a coordinate of `box` [n,4], and two numbers of boxes.
+
+    Of those that reach out of their image, of `sizes` [I,2], by more than the part `spill` of its
+    side; and of those whose last two numbers are above the first two.
+    """
+    held = binding.Pointers()
+    found = _Survey()
+    binding.call(
+        _LOOK,
+        held.pointer(box, np.float64),
+        held.pointer(image, np.int32),
+        ctypes.c_int64(len(box)),
+        None if sizes is None else held.pointer(sizes, np.float64),
+        ctypes.c_int64(0 if sizes is None else len(sizes)),
+        ctypes.c_double(spill),
+        ctypes.byref(found),
+    )
+    return found.most, found.beyond, found.turned
 
 
 class _Outcomes(ctypes.Structure):
@@ -99,7 +150,7 @@ class Outcomes:
     outcome: Int8
     categories: int
 
-    def _given(self, held: native.Pointers) -> Any:
+    def _given(self, held: binding.Pointers) -> Any:
         areas, thresholds = self.outcome.shape[1:]
         return ctypes.byref(
             _Outcomes(
@@ -119,9 +170,9 @@ class Outcomes:
 
     def hits(self, most: tuple[int, ...]) -> Int64:
         """True predictions [M,A,T,K] of a rank below each of `most` [M]."""
-        held = native.Pointers()
+        held = binding.Pointers()
         found = np.empty((len(most), *self.outcome.shape[1:], self.categories), np.int64)
-        native.call(
+        binding.call(
             _HITS,
             self._given(held),
             held.pointer(np.array(most, np.int64), np.int64),
@@ -137,8 +188,8 @@ class Outcomes:
 
         Of predictions of a rank below `most`. `column` [K] is the place in P, or -1.
         """
-        held = native.Pointers()
-        native.call(
+        held = binding.Pointers()
+        binding.call(
             _PRECISION,
             self._given(held),
             held.pointer(positives, np.int64),

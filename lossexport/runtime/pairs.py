@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lossexport.runtime import native
+from lossexport.runtime import binding
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -98,10 +98,10 @@ class _Rules(ctypes.Structure):
 @functools.cache
 def available() -> bool:
     """Whether there is a library, and whether it has these functions."""
-    return native.has(_FUNCTIONS)
+    return binding.has(_FUNCTIONS)
 
 
-def _boxes(boxes: Boxes, held: native.Pointers) -> Any:
+def _boxes(boxes: Boxes, held: binding.Pointers) -> Any:
     """`lossexport_boxes`."""
     given = _Boxes(
         held.pointer(boxes.box, np.float64),
@@ -113,7 +113,7 @@ def _boxes(boxes: Boxes, held: native.Pointers) -> Any:
     return ctypes.byref(given)
 
 
-def _rules(rules: Rules, held: native.Pointers) -> Any:
+def _rules(rules: Rules, held: binding.Pointers) -> Any:
     """`lossexport_rules`."""
     given = _Rules(
         held.pointer(rules.crowd, np.bool_),
@@ -130,7 +130,7 @@ def find(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float, at_once: int) -
 
     `crowd` [R] is by place. Ends early at a prediction that has more than `at_once` pairs.
     """
-    held = native.Pointers()
+    held = binding.Pointers()
     sets = _boxes(pred, held), _boxes(ref, held), held.pointer(crowd, np.bool_)
     found, following = ctypes.c_int64(), ctypes.c_int64()
     at_once = min(at_once, len(pred) * len(ref))
@@ -138,7 +138,7 @@ def find(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float, at_once: int) -
         begin = following.value
         places = np.empty((2, at_once), np.int32)
         iou = np.empty(at_once)
-        native.call(
+        binding.call(
             _FIND,
             *sets,
             ctypes.c_double(threshold),
@@ -162,9 +162,9 @@ def assign_pairs(
     references from place `low` on. Returns the index of the pair, or -1, for each prediction and
     lane [predictions,A*T].
     """
-    held = native.Pointers()
+    held = binding.Pointers()
     winner = np.empty((predictions, rules.lanes), np.int64)
-    native.call(
+    binding.call(
         _ASSIGN_PAIRS,
         held.pointer(pred, np.int32),
         held.pointer(ref, np.int32),
@@ -184,10 +184,10 @@ def outcomes(
 
     Apart from that as `assign_pairs`; `kind`, like the rules, is of the references from `low` on.
     """
-    held = native.Pointers()
+    held = binding.Pointers()
     areas, thresholds = rules.ignored.shape[1], len(rules.thresholds)
     found = np.empty((predictions, areas, thresholds), np.int8)
-    native.call(
+    binding.call(
         _OUTCOMES,
         held.pointer(pred, np.int32),
         held.pointer(ref, np.int32),
@@ -207,9 +207,9 @@ def assign_boxes(pred: Boxes, ref: Boxes, rules: Rules, least: float) -> Int32:
     `least` (> 0) is the smallest overlap of a pair. Returns the place of the reference, or -1, for
     each prediction and lane [n,A*T].
     """
-    held = native.Pointers()
+    held = binding.Pointers()
     winner = np.empty((len(pred), rules.lanes), np.int32)
-    native.call(
+    binding.call(
         _ASSIGN_BOXES,
         _boxes(pred, held),
         _boxes(ref, held),

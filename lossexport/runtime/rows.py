@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lossexport.runtime import native
+from lossexport.runtime import binding
 
 Bool = np.ndarray[Any, np.dtype[np.bool_]]
 Float64 = np.ndarray[Any, np.dtype[np.float64]]
@@ -37,7 +37,7 @@ class _Rows(ctypes.Structure):
 @functools.cache
 def available() -> bool:
     """Whether there is a library, and whether it has these functions."""
-    return native.has(_FUNCTIONS)
+    return binding.has(_FUNCTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Reader:
         )
         given = _Rows(most, *(ids.ctypes.data for ids in self._ids), *addresses)
         count, used, end = ctypes.c_int64(), ctypes.c_int64(), ctypes.c_int32()
-        native.call(
+        binding.call(
             _READ,
             ctypes.c_void_p(np.frombuffer(text, np.uint8).ctypes.data + start),
             ctypes.c_int64(len(text) - start),
@@ -140,7 +140,7 @@ def number_ids(ids: Int64) -> tuple[Int32, Int64]:
     """Number of each of `ids` [n], and the distinct ones [m] in the order of first appearance."""
     number, distinct = np.empty(len(ids), np.int32), np.empty(len(ids), np.int64)
     found = ctypes.c_int64()
-    native.call(
+    binding.call(
         _NUMBER,
         ctypes.c_void_p(ids.ctypes.data),
         ctypes.c_int64(len(ids)),

@@ -35,8 +35,14 @@ class Protocol:
     max_detections: tuple[int, ...]
     """M limits of predictions for each image and category, rising."""
 
-    def bits(self, size: Float64) -> UInt:
-        """Areas [N] to a number with the bit `1 << a` for each range that has the area."""
+    def bits(self, size: Float64, row: Int64) -> UInt:
+        """The areas `size` [N] of boxes `row` [n] to a number with the bits `1 << a`.
+
+        They are set for each range that has the area.
+        """
+        if native.available() and len(self.areas) <= native.MOST_AREAS:
+            return native.inside(row, size, self.areas)
+        size = size[row]
         kind = np.min_scalar_type((1 << len(self.areas)) - 1)
         found = np.zeros(len(size), kind)
         for a, (least, most) in enumerate(self.areas):
@@ -125,7 +131,7 @@ def match(
         predictions.category[order.pred],
         order.rank,
         predictions.score[order.pred],
-        protocol.bits(size[order.pred]),
+        protocol.bits(size, order.pred),
         place,
         outcome,
         positives,

@@ -25,6 +25,24 @@ LOSSEXPORT_API int32_t lossexport_repeats(const int64_t *row, const int64_t *gro
                                           const double *box, const double *value, int64_t rows,
                                           int64_t *repeats);
 
+/* Writes to `inside` [count] a bit for each of `areas` [area_count,2], at most 8, whose least and
+ * largest area have the `size` [rows] of the box at each place between them. */
+LOSSEXPORT_API int32_t lossexport_inside(const int64_t *row, int64_t count, const double *size,
+                                         int64_t rows, const double *areas, int64_t area_count,
+                                         uint8_t *inside);
+
+typedef struct lossexport_survey {
+  double most;    /* largest size of a coordinate */
+  int64_t beyond; /* boxes that reach out of their image by more than a part of its side */
+  int64_t turned; /* boxes whose third and fourth number are above the first and the second */
+} lossexport_survey;
+
+/* Looks at boxes [count,4] x, y, width, height. `sizes` [images,2] are width and height of the
+ * images, NaN if unknown, or null; `spill` is the part of a side. */
+LOSSEXPORT_API int32_t lossexport_look(const double *box, const int32_t *image, int64_t count,
+                                       const double *sizes, int64_t images, double spill,
+                                       lossexport_survey *found);
+
 /* Of predictions in order: by rising category, then image, then falling score. `place` names those
  * that may have a match, rising; a lane is area * thresholds + threshold. */
 typedef struct lossexport_outcomes {

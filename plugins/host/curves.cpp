@@ -218,16 +218,25 @@ int32_t lossexport_hits(const lossexport_outcomes *given, const int64_t *most, i
     return fail(LOSSEXPORT_BAD_ARGUMENT, "hits: outcomes are missing");
   const int64_t lanes = given->areas * given->thresholds;
   std::fill_n(hits, limits * lanes * given->categories, 0);
-  for (int64_t row = 0; row < given->placed; ++row) {
-    const int64_t place = given->place[row];
-    const int8_t *outcome = given->outcome + row * lanes;
-    for (int64_t limit = 0; limit < limits; ++limit) {
-      if (given->rank[place] >= most[limit]) continue;
-      int64_t *out = hits + limit * lanes * given->categories + given->category[place];
-      for (int64_t lane = 0; lane < lanes; ++lane) {
-        out[lane * given->categories] += outcome[lane] == TRUE;
+  try {
+    std::vector<int64_t> here(at(limits * lanes));  // of one category
+    for (int64_t row = 0; row < given->placed;) {
+      const int32_t category = given->category[given->place[row]];
+      std::fill(here.begin(), here.end(), 0);
+      for (; row < given->placed && given->category[given->place[row]] == category; ++row) {
+        const int8_t *outcome = given->outcome + row * lanes;
+        for (int64_t limit = 0; limit < limits; ++limit) {
+          if (given->rank[given->place[row]] >= most[limit]) continue;
+          int64_t *out = here.data() + limit * lanes;
+          for (int64_t lane = 0; lane < lanes; ++lane) out[lane] += outcome[lane] == TRUE;
+        }
+      }
+      for (int64_t i = 0; i < limits * lanes; ++i) {
+        hits[i * given->categories + category] = here[at(i)];
       }
     }
+  } catch (const std::bad_alloc &) {
+    return fail(LOSSEXPORT_NO_MEMORY, "hits: not enough memory");
   }
   return LOSSEXPORT_OK;
 }

@@ -49,12 +49,21 @@ class Group {
  public:
   Group(const lossexport_boxes &ref, const uint8_t *crowd) : ref_(ref), crowd_(crowd) {}
 
-  // False if a box is not usable.
+  // A group after those that were taken. False if a box is not usable.
   bool take(int64_t group) {
-    const int64_t *begin = ref_.group, *end = ref_.group + ref_.count;
-    const auto found = std::equal_range(begin, end, group);
-    first_ = found.first - begin;
-    count_ = found.second - found.first;
+    // Groups rise, so that the next one is not far away.
+    const int64_t *begin = ref_.group + first_ + count_, *end = ref_.group + ref_.count;
+    for (int64_t step = 1; begin < end && *begin < group; step *= 2) {
+      const int64_t *const after = begin + std::min<int64_t>(step, end - begin);
+      if (after[-1] >= group) {
+        begin = std::lower_bound(begin, after, group);
+        break;
+      }
+      begin = after;
+    }
+    first_ = begin - ref_.group;
+    count_ = 0;
+    while (begin + count_ < end && begin[count_] == group) ++count_;
     if (!count_) return true;
     index_.clear(count_);
     for (int64_t i = 0; i < count_; ++i) {

@@ -53,7 +53,9 @@ class _Codes:
             (rows.image, rows.category), self._tables, self._blocks, strict=True
         ):
             number, distinct = number_ids(ids)
-            blocks.append(table.codes(distinct.tolist())[number])
+            raws = distinct.tolist()
+            table.add_numbers([raw for raw in raws if raw not in table])
+            blocks.append(table.codes(raws)[number])
         self._file.check_ids()
 
     def columns(self) -> tuple[Int32, Int32]:
