@@ -135,7 +135,7 @@ def _shared(
             place[target] = len(ids)
             ids.append(target)
             named.append((second.table, value))
-        elif first.table.name(target) is None:
+        elif second.rows and first.table.name(target) is None:
             named[place[target]] = (second.table, value)
         position[value] = place[target]
     order = id_order(ids, text=first.table.text)

@@ -180,7 +180,7 @@ def _without_names(
 ) -> tuple[dict[Id, Id], str]:
     """Join by ids or, if some of those are unknown, by the names that one of the inputs gives."""
     bare, listed = (other, base) if not other.named else (base, other)
-    if by is None and kind.paths and all(_named_as(listed.rows.get(v), v) for v in bare.used):
+    if by is None and kind.paths and _named_by_ids(listed.rows, bare.used):
         return same, ""  # what follows comes to the same
     names = _plain_names(listed, kind)
     plain = _last if kind.paths else _folded
@@ -211,12 +211,18 @@ def _without_names(
     return same, ""
 
 
-def _named_as(row: Entry | None, value: Id) -> bool:
-    """Whether the name of a row is a number with the suffix of an image, and that is its id."""
-    if row is None or row.name is None:
+def _named_by_ids(rows: Mapping[Id, Entry], ids: Collection[Id]) -> bool:
+    """Whether the row of each of `ids` is named by its number, with the suffix of an image."""
+    found = [row.name or "" for row in map(rows.get, ids) if row is not None]
+    parts = [name.rpartition(".") for name in found]
+    if len(found) < len(ids) or any(
+        suffix.lower() not in IMAGE_FILES for suffix in {suffix for *_, suffix in parts}
+    ):
         return False
-    short, _, suffix = row.name.rpartition(".")
-    return short.isdigit() and _number(short) == value and suffix.lower() in IMAGE_FILES
+    stems = [short for short, *_ in parts]
+    digits = "".join(stems)
+    plain = digits.isascii() and digits.isdigit() and len(min(stems, key=len)) > 0
+    return plain and len(max(stems, key=len)) < 19 and list(map(int, stems)) == list(ids)
 
 
 def _plain_names(part: Part, kind: Kind) -> dict[Id, Id]:

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
-import numpy as np
 
-from lossexport.boxes.boxset import Int32, UInt8, check_count, fail
+from lossexport.boxes.boxset import check_count, fail
 from lossexport.errors import LossexportError
+from lossexport.formats.coco import json_text
 from lossexport.formats.source import Source
 from lossexport.runtime.rows import CLOSED, ODD, Reader, Rows
 
@@ -34,10 +34,6 @@ MAX_VALUE = 64 << 20
 """Largest single element of an array, or other value, in bytes."""
 
 T = TypeVar("T")
-_SPACE = re.compile(rb"[ \t\r\n]*+")
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_WORD = re.compile(rb"[^,\]}\s]*+(?=[,\]}\s])")
-_ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _AT = re.compile(r" - at `(\$[^`]*)`$")
 _CUT = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*$")
 _CUT_LENGTH = 64
@@ -69,7 +65,7 @@ class JsonStream:
     def peek(self) -> bytes:
         """Return the next byte that is not white space; empty at the end."""
         while True:
-            self._drop(_space(self._buffer, self._at) - self._at)
+            self._drop(json_text.space(self._buffer, self._at) - self._at)
             if self._at < len(self._buffer) or not self._more():
                 return self._buffer[self._at : self._at + 1]
 
@@ -86,7 +82,7 @@ class JsonStream:
             text = self._ahead(size)
             rows = self._guess(decoder, text, field, index)
             if rows is None:
-                comma, end = _structure(text)
+                comma, end = json_text.structure(text)
                 if comma < 0 and end < 0:
                     size = self._doubled(text, size)
                     continue
@@ -216,7 +212,7 @@ class JsonStream:
         self.peek()
         size = WINDOW
         text = self._ahead(size)
-        while (end := _length(text)) < 0:
+        while (end := json_text.length(text)) < 0:
             size = self._doubled(text, size)
             text = self._ahead(size)
         try:
@@ -266,7 +262,7 @@ class JsonStream:
         last: bool,
     ) -> list[T]:
         """Take the elements `text` and the comma after them or, if they are the `last`, bracket."""
-        if _space(text) == len(text) and (index or not last):
+        if json_text.space(text) == len(text) and (index or not last):
             self._malformed("an element is missing after a comma")
         try:
             rows = decoder.decode(b"[" + text + b"]")
@@ -287,7 +283,7 @@ class JsonStream:
         steps = re.findall(r"\[(\d+)\]|\.([^.\[]+)", path)
         row = int(steps[0][0])
         # The text before the wrong element is valid, so a scan finds where each element starts.
-        value: object = _element(text, row)
+        value: object = json_text.element(text, row)
         name = f"{field}[{index + row}]"
         for number, key in steps[1:]:
             name += f"[{number}]" if number else f".{key}"
@@ -330,54 +326,6 @@ class JsonStream:
             f"{self._path}: the file ends early, at byte "
             f"{self._offset + len(self._buffer) - self._at}"
         )
-
-
-def _space(text: bytes, start: int = 0) -> int:
-    """The end of the white space that begins at `start`."""
-    match = _SPACE.match(text, start)
-    return match.end() if match else start
-
-
-def _length(text: bytes) -> int:
-    """Length of the string, number, word or object at the start of `text`; -1 if it is cut."""
-    if text.startswith(b"{"):
-        end = _structure(text[1:])[1]
-        return end + 2 if end >= 0 else -1
-    match = (_STRING if text.startswith(b'"') else _WORD).match(text)
-    return match.end() if match else -1
-
-
-def _marks(text: bytes) -> tuple[Int32, UInt8]:
-    """Depth after each byte, and the bytes with the contents of strings blanked."""
-    data = np.frombuffer(_ESCAPED.sub(b"  ", text), np.uint8).copy()
-    inside = np.cumsum(data == ord('"'), dtype=np.uint8) & 1
-    data[inside == 1] = 0
-    step = np.zeros(len(data), np.int8)
-    step[(data == ord("[")) | (data == ord("{"))] = 1
-    step[(data == ord("]")) | (data == ord("}"))] = -1
-    return np.cumsum(step, dtype=np.int32), data
-
-
-def _structure(text: bytes) -> tuple[int, int]:
-    """Find the last top-level comma and the bracket that closes the level; -1 if there is none."""
-    depth, data = _marks(text)
-    closing = np.flatnonzero(depth < 0)
-    end = int(closing[0]) if closing.size else -1
-    commas = np.flatnonzero((data == ord(",")) & (depth == 0))
-    return (int(commas[-1]) if commas.size else -1), end
-
-
-def _element(text: bytes, row: int) -> object:
-    """Decode element `row` of the array text, loosely; the text after it may be cut."""
-    depth, data = _marks(text)
-    ends = np.flatnonzero(((data == ord(",")) & (depth == 0)) | (depth == -1))
-    start = int(ends[row - 1]) + 1 if row else 0
-    stop = int(ends[row]) if row < len(ends) else len(text)
-    try:
-        value: object = json.loads(text[start:stop])
-    except (ValueError, RecursionError):
-        return text[start:stop].decode("utf-8", "replace")
-    return value
 
 
 @dataclass(frozen=True, slots=True)

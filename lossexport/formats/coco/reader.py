@@ -7,8 +7,9 @@ detection may have a `log_variance`: log sigma^2 of x1, y1, x2, y2 in the unit o
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -27,7 +28,7 @@ from lossexport.boxes.boxset import (
     fail,
 )
 from lossexport.boxes.columns import ID, RawId, box_array, plain_id
-from lossexport.boxes.side import Entry, Side, Table
+from lossexport.boxes.side import Entry, Side, Size, Table
 from lossexport.errors import LossexportError
 from lossexport.formats.coco import plain, refusal
 from lossexport.formats.coco.file import File, Take
@@ -76,12 +77,13 @@ class _Category(msgspec.Struct, gc=False):
 DETECTIONS = msgspec.json.Decoder(list[_Detection])
 _ANY = msgspec.json.Decoder(list[msgspec.Raw])
 _ANNOTATIONS = msgspec.json.Decoder(list[_Annotation])
-_IMAGES: msgspec.json.Decoder[list[_Image | _Category]] = msgspec.json.Decoder(list[_Image])
-_CATEGORIES: msgspec.json.Decoder[list[_Image | _Category]] = msgspec.json.Decoder(list[_Category])
+_IMAGES = msgspec.json.Decoder(list[_Image])
+_CATEGORIES = msgspec.json.Decoder(list[_Category])
 
 _REQUIRED = ("id", "image_id", "category_id", "bbox", "score")
 
 T = TypeVar("T")
+N = TypeVar("N", _Image, _Category)
 
 
 def read(path: Path, scored: bool, advance: Advance) -> Side:
@@ -217,10 +219,11 @@ def _read_dictionary(file: File, stream: JsonStream, take: Take, *, bare: bool) 
         if key == file.where:
             take(file, stream)
         elif key == "images":
-            _add_rows(file, key, file.side.images, stream.rows(_IMAGES, key), MAX_IMAGES)
+            images = stream.rows(_IMAGES, key)
+            _add_rows(file, key, file.side.images, images, _images, MAX_IMAGES)
         elif key == "categories":
-            blocks = stream.rows(_CATEGORIES, key)
-            _add_rows(file, key, file.side.categories, blocks, MAX_CATEGORIES)
+            kinds = stream.rows(_CATEGORIES, key)
+            _add_rows(file, key, file.side.categories, kinds, _categories, MAX_CATEGORIES)
         elif len(keys) == refusal.MOST_KEYS and not set(refusal.TABLES) & set(keys):
             break
         else:
@@ -233,7 +236,8 @@ def _add_rows(
     file: File,
     key: str,
     table: Table,
-    blocks: Iterator[Sequence[_Image | _Category]],
+    blocks: Iterator[Sequence[N]],
+    entries_of: Callable[[File, Sequence[N]], Sequence[Entry]],
     limit: int,
 ) -> None:
     """Read a table of ids and names. Rows with the same id must be equal."""
@@ -241,8 +245,7 @@ def _add_rows(
     count = 0
     for block in blocks:
         check_count(file.path, key, count + len(block), limit)
-        entries = [_image(row) if isinstance(row, _Image) else _category(row) for row in block]
-        file.federated |= any(isinstance(row, _Image) and _is_federated(row) for row in block)
+        entries = entries_of(file, block)
         if not table.add_all([row.id for row in block], entries):
             for i, (row, entry) in enumerate(zip(block, entries, strict=True)):
                 why = table.add(row.id, entry)
@@ -251,20 +254,26 @@ def _add_rows(
         count += len(block)
 
 
-def _image(row: _Image) -> Entry:
-    width, height = row.width, row.height
-    if not (isinstance(width, int | float) and isinstance(height, int | float)):
-        return Entry(row.file_name)
-    known = 0 < width < MAX_COORDINATE and 0 < height < MAX_COORDINATE
-    return Entry(row.file_name, (width, height) if known else None)
+def _images(file: File, block: Sequence[_Image]) -> list[Entry]:
+    file.federated |= any(
+        row.neg_category_ids is not None or row.not_exhaustive_category_ids is not None
+        for row in block
+    )
+    names = [row.file_name for row in block]
+    sizes: Any = [(row.width, row.height) for row in block]
+    whole = set(map(type, chain.from_iterable(sizes))) == {int}
+    if not whole or min(map(min, sizes)) <= 0 or max(map(max, sizes)) >= MAX_COORDINATE:
+        sizes = map(_size, sizes)
+    return list(map(Entry, names, sizes))
 
 
-def _is_federated(row: _Image) -> bool:
-    return row.neg_category_ids is not None or row.not_exhaustive_category_ids is not None
+def _size(size: tuple[object, object]) -> Size | None:
+    known = all(isinstance(side, int | float) and 0 < side < MAX_COORDINATE for side in size)
+    return cast(Size, size) if known else None
 
 
-def _category(row: _Category) -> Entry:
-    return Entry(None if row.name is None else str(row.name))
+def _categories(_: File, block: Sequence[_Category]) -> list[Entry]:
+    return [Entry(None if row.name is None else str(row.name)) for row in block]
 
 
 def _add_ids(file: File, rows: Sequence[_Row]) -> tuple[Int32, Int32]:
