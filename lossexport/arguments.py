@@ -4,7 +4,6 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, SupportsFloat, cast
 
@@ -101,6 +100,8 @@ def choice(name: str, value: object, known: Sequence[str]) -> None:
 
 def did_you_mean(word: object, known: Sequence[str]) -> str:
     """The question at the end of a message if a word of `known` is similar, else nothing."""
+    from difflib import get_close_matches
+
     folded = {other.casefold(): other for other in reversed(known)}
     near = get_close_matches(word.casefold(), folded, 1, 0.6) if isinstance(word, str) else []
     return f"; did you mean {folded[near[0]]}?" if near else ""

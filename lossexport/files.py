@@ -5,7 +5,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
-from importlib import resources
 from pathlib import Path
 from typing import BinaryIO
 
@@ -74,7 +73,7 @@ def read_bytes(path: Path, limit: int, open_it: Callable[[], int] | None = None)
 
 def shipped(name: str) -> Path:
     """A folder that is inside the package in a wheel, and beside it in a checkout."""
-    package = Path(str(resources.files("lossexport")))
+    package = Path(__file__).resolve().parent
     inside = package / name
     return inside if inside.is_dir() else package.parent / name
 

@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -50,6 +49,8 @@ def _is_checkout(folder: Path) -> bool:
 
 def _direct_url() -> dict[str, Any]:
     """PEP 610's record of the origin; empty if there is none or it cannot be read."""
+    from importlib import metadata
+
     try:
         record = json.loads(metadata.distribution(_NAME).read_text("direct_url.json") or "{}")
     except (metadata.PackageNotFoundError, OSError, ValueError, RecursionError):
@@ -76,6 +77,8 @@ def _address(record: dict[str, Any]) -> str:
 
 def _packages(extra: str) -> Iterator[str]:
     """The requirements of `extra`, or of the base if it is empty, from the metadata."""
+    from importlib import metadata
+
     for line in metadata.requires(_NAME) or ():
         requirement, _, marker = line.partition(";")
         found = re.search(r"""extra == ["']([\w-]+)["']""", marker)

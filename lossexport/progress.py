@@ -79,12 +79,17 @@ def steps(verb: str, *, percent: bool = False) -> Iterator[Step]:
     if interval == 0 or stream is None or stream.closed:
         yield checked(lambda done, total, name: None)
         return
+    console = _terminal() if stream.isatty() else None
+    with _bar(console) if console else _lines(verb, interval, stream, percent) as step:
+        yield checked(step)
+
+
+def _terminal() -> "Console | None":
+    """The terminal that stderr is, if it can show a bar."""
     from rich.console import Console
 
     console = Console(stderr=True)
-    terminal = stream.isatty() and console.is_terminal and not console.is_dumb_terminal
-    with _bar(console) if terminal else _lines(verb, interval, stream, percent) as step:
-        yield checked(step)
+    return console if console.is_terminal and not console.is_dumb_terminal else None
 
 
 def _interval() -> float:

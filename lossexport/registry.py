@@ -1,11 +1,14 @@
 """Finds declarations by name, in this package and in installed packages."""
 
 from collections.abc import Mapping
-from importlib import metadata
-from typing import Generic, Protocol, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from lossexport import arguments
 from lossexport.errors import LossexportError, one_line
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 
 class Named(Protocol):
@@ -31,9 +34,7 @@ class Registry(Generic[T]):
         self._kind = kind
         self._word = word
         self._group = group
-        self._builtin = {
-            name: metadata.EntryPoint(name, value, group) for name, value in builtin.items()
-        }
+        self._builtin = dict(builtin)
         self._found: dict[str, T] = {}
 
     @property
@@ -43,6 +44,8 @@ class Registry(Generic[T]):
 
     def names(self) -> tuple[str, ...]:
         """Every name, those of this package first; nothing is imported."""
+        from importlib import metadata
+
         outside = sorted(metadata.entry_points(group=self._group).names)
         return tuple(dict.fromkeys([*self._builtin, *outside]))
 
@@ -54,10 +57,13 @@ class Registry(Generic[T]):
         """
         if not isinstance(name, str) or name not in self._builtin:
             return self._outside(name)
-        found: T = self._builtin[name].load()
+        module, _, attribute = self._builtin[name].partition(":")
+        found: T = getattr(import_module(module), attribute)
         return found
 
     def _outside(self, name: object) -> T:
+        from importlib import metadata
+
         points: dict[str, metadata.EntryPoint] = {}
         for point in metadata.entry_points(group=self._group):
             if point.name in self._builtin:
@@ -76,7 +82,7 @@ class Registry(Generic[T]):
             self._found[str(name)] = self._load(points[str(name)])
         return self._found[str(name)]
 
-    def _load(self, point: metadata.EntryPoint) -> T:
+    def _load(self, point: "metadata.EntryPoint") -> T:
         try:
             found = point.load()
         except Exception as error:  # the code of another package may raise anything
@@ -94,10 +100,10 @@ class Registry(Generic[T]):
             )
         return found
 
-    def _called(self, point: metadata.EntryPoint) -> str:
+    def _called(self, point: "metadata.EntryPoint") -> str:
         where = f"entry point {point.name!r} of {self._group} ({point.value})"
         return f"{_package(point)}: {where}"
 
 
-def _package(point: metadata.EntryPoint) -> str:
+def _package(point: "metadata.EntryPoint") -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"

@@ -135,7 +135,7 @@ def _shared(
             place[target] = len(ids)
             ids.append(target)
             named.append((second.table, value))
-        elif first.table.name(target) is None:
+        elif second.rows and first.table.name(target) is None:
             named[place[target]] = (second.table, value)
         position[value] = place[target]
     order = id_order(ids, text=first.table.text)
@@ -171,12 +171,16 @@ def _codes_to(table: Table, place: Mapping[Id, int], rank: Int32) -> Int32:
 
 
 def _place(position: Int32, codes: Int32) -> Int32:
-    return position[codes] if len(codes) else codes
+    if not len(codes) or np.array_equal(position, np.arange(len(position))):
+        return codes
+    return position[codes]
 
 
 def _refuse_strangers(base: Side, other: Side, images: Shared, codes: Int32) -> None:
     """Raise LossexportError if no box of `other` is on an image of `base`."""
-    if not len(codes) or images.known[images.other[codes]].any():
+    if not len(codes) or images.known[images.other[codes[0]]]:
+        return
+    if images.known[images.other[codes]].any():
         return
     here = _shown(other.images, other.images.ids.ids[codes[0]])
     if not images.known.any() and base.images.rows is None:  # an empty result list has no image
@@ -197,10 +201,15 @@ def _sizes(images: Shared, base: Side, other: Side) -> Float64:
     """Width and height [I,2] of each image as an input states them; NaN if none does."""
     sizes = np.full((len(images.ids), 2), np.nan)
     for side, position in ((other, images.other), (base, images.base)):
-        for value, row in (side.images.rows or {}).items():
-            code = side.images.ids.get(value)
-            if row.size is not None and code is not None and position[code] >= 0:
-                sizes[position[code]] = row.size
+        ids = side.images.ids
+        stated = {
+            ids[value]: row.size
+            for value, row in (side.images.rows or {}).items()
+            if row.size is not None and value in ids
+        }
+        place = position[list(stated)] if stated else np.empty(0, np.int32)
+        size = np.array(list(stated.values()), np.float64).reshape(-1, 2)
+        sizes[place[place >= 0]] = size[place >= 0]
     return sizes
 
 
@@ -276,6 +285,8 @@ def dataset(pred: Side, ref: Side, by: MatchBy | None, extra: Extra) -> Dataset:
 
 def _note_extras(joined: Joined, category: Int32, extra: Extra, notes: list[str]) -> Int64 | None:
     """Note predictions of categories that the references lack. Returns the rows to keep."""
+    if not joined.extra_categories.any():
+        return None
     strange = joined.extra_categories[category]
     if not strange.any():
         return None
@@ -308,6 +319,8 @@ def _called(category: Category) -> str:
 
 
 def _note_strange_images(joined: Joined, image: Int32, notes: list[str]) -> None:
+    if not joined.extra_images.any():
+        return
     strange = joined.extra_images[image]
     if strange.any():
         places = np.unique(image[strange])

@@ -73,9 +73,14 @@ class IdTable(dict[RawId, int]):
         self[raw] = code
         return code
 
+    def add_numbers(self, numbers: Sequence[int]) -> None:
+        """Number distinct ids that are new, from LEAST_ID to MOST_ID."""
+        self.update(zip(numbers, range(len(self.ids), len(self.ids) + len(numbers)), strict=True))
+        self.ids += numbers
+
     def codes(self, raws: Sequence[RawId]) -> Int32:
         """Positions [n] of `raws`; -1 for values that cannot be an id."""
-        return np.array([self[raw] for raw in raws], np.int32)
+        return np.fromiter(map(self.__getitem__, raws), np.int32, len(raws))
 
 
 def box_array(rows: Sequence[Sequence[float]]) -> Float64:
@@ -97,6 +102,7 @@ class BoxColumns:
         self._area: list[Float64] = []
         self._ignored: list[Bool] = []
         self._any_class: list[Bool] = []
+        self._owned = False
         self.count = 0
 
     def add(
@@ -110,13 +116,16 @@ class BoxColumns:
         area: Float64 | None = None,
         ignored: Bool | None = None,
         any_class: bool = False,
+        owned: bool = False,
     ) -> None:
         """Append n rows; predictions have a `score`, references may have `area` and `ignored`.
 
         With `any_class` ignored references act on predictions of every category.
 
         `log_variance` [n,4] is NaN in rows without one. It takes no memory until a block has some.
+        Columns that are `owned`, which nobody else will change, are not copied if they are all.
         """
+        self._owned = owned and not self.count
         if log_variance is not None and not self._log_variance and self.count:
             self._log_variance.append(_nothing(self.count))
         if log_variance is not None or self._log_variance:
@@ -132,13 +141,17 @@ class BoxColumns:
             self._any_class.append(self._ignored[-1] & any_class)
         self.count += len(box)
 
+    def _all(self, blocks: list[Any], kind: type) -> npt.NDArray[Any]:
+        """The blocks of a column joined and released."""
+        return blocks.pop() if self._owned and len(blocks) == 1 else _join(blocks, kind)
+
     def peek_codes(self) -> tuple[Int32, Int32]:
         """Image and category codes of all rows so far."""
         return _column(self._image), _column(self._category)
 
     def codes(self) -> tuple[Int32, Int32]:
         """The codes as from `peek_codes`; their memory is released here."""
-        return _join(self._image, np.int32), _join(self._category, np.int32)
+        return self._all(self._image, np.int32), self._all(self._category, np.int32)
 
     def equal(self, first: Int64, second: Int64) -> Bool:
         """Whether rows `first` [n] of references equal rows `second` [n]."""
@@ -172,9 +185,10 @@ class BoxColumns:
 
     def predictions(self, image: Int32, category: Int32) -> Predictions:
         """All rows as predictions, with the final image and category positions."""
-        box = _join(self._box, np.float64).reshape(-1, 4)
+        box = self._all(self._box, np.float64).reshape(-1, 4)
         log_variance = _join(self._log_variance, np.float32) if self._log_variance else None
-        return Predictions(image, category, box, _join(self._score, np.float64), log_variance)
+        score = self._all(self._score, np.float64)
+        return Predictions(image, category, box, score, log_variance)
 
     def references(self, image: Int32, category: Int32, ids: Int64 | None = None) -> References:
         """All rows as references, with the final image and category positions."""
@@ -182,9 +196,9 @@ class BoxColumns:
         return References(
             image,
             category,
-            _join(self._box, np.float64).reshape(-1, 4),
-            _join(self._area, np.float64),
-            _join(self._ignored, np.bool_),
+            self._all(self._box, np.float64).reshape(-1, 4),
+            self._all(self._area, np.float64),
+            self._all(self._ignored, np.bool_),
             np.zeros(self.count, np.bool_) if ids is None else ids == 0,
             any_class if any_class is not None and any_class.any() else None,
         )

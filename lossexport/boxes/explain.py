@@ -8,12 +8,15 @@ images.
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from lossexport.boxes import matching, pairs
 from lossexport.boxes.assemble import plural
 from lossexport.boxes.boxset import Dataset, Float64, Id, Int64, Predictions, References
+from lossexport.boxes.pairs import Order
+from lossexport.runtime import coco as native
 
 BOXES = 50_000
 FEW = 0.5
@@ -42,13 +45,14 @@ SCORED = Words("predictions", "references")
 COMPARED = Words("child", "parent")
 
 
-def explain(data: Dataset, matched: int, threshold: float, words: Words) -> list[str]:
+def explain(data: Dataset, order: Order, matched: int, threshold: float, words: Words) -> list[str]:
     """Notes on `data`, of which `matched` pairs were found at the IoU `threshold`."""
-    notes = [*_of_references(data, words), *_of_scores(data, words), *_doubled(data, words)]
-    notes += [*_in_parts(data, words), *_beyond_image(data, words)]
+    looks = Looks(_look(data.predictions, data), _look(data.references, data))
+    notes = [*_of_references(data, words), *_of_scores(data, words), *_doubled(data, order, words)]
+    notes += [*_in_parts(data, looks, words), *_beyond_image(data, looks, words)]
     possible = min(len(data.predictions), int(np.count_nonzero(~data.references.ignored)))
     few = matched < FEW * possible
-    if few or _may_be_corners(data.predictions.box):
+    if few or looks.pred.may_be_corners:
         notes += _other_readings(_first_images(data), threshold, words, few=few)
     return notes
 
@@ -70,20 +74,25 @@ def _of_scores(data: Dataset, words: Words) -> Iterator[str]:
         )
 
 
-def _doubled(data: Dataset, words: Words) -> Iterator[str]:
+def _doubled(data: Dataset, order: Order, words: Words) -> Iterator[str]:
     """Rows that occur more than once."""
     predictions, references = data.predictions, data.references
+    of_refs = order.ref, order.ref_group
+    if references.any_class is not None:  # such a reference has several places
+        of_refs = pairs.in_order(data, references)[:2]
     for name, count in (
-        (words.pred, _repeats(predictions, predictions.score)),
-        (words.ref, _repeats(references, references.area)),
+        (words.pred, _repeats(predictions, predictions.score, order.pred, order.pred_group)),
+        (words.ref, _repeats(references, references.area, *of_refs)),
     ):
         if count:
             are = "is" if count == 1 else "are"
             yield f"{plural(count, 'row')} of the {name} {are} there more than once: each counts."
 
 
-def _repeats(boxes: Boxes, value: Float64) -> int:
-    """How many rows repeat an earlier one."""
+def _repeats(boxes: Boxes, value: Float64, row: Int64, group: Int64) -> int:
+    """How many rows repeat an earlier one; `row` and `group` are those of an order."""
+    if native.available():
+        return native.repeats(row, group, boxes.box, value)
     place = boxes.category.astype(np.int64) << 32 | boxes.image
     columns = [place.view(np.uint64), *boxes.box.T.copy().view(np.uint64), value.view(np.uint64)]
     mixed = np.zeros(len(place), np.uint64)
@@ -97,13 +106,47 @@ def _repeats(boxes: Boxes, value: Float64) -> int:
     return int(np.count_nonzero(same))
 
 
-def _in_parts(data: Dataset, words: Words) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one pass over the boxes of a side tells."""
+
+    most: float
+    """The largest size of a coordinate."""
+    beyond: int
+    """Boxes that reach far beyond an image whose size an input states."""
+    may_be_corners: bool
+    """Whether all boxes may be x1, y1, x2, y2, which is rare for x, y, width, height."""
+
+
+class Looks(NamedTuple):
+    """Those of both sides."""
+
+    pred: Look
+    ref: Look
+
+
+def _look(boxes: Boxes, data: Dataset) -> Look:
+    box, sizes = boxes.box, None if data.parts else data.sizes
+    if native.available():
+        most, beyond, turned = native.look(box, boxes.image, sizes, SPILL)
+    else:
+        most = float(np.abs(box).max(initial=0.0))
+        turned = int(np.count_nonzero((box[:, 2:] > box[:, :2]).all(axis=1)))
+        out = np.zeros((len(box), 2), np.bool_)
+        if sizes is not None:
+            size = sizes[boxes.image]
+            low, high = box[:, :2], box[:, :2] + box[:, 2:]
+            out = (high > (1 + SPILL) * size) | (low < -SPILL * size)
+        beyond = int(np.count_nonzero(out.any(axis=1)))
+    return Look(most, beyond, 1 < len(box) == turned)
+
+
+def _in_parts(data: Dataset, looks: Looks, words: Words) -> Iterator[str]:
     """Note if one side is in parts of the image and the other in pixels."""
-    sides = [(words.pred, data.predictions.box), (words.ref, data.references.box)]
-    if any(not len(box) for _, box in sides):
+    if not len(data.predictions) or not len(data.references):
         return
-    most = [float(np.abs(box).max()) for _, box in sides]
-    for (name, _), mine, other in zip(sides, most, reversed(most), strict=True):
+    most = looks.pred.most, looks.ref.most
+    for name, mine, other in zip((words.pred, words.ref), most, reversed(most), strict=True):
         if mine <= 1.5 and other > 16:
             yield (
                 f"No coordinate of the {name} is above {mine:g}, those of the other side reach "
@@ -111,20 +154,17 @@ def _in_parts(data: Dataset, words: Words) -> Iterator[str]:
             )
 
 
-def _beyond_image(data: Dataset, words: Words) -> Iterator[str]:
+def _beyond_image(data: Dataset, looks: Looks, words: Words) -> Iterator[str]:
     """Boxes that reach far beyond an image whose size an input states."""
-    if data.sizes is None or data.parts:
-        return
-    for name, boxes in ((words.pred, data.predictions), (words.ref, data.references)):
-        size = data.sizes[boxes.image]
-        low, high = boxes.box[:, :2], boxes.box[:, :2] + boxes.box[:, 2:]
-        out = ((high > (1 + SPILL) * size) | (low < -SPILL * size)).any(axis=1)
-        count = int(np.count_nonzero(out))
-        if count > 0.05 * len(boxes):
+    for name, boxes, look in (
+        (words.pred, data.predictions, looks.pred),
+        (words.ref, data.references, looks.ref),
+    ):
+        if look.beyond > 0.05 * len(boxes):
             yield (
-                f"{count} of {plural(len(boxes), 'box')} of the {name} reach out of their image by "
-                f"more than a tenth of its side: is bbox x1, y1, x2, y2 instead of x, y, width, "
-                "height, or of another image size?"
+                f"{look.beyond} of {plural(len(boxes), 'box')} of the {name} reach out of their "
+                "image by more than a tenth of its side: is bbox x1, y1, x2, y2 instead of x, y, "
+                "width, height, or of another image size?"
             )
 
 
@@ -215,11 +255,6 @@ def _shift(changes: list[tuple[Id, Id]]) -> int:
     """The number that, added to every id, gives the other one; 0 if there is none."""
     steps = {b - a if isinstance(a, int) and isinstance(b, int) else 0 for a, b in changes}
     return steps.pop() if len(steps) == 1 else 0
-
-
-def _may_be_corners(box: Float64) -> bool:
-    """Whether all boxes may be x1, y1, x2, y2, which is rare for x, y, width, height."""
-    return len(box) > 1 and bool((box[:, 2:] > box[:, :2]).all())
 
 
 def _with_box(boxes: Predictions, low: Float64, size: Float64) -> Predictions:

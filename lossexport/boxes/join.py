@@ -8,7 +8,6 @@ by ids or, if those are unknown, by the names of the other input: the stems of i
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 from unicodedata import normalize
@@ -181,6 +180,8 @@ def _without_names(
 ) -> tuple[dict[Id, Id], str]:
     """Join by ids or, if some of those are unknown, by the names that one of the inputs gives."""
     bare, listed = (other, base) if not other.named else (base, other)
+    if by is None and kind.paths and _named_by_ids(listed.rows, bare.used):
+        return same, ""  # what follows comes to the same
     names = _plain_names(listed, kind)
     plain = _last if kind.paths else _folded
     called = {v: names[key] for v in bare.used if (key := _number(plain(str(v)))) in names}
@@ -210,13 +211,28 @@ def _without_names(
     return same, ""
 
 
+def _named_by_ids(rows: Mapping[Id, Entry], ids: Collection[Id]) -> bool:
+    """Whether the row of each of `ids` is named by its number, with the suffix of an image."""
+    found = [row.name or "" for row in map(rows.get, ids) if row is not None]
+    parts = [name.rpartition(".") for name in found]
+    if len(found) < len(ids) or any(
+        suffix.lower() not in IMAGE_FILES for suffix in {suffix for *_, suffix in parts}
+    ):
+        return False
+    stems = [short for short, *_ in parts]
+    digits = "".join(stems)
+    plain = digits.isascii() and digits.isdigit() and len(min(stems, key=len)) > 0
+    return plain and len(max(stems, key=len)) < 19 and list(map(int, stems)) == list(ids)
+
+
 def _plain_names(part: Part, kind: Kind) -> dict[Id, Id]:
     """Ids by the names that an input without names may use for them, if these are unique."""
     found: dict[Id, set[Id]] = {}
     for value, row in part.rows.items():
         if row.name is not None:
-            keys = {_last(row.name), stem(row.name)} if kind.paths else {_number(_folded(row.name))}
-            for key in keys:
+            last = _last(row.name) if kind.paths else _folded(row.name)
+            other = _number(_without_suffix(last)) if kind.paths else _number(last)
+            for key in {last, other} if kind.paths else (other,):
                 found.setdefault(key, set()).add(value)
     return {key: next(iter(values)) for key, values in found.items() if len(values) == 1}
 
@@ -239,6 +255,8 @@ def _quoted(name: str | None) -> str:
 
 def _not_found(base: Part, other: Part, name: str | None, kind: Kind) -> str:
     """Why a name finds nothing in `base`, with names that are near."""
+    from difflib import get_close_matches
+
     if name is None:
         return f"other ids of {kind.many} differ in their names"
     key = _keys(base.table, other.table, kind)[-1]

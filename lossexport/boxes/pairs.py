@@ -6,17 +6,28 @@ pairs and `greedy` assigns them. Neither looks at all pairs of boxes, and the me
 however many of them overlap.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from lossexport.boxes import forest, greedy
-from lossexport.boxes.boxset import Bool, Dataset, Float64, Int32, Int64
+from lossexport.boxes.boxset import (
+    Bool,
+    Dataset,
+    Float64,
+    Int8,
+    Int32,
+    Int64,
+    Predictions,
+    References,
+)
+from lossexport.runtime import coco as native_order
 from lossexport.runtime import pairs as native
 from lossexport.runtime.pairs import Boxes, Rules
 
-MAX_PAIRS = 1 << 20
+MAX_PAIRS = 1 << 22
 """Most overlapping pairs that are listed; real sets have a few for each reference."""
 PAIRS_AT_ONCE = 1 << 18
 ASSIGNED_AT_ONCE = 1 << 15
@@ -43,15 +54,27 @@ class Order:
 
 def sort_boxes(data: Dataset) -> Order:
     """Group the boxes by category and image."""
-    predictions, references = data.predictions, data.references
-    images = np.int64(max(len(data.images), 1))
-    group = predictions.category * images + predictions.image
-    pred = np.lexsort((-predictions.score, group))
-    group = group[pred]
-    files, category = _everywhere(data)
-    ref_group = category * images + references.image[files]
-    ref = np.argsort(ref_group, kind="stable")
-    return Order(pred, group, ranks(group), files[ref], ref_group[ref])
+    pred = in_order(data, data.predictions, data.predictions.score)
+    references = data.references
+    if references.any_class is None:
+        return Order(*pred, *in_order(data, references)[:2])
+    files, category = _everywhere(data, references.any_class)
+    everywhere = replace(references.take(files), category=category)
+    ref, ref_group, _ = in_order(data, everywhere)
+    return Order(*pred, files[ref], ref_group)
+
+
+def in_order(
+    data: Dataset, boxes: Predictions | References, score: Float64 | None = None
+) -> tuple[Int64, Int64, Int64]:
+    """Row, group and rank [n] of boxes by category, image and falling score."""
+    images = max(len(data.images), 1)
+    if native_order.available():
+        kinds = max(len(data.categories), 1)
+        return native_order.order(boxes.category, boxes.image, score, kinds, images)
+    group = boxes.category * np.int64(images) + boxes.image
+    row = np.argsort(group, kind="stable") if score is None else np.lexsort((-score, group))
+    return row, group[row], ranks(group[row])
 
 
 def ranks(group: Int64) -> Int64:
@@ -61,21 +84,19 @@ def ranks(group: Int64) -> Int64:
     return np.arange(len(group)) - np.repeat(start, size)
 
 
-def _everywhere(data: Dataset) -> tuple[Int64, Int64]:
+def _everywhere(data: Dataset, any_class: Bool) -> tuple[Int64, Int32]:
     """File position and category of each reference; one that acts on every class has several."""
     references, predictions = data.references, data.predictions
     files = np.arange(len(references))
-    category = references.category.astype(np.int64)
-    if references.any_class is None:
-        return files, category
+    category = references.category
     kinds = np.int64(max(len(data.categories), 1))
     present = np.unique(predictions.image * kinds + predictions.category)
     first = np.searchsorted(present, references.image * kinds)
     count = np.searchsorted(present, (references.image + np.int64(1)) * kinds) - first
-    count[~references.any_class] = 0
+    count[~any_class] = 0
     copies = np.repeat(files, count)
     offset = np.arange(len(copies)) - np.repeat(np.cumsum(count) - count, count)
-    others = present[first[copies] + offset] % kinds
+    others = (present[first[copies] + offset] % kinds).astype(np.int32)
     new = others != category[copies]
     return np.append(files, copies[new]), np.append(category, others[new])
 
@@ -191,26 +212,83 @@ def assign(
             yield places, np.where(ref >= 0, ref + listed, -1).reshape(shape)
 
 
-def _assign_listed(pairs: Pairs, pred_group: Int64, rules: Rules) -> Iterator[tuple[Int32, Int64]]:
-    """Places [D] of predictions and the index of the pair of each lane [D,A*T], or -1."""
+Assign = Callable[[Pairs, Order, Bool, Bool, Float64], Iterator[tuple[Int32, Int64]]]
+
+
+def outcomes(
+    pairs: Pairs,
+    order: Order,
+    crowd: Bool,
+    ignored: Bool,
+    thresholds: Float64,
+    kind: Int8,
+    by: Assign = assign,
+) -> Iterator[tuple[Int32, Int8]]:
+    """Assign as `assign` or another does, and yield in place of the pair what its reference is.
+
+    This is [D,A,T] its number in `kind` [R,A], whose rows are in the order's places, and 0 without
+    a pair.
+    """
+    if by is assign and pairs.rest is None and native.available():
+        rules = Rules(crowd, ignored, thresholds)
+        for block in _blocks(pairs, order.pred_group):
+            here, what = rules.of(block.low, block.high), kind[block.low : block.high]
+            count = len(block.places)
+            yield block.places, native.outcomes(*block.pairs, block.low, here, count, what)
+        return
+    area = np.arange(ignored.shape[1])[:, None]
+    for places, winner in by(pairs, order, crowd, ignored, thresholds):
+        yield places, np.where(winner >= 0, kind[pairs.ref[winner], area], np.int8(0))
+
+
+class _Block(NamedTuple):
+    """Pairs of some groups."""
+
+    start: int
+    """Index of the first one."""
+    pairs: tuple[Int32, Int32, Float64]
+    """[P] predictions, references and overlaps, as in `Pairs`."""
+    group: Int64
+    """[P]"""
+    places: Int32
+    """[D] the predictions."""
+    low: int
+    """The first of the references, which are adjacent, whether or not they have a pair."""
+    high: int
+    """The place after the last of them."""
+
+
+def _blocks(pairs: Pairs, pred_group: Int64) -> Iterator[_Block]:
+    """The pairs that are listed, whole groups at a time."""
     listed = len(pairs.iou)
     group = pred_group[pairs.pred]
     start = 0
     while start < listed:
         last = group[min(start + ASSIGNED_AT_ONCE, listed) - 1]
         stop = int(np.searchsorted(group, last, "right"))
-        pred, ref, iou = pairs.pred[start:stop], pairs.ref[start:stop], pairs.iou[start:stop]
-        places = pred[np.flatnonzero(np.diff(pred, prepend=-1))]
-        # The references of a block are adjacent, whether or not they have a pair.
-        low = int(ref.min())
-        here = rules.of(low, int(ref.max()) + 1)
-        if native.available():
-            winner = native.assign_pairs(pred, ref, iou, low, here, len(places))
-        else:
-            winner = greedy.assign_pairs(pred, ref - low, iou, group[start:stop], here)
-        winner[winner >= 0] += start
-        yield places, winner
+        pred, ref = pairs.pred[start:stop], pairs.ref[start:stop]
+        yield _Block(
+            start,
+            (pred, ref, pairs.iou[start:stop]),
+            group[start:stop],
+            pred[np.flatnonzero(np.diff(pred, prepend=-1))],
+            int(ref.min()),
+            int(ref.max()) + 1,
+        )
         start = stop
+
+
+def _assign_listed(pairs: Pairs, pred_group: Int64, rules: Rules) -> Iterator[tuple[Int32, Int64]]:
+    """Places [D] of predictions and the index of the pair of each lane [D,A*T], or -1."""
+    for block in _blocks(pairs, pred_group):
+        pred, ref, iou = block.pairs
+        here = rules.of(block.low, block.high)
+        if native.available():
+            winner = native.assign_pairs(pred, ref, iou, block.low, here, len(block.places))
+        else:
+            winner = greedy.assign_pairs(pred, ref - block.low, iou, block.group, here)
+        winner[winner >= 0] += block.start
+        yield block.places, winner
 
 
 def _assign_rest(rest: Rest, order: Order, rules: Rules) -> Iterator[tuple[Int32, Int32]]:

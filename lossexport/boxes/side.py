@@ -1,12 +1,20 @@
 """An input after reading: its boxes, and tables that name their images and categories."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, cast
 
 from lossexport.boxes.boxset import Id, Input, Int64
-from lossexport.boxes.columns import ID, BoxColumns, IdTable, RawId, plain_id
+from lossexport.boxes.columns import (
+    ID,
+    LEAST_ID,
+    MOST_ID,
+    BoxColumns,
+    IdTable,
+    RawId,
+    plain_id,
+)
 
 _UNREAD = Input("", "")
 
@@ -49,6 +57,23 @@ class Table:
         self.text &= isinstance(raw, str)
         same = cast(dict[Id, Entry], self.rows).setdefault(value, entry) == entry
         return "" if same else "the id appears twice with other values"
+
+    def add_all(self, raws: Sequence[RawId], entries: Sequence[Entry]) -> bool:
+        """List rows as `add` does, or none: False if an id is no number or is there already."""
+        rows = cast(dict[Id, Entry], self.rows)
+        if set(map(type, raws)) != {int} or len(set(raws)) != len(raws):
+            return False
+        numbers = cast(Sequence[int], raws)
+        if (
+            min(numbers) < LEAST_ID
+            or max(numbers) > MOST_ID
+            or not self.ids.keys().isdisjoint(raws)
+        ):
+            return False
+        self.ids.add_numbers(numbers)
+        self.text = False
+        rows.update(zip(numbers, entries, strict=True))
+        return True
 
     def name_by_ids(self) -> None:
         """List every id, each as its own name."""

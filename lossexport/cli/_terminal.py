@@ -2,16 +2,17 @@
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from lossexport.arguments import did_you_mean
 from lossexport.errors import LossexportError, printable
+
+WIDTH = 200
+"""Columns of a log, which has no edge to wrap at."""
 
 
 class Choice(click.Choice[str]):
@@ -28,15 +29,64 @@ class Choice(click.Choice[str]):
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0) -> None:
     """Print a table; the last `right` columns are numbers and aligned to the right."""
+    terminal = os.isatty(1)  # sys.stdout is held back, see cli.main
+    cells = [[printable(cell) for cell in row] for row in rows]
+    if terminal or not _plain(title, [columns, *cells]):
+        _show_richly(title, columns, cells, right, terminal)
+        return
+    left = len(columns) - right
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+
+    def line(edges: str, row: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return edges[0] + edges[1].join(f" {cell} " for cell in padded) + edges[2]
+
+    def rule(marks: str) -> str:
+        return marks[0] + marks[2].join(marks[1] * (width + 2) for width in widths) + marks[3]
+
+    body = [line("│││", row) for row in cells]
+    head = [rule("┏━┳┓"), line("┃┃┃", columns), rule("┡━╇┩")]
+    lines = [title.ljust(len(head[0])), *head, *body, rule("└─┴┘")]
+    click.echo("\n".join(lines))
+
+
+def _plain(title: str, rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a table needs no wrapping, no markup and no thought about the width of letters."""
+    texts = [title, *(cell for row in rows for cell in row)]
+    if len(rows) < 2 or any(text != text.strip() or not text.isascii() for text in texts):
+        return False
+    if not all(map(str.isprintable, texts)):
+        return False
+    width = sum(max(map(len, column)) + 3 for column in zip(*rows, strict=True)) + 1
+    utf8 = (sys.stdout.encoding or "").lower().startswith("utf")
+    words = [title, *rows[0]]  # in which rich looks for markup
+    simple = not any(mark in word for word in words for mark in "[]:")
+    return utf8 and simple and 0 < len(title) <= width <= WIDTH
+
+
+def _show_richly(
+    title: str,
+    columns: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    right: int,
+    terminal: bool,
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(title=title, title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
         number = index >= len(columns) - right
         table.add_column(column, justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    console = Console(force_terminal=os.isatty(1))  # sys.stdout is held back, see cli.main
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console = Console(force_terminal=terminal)
     if not console.is_terminal:
-        console.width = 200  # a log has no edge to wrap at
+        console.width = WIDTH
     console.print(table)
 
 

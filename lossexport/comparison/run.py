@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lossexport import arguments
+from lossexport.boxes import pairs
 from lossexport.boxes.explain import COMPARED, explain, scores_differ
 from lossexport.boxes.gates import Gates
 from lossexport.boxes.join import check_match_by
@@ -132,7 +133,8 @@ def _explanations(run: Run) -> list[str]:
     notes = scores_differ(sides.child.score, sides.parent.score, COMPARED)
     data = as_dataset(sides, *counted)
     matched = len(run.result.child)
-    return notes + explain(data, matched, run.settings["iou_threshold"], COMPARED)
+    order = pairs.sort_boxes(data)
+    return notes + explain(data, order, matched, run.settings["iou_threshold"], COMPARED)
 
 
 def _checked_iou(value: float, parent: Path | Detections, *, detectors: bool) -> float:

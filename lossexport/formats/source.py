@@ -79,8 +79,13 @@ class Source(AbstractContextManager["Source"]):
         self._count += len(data)
         if self._count > MAX_BYTES:
             raise LossexportError(f"{self.path}: more than the limit of {MAX_BYTES} bytes")
-        self._advance(min(self._hashed.position / self._size, 1.0))
+        self._advance(self.part)
         return data
+
+    @property
+    def part(self) -> float:
+        """Part of the file, from 0 to 1, that has been read."""
+        return min(self._hashed.position / self._size, 1.0)
 
     def finish(self) -> Input:
         """Name and hash of the file; reads the rest of it."""

@@ -9,17 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lossexport.errors import LossexportError
-from lossexport.runtime import native
+from lossexport.runtime import binding
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
+Int8 = npt.NDArray[np.int8]
 Bool = npt.NDArray[np.bool_]
 
-_FIND, _ASSIGN_PAIRS, _ASSIGN_BOXES = _FUNCTIONS = (
+_FIND, _ASSIGN_PAIRS, _OUTCOMES, _ASSIGN_BOXES = _FUNCTIONS = (
     "lossexport_find_pairs",
     "lossexport_assign_pairs",
+    "lossexport_pair_outcomes",
     "lossexport_assign_boxes",
 )
 
@@ -97,52 +98,31 @@ class _Rules(ctypes.Structure):
 @functools.cache
 def available() -> bool:
     """Whether there is a library, and whether it has these functions."""
-    try:
-        library = native.library()
-    except LossexportError:
-        return False
-    return all(hasattr(library, name) for name in _FUNCTIONS)
+    return binding.has(_FUNCTIONS)
 
 
-class _Arguments:
-    """Pointers to arrays in row-major order, which it keeps until the call is done."""
-
-    def __init__(self) -> None:
-        self._kept: list[Any] = []
-
-    def pointer(self, array: npt.NDArray[Any], dtype: type[np.generic]) -> int:
-        """The address of the array, or of a copy that has the type and the order."""
-        held = np.ascontiguousarray(array, dtype)
-        self._kept.append(held)
-        return held.ctypes.data
-
-    def boxes(self, boxes: Boxes) -> Any:
-        """`lossexport_boxes`."""
-        given = _Boxes(
-            self.pointer(boxes.box, np.float64),
-            len(boxes.box),
-            self.pointer(boxes.row, np.int64),
-            self.pointer(boxes.group, np.int64),
-            len(boxes),
-        )
-        return ctypes.byref(given)
-
-    def rules(self, rules: Rules) -> Any:
-        """`lossexport_rules`."""
-        given = _Rules(
-            self.pointer(rules.crowd, np.bool_),
-            self.pointer(rules.ignored, np.bool_),
-            self.pointer(rules.thresholds, np.float64),
-            rules.ignored.shape[1],
-            len(rules.thresholds),
-        )
-        return ctypes.byref(given)
+def _boxes(boxes: Boxes, held: binding.Pointers) -> Any:
+    """`lossexport_boxes`."""
+    given = _Boxes(
+        held.pointer(boxes.box, np.float64),
+        len(boxes.box),
+        held.pointer(boxes.row, np.int64),
+        held.pointer(boxes.group, np.int64),
+        len(boxes),
+    )
+    return ctypes.byref(given)
 
 
-def _call(name: str, *arguments: Any) -> None:
-    library = native.library()
-    if getattr(library, name)(*arguments):
-        raise LossexportError(library.lossexport_message().decode(errors="replace"))
+def _rules(rules: Rules, held: binding.Pointers) -> Any:
+    """`lossexport_rules`."""
+    given = _Rules(
+        held.pointer(rules.crowd, np.bool_),
+        held.pointer(rules.ignored, np.bool_),
+        held.pointer(rules.thresholds, np.float64),
+        rules.ignored.shape[1],
+        len(rules.thresholds),
+    )
+    return ctypes.byref(given)
 
 
 def find(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float, at_once: int) -> Iterator[Found]:
@@ -150,18 +130,17 @@ def find(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float, at_once: int) -
 
     `crowd` [R] is by place. Ends early at a prediction that has more than `at_once` pairs.
     """
-    held = _Arguments()
-    sets = held.boxes(pred), held.boxes(ref), held.pointer(crowd, np.bool_)
+    held = binding.Pointers()
+    sets = _boxes(pred, held), _boxes(ref, held), held.pointer(crowd, np.bool_)
     found, following = ctypes.c_int64(), ctypes.c_int64()
     at_once = min(at_once, len(pred) * len(ref))
     while following.value < len(pred):
         begin = following.value
         places = np.empty((2, at_once), np.int32)
         iou = np.empty(at_once)
-        _call(
+        binding.call(
             _FIND,
-            *sets[:2],
-            ctypes.c_void_p(sets[2]),
+            *sets,
             ctypes.c_double(threshold),
             ctypes.c_int64(at_once),
             *(ctypes.c_void_p(array.ctypes.data) for array in (*places, iou)),
@@ -183,19 +162,43 @@ def assign_pairs(
     references from place `low` on. Returns the index of the pair, or -1, for each prediction and
     lane [predictions,A*T].
     """
-    held = _Arguments()
+    held = binding.Pointers()
     winner = np.empty((predictions, rules.lanes), np.int64)
-    _call(
+    binding.call(
         _ASSIGN_PAIRS,
-        ctypes.c_void_p(held.pointer(pred, np.int32)),
-        ctypes.c_void_p(held.pointer(ref, np.int32)),
-        ctypes.c_void_p(held.pointer(iou, np.float64)),
+        held.pointer(pred, np.int32),
+        held.pointer(ref, np.int32),
+        held.pointer(iou, np.float64),
         *map(ctypes.c_int64, (len(pred), low, len(rules.crowd))),
-        held.rules(rules),
+        _rules(rules, held),
         ctypes.c_int64(predictions),
         ctypes.c_void_p(winner.ctypes.data),
     )
     return winner
+
+
+def outcomes(
+    pred: Int32, ref: Int32, iou: Float64, low: int, rules: Rules, predictions: int, kind: Int8
+) -> Int8:
+    """What the reference of each prediction and lane is [predictions,A,T]: its `kind` [R,A], or 0.
+
+    Apart from that as `assign_pairs`; `kind`, like the rules, is of the references from `low` on.
+    """
+    held = binding.Pointers()
+    areas, thresholds = rules.ignored.shape[1], len(rules.thresholds)
+    found = np.empty((predictions, areas, thresholds), np.int8)
+    binding.call(
+        _OUTCOMES,
+        held.pointer(pred, np.int32),
+        held.pointer(ref, np.int32),
+        held.pointer(iou, np.float64),
+        *map(ctypes.c_int64, (len(pred), low, len(rules.crowd))),
+        _rules(rules, held),
+        held.pointer(kind, np.int8),
+        ctypes.c_int64(predictions),
+        ctypes.c_void_p(found.ctypes.data),
+    )
+    return found
 
 
 def assign_boxes(pred: Boxes, ref: Boxes, rules: Rules, least: float) -> Int32:
@@ -204,13 +207,13 @@ def assign_boxes(pred: Boxes, ref: Boxes, rules: Rules, least: float) -> Int32:
     `least` (> 0) is the smallest overlap of a pair. Returns the place of the reference, or -1, for
     each prediction and lane [n,A*T].
     """
-    held = _Arguments()
+    held = binding.Pointers()
     winner = np.empty((len(pred), rules.lanes), np.int32)
-    _call(
+    binding.call(
         _ASSIGN_BOXES,
-        held.boxes(pred),
-        held.boxes(ref),
-        held.rules(rules),
+        _boxes(pred, held),
+        _boxes(ref, held),
+        _rules(rules, held),
         ctypes.c_double(least),
         ctypes.c_void_p(winner.ctypes.data),
     )

@@ -1,6 +1,6 @@
 """Average precision and recall by the COCO protocol, equal to pycocotools' COCOeval for boxes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lossexport.boxes.boxset import Bool, Dataset, Float64, Int8, Int32, Int64
-from lossexport.boxes.pairs import Order, Pairs, assign, cap
+from lossexport.boxes.pairs import Assign, Order, Pairs, assign, cap, outcomes
 from lossexport.names import COCO_NUMBERS, COCO_OF_SIZE
+from lossexport.runtime import coco as native
 
 UInt = npt.NDArray[np.unsignedinteger[Any]]
-Assign = Callable[[Pairs, Order, Bool, Bool, Float64], Iterator[tuple[Int32, Int64]]]
 
 THRESHOLDS: Float64 = np.linspace(0.5, 0.95, 10)
 RECALLS: Float64 = np.linspace(0.0, 1.0, 101)
@@ -35,8 +35,14 @@ class Protocol:
     max_detections: tuple[int, ...]
     """M limits of predictions for each image and category, rising."""
 
-    def bits(self, size: Float64) -> UInt:
-        """Areas [N] to a number with the bit `1 << a` for each range that has the area."""
+    def bits(self, size: Float64, row: Int64) -> UInt:
+        """The areas `size` [N] of boxes `row` [n] to a number with the bits `1 << a`.
+
+        They are set for each range that has the area.
+        """
+        if native.available() and len(self.areas) <= native.MOST_AREAS:
+            return native.inside(row, size, self.areas)
+        size = size[row]
         kind = np.min_scalar_type((1 << len(self.areas)) - 1)
         found = np.zeros(len(size), kind)
         for a, (least, most) in enumerate(self.areas):
@@ -106,7 +112,8 @@ def match(
     """Match at all thresholds and areas.
 
     `pairs` must hold at least every pair of the lowest threshold. `size` [N] are the areas of the
-    predictions by position in the file; without it they are width x height.
+    predictions by position in the file; without it they are width x height. `assign` may take the
+    place of `pairs.assign`.
     """
     references, predictions = data.references, data.predictions
     ignored = outside(references.area[order.ref], protocol.areas)
@@ -124,7 +131,7 @@ def match(
         predictions.category[order.pred],
         order.rank,
         predictions.score[order.pred],
-        protocol.bits(size[order.pred]),
+        protocol.bits(size, order.pred),
         place,
         outcome,
         positives,
@@ -149,11 +156,8 @@ def accumulate(found: Outcomes, *, parts: bool) -> CocoResult:
     """
     positives = found.positives
     present = np.flatnonzero(positives.any(axis=0))
-    recall = np.stack([_recall(found, most) for most in MAX_DETECTIONS])
-    precision = np.full((len(AREAS), len(THRESHOLDS), len(RECALLS), len(present)), -1.0)
-    columns = {int(k): column for column, k in enumerate(present)}
-    for k, a, curves in _curves(found, COCO, MAX_DETECTIONS[-1]):
-        precision[a, :, :, columns[k]] = curves.precision()
+    recall = _recall(found, MAX_DETECTIONS)
+    precision = _precision(found, present)
     shown = precision[0][:, :, positives[0, present] > 0]
     curve = shown.mean(axis=2) if shown.size else np.full(shown.shape[:2], -1.0)
     category_ap = np.full((positives.shape[1], len(THRESHOLDS)), -1.0)
@@ -190,8 +194,8 @@ class Tables:
 def tabulate(found: Outcomes, protocol: Protocol) -> Tables:
     """The tables of the whole protocol."""
     tables = Tables.empty(protocol, found.positives.shape[1])
+    tables.recall[:] = _recall(found, protocol.max_detections).transpose(2, 3, 1, 0)
     for m, most in enumerate(protocol.max_detections):
-        tables.recall[..., m] = _recall(found, most).transpose(1, 2, 0)
         for k, a, curves in _curves(found, protocol, most):
             tables.precision[:, :, k, a, m] = curves.precision()
             tables.scores[:, :, k, a, m] = curves.scores()
@@ -199,38 +203,79 @@ def tabulate(found: Outcomes, protocol: Protocol) -> Tables:
 
 
 def _outcomes(
-    pairs: Pairs, data: Dataset, order: Order, ignored: Bool, protocol: Protocol, assign: Assign
+    pairs: Pairs,
+    data: Dataset,
+    order: Order,
+    ignored: Bool,
+    protocol: Protocol,
+    assign: Assign,
 ) -> tuple[Int32, Int8]:
     """Places [C] of predictions with a pair, rising, and their outcomes [C,A,T]."""
     places: list[Int32] = [np.empty(0, np.int32)]
     areas = ignored.shape[1]
-    outcomes = [np.empty((0, areas, len(protocol.thresholds)), np.int8)]
+    found = [np.empty((0, areas, len(protocol.thresholds)), np.int8)]
     thresholds = np.array([cap(t) for t in protocol.thresholds])
     # pycocotools stores the matched annotation's id where 0 means "no match".
     zero_id = data.references.zero_id[order.ref]
     kind = np.where(ignored, IGNORED, np.where(zero_id, 0, TRUE)[:, None]).astype(np.int8)
-    area = np.arange(areas)[:, None]
     crowd = data.references.ignored[order.ref]
-    for place, winner in assign(pairs, order, crowd, ignored, thresholds):
+    for place, outcome in outcomes(pairs, order, crowd, ignored, thresholds, kind, assign):
         places.append(place)
-        outcomes.append(np.where(winner >= 0, kind[pairs.ref[winner], area], np.int8(0)))
-    place, outcome = np.concatenate(places), np.concatenate(outcomes)
+        found.append(outcome)
+    place, outcome = np.concatenate(places), np.concatenate(found)
+    if (place[1:] > place[:-1]).all():
+        return place, outcome
     rising = np.argsort(place, kind="stable")
     return place[rising], outcome[rising]
 
 
-def _recall(found: Outcomes, most: int) -> Float64:
-    """Recall [A,T,K] with the first `most` predictions of each image; -1 undefined."""
-    areas, categories = found.positives.shape
-    levels = found.outcome.shape[2]
-    true = (found.outcome == TRUE) & (found.rank[found.place] < most)[:, None, None]
-    row, lane = np.nonzero(true.reshape(len(true), areas * levels))
-    cell = lane * categories + found.category[found.place[row]]
-    hits = np.bincount(cell, minlength=categories * areas * levels)
-    recall = np.full((areas, levels, categories), -1.0)
+def _native(found: Outcomes) -> native.Outcomes | None:
+    """The outcomes for the library; None without one, and for more areas than it takes."""
+    if not native.available() or len(found.positives) > native.MOST_AREAS:
+        return None
+    return native.Outcomes(
+        found.category,
+        found.rank,
+        found.score,
+        found.inside.astype(np.uint8, copy=False),
+        found.place,
+        found.outcome,
+        found.positives.shape[1],
+    )
+
+
+def _recall(found: Outcomes, most: tuple[int, ...]) -> Float64:
+    """Recall [M,A,T,K] with the first `most` [M] predictions of each image; -1 undefined."""
+    given = _native(found)
+    hits = np.stack([_hits(found, one) for one in most]) if given is None else given.hits(most)
+    recall = np.full(hits.shape, -1.0)
     wanted = found.positives[:, None, :]
-    np.divide(hits.reshape(recall.shape), wanted, out=recall, where=wanted > 0)
+    np.divide(hits, wanted, out=recall, where=wanted > 0)
     return recall
+
+
+def _hits(found: Outcomes, most: int) -> Int64:
+    """True predictions [A,T,K] among the first `most` of each image."""
+    shape = *found.outcome.shape[1:], found.positives.shape[1]
+    true = (found.outcome == TRUE) & (found.rank[found.place] < most)[:, None, None]
+    row, lane = np.nonzero(true.reshape(len(true), shape[0] * shape[1]))
+    cell = lane * shape[2] + found.category[found.place[row]]
+    return np.bincount(cell, minlength=shape[0] * shape[1] * shape[2]).reshape(shape)
+
+
+def _precision(found: Outcomes, present: Int64) -> Float64:
+    """Precision [A,T,R,P] of the categories `present` [P] by COCO; -1 undefined."""
+    shape = len(AREAS), len(THRESHOLDS), len(RECALLS), len(present)
+    precision = np.full(shape, -1.0)
+    column = np.full(found.positives.shape[1], -1)
+    column[present] = np.arange(len(present))
+    given = _native(found)
+    if given is not None:
+        given.precision(found.positives, RECALLS, MAX_DETECTIONS[-1], column, precision)
+        return precision
+    for k, a, curves in _curves(found, COCO, MAX_DETECTIONS[-1]):
+        precision[a, :, :, column[k]] = curves.precision()
+    return precision
 
 
 def _curves(found: Outcomes, protocol: Protocol, most: int) -> Iterator[tuple[int, int, "Curves"]]:

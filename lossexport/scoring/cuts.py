@@ -39,9 +39,10 @@ def best(score: Float64, status: Int8, missed: int) -> dict[str, float | None]:
     without a match.
     """
     # Lowering a cut raises F1 only if it lets in a match.
-    cuts = np.unique(score[status == MATCHED])[::-1]
+    cuts = np.sort(score[status == MATCHED])[::-1]
     if not len(cuts):
         return dict.fromkeys(("score", "precision", "recall", "f1"))
+    cuts = cuts[np.append(True, cuts[1:] != cuts[:-1])]
     found = rates(score, status, missed, cuts)
     at = int(np.argmax(found.f1))
     return {

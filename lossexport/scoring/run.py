@@ -160,7 +160,7 @@ def score(
         )
         run = Run(data, result, quality, estimate, coco, settings, measure.backend)
         summary = summarize(run)
-        summary["notes"] += explain(data, len(taken), iou_threshold, SCORED)
+        summary["notes"] += explain(data, order, len(taken), iou_threshold, SCORED)
         gates.apply(summary)
         if folder is not None:
             _write(folder, pictures, run, summary, tell)

@@ -34,7 +34,7 @@ def summarize(run: Run) -> dict[str, Any]:
         data.predictions.category,
         data.predictions.score,
         matching.status,
-        int(np.count_nonzero((data.predictions.box[:, 2:] < 0).any(axis=1))),
+        int(np.count_nonzero((data.predictions.box[:, 2] < 0) | (data.predictions.box[:, 3] < 0))),
         np.bincount(references, minlength=size),
         np.bincount(references[matching.unmatched_refs], minlength=size),
         int(np.count_nonzero(data.references.ignored)),

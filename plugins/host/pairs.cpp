@@ -27,6 +27,12 @@ bool usable(const lossexport_rules *rules, int64_t refs) {
          (!refs || (rules->crowd && rules->ignored));
 }
 
+bool usable_pairs(const int32_t *pred, const int32_t *ref, const double *iou, int64_t count,
+                  int64_t refs, int64_t predictions, const void *out) {
+  return count >= 0 && count <= INT32_MAX && refs >= 0 && refs <= INT32_MAX && predictions >= 0 &&
+         (!count || (pred && ref && iou)) && (!predictions || out);
+}
+
 // The box at a place, or null if there is none or it is not finite.
 const double *box_at(const lossexport_boxes &boxes, int64_t place) {
   const int64_t row = boxes.row[place];
@@ -43,12 +49,21 @@ class Group {
  public:
   Group(const lossexport_boxes &ref, const uint8_t *crowd) : ref_(ref), crowd_(crowd) {}
 
-  // False if a box is not usable.
+  // A group after those that were taken. False if a box is not usable.
   bool take(int64_t group) {
-    const int64_t *begin = ref_.group, *end = ref_.group + ref_.count;
-    const auto found = std::equal_range(begin, end, group);
-    first_ = found.first - begin;
-    count_ = found.second - found.first;
+    // Groups rise, so that the next one is not far away.
+    const int64_t *begin = ref_.group + first_ + count_, *end = ref_.group + ref_.count;
+    for (int64_t step = 1; begin < end && *begin < group; step *= 2) {
+      const int64_t *const after = begin + std::min<int64_t>(step, end - begin);
+      if (after[-1] >= group) {
+        begin = std::lower_bound(begin, after, group);
+        break;
+      }
+      begin = after;
+    }
+    first_ = begin - ref_.group;
+    count_ = 0;
+    while (begin + count_ < end && begin[count_] == group) ++count_;
     if (!count_) return true;
     index_.clear(count_);
     for (int64_t i = 0; i < count_; ++i) {
@@ -221,12 +236,14 @@ int32_t find(const lossexport_boxes &pred, const lossexport_boxes &ref, const ui
   return LOSSEXPORT_OK;
 }
 
+// Writes what `result` makes of the area and the candidate, or `none`, for each lane.
+template <typename Result, typename Make>
 int32_t assign_pairs(const int32_t *pred, const int32_t *ref, const double *iou, int64_t count,
                      int64_t low, int64_t refs, const lossexport_rules &rules, int64_t predictions,
-                     int64_t *winner) {
+                     Result none, Result *winner, Make make) {
   Lanes lanes(rules);
   lanes.clear(0, refs);
-  std::fill_n(winner, predictions * lanes.count(), -1);
+  std::fill_n(winner, predictions * lanes.count(), none);
   std::vector<Candidate> near;
   int64_t row = 0;
   for (int64_t i = 0; i < count; ++row) {
@@ -238,8 +255,8 @@ int32_t assign_pairs(const int32_t *pred, const int32_t *ref, const double *iou,
       if (place < 0 || place >= refs) return refuse("a reference out of range");
       near.push_back({iou[i], static_cast<int32_t>(place), static_cast<int32_t>(i)});
     }
-    int64_t *out = winner + row * lanes.count();
-    lanes.choose(&near, [out](int64_t lane, const Candidate &one) { out[lane] = one.id; });
+    Result *out = winner + row * lanes.count();
+    lanes.choose(&near, [&](int64_t lane, const Candidate &one) { out[lane] = make(lane, one); });
   }
   return LOSSEXPORT_OK;
 }
@@ -310,12 +327,31 @@ int32_t lossexport_assign_pairs(const int32_t *pred, const int32_t *ref, const d
                                 int64_t *winner) {
   using namespace lossexport;
   forget();
-  if (count < 0 || count > INT32_MAX || refs < 0 || refs > INT32_MAX || predictions < 0 ||
-      (count && !(pred && ref && iou)) || (predictions && !winner))
+  if (!usable_pairs(pred, ref, iou, count, refs, predictions, winner))
     return refuse("pairs are missing");
   if (!usable(rules, refs)) return refuse("rules are missing");
-  return guarded(
-      [&] { return assign_pairs(pred, ref, iou, count, low, refs, *rules, predictions, winner); });
+  return guarded([&] {
+    return assign_pairs(pred, ref, iou, count, low, refs, *rules, predictions, int64_t{-1}, winner,
+                        [](int64_t, const Candidate &one) { return int64_t{one.id}; });
+  });
+}
+
+int32_t lossexport_pair_outcomes(const int32_t *pred, const int32_t *ref, const double *iou,
+                                 int64_t count, int64_t low, int64_t refs,
+                                 const lossexport_rules *rules, const int8_t *kind,
+                                 int64_t predictions, int8_t *outcome) {
+  using namespace lossexport;
+  forget();
+  if (!usable_pairs(pred, ref, iou, count, refs, predictions, outcome) || (refs && !kind))
+    return refuse("pairs are missing");
+  if (!usable(rules, refs)) return refuse("rules are missing");
+  return guarded([&] {
+    const auto what = [=](int64_t lane, const Candidate &one) {
+      return kind[one.ref * rules->areas + lane / rules->threshold_count];
+    };
+    return assign_pairs(pred, ref, iou, count, low, refs, *rules, predictions, int8_t{0}, outcome,
+                        what);
+  });
 }
 
 int32_t lossexport_assign_boxes(const lossexport_boxes *pred, const lossexport_boxes *ref,

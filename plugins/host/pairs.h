@@ -49,7 +49,14 @@ LOSSEXPORT_API int32_t lossexport_assign_pairs(const int32_t *pred, const int32_
                                                int64_t refs, const lossexport_rules *rules,
                                                int64_t predictions, int64_t *winner);
 
-/* The same for whole sets without a list of pairs: writes the place of the reference, or -1, to
+/* The same, but writes what the reference is: its number in `kind` [refs,areas], and 0 without. */
+LOSSEXPORT_API int32_t lossexport_pair_outcomes(const int32_t *pred, const int32_t *ref,
+                                                const double *iou, int64_t count, int64_t low,
+                                                int64_t refs, const lossexport_rules *rules,
+                                                const int8_t *kind, int64_t predictions,
+                                                int8_t *outcome);
+
+/* As assign_pairs, for whole sets without a list of pairs: writes the place of the reference, or -1, to
  * `winner` [predictions,lanes]. `least` (> 0): the smallest overlap of a pair. */
 LOSSEXPORT_API int32_t lossexport_assign_boxes(const lossexport_boxes *pred,
                                                const lossexport_boxes *ref,

@@ -282,6 +282,9 @@ void Tree::rebuild() {
 }
 
 void Index::clear(int64_t count) {
+  few_.clear();
+  small_ = count <= FEW;
+  if (small_) return;
   sized_.clear();
   others_.clear();
   place_.assign(at(count), -1);
@@ -289,6 +292,7 @@ void Index::clear(int64_t count) {
 }
 
 void Index::build() {
+  if (small_) return;
   sized_.build();
   others_.build();
   note_places(sized_);
@@ -297,11 +301,26 @@ void Index::build() {
 
 void Index::find(const Edges &box, double threshold, std::vector<Candidate> *found) const {
   found->clear();
+  if (small_) {
+    for (const Reference &one : few_) {
+      const double width = std::min(box.x2, one.box.x2) - std::max(box.x1, one.box.x1);
+      const double height = std::min(box.y2, one.box.y2) - std::max(box.y1, one.box.y1);
+      if (!(width > 0 && height > 0)) continue;
+      const double inside = width * height;
+      const double iou = inside / (one.crowd ? box.area : box.area + one.box.area - inside);
+      if (inside > 0 && iou >= threshold) found->push_back({iou, one.ref, one.ref});
+    }
+    return;
+  }
   sized_.find(box, threshold, found);
   others_.find(box, threshold, found);
 }
 
 void Index::remove(int32_t ref) {
+  if (small_) {
+    std::erase_if(few_, [ref](const Reference &one) { return one.ref == ref; });
+    return;
+  }
   int64_t &place = place_[at(ref)];
   if (place < 0) return;
   Tree &tree = other_[at(ref)] ? others_ : sized_;

@@ -77,6 +77,7 @@ class Index {
   // Begins anew with `count` references, which are then added with 0 <= ref < count.
   void clear(int64_t count);
   void add(const Edges &box, bool crowd, int32_t ref) {
+    if (small_) return few_.push_back({box, ref, crowd});
     (box.sane && !crowd ? sized_ : others_).add(box, crowd, ref);
   }
   void build();
@@ -85,8 +86,18 @@ class Index {
   void remove(int32_t ref);
 
  private:
+  // So few references are looked at one by one.
+  static constexpr int64_t FEW = 8;
+  struct Reference {
+    Edges box;
+    int32_t ref;
+    bool crowd;
+  };
+
   void note_places(const Tree &tree);
 
+  bool small_ = true;
+  std::vector<Reference> few_;
   Tree sized_, others_;
   std::vector<int64_t> place_;  // of each reference in its tree, -1 without one
   std::vector<uint8_t> other_;

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lossexport.boxes import forest, greedy, matching, pairs
 from lossexport.boxes.boxset import Category, Dataset, Predictions, References
+from lossexport.runtime import coco as native_coco
 from lossexport.runtime import pairs as native
 from lossexport.scoring.coco_ap import evaluate
 from tests.boxes.helpers import coco, evaluate_data, found, pycocotools, read_json, truth
@@ -32,7 +33,8 @@ def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 def use(monkeypatch: pytest.MonkeyPatch, which: str) -> None:
     if which == "library" and not native.available():
         pytest.skip("no library of native kernels")
-    monkeypatch.setattr(native, "available", lambda: which == "library")
+    for module in (native, native_coco):
+        monkeypatch.setattr(module, "available", lambda: which == "library")
 
 
 def boxes(kind: str, count: int, rng: np.random.Generator) -> np.ndarray:

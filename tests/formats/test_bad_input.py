@@ -10,6 +10,7 @@ import pytest
 from lossexport.boxes import boxset
 from lossexport.errors import LossexportError
 from lossexport.formats import source
+from lossexport.formats.coco import file as coco_file
 from lossexport.formats.coco import reader as coco_format
 from lossexport.scoring import score
 from tests.boxes.helpers import Json, coco, found, truth
@@ -242,9 +243,10 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(coco_format, "MAX_IMAGES", 1)
         assert "ref.json: more than 1 images" in refused_text(tmp_path, good)
     with monkeypatch.context() as patch:
-        patch.setattr(coco_format, "MAX_CATEGORIES", 2)
-        rows = json.dumps([found(1, name, 0.9, 0, 0, 5, 5) for name in "abc"])
-        assert "pred.json: more than 2 different category ids" in refused_text(tmp_path, rows)
+        patch.setattr(coco_file, "MAX_CATEGORIES", 2)
+        for names in ("abc", (1, 2, 3)):
+            rows = json.dumps([found(1, name, 0.9, 0, 0, 5, 5) for name in names])
+            assert "pred.json: more than 2 different category ids" in refused_text(tmp_path, rows)
     with monkeypatch.context() as patch:
         patch.setattr(boxset, "MAX_REFERENCES", 0)
         assert "more than 0 references" in refused_text(tmp_path, good)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossexport.errors import LossexportError
-from lossexport.formats.coco import json_stream
+from lossexport.formats.coco import json_stream, json_text
 from lossexport.formats.coco.json_stream import JsonStream
 from lossexport.formats.source import Source
 from tests.boxes.helpers import Json
@@ -282,13 +282,13 @@ def test_short_values_are_not_looked_for_in_the_whole_buffer(
 ) -> None:
     document = "{" + ",".join(f'"{key}":{value}' for key in range(5000)) + "}"
     scanned = []
-    structure = json_stream._structure
+    structure = json_text.structure
 
     def counted(text: bytes) -> Any:
         scanned.append(len(text))
         return structure(text)
 
-    monkeypatch.setattr(json_stream, "_structure", counted)
+    monkeypatch.setattr(json_text, "structure", counted)
 
     def take(stream: JsonStream) -> None:
         for _ in stream.members():

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
-import numpy as np
 
-from lossexport.boxes.boxset import Int32, UInt8, check_count, fail
+from lossexport.boxes.boxset import check_count, fail
 from lossexport.errors import LossexportError
+from lossexport.formats.coco import json_text
 from lossexport.formats.source import Source
+from lossexport.runtime.rows import CLOSED, ODD, Reader, Rows
 
 BLOCK = 1 << 20
 WINDOW = 1 << 8
@@ -33,10 +34,6 @@ MAX_VALUE = 64 << 20
 """Largest single element of an array, or other value, in bytes."""
 
 T = TypeVar("T")
-_SPACE = re.compile(rb"[ \t\r\n]*+")
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_WORD = re.compile(rb"[^,\]}\s]*+(?=[,\]}\s])")
-_ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _AT = re.compile(r" - at `(\$[^`]*)`$")
 _CUT = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*$")
 _CUT_LENGTH = 64
@@ -44,6 +41,10 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SKIPPED = msgspec.json.Decoder(list[msgspec.Raw])
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{\0", b"[\0", b"\0{", b"\0[", b"\0\0")
 """How UTF-16 and UTF-32 begin."""
+
+
+class NotPlainError(Exception):
+    """Rows that the library does not read; `JsonStream.rows` reads them or says what is wrong."""
 
 
 class JsonStream:
@@ -64,7 +65,7 @@ class JsonStream:
     def peek(self) -> bytes:
         """Return the next byte that is not white space; empty at the end."""
         while True:
-            self._drop(_space(self._buffer, self._at) - self._at)
+            self._drop(json_text.space(self._buffer, self._at) - self._at)
             if self._at < len(self._buffer) or not self._more():
                 return self._buffer[self._at : self._at + 1]
 
@@ -81,7 +82,7 @@ class JsonStream:
             text = self._ahead(size)
             rows = self._guess(decoder, text, field, index)
             if rows is None:
-                comma, end = _structure(text)
+                comma, end = json_text.structure(text)
                 if comma < 0 and end < 0:
                     size = self._doubled(text, size)
                     continue
@@ -94,6 +95,28 @@ class JsonStream:
             if rows:
                 yield rows
             size = min(2 * size, BLOCK)
+
+    def plain_rows(self, reader: Reader, field: str) -> Iterator[Rows]:
+        """Yield the elements of the array that comes next as columns, some thousands at a time.
+
+        `field` is as for `rows`. Raises NotPlainError on anything that the library leaves to it.
+        """
+        self._expect(b"[", field or "the file", "a list")
+        size = WINDOW
+        end = ODD
+        while end != CLOSED:
+            self._have(size)
+            part = self._source.part * self._offset / max(self._read, 1)
+            found, used, end = reader.read(self._buffer, self._at, part)
+            self._drop(used)
+            if end == ODD:
+                raise NotPlainError
+            if len(found):
+                yield found
+                size = BLOCK
+            elif end != CLOSED:
+                rest = self._buffer[self._at :]
+                size = self._doubled(rest, max(size, len(rest)))
 
     def members(self) -> Iterator[str]:
         """Yield the keys of the object that comes next; take each value before the next key.
@@ -151,6 +174,9 @@ class JsonStream:
         if not self._read and block.startswith(_WIDE):
             raise LossexportError(f"{self._path}: is UTF-16 or UTF-32: save it as UTF-8")
         held = len(self._utf8.getstate()[0])
+        if block and not held and block.isascii():
+            self._read += len(block)
+            return
         try:
             self._utf8.decode(block, final=not block)
         except UnicodeDecodeError as error:
@@ -160,9 +186,13 @@ class JsonStream:
 
     def _ahead(self, size: int) -> bytes:
         """The `size` bytes from the cursor on; fewer only at the end of the text."""
+        self._have(size)
+        return self._buffer[self._at : self._at + size]
+
+    def _have(self, size: int) -> None:
+        """Read until the buffer has `size` bytes from the cursor on, or the text ends."""
         while len(self._buffer) - self._at < size and self._more():
             pass
-        return self._buffer[self._at : self._at + size]
 
     def _drop(self, count: int) -> None:
         self._at += count
@@ -182,7 +212,7 @@ class JsonStream:
         self.peek()
         size = WINDOW
         text = self._ahead(size)
-        while (end := _length(text)) < 0:
+        while (end := json_text.length(text)) < 0:
             size = self._doubled(text, size)
             text = self._ahead(size)
         try:
@@ -232,7 +262,7 @@ class JsonStream:
         last: bool,
     ) -> list[T]:
         """Take the elements `text` and the comma after them or, if they are the `last`, bracket."""
-        if _space(text) == len(text) and (index or not last):
+        if json_text.space(text) == len(text) and (index or not last):
             self._malformed("an element is missing after a comma")
         try:
             rows = decoder.decode(b"[" + text + b"]")
@@ -253,7 +283,7 @@ class JsonStream:
         steps = re.findall(r"\[(\d+)\]|\.([^.\[]+)", path)
         row = int(steps[0][0])
         # The text before the wrong element is valid, so a scan finds where each element starts.
-        value: object = _element(text, row)
+        value: object = json_text.element(text, row)
         name = f"{field}[{index + row}]"
         for number, key in steps[1:]:
             name += f"[{number}]" if number else f".{key}"
@@ -296,54 +326,6 @@ class JsonStream:
             f"{self._path}: the file ends early, at byte "
             f"{self._offset + len(self._buffer) - self._at}"
         )
-
-
-def _space(text: bytes, start: int = 0) -> int:
-    """The end of the white space that begins at `start`."""
-    match = _SPACE.match(text, start)
-    return match.end() if match else start
-
-
-def _length(text: bytes) -> int:
-    """Length of the string, number, word or object at the start of `text`; -1 if it is cut."""
-    if text.startswith(b"{"):
-        end = _structure(text[1:])[1]
-        return end + 2 if end >= 0 else -1
-    match = (_STRING if text.startswith(b'"') else _WORD).match(text)
-    return match.end() if match else -1
-
-
-def _marks(text: bytes) -> tuple[Int32, UInt8]:
-    """Depth after each byte, and the bytes with the contents of strings blanked."""
-    data = np.frombuffer(_ESCAPED.sub(b"  ", text), np.uint8).copy()
-    inside = np.cumsum(data == ord('"'), dtype=np.uint8) & 1
-    data[inside == 1] = 0
-    step = np.zeros(len(data), np.int8)
-    step[(data == ord("[")) | (data == ord("{"))] = 1
-    step[(data == ord("]")) | (data == ord("}"))] = -1
-    return np.cumsum(step, dtype=np.int32), data
-
-
-def _structure(text: bytes) -> tuple[int, int]:
-    """Find the last top-level comma and the bracket that closes the level; -1 if there is none."""
-    depth, data = _marks(text)
-    closing = np.flatnonzero(depth < 0)
-    end = int(closing[0]) if closing.size else -1
-    commas = np.flatnonzero((data == ord(",")) & (depth == 0))
-    return (int(commas[-1]) if commas.size else -1), end
-
-
-def _element(text: bytes, row: int) -> object:
-    """Decode element `row` of the array text, loosely; the text after it may be cut."""
-    depth, data = _marks(text)
-    ends = np.flatnonzero(((data == ord(",")) & (depth == 0)) | (depth == -1))
-    start = int(ends[row - 1]) + 1 if row else 0
-    stop = int(ends[row]) if row < len(ends) else len(text)
-    try:
-        value: object = json.loads(text[start:stop])
-    except (ValueError, RecursionError):
-        return text[start:stop].decode("utf-8", "replace")
-    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ detection may have a `log_variance`: log sigma^2 of x1, y1, x2, y2 in the unit o
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -22,18 +23,15 @@ from lossexport.boxes.boxset import (
     Float32,
     Int32,
     Int64,
-    check_areas,
-    check_boxes,
     check_count,
     check_log_variance,
-    check_rows,
-    check_scores,
     fail,
 )
 from lossexport.boxes.columns import ID, RawId, box_array, plain_id
 from lossexport.boxes.side import Entry, Side, Size, Table
 from lossexport.errors import LossexportError
-from lossexport.formats.coco import refusal
+from lossexport.formats.coco import plain, refusal
+from lossexport.formats.coco.file import File, Take
 from lossexport.formats.coco.json_stream import JsonStream
 from lossexport.formats.source import Advance, Source
 
@@ -79,38 +77,25 @@ class _Category(msgspec.Struct, gc=False):
 DETECTIONS = msgspec.json.Decoder(list[_Detection])
 _ANY = msgspec.json.Decoder(list[msgspec.Raw])
 _ANNOTATIONS = msgspec.json.Decoder(list[_Annotation])
-_IMAGES: msgspec.json.Decoder[list[_Image | _Category]] = msgspec.json.Decoder(list[_Image])
-_CATEGORIES: msgspec.json.Decoder[list[_Image | _Category]] = msgspec.json.Decoder(list[_Category])
+_IMAGES = msgspec.json.Decoder(list[_Image])
+_CATEGORIES = msgspec.json.Decoder(list[_Category])
 
 _REQUIRED = ("id", "image_id", "category_id", "bbox", "score")
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class File:
-    """A side while it is read; `where` is the name of its rows in messages."""
-
-    side: Side
-    where: str = "annotations"
-    annotation_ids: list[Int64] = field(default_factory=list)
-    ignore_flags: int = 0
-    """Number of references whose field `ignore` is set. The field has no effect."""
-    federated: bool = False
-    """Whether images list categories as in LVIS."""
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self.side.path
+N = TypeVar("N", _Image, _Category)
 
 
 def read(path: Path, scored: bool, advance: Advance) -> Side:
     """Read a result list or dictionary (`scored`), or a reference dictionary; plain or gzipped."""
-    if scored:
-        return _read_file(path, DETECTIONS, _add_detections, advance, bare=True).side
-    file = _read_file(path, _ANNOTATIONS, _add_annotations, advance, bare=False)
+    file = _read_plain(path, scored, advance)
+    if file is None and scored:
+        file = _read_file(path, _rows(DETECTIONS, _add_detections), advance, bare=True)
+    elif file is None:
+        file = _read_file(path, _rows(_ANNOTATIONS, _add_annotations), advance, bare=False)
     side = file.side
+    if scored:
+        return side
     for name, table in (("images", side.images), ("categories", side.categories)):
         if table.rows is None:
             raise LossexportError(f"{path}: {name} is missing: references are a COCO dictionary")
@@ -156,24 +141,39 @@ def _of_tables(side: Side) -> Int64 | None:
 
 def read_tables(path: Path, advance: Advance) -> Side:
     """Read the images and the categories of a COCO dictionary; its annotations are skipped."""
-    side = _read_file(path, _ANY, lambda *_: None, advance, bare=False).side
+    side = _read_file(path, _rows(_ANY, lambda *_: None), advance, bare=False).side
     if side.images.rows is None:
         raise LossexportError(f"{path}: images is missing: a COCO dictionary is expected")
     return side
 
 
-def _read_file(
-    path: Path,
-    decoder: msgspec.json.Decoder[list[T]],
-    add: Callable[[File, Sequence[T]], None],
-    advance: Advance,
-    *,
-    bare: bool,
-) -> File:
-    """Read a dictionary or, if `bare` is true, also a plain list of boxes.
+def _read_plain(path: Path, scored: bool, advance: Advance) -> File | None:
+    """The same as from `_read_file` for a file whose boxes the library reads, else None.
 
-    `add` is called with some thousands of boxes at a time, which `decoder` has read. Raises
-    LossexportError on a file that is not of this form.
+    None is also the answer to a file with an error, which is then found again and named.
+    """
+    if not plain.available():
+        return None
+    with suppress(plain.NotPlainError, LossexportError):
+        take = plain.take_detections if scored else plain.take_annotations
+        return _read_file(path, take, advance, bare=scored)
+    return None
+
+
+def _rows(decoder: msgspec.json.Decoder[list[T]], add: Callable[[File, Sequence[T]], None]) -> Take:
+    """Takes the boxes with `decoder`, and calls `add` with some thousands at a time."""
+
+    def take(file: File, stream: JsonStream) -> None:
+        for rows in stream.rows(decoder, file.where):
+            _add(file, rows, add)
+
+    return take
+
+
+def _read_file(path: Path, take: Take, advance: Advance, *, bare: bool) -> File:
+    """Read a dictionary or, if `bare` is true, also a plain list of boxes, which `take` reads.
+
+    Raises LossexportError on a file that is not of this form.
     """
     file = File(Side(path))
     try:
@@ -186,10 +186,9 @@ def _read_file(
                         "categories and annotations; is this a file of predictions?"
                     )
                 file.where = ""
-                for rows in stream.rows(decoder, ""):
-                    _add(file, rows, add)
+                take(file, stream)
             else:
-                _read_dictionary(file, stream, decoder, add, bare=bare)
+                _read_dictionary(file, stream, take, bare=bare)
             stream.end()
             file.side.input = source.finish()
     except LossexportError as error:
@@ -213,25 +212,18 @@ def _add(file: File, rows: Sequence[T], add: Callable[[File, Sequence[T]], None]
         raise
 
 
-def _read_dictionary(
-    file: File,
-    stream: JsonStream,
-    decoder: msgspec.json.Decoder[list[T]],
-    add: Callable[[File, Sequence[T]], None],
-    *,
-    bare: bool,
-) -> None:
+def _read_dictionary(file: File, stream: JsonStream, take: Take, *, bare: bool) -> None:
     keys: list[str] = []
     for key in stream.members():
         keys.append(key)
         if key == file.where:
-            for rows in stream.rows(decoder, key):
-                _add(file, rows, add)
+            take(file, stream)
         elif key == "images":
-            _add_rows(file, key, file.side.images, stream.rows(_IMAGES, key), MAX_IMAGES)
+            images = stream.rows(_IMAGES, key)
+            _add_rows(file, key, file.side.images, images, _images, MAX_IMAGES)
         elif key == "categories":
-            blocks = stream.rows(_CATEGORIES, key)
-            _add_rows(file, key, file.side.categories, blocks, MAX_CATEGORIES)
+            kinds = stream.rows(_CATEGORIES, key)
+            _add_rows(file, key, file.side.categories, kinds, _categories, MAX_CATEGORIES)
         elif len(keys) == refusal.MOST_KEYS and not set(refusal.TABLES) & set(keys):
             break
         else:
@@ -244,7 +236,8 @@ def _add_rows(
     file: File,
     key: str,
     table: Table,
-    blocks: Iterator[Sequence[_Image | _Category]],
+    blocks: Iterator[Sequence[N]],
+    entries_of: Callable[[File, Sequence[N]], Sequence[Entry]],
     limit: int,
 ) -> None:
     """Read a table of ids and names. Rows with the same id must be equal."""
@@ -252,23 +245,35 @@ def _add_rows(
     count = 0
     for block in blocks:
         check_count(file.path, key, count + len(block), limit)
-        for row in block:
-            if isinstance(row, _Image):
-                entry = _image(row)
-                lists = (row.neg_category_ids, row.not_exhaustive_category_ids)
-                file.federated |= lists != (None, None)
-            else:
-                entry = Entry(None if row.name is None else str(row.name))
-            why = table.add(row.id, entry)
-            if why:
-                fail(file.path, f"{key}[{count}].id", row.id, why)
-            count += 1
+        entries = entries_of(file, block)
+        if not table.add_all([row.id for row in block], entries):
+            for i, (row, entry) in enumerate(zip(block, entries, strict=True)):
+                why = table.add(row.id, entry)
+                if why:
+                    fail(file.path, f"{key}[{count + i}].id", row.id, why)
+        count += len(block)
 
 
-def _image(row: _Image) -> Entry:
-    size = (row.width, row.height)
+def _images(file: File, block: Sequence[_Image]) -> list[Entry]:
+    file.federated |= any(
+        row.neg_category_ids is not None or row.not_exhaustive_category_ids is not None
+        for row in block
+    )
+    names = [row.file_name for row in block]
+    sizes: Any = [(row.width, row.height) for row in block]
+    whole = set(map(type, chain.from_iterable(sizes))) == {int}
+    if not whole or min(map(min, sizes)) <= 0 or max(map(max, sizes)) >= MAX_COORDINATE:
+        sizes = map(_size, sizes)
+    return list(map(Entry, names, sizes))
+
+
+def _size(size: tuple[object, object]) -> Size | None:
     known = all(isinstance(side, int | float) and 0 < side < MAX_COORDINATE for side in size)
-    return Entry(row.file_name, cast(Size, size) if known else None)
+    return cast(Size, size) if known else None
+
+
+def _categories(_: File, block: Sequence[_Category]) -> list[Entry]:
+    return [Entry(None if row.name is None else str(row.name)) for row in block]
 
 
 def _add_ids(file: File, rows: Sequence[_Row]) -> tuple[Int32, Int32]:
@@ -280,22 +285,15 @@ def _add_ids(file: File, rows: Sequence[_Row]) -> tuple[Int32, Int32]:
             row = int(np.argmax(codes < 0))
             where = f"{file.where}[{file.side.boxes.count + row}].{name}"
             fail(file.path, where, getattr(rows[row], name), ID)
-    for what, table, most in (
-        ("different image ids", file.side.images, MAX_IMAGES),
-        ("different category ids", file.side.categories, MAX_CATEGORIES),
-    ):
-        check_count(file.path, what, len(table.ids.ids), most)
+    file.check_ids()
     return image, category
 
 
 def _add_detections(file: File, rows: Sequence[_Detection]) -> None:
     """Add rows of detections. Raises LossexportError on an impossible value."""
-    start = file.side.boxes.count
-    check_rows(file.path, start + len(rows), scored=True)
     box = box_array([row.bbox for row in rows])
-    check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=True)
     score = np.array([row.score for row in rows], np.float64)
-    check_scores(file.path, score, lambda r: f"{file.where}[{start + r}].score")
+    file.check_detections(box, score)
     variance = _log_variance(file, rows)
     file.side.boxes.add(*_add_ids(file, rows), box, score=score, log_variance=variance)
 
@@ -319,9 +317,8 @@ def _log_variance(file: File, rows: Sequence[_Detection]) -> Float32 | None:
 
 def _add_annotations(file: File, rows: Sequence[_Annotation]) -> None:
     start = file.side.boxes.count
-    check_rows(file.path, start + len(rows), scored=False)
     box = box_array([row.bbox for row in rows])
-    check_boxes(file.path, box, lambda r, c: f"{file.where}[{start + r}].bbox[{c}]", inverted=False)
+    file.check_annotations(box)
     ids = [plain_id(row.id) for row in rows]
     for i, (row, number) in enumerate(zip(rows, ids, strict=True)):
         if not isinstance(number, int):
@@ -329,9 +326,8 @@ def _add_annotations(file: File, rows: Sequence[_Annotation]) -> None:
             fail(file.path, f"{file.where}[{start + i}].id", row.id, why)
         if row.iscrowd not in (0, 1, None):
             fail(file.path, f"{file.where}[{start + i}].iscrowd", row.iscrowd, "must be 0 or 1")
-    area = np.array([row.area for row in rows], np.float64)  # None becomes NaN
-    check_areas(file.path, area, lambda r: f"{file.where}[{start + r}].area")
-    area = np.where(np.isnan(area), box[:, 2] * box[:, 3], area)
+    stated = np.array([row.area for row in rows], np.float64)  # None becomes NaN
+    area = file.areas(stated, box)
     file.annotation_ids.append(np.array(ids, np.int64))
     file.ignore_flags += sum(map(bool, [row.ignore for row in rows]))
     ignored = np.array([bool(row.iscrowd) for row in rows], np.bool_)
