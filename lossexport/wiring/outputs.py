@@ -19,7 +19,7 @@ def with_outputs(path: Path, texts: Sequence[str]) -> bytes:
     The graph is converted to opset 20 if it is older. Raises LossexportError, naming the file and
     the expression, on one that cannot be compiled, and on a detector that `attach` refuses.
     """
-    _, _, model = detector.load(path)
+    _, _, model = detector.load(path, of_batches=False)
     wiring = Wiring(model.graph, _STEM)
     compiler = Compiler(wiring)
     for text in texts:
