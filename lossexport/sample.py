@@ -37,6 +37,7 @@ class Counts:
     references: int
     predictions: int
     even: bool = False
+    categories: int = CATEGORIES
 
 
 class Scenes:
@@ -44,7 +45,7 @@ class Scenes:
 
     def __init__(self, counts: Counts, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        rank = np.arange(1, CATEGORIES + 1)
+        rank = np.arange(1, counts.categories + 1)
         self.share = (1 / rank) / (1 / rank).sum()
         # Most images hold a few objects, some hold dozens: a gamma-distributed rate.
         rate: Array = self.rng.gamma(1.2, size=counts.images) + 0.05
@@ -79,7 +80,7 @@ class Scenes:
             yield annotations, [{"image_id": image, **record} for record in found]
 
     def _categories(self, count: int) -> Array:
-        return self.rng.choice(CATEGORIES, count, p=self.share) + 1
+        return self.rng.choice(len(self.share), count, p=self.share) + 1
 
     def boxes(self, count: int, size: Array) -> Array:
         """Boxes xyxy [count,4] inside the image."""
@@ -149,7 +150,7 @@ def write(counts: Counts, seed: int, out: Path) -> None:
         {"id": i, "file_name": f"{i:012}.jpg", "width": int(wide), "height": int(high)}
         for i, (wide, high) in enumerate(scenes.sizes, start=1)
     ]
-    names = [{"id": i, "name": f"class {i:02}"} for i in range(1, CATEGORIES + 1)]
+    names = [{"id": i, "name": f"class {i:02}"} for i in range(1, counts.categories + 1)]
     with (
         atomic_path(out / "gt.json") as truth_path,
         atomic_path(out / "dets.json") as found_path,

@@ -9,7 +9,7 @@ from lossexport.boxes import quality as metrics
 from lossexport.boxes.quality import BoxQuality, corners, open_artifact
 from lossexport.errors import LossexportError
 from lossexport.names import METRICS
-from lossexport.runtime import native
+from lossexport.runtime import binding, native
 from lossexport.runtime.native import kernels
 
 pytestmark = pytest.mark.skipif(
@@ -102,7 +102,8 @@ def test_native_is_the_default_and_agrees_with_onnxruntime() -> None:
 def test_all_of_scoring_has_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("box_iou", "box_giou", "box_diou", "box_ciou", "localization_confidence"):
         assert open_artifact(name, None).backend == "native"
-    monkeypatch.setattr(native, "kernels", frozenset)
+    for module in (binding, native):
+        monkeypatch.setattr(module, "kernels", frozenset)
     with pytest.raises(LossexportError, match="no native kernel of box_iou"):
         BoxQuality("native")
 

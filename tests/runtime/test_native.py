@@ -17,7 +17,7 @@ from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError
 from lossexport.exporter.onnx_file import onnx_bytes
 from lossexport.manifest import load_manifest
-from lossexport.runtime import available, load, native
+from lossexport.runtime import available, binding, load, native
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "lossexport" / "graphs"
@@ -227,7 +227,7 @@ def test_a_file_that_is_no_library(tmp_path: Path) -> None:
 
 def test_a_library_of_another_interface(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = native.ABI + 1
-    monkeypatch.setattr(native, "ABI", wanted)
+    monkeypatch.setattr(binding, "ABI", wanted)
     native.library.cache_clear()
     try:
         found = native.availability()
