@@ -67,6 +67,7 @@ bench: $(READY)  ## time every op in every form, and losses in training: benchma
 	lossexport bench --json benchmarks/results/pairwise_ciou.json
 	python benchmarks/kernels.py
 	python benchmarks/suppression.py
+	python benchmarks/batched_suppression.py
 	python benchmarks/op_by_op.py
 	python benchmarks/training.py
 
