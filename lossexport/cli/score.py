@@ -94,8 +94,10 @@ def command(
     fail_above: tuple[str, ...],
 ) -> None:
     """Score detections against references: COCO AP, and the quality of every box."""
+    from lossexport.runtime.binding import keep_memory
     from lossexport.scoring import score
 
+    keep_memory()
     summary = score(
         pred,
         ref,
