@@ -230,9 +230,10 @@ def markdown(record: Mapping[str, Any], created: str) -> str:
         f"{created}; {', '.join(f'{name} {value}' for name, value in where.items())}.",
         "",
         "Each run is a new process that imports, reads both files and scores; the runs take turns, "
-        f"after one of each that does not count before the first set. `{COMMAND}` is the command, which also counts, "
-        "matches and measures every box, and prints its tables; with `--out` it writes the "
-        f"summary, a table of all boxes and the report. `{PYTHON}` is the same from Python.",
+        f"before the first set after one that does not count. `{COMMAND}` is the command, which "
+        "also counts, matches and measures every box, and prints its tables; with `--out` it "
+        "writes the summary, a table of all boxes and the report. "
+        f"`{PYTHON}` is the same from Python.",
         "",
     ]
     for name, of in record["races"].items():
