@@ -137,11 +137,11 @@ def contenders(folder: Path, site: Path) -> dict[str, Contender]:
     return {name: Contender(command) for name, command in commands.items()}
 
 
-def race(counts: sample.Counts, rounds: int, site: Path) -> dict[str, Any]:
-    """Run every contender `rounds` times in turn, after one run of each that does not count."""
+def race(counts: sample.Counts, rounds: int, site: Path, warm: bool) -> dict[str, Any]:
+    """Run every contender `rounds` times in turn; `warm` them by one that does not count."""
     with tempfile.TemporaryDirectory() as folder:
         sample.write(counts, SEED, Path(folder))
-        for one in contenders(Path(folder), site).values():
+        for one in contenders(Path(folder), site).values() if warm else ():
             one.run()
         running = contenders(Path(folder), site)
         for turn in range(rounds):
@@ -230,9 +230,10 @@ def markdown(record: Mapping[str, Any], created: str) -> str:
         f"{created}; {', '.join(f'{name} {value}' for name, value in where.items())}.",
         "",
         "Each run is a new process that imports, reads both files and scores; the runs take turns, "
-        f"after one of each that does not count. `{COMMAND}` is the command, which also counts, "
-        "matches and measures every box, and prints its tables; with `--out` it writes the "
-        f"summary, a table of all boxes and the report. `{PYTHON}` is the same from Python.",
+        f"before the first set after one that does not count. `{COMMAND}` is the command, which "
+        "also counts, matches and measures every box, and prints its tables; with `--out` it "
+        "writes the summary, a table of all boxes and the report. "
+        f"`{PYTHON}` is the same from Python.",
         "",
     ]
     for name, of in record["races"].items():
@@ -266,11 +267,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--site", type=Path, required=True, help="folder of the rivals")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--large-rounds", type=int, default=2, help="of the other sets")
     parser.add_argument("--sets", nargs="*", choices=[*RACES, "growth"], default=[*RACES, "growth"])
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the two files")
     given = parser.parse_args()
-    if given.rounds < 1:
-        parser.error(f"--rounds {given.rounds}: must be at least 1")
+    if min(given.rounds, given.large_rounds) < 1:
+        parser.error("--rounds and --large-rounds must be at least 1")
     record: dict[str, Any] = {
         "environment": environment(PACKAGES),
         "rivals": versions(given.site),
@@ -279,9 +281,11 @@ def main() -> None:
     }
     for name, counts in RACES.items():
         if name in given.sets:
-            record["races"][name] = race(counts, given.rounds, given.site)
+            first = not record["races"]
+            rounds = given.rounds if name == "COCO" else given.large_rounds
+            record["races"][name] = race(counts, rounds, given.site, first)
     if "growth" in given.sets:
-        record["growth"] = growth(given.rounds)
+        record["growth"] = growth(given.large_rounds)
     write("scoring", record, lambda now: markdown(record, now), given.out)
     print((given.out / "scoring.md").read_text())
     gaps = [gap for of in record["races"].values() for gap in of["gaps"].values()]

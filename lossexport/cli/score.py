@@ -123,8 +123,10 @@ def command(
         "progress": True,
     }
     if workers is None:
+        from lossexport.runtime.binding import keep_memory
         from lossexport.scoring import score
 
+        keep_memory()
         summary = score(
             pred,
             ref,

@@ -72,9 +72,13 @@ class Rows:
 class Reader:
     """Reads the elements of one JSON array, block by block, into columns that grow."""
 
-    def __init__(self, scored: bool) -> None:
-        """For detections (`scored`) or annotations."""
+    def __init__(self, scored: bool, most: int = 1 << 20) -> None:
+        """For detections (`scored`) or annotations; memory is not taken for more than `most`.
+
+        It is taken beyond that only as rows come.
+        """
         self._scored = scored
+        self._most = most
         self._capacity = 0
         self._ids = np.empty((2, 0), np.int64)
         self._memory: list[np.ndarray[Any, Any]] = []
@@ -120,7 +124,7 @@ class Reader:
         """Make room for so many more rows; if there is none, for the rest of the file."""
         if self.count + rows <= self._capacity:
             return
-        expected = int(SPARE * self.count / part) if part > 0 else 0
+        expected = min(int(SPARE * self.count / part), self._most) if part > 0 else 0
         self._capacity = max(expected, int(GROWTH * self._capacity)) + rows
         score, rest = (self._capacity, 0) if self._scored else (0, self._capacity)
         memory: list[np.ndarray[Any, Any]] = [

@@ -97,7 +97,8 @@ class Curves {
         precision_(precision),
         envelopes_(at(given.areas * given.thresholds)),
         spared_(envelopes_.size()),
-        needed_(at(recall_count)) {}
+        needed_(at(recall_count)),
+        tile_(envelopes_.size() * at(recall_count * TILE)) {}
 
   // Of the predictions from `first` to `last`, and the outcomes from `row` on; returns the row of
   // the next category.
@@ -112,6 +113,7 @@ class Curves {
       row += placed;
     }
     if (column < 0) return row;
+    begin(column);
     sorter_.sort(&ranked_);
     count();
     for (int64_t a = 0; a < given_.areas; ++a) {
@@ -121,7 +123,19 @@ class Curves {
     return row;
   }
 
+  // Writes what has been kept.
+  void flush() {
+    if (tile_column_ < 0) return;
+    const int64_t rows = given_.areas * given_.thresholds * recall_count_;
+    const int64_t width = std::min(TILE, columns_ - tile_column_);
+    for (int64_t i = 0; i < rows; ++i) {
+      std::copy_n(tile_.data() + i * TILE, width, precision_ + i * columns_ + tile_column_);
+    }
+  }
+
  private:
+  static constexpr int64_t TILE = 8;
+
   // The precision at each hit of each lane.
   void count() {
     for (auto &envelope : envelopes_) envelope.clear();
@@ -160,15 +174,32 @@ class Curves {
       for (std::size_t i = envelope.size(); i-- > 1;) {
         envelope[i - 1] = std::max(envelope[i - 1], envelope[i]);
       }
-      double *out = precision_ + lane * recall_count_ * columns_ + column;
+      double *out = tile(lane * recall_count_, column);
       bool reached = true;
       for (int64_t r = 0; r < recall_count_; ++r) {
         // A recall of 0 is reached with the first hit. The COCO API leaves out all recalls after
         // the first that is not reached.
         const int64_t hits = std::max<int64_t>(needed_[at(r)], 1);
         reached = reached && hits <= static_cast<int64_t>(envelope.size());
-        out[r * columns_] = reached ? envelope[at(hits - 1)] : 0;
+        out[r * TILE] = reached ? envelope[at(hits - 1)] : 0;
       }
+    }
+  }
+
+  // Where a lane of a column, from `first` on, is kept until `flush`.
+  double *tile(int64_t first, int64_t column) {
+    return tile_.data() + first * TILE + (column - tile_column_);
+  }
+
+  // Begins with a column. Some columns are written at once, because those of a recall are adjacent.
+  void begin(int64_t column) {
+    if (column < tile_column_ + TILE && column >= tile_column_) return;
+    flush();
+    tile_column_ = column;
+    const int64_t rows = given_.areas * given_.thresholds * recall_count_;
+    const int64_t width = std::min(TILE, columns_ - column);
+    for (int64_t i = 0; i < rows; ++i) {
+      std::copy_n(precision_ + i * columns_ + column, width, tile_.data() + i * TILE);
     }
   }
 
@@ -195,6 +226,8 @@ class Curves {
   double *const precision_;
   std::vector<std::vector<double>> envelopes_;
   std::vector<int64_t> spared_, needed_;
+  std::vector<double> tile_;
+  int64_t tile_column_ = -TILE;
   std::vector<Keyed> ranked_;
   Sorter sorter_;
 };
@@ -261,6 +294,7 @@ int32_t lossexport_precision(const lossexport_outcomes *given, const int64_t *po
       row = curves.category(k, first, last, row, column[k]);
       first = last;
     }
+    curves.flush();
   } catch (const std::bad_alloc &) {
     return fail(LOSSEXPORT_NO_MEMORY, "precision: not enough memory");
   }

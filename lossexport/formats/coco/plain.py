@@ -5,6 +5,7 @@
 
 import numpy as np
 
+from lossexport.boxes import boxset
 from lossexport.boxes.boxset import Int32, check_rows
 from lossexport.formats.coco.file import File
 from lossexport.formats.coco.json_stream import JsonStream, NotPlainError
@@ -15,7 +16,7 @@ __all__ = ["NotPlainError", "available", "take_annotations", "take_detections"]
 
 def take_detections(file: File, stream: JsonStream) -> None:
     """Read detections. Raises NotPlainError, and LossexportError on an impossible value."""
-    reader, codes = Reader(scored=True), _Codes(file)
+    reader, codes = Reader(True, boxset.MAX_PREDICTIONS), _Codes(file)
     for rows in stream.plain_rows(reader, file.where):
         file.check_detections(rows.box, rows.score)
         codes.add(rows, reader.count, scored=True)
@@ -25,7 +26,7 @@ def take_detections(file: File, stream: JsonStream) -> None:
 
 def take_annotations(file: File, stream: JsonStream) -> None:
     """Read annotations. Raises NotPlainError, and LossexportError on an impossible value."""
-    reader, codes = Reader(scored=False), _Codes(file)
+    reader, codes = Reader(False, boxset.MAX_REFERENCES), _Codes(file)
     for rows in stream.plain_rows(reader, file.where):
         file.check_annotations(rows.box)
         rows.area[:] = file.areas(rows.area, rows.box)

@@ -154,7 +154,7 @@ def _read_plain(path: Path, scored: bool, advance: Advance) -> File | None:
     """
     if not plain.available():
         return None
-    with suppress(plain.NotPlainError, LossexportError):
+    with suppress(plain.NotPlainError, LossexportError, MemoryError):
         take = plain.take_detections if scored else plain.take_annotations
         return _read_file(path, take, advance, bare=scored)
     return None
