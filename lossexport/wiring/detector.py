@@ -54,7 +54,7 @@ def _check_batch(path: Path, model: ir.Model) -> None:
         if shape[0] != 1:
             raise LossexportError(
                 f"{path}: input {_shown(value)}: batch {shape[0]}; "
-                "this op needs a detector of batch 1: export it again with that size fixed"
+                "attach needs a detector of batch 1: export it again with that size fixed"
             )
     for value, shape in ranked:
         if images and shape.rank() > 1 and shape[0] != 1:

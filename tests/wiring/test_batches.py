@@ -76,7 +76,7 @@ def test_batched_nms_behind_a_detector(
 def test_an_op_of_one_image_refuses_a_batch(tmp_path: Path) -> None:
     path = detector(tmp_path, False, 14, 3)
     inputs = {"boxes": "output[0,:,:4]", "scores": "output[0,:,4]"}
-    with pytest.raises(LossexportError, match=r"images\[3,3,9,14\]: batch 3; this op needs"):
+    with pytest.raises(LossexportError, match=r"images\[3,3,9,14\]: batch 3; attach needs"):
         attach(path, "nms", inputs, tmp_path / "out.onnx")
 
 
