@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,10 @@ from lossexport.runtime import load
 from lossexport.wiring import detector
 
 
-@pytest.mark.parametrize("read", [recipe.load, describe, load, detector.load, load_manifest])
+@pytest.mark.parametrize(
+    "read",
+    [recipe.load, describe, load, partial(detector.load, of_batches=False), load_manifest],
+)
 def test_a_pipe_is_refused_and_not_waited_for(
     read: Callable[[Path], object], tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def test_wheel_holds_the_kernels_for_every_python(wheel: Path) -> None:
     assert found == ({f"lossexport/native/{name}" for name in files} if COMPILER else set())
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_rest_installs_and_doctor_says_what_to_do(tmp_path: Path) -> None:
     build = f"{sys.executable} -m build --wheel --no-isolation --outdir {tmp_path} . 2>&1"
     said = run("sh", "-c", build, CXX="no-such-compiler")

@@ -75,7 +75,8 @@ class BoxQuality:
         """Load the shipped artifacts. Raises LossexportError if `backend` cannot run here."""
         self._metrics: dict[str, Metric]
         names = {f"box_{metric}" for metric in METRICS}
-        if backend in (None, "native") and names <= binding.kernels():
+        kernels = backend is None or (isinstance(backend, str) and backend == "native")
+        if kernels and names <= binding.kernels():
             binding.check_environment()
             self._metrics = {metric: _kernel(metric) for metric in METRICS}
             self.backend, self._rows = "native", ROWS_AT_ONCE

@@ -25,6 +25,7 @@ def test_images_have_the_boxes_that_the_page_says(kind: str, over: int) -> None:
     assert len(np.unique(known)) == len(known)
 
 
+@pytest.mark.slow
 def test_all_contenders_take_part_and_agree() -> None:
     rows = bench.measure(0, 500, 4)
     assert [(row["image"], row["multi_label"]) for row in rows] == [

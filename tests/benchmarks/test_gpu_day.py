@@ -47,6 +47,7 @@ def read(out: Path) -> tuple[dict[str, Any], str]:
     return json.loads((folder / "results.json").read_text("utf-8")), page
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_is_gone_on_with(tmp_path: Path) -> None:
     process = start(tmp_path, "--step", "kernels")
     assert process.stdout is not None

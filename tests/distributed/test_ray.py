@@ -77,6 +77,7 @@ def test_a_worker_that_dies_changes_no_bit(
     assert many == one
 
 
+@pytest.mark.slow
 def test_errors_of_workers_are_ours(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     pred, ref = make(tmp_path, 1, 300, change={"score": float("nan")})

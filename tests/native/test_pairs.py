@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lossexport.errors import LossexportError
-from lossexport.runtime import native, pairs
+from lossexport.runtime import binding, native, pairs
 from lossexport.runtime.pairs import Boxes, Rules
 from tests.native.calls import BAD_ARGUMENT
 
@@ -129,5 +129,5 @@ def test_a_library_without_these_functions(monkeypatch: pytest.MonkeyPatch) -> N
     class Old:
         pass
 
-    monkeypatch.setattr(native, "library", Old)
+    monkeypatch.setattr(binding, "library", Old)
     assert not pairs.available.__wrapped__()

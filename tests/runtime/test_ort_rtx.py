@@ -52,7 +52,7 @@ class Machine:
         # The CPU does its work, as such a session would not allow.
         real = SESSION(data, providers=["CPUExecutionProvider"])
         ran_on = "CPUExecutionProvider" if self.fallen else ort_rtx.NAME
-        names = ("get_inputs", "get_outputs", "run")
+        names = ("get_inputs", "get_outputs", "get_modelmeta", "run")
         return SimpleNamespace(
             get_providers=lambda: [ran_on], **{name: getattr(real, name) for name in names}
         )
