@@ -47,12 +47,16 @@ def folder() -> Path | None:
 
 def usable() -> bool:
     """Whether entries can be kept; makes the folder."""
-    where = folder()
-    if where is None:
-        return False
+    return _opened() is not None
+
+
+def _opened() -> Path | None:
+    """The folder to write to, which is made if it is missing; None if that is impossible."""
+    if (where := folder()) is None:
+        return None
     with contextlib.suppress(OSError):
         where.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return _private(where) and os.access(where, os.W_OK | os.X_OK)
+    return where if _private(where) and os.access(where, os.W_OK | os.X_OK) else None
 
 
 def get(key: bytes) -> bytes | None:
@@ -75,8 +79,7 @@ def get(key: bytes) -> bytes | None:
 
 def put(key: bytes, content: bytes) -> None:
     """Keep `content` for `key`, and remove old entries if the folder is full."""
-    where = folder()
-    if where is None or not usable():
+    if (where := _opened()) is None:
         return
     with contextlib.suppress(OSError):  # a full disk
         descriptor, name = tempfile.mkstemp(suffix=_UNFINISHED, dir=where)

@@ -9,10 +9,10 @@ import functools
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -24,7 +24,7 @@ from lossexport.errors import within
 from lossexport.exporter import engine
 from lossexport.exporter.versions import NEWEST_OPSET, OPSET
 from lossexport.manifest import BackendParity
-from lossexport.names import Builder
+from lossexport.names import Builder, Precision
 from lossexport.runtime.backends import installed_version
 
 # What takes part in making a graph and in checking it.
@@ -40,14 +40,31 @@ class Graph(Struct, frozen=True):
 
 
 class Engine(Struct, frozen=True):
-    """The bytes of an engine, and the sizes (min, opt, max) that it was built with."""
+    """The bytes of an engine, and the ranges that it was built with."""
 
     data: bytes
-    sizes: dict[str, tuple[int, int, int]]
+    ranges: dict[str, Range]
 
-    def ranges(self) -> dict[str, Range]:
-        """The sizes that it was built with."""
-        return {name: Range(*size) for name, size in self.sizes.items()}
+
+class Described(Struct, frozen=True):
+    """A variant of a built-in op, for keys and for other processes."""
+
+    op: str
+    attributes: dict[str, Any]
+    precision: Precision
+    gradient: bool
+    ranges: dict[str, Range]
+
+    @classmethod
+    def of(cls, variant: Variant) -> "Described":
+        """The description of a variant."""
+        attributes, ranges = dict(variant.attributes), dict(variant.ranges)
+        return cls(variant.op.name, attributes, variant.precision, variant.gradient, ranges)
+
+    def variant(self) -> Variant:
+        """The variant that is described."""
+        op = BUILTIN[self.op]
+        return Variant.make(op, self.attributes, self.precision, self.gradient, self.ranges)
 
 
 Made = TypeVar("Made", Graph, Engine)
@@ -98,17 +115,16 @@ def built(
     def make() -> Engine:
         shapes = {tensor.name: variant.shape(tensor) for tensor in variant.op.inputs}
         with within(variant.stem):
-            data, sizes = engine.build_tuned(
-                model, shapes, variant.ranges, builder, compute_capabilities
+            return Engine(
+                *engine.build_tuned(model, shapes, variant.ranges, builder, compute_capabilities)
             )
-        return Engine(data, {name: (x.min, x.opt, x.max) for name, x in sizes.items()})
 
     # TensorRT's timing of kernels on this GPU is not the same every time.
     if builder != "rtx" or not _reusable(variant):
         return make()
     version = str(engine.module(builder).__version__)
-    given = ["engine", model, _described(variant), builder, version, compute_capabilities]
-    return _kept(msgspec.msgpack.encode([_surroundings(), *given]), Engine, make)
+    given = (model, Described.of(variant), builder, version, compute_capabilities)
+    return _kept(_key("engine", *given), Engine, make)
 
 
 def _reusable(variant: Variant) -> bool:
@@ -119,13 +135,11 @@ def _reusable(variant: Variant) -> bool:
 
 
 def _graph_key(variant: Variant, opset: int) -> bytes:
-    return msgspec.msgpack.encode(["graph", _surroundings(), _described(variant), opset])
+    return _key("graph", Described.of(variant), opset)
 
 
-def _described(variant: Variant) -> list[object]:
-    ranges = {name: (x.min, x.opt, x.max) for name, x in sorted(variant.ranges.items())}
-    attributes: Mapping[str, object] = dict(sorted(variant.attributes.items()))
-    return [variant.op.name, attributes, variant.precision, variant.gradient, ranges]
+def _key(kind: str, *given: object) -> bytes:
+    return msgspec.msgpack.encode((kind, _surroundings(), *given), order="sorted")
 
 
 def _kept(key: bytes, kind: type[Made], make: Callable[[], Made]) -> Made:

@@ -18,10 +18,10 @@ import msgspec
 from msgspec import Struct
 
 from lossexport import cache
-from lossexport.catalog import find
-from lossexport.catalog.variant import Range, Variant
+from lossexport.catalog.variant import Variant
 from lossexport.exporter import checked
-from lossexport.names import Builder, Precision
+from lossexport.exporter.checked import Described
+from lossexport.names import Builder
 
 _FEWEST = 3  # tasks for each process: importing torch takes as long as two of them
 _MOST = 8
@@ -30,11 +30,7 @@ _MOST = 8
 class Task(Struct, frozen=True):
     """A variant of a built-in op, and the builder of its engine, if it is to have one."""
 
-    op: str
-    attributes: dict[str, bool | int | float | str | list[float] | None]
-    precision: Precision
-    gradient: bool
-    ranges: dict[str, tuple[int, int, int]]
+    what: Described
     builder: Builder | None
     compute_capabilities: tuple[str, ...]
 
@@ -43,23 +39,11 @@ class Task(Struct, frozen=True):
         cls, variant: Variant, builder: Builder | None, compute_capabilities: tuple[str, ...]
     ) -> "Task":
         """The task of making a variant."""
-        return cls(
-            op=variant.op.name,
-            attributes={
-                name: list(value) if isinstance(value, tuple) else value
-                for name, value in variant.attributes.items()
-            },
-            precision=variant.precision,
-            gradient=variant.gradient,
-            ranges={name: (x.min, x.opt, x.max) for name, x in variant.ranges.items()},
-            builder=builder,
-            compute_capabilities=compute_capabilities,
-        )
+        return cls(Described.of(variant), builder, compute_capabilities)
 
     def variant(self) -> Variant:
         """The variant to make."""
-        ranges = {name: Range(*size) for name, size in self.ranges.items()}
-        return Variant.make(find(self.op), self.attributes, self.precision, self.gradient, ranges)
+        return self.what.variant()
 
 
 class _Work(Struct, frozen=True):

@@ -215,7 +215,7 @@ def _make(job: _Job, task: helpers.Task, stage: Path) -> list[Artifact]:
                 builder=task.builder,
                 builder_version=version_of,
                 compute_capabilities=list(task.compute_capabilities),
-                profile=_profile(built.ranges(), variant),
+                profile=_profile(built.ranges, variant),
                 source=sha256(graph.model),
             )
         )
