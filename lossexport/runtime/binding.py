@@ -251,8 +251,9 @@ def run(
     """
     if not isinstance(attributes, ctypes.Array):
         attributes = described(attributes)
-    native, most = library(), most_threads()
-    code = native.lossexport_run_on(
+    most = most_threads()
+    call(
+        "lossexport_run_on",
         team,
         kernel.encode(),
         attributes,
@@ -263,5 +264,3 @@ def run(
         len(outputs),
         min(threads, most) if threads and most else threads or most,
     )
-    if code:
-        raise LossexportError(native.lossexport_message().decode(errors="replace"))

@@ -125,6 +125,19 @@ def _rules(rules: Rules, held: binding.Pointers) -> Any:
     return ctypes.byref(given)
 
 
+def _listed(
+    pred: Int32, ref: Int32, iou: Float64, low: int, rules: Rules, held: binding.Pointers
+) -> tuple[Any, ...]:
+    """The first arguments of the functions that take pairs."""
+    return (
+        held.pointer(pred, np.int32),
+        held.pointer(ref, np.int32),
+        held.pointer(iou, np.float64),
+        *map(ctypes.c_int64, (len(pred), low, len(rules.crowd))),
+        _rules(rules, held),
+    )
+
+
 def find(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float, at_once: int) -> Iterator[Found]:
     """Yield the pairs of one group that overlap by `threshold` (> 0) or more, some at a time.
 
@@ -166,11 +179,7 @@ def assign_pairs(
     winner = np.empty((predictions, rules.lanes), np.int64)
     binding.call(
         _ASSIGN_PAIRS,
-        held.pointer(pred, np.int32),
-        held.pointer(ref, np.int32),
-        held.pointer(iou, np.float64),
-        *map(ctypes.c_int64, (len(pred), low, len(rules.crowd))),
-        _rules(rules, held),
+        *_listed(pred, ref, iou, low, rules, held),
         ctypes.c_int64(predictions),
         ctypes.c_void_p(winner.ctypes.data),
     )
@@ -189,11 +198,7 @@ def outcomes(
     found = np.empty((predictions, areas, thresholds), np.int8)
     binding.call(
         _OUTCOMES,
-        held.pointer(pred, np.int32),
-        held.pointer(ref, np.int32),
-        held.pointer(iou, np.float64),
-        *map(ctypes.c_int64, (len(pred), low, len(rules.crowd))),
-        _rules(rules, held),
+        *_listed(pred, ref, iou, low, rules, held),
         held.pointer(kind, np.int8),
         ctypes.c_int64(predictions),
         ctypes.c_void_p(found.ctypes.data),
