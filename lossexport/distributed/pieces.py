@@ -108,14 +108,14 @@ def split(side: Side, scored: bool, count: int) -> list[Part]:
     place = places[image] if len(image) else image
     order = np.argsort(place, kind="stable")
     ends = np.searchsorted(place[order], np.arange(count + 1))
-    taken = [order[ends[i] : ends[i + 1]] for i in range(count)]
     text = side.images.text, side.categories.text
     ids = side.images.ids.ids, side.categories.ids.ids
+    boxes: Predictions | References
     if scored:
-        found = side.boxes.predictions(image, category)
-        return [Part.of(found.take(rows), *ids, text) for rows in taken]
-    boxes = side.boxes.references(image, category, side.annotation_ids)
-    return [Part.of(boxes.take(rows), *ids, text) for rows in taken]
+        boxes = side.boxes.predictions(image, category)
+    else:
+        boxes = side.boxes.references(image, category, side.annotation_ids)
+    return [Part.of(boxes.take(order[ends[i] : ends[i + 1]]), *ids, text) for i in range(count)]
 
 
 def side_of(parts: Sequence[Part], path: Path, listed: Iterable[Id] = ()) -> Side:

@@ -4,7 +4,6 @@ Only functions without a state of their own run on the workers: Ray repeats thos
 dies, and their results do not depend on when and where they run.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -23,7 +22,7 @@ from lossexport.evaluator import totals, wire
 from lossexport.evaluator.state import State
 from lossexport.files import appear_together, check_folder
 from lossexport.progress import Progress, follow
-from lossexport.reports.output import BOXES, REPORT, SUMMARY
+from lossexport.reports.output import BOXES, REPORT, write_summary
 from lossexport.scoring.summary import GATE_NAMES
 
 
@@ -73,7 +72,7 @@ def score(
     gates.apply(summary)
     if folder is not None:
         with appear_together(folder) as stage:
-            (stage / SUMMARY).write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+            write_summary(stage, summary)
     return summary
 
 

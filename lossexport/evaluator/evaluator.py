@@ -140,7 +140,6 @@ class Evaluator:
         Without `inputs`, `notes` and `gates`, which are about files and limits. More images may be
         added afterwards. Raises LossexportError if no backend can run here.
         """
-        self._state.flush()
         if self._measure is None:
             self._measure = BoxQuality(self._backend)
         return totals.of_state(self._state, self._measure, self._backend)

@@ -13,6 +13,12 @@ from lossexport.runtime.backends import has_module
 SUMMARY, BOXES, REPORT = "summary.json", "boxes.parquet", "report.html"
 
 
+def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """Write the summary to the folder, which is that of a run that is not finished yet."""
+    text = json.dumps(summary, indent=2, allow_nan=False)
+    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+
+
 def write(
     folder: Path,
     summary: dict[str, Any],
@@ -33,8 +39,7 @@ def write(
             raise LossexportError(f"{folder / BOXES}: is of an earlier run: delete it; {missing}")
         summary["notes"].append(f"{BOXES} was not written, because {missing}")
     with appear_together(folder) as stage:
-        text = json.dumps(summary, indent=2, allow_nan=False)
-        (stage / SUMMARY).write_text(text + "\n", encoding="utf-8")
+        write_summary(stage, summary)
         advance(0.1)
         if tabled:
             table(stage / BOXES)
