@@ -19,7 +19,7 @@ from lossexport.catalog.spec import Tensor
 from lossexport.catalog.variant import Range, Variant
 from lossexport.exporter import decompositions
 from lossexport.exporter.eager import tensors
-from lossexport.exporter.simplify import optimise, simplify
+from lossexport.exporter.simplify import name_axes, optimise, simplify
 from lossexport.exporter.untraceable import Subject, asked_for
 from lossexport.exporter.versions import OPSET
 from lossexport.kernels import Kernel
@@ -108,6 +108,7 @@ def _graph(
         assert program is not None
         optimise(program.model)
         simplify(program.model)
+        name_axes(program.model)
         return program.model
 
     with quiet(), _unburdened():
