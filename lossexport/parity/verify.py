@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lossexport import arguments
 from lossexport.catalog.variant import Variant
-from lossexport.errors import CheckFailedError, LossexportError
+from lossexport.errors import CheckFailedError, LossexportError, NotRunHereError
 from lossexport.manifest import BackendParity
 from lossexport.parity.artifact import Target, check_names, files, identify, targets
 from lossexport.parity.cases import Case, Selection
@@ -116,6 +116,8 @@ class Check:
             errors = measure(self.variant, opened(), self._cases, self._judge)
         except CheckFailedError as error:
             return BackendParity(label, version, "failed", str(error))
+        except NotRunHereError as error:
+            return BackendParity(label, version, "not run here", str(error))
         except LossexportError as error:
             # onnxruntime on the CPU fails only on a broken file, which is bad input. Any other
             # backend has failed itself.
