@@ -7,7 +7,7 @@ import click
 
 from lossexport.cli._own import takes_ops
 from lossexport.cli._terminal import Choice, assignments, attributes
-from lossexport.cli._types import FILE, OP
+from lossexport.cli._types import FILE, OP, OPSET
 from lossexport.errors import LossexportError, printable
 from lossexport.names import BOX_FORMATS
 from lossexport.progress import steps
@@ -37,6 +37,7 @@ def _size(text: str | None) -> tuple[float, float] | None:
 )  # fmt: skip
 @click.option("--image-size", metavar="W,H", help="Multiply boxes in parts of the image by these.")
 @click.option("--prefix", default="", metavar="TEXT", help="Prefix for names of new outputs.")
+@click.option("--opset", type=OPSET, help="Opset to raise the detector to.  [default: its own]")
 @takes_ops
 def command(
     detector: str,
@@ -47,6 +48,7 @@ def command(
     box_format: str,
     image_size: str | None,
     prefix: str,
+    opset: int | None,
 ) -> None:
     """Append an op to the graph of a detector.
 
@@ -67,9 +69,10 @@ def command(
             box_format=cast(Any, box_format),
             image_size=size,
             prefix=prefix,
+            opset=opset,
             progress=step,
         )
     gives = f"{op} ({done.precision}) gives {', '.join(done.outputs)}"
     click.echo(printable(f"{out}: {gives}"))
-    for note in done.rtx.notes:
+    for note in (*done.notes, *done.rtx.notes):
         click.echo(printable(f"note: {note}"))

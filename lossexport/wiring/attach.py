@@ -18,7 +18,7 @@ from lossexport.catalog.spec import Dim, Op, Tensor
 from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError, one_line, shown
 from lossexport.exporter import checked, rtx
-from lossexport.exporter.versions import DOMAIN
+from lossexport.exporter.versions import DOMAIN, check_opset
 from lossexport.files import write_bytes
 from lossexport.names import BOX_FORMATS, BoxFormat, Precision
 from lossexport.runtime.guard.calls import CALLS, calls
@@ -49,12 +49,14 @@ _STEPS = 4
 class Attached:
     """The precision of the op that was added, and its outputs, such as `boxes float32[100,4]`.
 
-    `rtx` is the verdict of TensorRT-RTX's parser, if it is installed.
+    `rtx` is the verdict of TensorRT-RTX's parser, if it is installed. `notes` say which versions of
+    the detector were raised, and why.
     """
 
     precision: Precision
     outputs: tuple[str, ...]
     rtx: rtx.Parsed
+    notes: tuple[str, ...] = ()
 
 
 def attach(
@@ -67,6 +69,7 @@ def attach(
     box_format: BoxFormat = "xyxy",
     image_size: tuple[float, float] | None = None,
     prefix: str = "",
+    opset: int | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Attached:
     """Append `op` to the detector `model` and write the result to `out`.
@@ -78,6 +81,9 @@ def attach(
     `image_size` (width, height). The op takes the float type of the mapped tensors, or float32 if
     their types differ or are float64. Its outputs are added to the detector's own; their names
     begin with `prefix`.
+
+    The op is written for the detector's opset, or for `opset`, to which the detector is then
+    raised, as is one that is older than 17.
 
     Before the file is written, the op is compared with float64 PyTorch, and the file is checked,
     loaded in onnxruntime and compared with the detector. `progress` is called with `(done, total,
@@ -94,8 +100,8 @@ def attach(
         raise LossexportError(f"prefix {shown(prefix)}: must be printable text")
     step(0, "reading")
     of_batches = all(tensor.shape[:1] == (_BATCH,) for tensor in spec.inputs)
-    data, opset, graph_model = detector.load(path, of_batches)
-    graph = graph_model.graph
+    loaded = detector.load(path, of_batches, None if opset is None else check_opset(opset))
+    graph_model, graph = loaded.model, loaded.model.graph
     stem = _free(f"{prefix}{op}", {str(node.name) for node in graph})
     wiring = Wiring(graph, stem)
     compiler = Compiler(wiring)
@@ -131,7 +137,7 @@ def attach(
                 f"{path}: already has a tensor {value.name}; name the outputs with --prefix"
             )
     step(0, "looking for inputs that fit")
-    original = Original(path, data, opset)
+    original = Original(path, loaded.data, loaded.converted)
     step(1, f"exporting {op}")
     exported = checked.graph(variant, opset_now).model
     values = [wiring.materialise(terms[tensor.name]) for tensor in spec.inputs]
@@ -148,7 +154,7 @@ def attach(
         },
         sort_keys=True,
     )
-    _state_calls(graph_model, data)
+    _state_calls(graph_model, loaded.data)
     result = _checked(target, graph_model)
     with ThreadPoolExecutor(1) as beside:  # the parser is another process
         parsing = beside.submit(rtx.parse, result)
@@ -159,7 +165,7 @@ def attach(
     step(_STEPS, "done")
     made = (Term.of(value) for value in outputs)
     described = tuple(f"{v.name} {term}" for v, term in zip(outputs, made, strict=True))
-    return Attached(precision, described, parsed)
+    return Attached(precision, described, parsed, loaded.notes)
 
 
 def _steps(progress: Callable[[int, int, str], None] | None) -> Callable[[int, str], None]:
