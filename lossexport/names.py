@@ -34,6 +34,7 @@ OPSETS = range(17, 24)
 Builder = Literal["rtx", "tensorrt"]
 BUILDERS: tuple[Builder, ...] = get_args(Builder)
 """Backends that build engines."""
+BUILDER_TITLES: dict[str, str] = {"rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}
 BACKENDS = {
     "native": "lossexport.runtime.native",
     "ort-kernels": "lossexport.runtime.ort_kernels",
