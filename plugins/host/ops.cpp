@@ -12,6 +12,7 @@
 #include "loops_losses.h"
 #include "loops_nms.h"
 #include "loops_picks.h"
+#include "loops_quality.h"
 #include "loops_regression.h"
 
 namespace lossexport {
@@ -51,6 +52,21 @@ constexpr Op loss_of(const char *name, const char *node, Function &loop) {
           .outputs = {{"loss", "N"}, {"grad_pred", "N4"}},
           .gradients = 1,
           .attributes = {EPS, REDUCTION}};
+}
+
+// A loss of each logit and the quality that it should have, `MATCHED` or for all elements.
+constexpr Tensors TARGETED = {{"logits", "NC"}, {"target", "NC"}};
+constexpr Tensors MATCHED = {{"logits", "NC"}, {"quality", "NC"}, {"matched", "NC", BOOL}};
+
+constexpr Op quality_loss(const char *name, const char *node, Function &loop, Tensors inputs,
+                          Attributes attributes) {
+  return {.name = name,
+          .node = node,
+          .loop = loop,
+          .inputs = inputs,
+          .outputs = {{"loss", "NC"}, {"grad_logits", "NC"}},
+          .gradients = 1,
+          .attributes = attributes};
 }
 
 constexpr Op OPS[] = {
@@ -103,6 +119,25 @@ constexpr Op OPS[] = {
      .outputs = {{"loss", "N"}, {"grad_logits", "NC"}},
      .gradients = 1,
      .attributes = {{.name = "alpha", .value = 0.25, .list = "C"}, {"gamma", 2}, REDUCTION}},
+    {.name = "distribution_focal_loss",
+     .node = "DistributionFocalLoss",
+     .loop = distribution_focal_loss,
+     .inputs = {{"logits", "NK"}, {"target", "N"}},
+     .outputs = {{"loss", "N"}, {"grad_logits", "NK"}},
+     .gradients = 1,
+     .attributes = {{"margin", 0.01}, REDUCTION}},
+    quality_loss("quality_focal_loss", "QualityFocalLoss", quality_loss_of<QUALITY_FOCAL>, TARGETED,
+                 {{"beta", 2}, REDUCTION}),
+    quality_loss("varifocal_loss", "VarifocalLoss", quality_loss_of<VARIFOCAL>, TARGETED,
+                 {{"alpha", 0.75}, {"gamma", 2}, {"iou_weighted", 1}, REDUCTION}),
+    quality_loss("matched_varifocal_loss", "MatchedVarifocalLoss",
+                 quality_loss_of<MATCHED_VARIFOCAL>, MATCHED,
+                 {{"alpha", 0.75}, {"gamma", 2}, REDUCTION}),
+    quality_loss("matchability_aware_loss", "MatchabilityAwareLoss",
+                 quality_loss_of<MATCHABILITY_AWARE>, MATCHED,
+                 {{"gamma", 1.5}, {"alpha", 1}, REDUCTION}),
+    quality_loss("iou_aware_bce_loss", "IoUAwareBCELoss", quality_loss_of<IOU_AWARE>, MATCHED,
+                 {{"alpha", 0.25}, REDUCTION}),
     {.name = "anchor_loss",
      .node = "AnchorLoss",
      .loop = anchor_loss,
