@@ -157,6 +157,14 @@ SWEEPS: dict[str, Sweep] = {
     "giou_loss": _BOX,
     "diou_loss": _BOX,
     "ciou_loss": _BOX,
+    "eiou_loss": _BOX,
+    "siou_loss": _BOX,
+    "nwd_loss": Sweep(
+        _BOX.label,
+        _BOX.low,
+        _BOX.high,
+        {f"constant {c}": (_same_shape, {"constant": c}) for c in (0.5, 1.0, 2.0)},
+    ),
     "smooth_l1_loss": Sweep(
         "prediction - target", -3, 3, _vary(_difference, "beta", 0.5, 1.0, 2.0)
     ),

@@ -321,6 +321,231 @@ class CIoULoss(CataloguedModule):
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
 
+class BoxEIoU(CataloguedModule):
+    """EIoU of aligned boxes: pred[i] with target[i].
+
+    Args:
+        eps: added to the squared diagonal and the squared enclosing sides only (in [0, 1])
+    """
+
+    def __init__(self, *, eps: float = 1e-07) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N] float, (-3, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class PairwiseEIoU(CataloguedModule):
+    """EIoU of every prediction with every target.
+
+    Args:
+        eps: added to the squared diagonal and the squared enclosing sides only (in [0, 1])
+    """
+
+    def __init__(self, *, eps: float = 1e-07) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N,M] float, (-3, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class EIoULoss(CataloguedModule):
+    """1 - EIoU of aligned boxes, for training.
+
+    Args:
+        eps: added to every denominator, to the union twice (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        eps: float = 1e-07,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            loss: [N] float, [0, 4)
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class BoxSIoU(CataloguedModule):
+    """SIoU of aligned boxes: pred[i] with target[i].
+
+    Args:
+        eps: added to the shift of the centres and the heights, the least side (in [0, 1])
+    """
+
+    def __init__(self, *, eps: float = 1e-07) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N] float, [-1, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class PairwiseSIoU(CataloguedModule):
+    """SIoU of every prediction with every target.
+
+    Args:
+        eps: added to the shift of the centres and the heights, the least side (in [0, 1])
+    """
+
+    def __init__(self, *, eps: float = 1e-07) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N,M] float, [-1, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class SIoULoss(CataloguedModule):
+    """1 - SIoU of aligned boxes, for training.
+
+    Args:
+        eps: added to the union, the shift of the centres and the heights (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        eps: float = 1e-07,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            loss: [N] float, [0, 2]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class BoxNWD(CataloguedModule):
+    """NWD of aligned boxes: pred[i] with target[i].
+
+    Args:
+        constant: distance at which NWD is 1/e, in the unit of the boxes (in [0.001, 1e+06])
+    """
+
+    def __init__(self, *, constant: float = 12.8) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N] float, [0, 1)
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class PairwiseNWD(CataloguedModule):
+    """NWD of every prediction with every target.
+
+    Args:
+        constant: distance at which NWD is 1/e, in the unit of the boxes (in [0.001, 1e+06])
+    """
+
+    def __init__(self, *, constant: float = 12.8) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N,M] float, [0, 1)
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class NWDLoss(CataloguedModule):
+    """1 - NWD of aligned boxes, for training.
+
+    Args:
+        constant: distance at which NWD is 1/e, in the unit of the boxes (in [0.001, 1e+06])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        constant: float = 12.8,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            loss: [N] float, (0, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
 class BestMatch(CataloguedModule):
     """The best reference of every prediction, and the best prediction of every reference.
 

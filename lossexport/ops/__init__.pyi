@@ -171,6 +171,123 @@ def ciou_loss(
         reduction: none, sum or mean
     """
 
+def box_eiou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
+    """EIoU of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the squared diagonal and the squared enclosing sides only (in [0, 1])
+    """
+
+def pairwise_eiou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
+    """EIoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the squared diagonal and the squared enclosing sides only (in [0, 1])
+    """
+
+def eiou_loss(
+    pred: Tensor,
+    target: Tensor,
+    eps: float = 1e-07,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """1 - EIoU of `pred[i]` with `target[i]`, `eps` in every denominator: [N,4] to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to every denominator, to the union twice (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+def box_siou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
+    """SIoU of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the shift of the centres and the heights, the least side (in [0, 1])
+    """
+
+def pairwise_siou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
+    """SIoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the shift of the centres and the heights, the least side (in [0, 1])
+    """
+
+def siou_loss(
+    pred: Tensor,
+    target: Tensor,
+    eps: float = 1e-07,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """1 - SIoU of `pred[i]` with `target[i]`, `eps` in union and distances: [N,4] to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the union, the shift of the centres and the heights (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+def box_nwd(pred: Tensor, target: Tensor, constant: float = 12.8) -> Tensor:
+    """NWD of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        constant: distance at which NWD is 1/e, in the unit of the boxes (in [0.001, 1e+06])
+    """
+
+def pairwise_nwd(pred: Tensor, target: Tensor, constant: float = 12.8) -> Tensor:
+    """NWD of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        constant: distance at which NWD is 1/e, in the unit of the boxes (in [0.001, 1e+06])
+    """
+
+def nwd_loss(
+    pred: Tensor,
+    target: Tensor,
+    constant: float = 12.8,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """1 - NWD of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        constant: distance at which NWD is 1/e, in the unit of the boxes (in [0.001, 1e+06])
+        reduction: none, sum or mean
+    """
+
 def best_match(
     pred: Tensor,
     target: Tensor,

@@ -20,6 +20,7 @@ namespace LX_LEVEL {
 namespace {
 
 constexpr Attribute EPS = {"eps", 1e-7};
+constexpr Attribute CONSTANT = {"constant", 12.8};
 constexpr Attribute IOU_THRESHOLD = {"iou_threshold", 0.5};
 constexpr Attribute BETA = {"beta", 1};
 constexpr Attribute MAX_OUTPUT = {.name = "max_output", .value = 100, .whole = true, .size = 'O'};
@@ -33,25 +34,25 @@ constexpr Tensors CANDIDATES = {{"boxes", "N4"}, {"scores", "N"}};
 constexpr Tensors PICKS = {{"indices", "O", INT64}, {"count", "", INT64}};
 
 // A score of the boxes of each row, or of any two.
-constexpr Op score_of(const char *name, const char *node, Function &loop, Shape target,
-                      Shape score) {
+constexpr Op score_of(const char *name, const char *node, Function &loop, Shape target, Shape score,
+                      Attribute number = EPS) {
   return {.name = name,
           .node = node,
           .loop = loop,
           .inputs = {{"pred", "N4"}, {"target", target}},
           .outputs = {{"score", score}},
-          .attributes = {EPS}};
+          .attributes = {number}};
 }
 
 // A loss of the boxes of each row.
-constexpr Op loss_of(const char *name, const char *node, Function &loop) {
+constexpr Op loss_of(const char *name, const char *node, Function &loop, Attribute number = EPS) {
   return {.name = name,
           .node = node,
           .loop = loop,
           .inputs = {{"pred", "N4"}, {"target", "N4"}},
           .outputs = {{"loss", "N"}, {"grad_pred", "N4"}},
           .gradients = 1,
-          .attributes = {EPS, REDUCTION}};
+          .attributes = {number, REDUCTION}};
 }
 
 // A loss of each logit and the quality that it should have, `MATCHED` or for all elements.
@@ -74,14 +75,23 @@ constexpr Op OPS[] = {
     score_of("box_giou", "BoxGIoU", aligned<GIOU>, "N4", "N"),
     score_of("box_diou", "BoxDIoU", aligned<DIOU>, "N4", "N"),
     score_of("box_ciou", "BoxCIoU", aligned<CIOU>, "N4", "N"),
+    score_of("box_eiou", "BoxEIoU", aligned<EIOU>, "N4", "N"),
+    score_of("box_siou", "BoxSIoU", aligned<SIOU>, "N4", "N"),
+    score_of("box_nwd", "BoxNWD", aligned<NWD>, "N4", "N", CONSTANT),
     score_of("pairwise_iou", "PairwiseIoU", pairwise<IOU>, "M4", "NM"),
     score_of("pairwise_giou", "PairwiseGIoU", pairwise<GIOU>, "M4", "NM"),
     score_of("pairwise_diou", "PairwiseDIoU", pairwise<DIOU>, "M4", "NM"),
     score_of("pairwise_ciou", "PairwiseCIoU", pairwise<CIOU>, "M4", "NM"),
+    score_of("pairwise_eiou", "PairwiseEIoU", pairwise<EIOU>, "M4", "NM"),
+    score_of("pairwise_siou", "PairwiseSIoU", pairwise<SIOU>, "M4", "NM"),
+    score_of("pairwise_nwd", "PairwiseNWD", pairwise<NWD>, "M4", "NM", CONSTANT),
     loss_of("iou_loss", "IoULoss", box_loss<IOU>),
     loss_of("giou_loss", "GIoULoss", box_loss<GIOU>),
     loss_of("diou_loss", "DIoULoss", box_loss<DIOU>),
     loss_of("ciou_loss", "CIoULoss", box_loss<CIOU>),
+    loss_of("eiou_loss", "EIoULoss", box_loss<EIOU>),
+    loss_of("siou_loss", "SIoULoss", box_loss<SIOU>),
+    loss_of("nwd_loss", "NWDLoss", box_loss<NWD>, CONSTANT),
     {.name = "best_match",
      .node = "BestMatch",
      .loop = best_match,

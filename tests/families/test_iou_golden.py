@@ -65,6 +65,64 @@ def test_losses_without_eps_are_finite_where_the_original_is_not(kind: str) -> N
 
 
 @DTYPES
+@pytest.mark.parametrize(
+    ("case", "name", "op"),
+    [
+        ("efficient", "eiou", "eiou_loss"),
+        ("mmdet", "paper", "siou_loss"),
+        ("loss", "exp", "nwd_loss"),
+    ],
+)
+def test_losses_of_later_years(case: str, name: str, op: str, dtype: torch.dtype) -> None:
+    """In float64 by autograd, in float32 by the kernels, where there are any."""
+    entry = next(
+        e.values[0] for e in golden_entries("eiou", "siou", "nwd") if e.values[0]["case"] == case
+    )
+    data = golden_arrays(entry)
+    pred = torch.tensor(data["pred"], dtype=dtype, requires_grad=True)
+    loss = getattr(ops, op)(pred, torch.tensor(data["target"], dtype=dtype))
+    (grad,) = torch.autograd.grad(loss.sum(), pred)
+    limits = entry["tolerance"]["float32"]
+    exact = dtype == torch.float64
+    rtol, atol = (1e-10, 1e-11) if exact else (limits["rtol"], limits["atol"])
+    close(loss.detach().numpy(), data[f"loss_{name}"], rtol, atol)
+    assert grad.isfinite().all()
+    smooth = data["smooth"]
+    close_rows(grad.numpy()[smooth], data[f"grad_{name}"][smooth], rtol, atol)
+
+
+@pytest.mark.parametrize("kind", ["eiou", "siou"])
+def test_scores_and_losses_of_later_years_agree(kind: str) -> None:
+    """But for eps in the union, for boxes of pixels."""
+    data = golden_arrays(golden_entries(kind)[0].values[0])
+    rows = data["tag"] < 2
+    pred, target = (torch.tensor(data[name][rows]).double() for name in ("pred", "target"))
+    loss = getattr(ops, f"{kind}_loss")(pred, target)
+    score = getattr(ops, f"box_{kind}")(pred, target)
+    np.testing.assert_allclose(score, 1 - loss, rtol=0, atol=1e-7)
+    pairs = getattr(ops, f"pairwise_{kind}")(pred, target)
+    np.testing.assert_array_equal(pairs.diagonal(), score)
+
+
+@DTYPES
+def test_pairwise_nwd(dtype: torch.dtype) -> None:
+    (parameter,) = (e for e in golden_entries("nwd") if e.values[0]["case"] == "pairwise")
+    data, limits = golden_arrays(parameter.values[0]), parameter.values[0]["tolerance"]["float32"]
+    boxes = torch.tensor(data["boxes1"], dtype=dtype, requires_grad=True)
+    others = torch.tensor(data["boxes2"], dtype=dtype)
+    score = ops.pairwise_nwd(boxes, others)
+    (score * torch.tensor(data["cotangent"], dtype=dtype)).sum().backward()
+    exact = dtype == torch.float64
+    rtol, atol = (1e-10, 1e-12) if exact else (limits["rtol"], limits["atol"])
+    close(score.detach().numpy(), data["nwd"], rtol, atol)
+    assert boxes.grad is not None
+    close_rows(boxes.grad.numpy(), data["grad_nwd"], rtol, atol)
+    np.testing.assert_array_equal(
+        ops.box_nwd(boxes[:13], others).detach(), score[:13].diag().detach()
+    )
+
+
+@DTYPES
 @pytest.mark.parametrize("kind", KINDS)
 def test_pairwise(kind: str, dtype: torch.dtype) -> None:
     data = golden_arrays(golden_entries("iou_pairwise")[0].values[0])
