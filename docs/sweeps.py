@@ -90,6 +90,32 @@ def _positive(s: Tensor) -> dict[str, Tensor]:
     return {"logits": _row(s), "target": _row(1)}
 
 
+def _matched(s: Tensor) -> dict[str, Tensor]:
+    matched = torch.ones(1, 1, dtype=torch.bool)
+    return {"logits": _row(s), "quality": _row(0.7), "matched": matched}
+
+
+def _quality(quality: float) -> Inputs:
+    return lambda s: {"logits": _row(s), "target": _row(quality)}
+
+
+def _qualities() -> dict[str, tuple[Inputs, dict[str, Any]]]:
+    return {f"target {quality}": (_quality(quality), {}) for quality in (0.0, 0.3, 0.7, 1.0)}
+
+
+def _unmatched(s: Tensor) -> dict[str, Tensor]:
+    matched = torch.zeros(1, 1, dtype=torch.bool)
+    return {"logits": _row(s), "quality": _row(0), "matched": matched}
+
+
+def _matches() -> dict[str, tuple[Inputs, dict[str, Any]]]:
+    return {"matched, IoU 0.7": (_matched, {}), "not matched": (_unmatched, {})}
+
+
+def _bin(distance: float) -> Inputs:
+    return lambda s: {"logits": _row(0, 0, s, 0), "target": _row(distance)[0]}
+
+
 def _class_of_three(s: Tensor) -> dict[str, Tensor]:
     return {"logits": _row(0, s, 0), "labels": torch.tensor([1])}
 
@@ -131,6 +157,14 @@ SWEEPS: dict[str, Sweep] = {
     "giou_loss": _BOX,
     "diou_loss": _BOX,
     "ciou_loss": _BOX,
+    "eiou_loss": _BOX,
+    "siou_loss": _BOX,
+    "nwd_loss": Sweep(
+        _BOX.label,
+        _BOX.low,
+        _BOX.high,
+        {f"constant {c}": (_same_shape, {"constant": c}) for c in (0.5, 1.0, 2.0)},
+    ),
     "smooth_l1_loss": Sweep(
         "prediction - target", -3, 3, _vary(_difference, "beta", 0.5, 1.0, 2.0)
     ),
@@ -147,6 +181,17 @@ SWEEPS: dict[str, Sweep] = {
         5,
         _vary(_class_of_three, "gamma", 0.0, 0.5, 2.0, 5.0),
     ),
+    "distribution_focal_loss": Sweep(
+        "logit of bin 2, three others at 0",
+        -5,
+        5,
+        {f"target {distance}": (_bin(distance), {}) for distance in (1.0, 1.6, 2.0)},
+    ),
+    "quality_focal_loss": Sweep("logit", -5, 5, _qualities()),
+    "varifocal_loss": Sweep("logit", -5, 5, _qualities()),
+    "matched_varifocal_loss": Sweep("logit", -5, 5, _matches()),
+    "matchability_aware_loss": Sweep("logit", -5, 5, _matches()),
+    "iou_aware_bce_loss": Sweep("logit", -5, 5, _matches()),
     "ghm_c_loss": Sweep(
         "logit of the positive, nine negatives stay", -5, 5, {"": (_among_negatives, {})}
     ),

@@ -321,6 +321,231 @@ class CIoULoss(CataloguedModule):
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
 
+class BoxEIoU(CataloguedModule):
+    """EIoU of aligned boxes: pred[i] with target[i].
+
+    Args:
+        eps: added to the squared diagonal and the squared enclosing sides only (in [0, 1])
+    """
+
+    def __init__(self, *, eps: float = 1e-07) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N] float, (-3, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class PairwiseEIoU(CataloguedModule):
+    """EIoU of every prediction with every target.
+
+    Args:
+        eps: added to the squared diagonal and the squared enclosing sides only (in [0, 1])
+    """
+
+    def __init__(self, *, eps: float = 1e-07) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N,M] float, (-3, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class EIoULoss(CataloguedModule):
+    """1 - EIoU of aligned boxes, for training.
+
+    Args:
+        eps: added to every denominator, to the union twice (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        eps: float = 1e-07,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            loss: [N] float, [0, 4)
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class BoxSIoU(CataloguedModule):
+    """SIoU of aligned boxes: pred[i] with target[i].
+
+    Args:
+        eps: added to the shift of the centres and the heights, the least side (in [0, 1])
+    """
+
+    def __init__(self, *, eps: float = 1e-07) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N] float, [-1, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class PairwiseSIoU(CataloguedModule):
+    """SIoU of every prediction with every target.
+
+    Args:
+        eps: added to the shift of the centres and the heights, the least side (in [0, 1])
+    """
+
+    def __init__(self, *, eps: float = 1e-07) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N,M] float, [-1, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class SIoULoss(CataloguedModule):
+    """1 - SIoU of aligned boxes, for training.
+
+    Args:
+        eps: added to the union, the shift of the centres and the heights (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        eps: float = 1e-07,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            loss: [N] float, [0, 2]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class BoxNWD(CataloguedModule):
+    """NWD of aligned boxes: pred[i] with target[i].
+
+    Args:
+        constant: distance at which NWD is 1/e, in the unit of the boxes (in [0.001, 1e+06])
+    """
+
+    def __init__(self, *, constant: float = 12.8) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N] float, [0, 1)
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class PairwiseNWD(CataloguedModule):
+    """NWD of every prediction with every target.
+
+    Args:
+        constant: distance at which NWD is 1/e, in the unit of the boxes (in [0.001, 1e+06])
+    """
+
+    def __init__(self, *, constant: float = 12.8) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            score: [N,M] float, [0, 1)
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class NWDLoss(CataloguedModule):
+    """1 - NWD of aligned boxes, for training.
+
+    Args:
+        constant: distance at which NWD is 1/e, in the unit of the boxes (in [0.001, 1e+06])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        constant: float = 12.8,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            loss: [N] float, (0, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
 class BestMatch(CataloguedModule):
     """The best reference of every prediction, and the best prediction of every reference.
 
@@ -561,6 +786,182 @@ class SoftmaxFocalLoss(CataloguedModule):
         """
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor: ...
+
+class DistributionFocalLoss(CataloguedModule):
+    """Cross entropy of the two bins beside a distance, shared by how near they are.
+
+    Args:
+        margin: distance of the largest target from the last bin (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        margin: float = 0.01,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            logits: [N,K] float, real numbers, exact from -1e4 to 1e4
+            target: [N] float, distance in bins, moved into [0, K - 1 - margin]
+
+        Returns:
+            loss: [N] float, [0, inf)
+        """
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor: ...
+
+class QualityFocalLoss(CataloguedModule):
+    """Cross entropy with an IoU as its target, weighted down where the answer is right.
+
+    Args:
+        beta: exponent of the distance from the target (in [0, 100])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        beta: float = 2.0,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+            target: [N,C] float, 0 to 1: IoU at the labelled class, 0 elsewhere
+
+        Returns:
+            loss: [N,C] float, [0, inf)
+        """
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor: ...
+
+class VarifocalLoss(CataloguedModule):
+    """VarifocalNet's loss: positives weigh as much as their IoU, the others by p.
+
+    Args:
+        alpha: factor of the weight of the others (in [0, 1e+06])
+        gamma: exponent of the probability in the weight of the others (in [0, 100])
+        iou_weighted: whether a positive weighs its target and not 1 (any finite number)
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.75,
+        gamma: float = 2.0,
+        iou_weighted: bool = True,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+            target: [N,C] float, 0 to 1: IoU at the labelled class, 0 elsewhere
+
+        Returns:
+            loss: [N,C] float, [0, inf)
+        """
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor: ...
+
+class MatchedVarifocalLoss(CataloguedModule):
+    """Varifocal loss of RT-DETR, D-FINE and DEIM: matched elements weigh their IoU.
+
+    Args:
+        alpha: factor of the weight of the others (in [0, 1e+06])
+        gamma: exponent of the probability in the weight of the others (in [0, 100])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.75,
+        gamma: float = 2.0,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, logits: Tensor, quality: Tensor, matched: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+            quality: [N,C] float, 0 to 1: IoU with the matched target; any such number where
+                nothing is matched
+            matched: [N,C] bool, true at the class of the matched target
+
+        Returns:
+            loss: [N,C] float, [0, inf)
+        """
+
+    def __call__(self, logits: Tensor, quality: Tensor, matched: Tensor) -> Tensor: ...
+
+class MatchabilityAwareLoss(CataloguedModule):
+    """DEIM's loss: as matched_varifocal_loss, with full weight for poor matches.
+
+    Args:
+        gamma: exponent of the quality, and of the probability (in [0, 100])
+        alpha: factor of the weight of the others (in [0, 1e+06])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        gamma: float = 1.5,
+        alpha: float = 1.0,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, logits: Tensor, quality: Tensor, matched: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+            quality: [N,C] float, 0 to 1: IoU with the matched target; any such number where
+                nothing is matched
+            matched: [N,C] bool, true at the class of the matched target
+
+        Returns:
+            loss: [N,C] float, [0, inf)
+        """
+
+    def __call__(self, logits: Tensor, quality: Tensor, matched: Tensor) -> Tensor: ...
+
+class IoUAwareBCELoss(CataloguedModule):
+    """IoU-aware cross entropy of LW-DETR and RF-DETR: the target mixes IoU and p.
+
+    Args:
+        alpha: exponent of p in the target, 1 - alpha that of the IoU (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.25,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, logits: Tensor, quality: Tensor, matched: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+            quality: [N,C] float, 0 to 1: IoU with the matched target; any such number where
+                nothing is matched
+            matched: [N,C] bool, true at the class of the matched target
+
+        Returns:
+            loss: [N,C] float, [0, inf)
+        """
+
+    def __call__(self, logits: Tensor, quality: Tensor, matched: Tensor) -> Tensor: ...
 
 class AnchorLoss(CataloguedModule):
     """Binary cross entropy, harder for classes that come near the own one's probability.

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +116,14 @@ def slow(*values: Any) -> Any:
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
-def golden_entries(*systems: str) -> list[Any]:
-    """Vectors of the original public code, canonical ones, as pytest parameters."""
+def golden_entries(*systems: str, others: Container[str] = ()) -> list[Any]:
+    """Vectors of the original public code, canonical ones and `others`, as pytest parameters."""
     entries = json.loads((GOLDEN / "index.json").read_text())["entries"]
     return [
         pytest.param(entry, id=entry["file"].removesuffix(".npz"))
         for entry in entries
-        if entry["system"] in systems and entry["canonical"]
+        if entry["system"] in systems
+        and (entry["canonical"] or entry["file"].removesuffix(".npz") in others)
     ]
 
 

@@ -15,7 +15,7 @@ _OTHER: Sizes = (1, 16, 1024)
 # The most elements of a tensor: 16384 x 16384.
 _MOST = 2**28
 # Words of op names with a special spelling in CamelCase (`ciou_loss` -> `CIoULoss`).
-_CAPITALS = ("l1", "kl", "ghm", "c", "r", "ap", "dr", "sce", "nms")
+_CAPITALS = ("l1", "kl", "ghm", "c", "r", "ap", "dr", "sce", "nms", "bce", "nwd")
 
 
 def class_name(name: str) -> str:

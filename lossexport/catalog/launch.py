@@ -14,7 +14,7 @@ Sizes = Mapping[str, Any]
 Constant = int | float | tuple[float, ...]
 
 # `enum Metric` of plugins/kernels/boxes.cuh.
-METRIC_CODES = {name: place for place, name in enumerate(METRICS)}
+METRIC_CODES = {name: place for place, name in enumerate((*METRICS, "eiou", "siou", "nwd"))}
 
 
 def blocks(count: Any, block: int) -> Any:

@@ -13,6 +13,7 @@ FAMILIES = (
     "regression",
     "localization",
     "focal",
+    "quality",
     "classification",
     "ghm",
     "ranking",

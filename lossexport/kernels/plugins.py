@@ -26,7 +26,7 @@ NAMESPACE = "lossexport"
 VERSION = "1"
 
 _PRECISIONS: dict[str, Precision] = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
-_OFFERED = {"float": "FP32|FP16|BF16", "float32": "FP32", "int64": "INT64"}
+_OFFERED = {"float": "FP32|FP16|BF16", "float32": "FP32", "int64": "INT64", "bool": "BOOL"}
 
 
 @functools.cache
@@ -73,7 +73,12 @@ class _Plugin:
         given = self._as_declared(attributes)
         sizes = self._sizes(inputs) | given
         types = self.tensorrt.DataType
-        fixed = {"float32": types.FLOAT, "int64": types.INT64, "float": self._boundary(inputs)}
+        fixed = {
+            "float32": types.FLOAT,
+            "int64": types.INT64,
+            "bool": types.BOOL,
+            "float": self._boundary(inputs),
+        }
         return tuple(
             self.plugin.from_shape_expr(
                 tuple(dim if isinstance(dim, int) else sizes[dim] for dim in tensor.shape),

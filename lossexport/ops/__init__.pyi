@@ -171,6 +171,123 @@ def ciou_loss(
         reduction: none, sum or mean
     """
 
+def box_eiou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
+    """EIoU of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the squared diagonal and the squared enclosing sides only (in [0, 1])
+    """
+
+def pairwise_eiou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
+    """EIoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the squared diagonal and the squared enclosing sides only (in [0, 1])
+    """
+
+def eiou_loss(
+    pred: Tensor,
+    target: Tensor,
+    eps: float = 1e-07,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """1 - EIoU of `pred[i]` with `target[i]`, `eps` in every denominator: [N,4] to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to every denominator, to the union twice (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+def box_siou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
+    """SIoU of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the shift of the centres and the heights, the least side (in [0, 1])
+    """
+
+def pairwise_siou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
+    """SIoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the shift of the centres and the heights, the least side (in [0, 1])
+    """
+
+def siou_loss(
+    pred: Tensor,
+    target: Tensor,
+    eps: float = 1e-07,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """1 - SIoU of `pred[i]` with `target[i]`, `eps` in union and distances: [N,4] to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        eps: added to the union, the shift of the centres and the heights (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+def box_nwd(pred: Tensor, target: Tensor, constant: float = 12.8) -> Tensor:
+    """NWD of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        constant: distance at which NWD is 1/e, in the unit of the boxes (in [0.001, 1e+06])
+    """
+
+def pairwise_nwd(pred: Tensor, target: Tensor, constant: float = 12.8) -> Tensor:
+    """NWD of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        constant: distance at which NWD is 1/e, in the unit of the boxes (in [0.001, 1e+06])
+    """
+
+def nwd_loss(
+    pred: Tensor,
+    target: Tensor,
+    constant: float = 12.8,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """1 - NWD of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N].
+
+    Args:
+        pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        constant: distance at which NWD is 1/e, in the unit of the boxes (in [0.001, 1e+06])
+        reduction: none, sum or mean
+    """
+
 def best_match(
     pred: Tensor,
     target: Tensor,
@@ -332,6 +449,129 @@ def softmax_focal_loss(
         alpha: weight of class 0, 1 - alpha that of the others; or a list of a weight for
             each class (in [0, 1])
         gamma: exponent of the missing probability (in [0, 100])
+        reduction: none, sum or mean
+    """
+
+def distribution_focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    margin: float = 0.01,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """Cross entropy of the two bins beside a distance: logits [N,K] and distances [N] to [N].
+
+    A distance between two bins asks for a share of each, by how near they are. Distances are in
+    bins, and are moved into [0, K - 1 - `margin`].
+
+    Args:
+        logits: [N,K] float, real numbers, exact from -1e4 to 1e4
+        target: [N] float, distance in bins, moved into [0, K - 1 - margin]
+        margin: distance of the largest target from the last bin (in [0, 1])
+        reduction: none, sum or mean
+    """
+
+def quality_focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    beta: float = 2.0,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """Cross entropy with a soft target, times `|target - p| ** beta`: [N,C] and [N,C] to [N,C].
+
+    Args:
+        logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+        target: [N,C] float, 0 to 1: IoU at the labelled class, 0 elsewhere
+        beta: exponent of the distance from the target (in [0, 100])
+        reduction: none, sum or mean
+    """
+
+def varifocal_loss(
+    logits: Tensor,
+    target: Tensor,
+    alpha: float = 0.75,
+    gamma: float = 2.0,
+    iou_weighted: bool = True,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """Varifocal loss of VarifocalNet and mmdetection: [N,C] and [N,C] to [N,C].
+
+    Positives are elements with a target above 0. They weigh as much as their target, or 1 if not
+    `iou_weighted`, and the others `alpha * p ** gamma`, which is differentiated.
+
+    Args:
+        logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+        target: [N,C] float, 0 to 1: IoU at the labelled class, 0 elsewhere
+        alpha: factor of the weight of the others (in [0, 1e+06])
+        gamma: exponent of the probability in the weight of the others (in [0, 100])
+        iou_weighted: whether a positive weighs its target and not 1 (any finite number)
+        reduction: none, sum or mean
+    """
+
+def matched_varifocal_loss(
+    logits: Tensor,
+    quality: Tensor,
+    matched: Tensor,
+    alpha: float = 0.75,
+    gamma: float = 2.0,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """Varifocal loss of RT-DETR and D-FINE: logits, quality, matched [N,C] to [N,C].
+
+    Matched elements have their `quality` as target and as weight; the others have the target 0 and
+    the weight `alpha * p ** gamma`. Weights are constants of the gradient.
+
+    Args:
+        logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+        quality: [N,C] float, 0 to 1: IoU with the matched target; any such number where
+            nothing is matched
+        matched: [N,C] bool, true at the class of the matched target
+        alpha: factor of the weight of the others (in [0, 1e+06])
+        gamma: exponent of the probability in the weight of the others (in [0, 100])
+        reduction: none, sum or mean
+    """
+
+def matchability_aware_loss(
+    logits: Tensor,
+    quality: Tensor,
+    matched: Tensor,
+    gamma: float = 1.5,
+    alpha: float = 1.0,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """Matchability-aware loss of DEIM: logits, quality, matched [N,C] to [N,C].
+
+    Matched elements have the target `quality ** gamma` and the weight 1; the others have the target
+    0 and the weight `alpha * p ** gamma`, a constant of the gradient.
+
+    Args:
+        logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+        quality: [N,C] float, 0 to 1: IoU with the matched target; any such number where
+            nothing is matched
+        matched: [N,C] bool, true at the class of the matched target
+        gamma: exponent of the quality, and of the probability (in [0, 100])
+        alpha: factor of the weight of the others (in [0, 1e+06])
+        reduction: none, sum or mean
+    """
+
+def iou_aware_bce_loss(
+    logits: Tensor,
+    quality: Tensor,
+    matched: Tensor,
+    alpha: float = 0.25,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """IoU-aware cross entropy of LW-DETR and RF-DETR: logits, quality, matched [N,C] to [N,C].
+
+    The target of matched elements is `p ** alpha * quality ** (1 - alpha)`, at least 0.01 and a
+    constant of the gradient. The others have the target 0 and the weight `p ** 2`, which is
+    differentiated.
+
+    Args:
+        logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+        quality: [N,C] float, 0 to 1: IoU with the matched target; any such number where
+            nothing is matched
+        matched: [N,C] bool, true at the class of the matched target
+        alpha: exponent of p in the target, 1 - alpha that of the IoU (in [0, 1])
         reduction: none, sum or mean
     """
 

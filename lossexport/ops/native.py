@@ -29,8 +29,8 @@ from lossexport.ops.common import NARROW, PLAIN
 from lossexport.runtime import native
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
-_TYPES = {"float32": torch.float32, "int64": torch.int64}
-_NAMES = {dtype: str(dtype).removeprefix("torch.") for dtype in (*_FLOATS, torch.int64)}
+_TYPES = {"float32": torch.float32, "int64": torch.int64, "bool": torch.bool}
+_NAMES = {dtype: str(dtype).removeprefix("torch.") for dtype in (*_FLOATS, torch.int64, torch.bool)}
 _NAMES[torch.bfloat16] = "uint16"  # its bits
 _LARGE = 1 << 22  # bytes from which numpy asks for large pages
 _Kinds = Sequence[tuple[torch.dtype, Sequence[int]]]

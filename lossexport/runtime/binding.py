@@ -34,7 +34,9 @@ FOLDER = PACKAGE / "native"
 """Where the library is built, with the files that programs are built with."""
 _NAME = "liblossexport" + {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 # bfloat16 is its bits in uint16.
-_TYPES = {np.dtype(name): place for place, name in enumerate(("f4", "f2", "u2", "i8"), start=1)}
+_TYPES = {
+    np.dtype(name): place for place, name in enumerate(("f4", "f2", "u2", "i8", "?"), start=1)
+}
 _RANK = 3
 _NONE = (0,) * _RANK
 _RECORD = struct.Struct(f"PQii{_RANK}q{_RANK}q")

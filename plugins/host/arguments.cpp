@@ -12,6 +12,25 @@ thread_local char said[512];
 
 long long number(int64_t x) { return static_cast<long long>(x); }
 
+// The type of a tensor whose type does not depend on the call.
+int32_t fixed_type(Type type) {
+  return type == INT64 ? LOSSEXPORT_INT64 : type == BOOL ? LOSSEXPORT_BOOL : LOSSEXPORT_FLOAT32;
+}
+
+// Bytes of an element.
+uint64_t width_of(int32_t type) {
+  switch (type) {
+    case LOSSEXPORT_INT64:
+      return 8;
+    case LOSSEXPORT_FLOAT32:
+      return 4;
+    case LOSSEXPORT_BOOL:
+      return 1;
+    default:
+      return 2;
+  }
+}
+
 // The place of a choice by its name, or -1.
 int place_of(const Attribute &spec, const char *text) {
   for (int i = 0; i < spec.choices.count; ++i)
@@ -61,9 +80,7 @@ int32_t Arguments::check_outputs(const lossexport_tensor *outputs, int32_t count
 
 int32_t Arguments::describe_output(int place, lossexport_tensor *output) {
   const Tensor &spec = kernel_.op->outputs.items[place];
-  output->type = spec.type == INT64     ? LOSSEXPORT_INT64
-                 : spec.type == FLOAT32 ? LOSSEXPORT_FLOAT32
-                                        : type_;
+  output->type = spec.type == FLOAT ? type_ : fixed_type(spec.type);
   output->rank = reduced() && place < kernel_.values() ? 0 : spec.shape.rank;
   for (int axis = 0; axis < output->rank; ++axis) {
     const char dim = spec.shape.dims[axis];
@@ -105,9 +122,7 @@ int32_t Arguments::check_tensor(const Tensor &spec, const lossexport_tensor &ten
                 static_cast<int>(tensor.rank), rank);
   int64_t elements = 1;
   if (const int32_t code = check_shape(spec, tensor, &elements)) return code;
-  const uint64_t width = tensor.type == LOSSEXPORT_INT64     ? 8
-                         : tensor.type == LOSSEXPORT_FLOAT32 ? 4
-                                                             : 2;
+  const uint64_t width = width_of(tensor.type);
   if (!elements) return LOSSEXPORT_OK;
   if (!tensor.data)
     return fail(LOSSEXPORT_BAD_ARGUMENT, "%s: %s has no data", kernel_.name, spec.name);
@@ -131,7 +146,7 @@ int32_t Arguments::check_type(const Tensor &spec, const lossexport_tensor &tenso
                   spec.name, static_cast<int>(tensor.type));
     return LOSSEXPORT_OK;
   }
-  const int32_t allowed = spec.type == INT64 ? LOSSEXPORT_INT64 : LOSSEXPORT_FLOAT32;
+  const int32_t allowed = fixed_type(spec.type);
   if (tensor.type != allowed)
     return fail(LOSSEXPORT_BAD_TENSOR, "%s: %s has type %d, expected %d", kernel_.name, spec.name,
                 static_cast<int>(tensor.type), static_cast<int>(allowed));

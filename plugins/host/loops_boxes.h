@@ -72,8 +72,8 @@ void confidence(const Call &call) {
 
 // Scores of one box with `count` boxes of `columns` from `first` on; with STREAM, they are written
 // past the caches, to an `out` that is aligned.
-template <Metric M, bool STREAM = false>
-LX_INLINE void score_row(const Box &box, const Planes &columns, int64_t first, int64_t count,
+template <Metric M, bool STREAM>
+LX_INLINE void lanes_row(const Box &box, const Planes &columns, int64_t first, int64_t count,
                          float eps, float *out) {
   const BoxOf<Lanes> row = {all(box.x1), all(box.y1), all(box.x2),   all(box.y2),
                             all(box.w),  all(box.h),  all(box.area), all(box.angle)};
@@ -96,6 +96,16 @@ LX_INLINE void score_row(const Box &box, const Planes &columns, int64_t first, i
   float rest[LANES];
   store(rest, scores(i));
   for (int64_t k = 0; i < count; ++i, ++k) out[i] = rest[k];
+}
+
+// The same of any metric.
+template <Metric M, bool STREAM = false>
+LX_INLINE void score_row(const Box &box, const Planes &columns, int64_t first, int64_t count,
+                         float eps, float *out) {
+  if constexpr (has_exponentials(M))
+    LX_SIMD for (int64_t i = 0; i < count; ++i) out[i] = score<M>(box, columns[first + i], eps);
+  else
+    lanes_row<M, STREAM>(box, columns, first, count, eps, out);
 }
 
 template <Metric M>

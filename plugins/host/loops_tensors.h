@@ -102,6 +102,10 @@ const int64_t *labels(const lossexport_tensor &tensor) {
   return static_cast<const int64_t *>(tensor.data);
 }
 
+const uint8_t *truths(const lossexport_tensor &tensor) {
+  return static_cast<const uint8_t *>(tensor.data);
+}
+
 // Runs `body(task)` for every task below `tasks`, on several threads where `work` elementary steps
 // are worth it.
 template <typename Body>

@@ -31,7 +31,8 @@ enum lossexport_type {
   LOSSEXPORT_FLOAT32 = 1,
   LOSSEXPORT_FLOAT16 = 2,
   LOSSEXPORT_BFLOAT16 = 3,
-  LOSSEXPORT_INT64 = 4
+  LOSSEXPORT_INT64 = 4,
+  LOSSEXPORT_BOOL = 5 /* a byte, 0 if false */
 };
 
 enum lossexport_code {

@@ -34,6 +34,7 @@ enum Code { FAIL = 1, INVALID_ARGUMENT = 2 };
 enum ElementType {
   ELEMENT_FLOAT = 1,
   ELEMENT_INT64 = 7,
+  ELEMENT_BOOL = 9,
   ELEMENT_FLOAT16 = 10,
   ELEMENT_BFLOAT16 = 16
 };

@@ -29,6 +29,8 @@ int32_t type_of(int element) {
       return LOSSEXPORT_BFLOAT16;
     case ELEMENT_INT64:
       return LOSSEXPORT_INT64;
+    case ELEMENT_BOOL:
+      return LOSSEXPORT_BOOL;
     default:
       return 0;
   }

@@ -19,7 +19,10 @@ struct Offer : CustomOp {
 inline const Offer &offer(const CustomOp *op) { return *static_cast<const Offer *>(op); }
 
 inline int element_of(Type type, int element) {
-  return type == FLOAT ? element : type == FLOAT32 ? ELEMENT_FLOAT : ELEMENT_INT64;
+  return type == FLOAT     ? element
+         : type == FLOAT32 ? ELEMENT_FLOAT
+         : type == BOOL    ? ELEMENT_BOOL
+                           : ELEMENT_INT64;
 }
 
 // A status of onnxruntime's or of ours on its way to the caller.

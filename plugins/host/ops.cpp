@@ -12,6 +12,7 @@
 #include "loops_losses.h"
 #include "loops_nms.h"
 #include "loops_picks.h"
+#include "loops_quality.h"
 #include "loops_regression.h"
 
 namespace lossexport {
@@ -19,6 +20,7 @@ namespace LX_LEVEL {
 namespace {
 
 constexpr Attribute EPS = {"eps", 1e-7};
+constexpr Attribute CONSTANT = {"constant", 12.8};
 constexpr Attribute IOU_THRESHOLD = {"iou_threshold", 0.5};
 constexpr Attribute BETA = {"beta", 1};
 constexpr Attribute MAX_OUTPUT = {.name = "max_output", .value = 100, .whole = true, .size = 'O'};
@@ -32,25 +34,40 @@ constexpr Tensors CANDIDATES = {{"boxes", "N4"}, {"scores", "N"}};
 constexpr Tensors PICKS = {{"indices", "O", INT64}, {"count", "", INT64}};
 
 // A score of the boxes of each row, or of any two.
-constexpr Op score_of(const char *name, const char *node, Function &loop, Shape target,
-                      Shape score) {
+constexpr Op score_of(const char *name, const char *node, Function &loop, Shape target, Shape score,
+                      Attribute number = EPS) {
   return {.name = name,
           .node = node,
           .loop = loop,
           .inputs = {{"pred", "N4"}, {"target", target}},
           .outputs = {{"score", score}},
-          .attributes = {EPS}};
+          .attributes = {number}};
 }
 
 // A loss of the boxes of each row.
-constexpr Op loss_of(const char *name, const char *node, Function &loop) {
+constexpr Op loss_of(const char *name, const char *node, Function &loop, Attribute number = EPS) {
   return {.name = name,
           .node = node,
           .loop = loop,
           .inputs = {{"pred", "N4"}, {"target", "N4"}},
           .outputs = {{"loss", "N"}, {"grad_pred", "N4"}},
           .gradients = 1,
-          .attributes = {EPS, REDUCTION}};
+          .attributes = {number, REDUCTION}};
+}
+
+// A loss of each logit and the quality that it should have, `MATCHED` or for all elements.
+constexpr Tensors TARGETED = {{"logits", "NC"}, {"target", "NC"}};
+constexpr Tensors MATCHED = {{"logits", "NC"}, {"quality", "NC"}, {"matched", "NC", BOOL}};
+
+constexpr Op quality_loss(const char *name, const char *node, Function &loop, Tensors inputs,
+                          Attributes attributes) {
+  return {.name = name,
+          .node = node,
+          .loop = loop,
+          .inputs = inputs,
+          .outputs = {{"loss", "NC"}, {"grad_logits", "NC"}},
+          .gradients = 1,
+          .attributes = attributes};
 }
 
 constexpr Op OPS[] = {
@@ -58,14 +75,23 @@ constexpr Op OPS[] = {
     score_of("box_giou", "BoxGIoU", aligned<GIOU>, "N4", "N"),
     score_of("box_diou", "BoxDIoU", aligned<DIOU>, "N4", "N"),
     score_of("box_ciou", "BoxCIoU", aligned<CIOU>, "N4", "N"),
+    score_of("box_eiou", "BoxEIoU", aligned<EIOU>, "N4", "N"),
+    score_of("box_siou", "BoxSIoU", aligned<SIOU>, "N4", "N"),
+    score_of("box_nwd", "BoxNWD", aligned<NWD>, "N4", "N", CONSTANT),
     score_of("pairwise_iou", "PairwiseIoU", pairwise<IOU>, "M4", "NM"),
     score_of("pairwise_giou", "PairwiseGIoU", pairwise<GIOU>, "M4", "NM"),
     score_of("pairwise_diou", "PairwiseDIoU", pairwise<DIOU>, "M4", "NM"),
     score_of("pairwise_ciou", "PairwiseCIoU", pairwise<CIOU>, "M4", "NM"),
+    score_of("pairwise_eiou", "PairwiseEIoU", pairwise<EIOU>, "M4", "NM"),
+    score_of("pairwise_siou", "PairwiseSIoU", pairwise<SIOU>, "M4", "NM"),
+    score_of("pairwise_nwd", "PairwiseNWD", pairwise<NWD>, "M4", "NM", CONSTANT),
     loss_of("iou_loss", "IoULoss", box_loss<IOU>),
     loss_of("giou_loss", "GIoULoss", box_loss<GIOU>),
     loss_of("diou_loss", "DIoULoss", box_loss<DIOU>),
     loss_of("ciou_loss", "CIoULoss", box_loss<CIOU>),
+    loss_of("eiou_loss", "EIoULoss", box_loss<EIOU>),
+    loss_of("siou_loss", "SIoULoss", box_loss<SIOU>),
+    loss_of("nwd_loss", "NWDLoss", box_loss<NWD>, CONSTANT),
     {.name = "best_match",
      .node = "BestMatch",
      .loop = best_match,
@@ -103,6 +129,25 @@ constexpr Op OPS[] = {
      .outputs = {{"loss", "N"}, {"grad_logits", "NC"}},
      .gradients = 1,
      .attributes = {{.name = "alpha", .value = 0.25, .list = "C"}, {"gamma", 2}, REDUCTION}},
+    {.name = "distribution_focal_loss",
+     .node = "DistributionFocalLoss",
+     .loop = distribution_focal_loss,
+     .inputs = {{"logits", "NK"}, {"target", "N"}},
+     .outputs = {{"loss", "N"}, {"grad_logits", "NK"}},
+     .gradients = 1,
+     .attributes = {{"margin", 0.01}, REDUCTION}},
+    quality_loss("quality_focal_loss", "QualityFocalLoss", quality_loss_of<QUALITY_FOCAL>, TARGETED,
+                 {{"beta", 2}, REDUCTION}),
+    quality_loss("varifocal_loss", "VarifocalLoss", quality_loss_of<VARIFOCAL>, TARGETED,
+                 {{"alpha", 0.75}, {"gamma", 2}, {"iou_weighted", 1}, REDUCTION}),
+    quality_loss("matched_varifocal_loss", "MatchedVarifocalLoss",
+                 quality_loss_of<MATCHED_VARIFOCAL>, MATCHED,
+                 {{"alpha", 0.75}, {"gamma", 2}, REDUCTION}),
+    quality_loss("matchability_aware_loss", "MatchabilityAwareLoss",
+                 quality_loss_of<MATCHABILITY_AWARE>, MATCHED,
+                 {{"gamma", 1.5}, {"alpha", 1}, REDUCTION}),
+    quality_loss("iou_aware_bce_loss", "IoUAwareBCELoss", quality_loss_of<IOU_AWARE>, MATCHED,
+                 {{"alpha", 0.25}, REDUCTION}),
     {.name = "anchor_loss",
      .node = "AnchorLoss",
      .loop = anchor_loss,

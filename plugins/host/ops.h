@@ -38,7 +38,7 @@ struct Shape {
 };
 
 // FLOAT is the type at the boundary, the same for all such tensors of a call.
-enum Type { FLOAT, FLOAT32, INT64 };
+enum Type { FLOAT, FLOAT32, INT64, BOOL };
 
 struct Tensor {
   const char *name;

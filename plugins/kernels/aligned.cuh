@@ -1,7 +1,7 @@
 // One number for each row of two tensors [N,4]: the metric of a prediction and its target, or the
 // confidence of a box and its log variances.
 //
-// Macros: LX_T, and LX_METRIC, LX_EPS for the metric. Launch: a thread a row in blocks of
+// Macros: LX_T, and LX_METRIC, LX_EPS (the constant of NWD) for the metric. Launch: a thread a row in blocks of
 // ALIGNED_THREADS.
 #pragma once
 

@@ -1,16 +1,20 @@
-// IoU, GIoU, DIoU and CIoU of two boxes x1, y1, x2, y2: the arithmetic of
+// IoU and its extensions, and NWD, of two boxes x1, y1, x2, y2: the arithmetic of
 // lossexport/families/iou/functions.py and lossexport/families/suppression/functions.py, operation
 // by operation.
 //
 // Sources: GIoU, Rezatofighi et al. (arXiv 1902.09630); DIoU and CIoU, Zheng et al. (arXiv
-// 1911.08287), eq. 7 and 8 to 11.
+// 1911.08287), eq. 7 and 8 to 11; EIoU, Zhang et al. (arXiv 2101.08158); SIoU, Gevorgyan (arXiv
+// 2205.12740); NWD, Wang et al. (arXiv 2110.13389).
 #pragma once
 
 #include "portable.cuh"
 
 namespace lossexport {
 
-enum Metric { IOU = 0, GIOU = 1, DIOU = 2, CIOU = 3 };
+enum Metric { IOU = 0, GIOU = 1, DIOU = 2, CIOU = 3, EIOU = 4, SIOU = 5, NWD = 6 };
+
+// Whether a metric takes exponentials, which vectors of a CPU do not have.
+LX_INLINE constexpr bool has_exponentials(Metric metric) { return metric == SIOU || metric == NWD; }
 
 // A box and all that depends on it alone; F is float, or a vector of a CPU for as many boxes.
 template <typename F>
@@ -71,8 +75,86 @@ LX_INLINE F distance_term(const BoxOf<F> &a, const BoxOf<F> &b, const Meeting<F>
   return plus(x * x, y * y) / (plus(w * w, h * h) + at_least(eps, TINY));
 }
 
+// The squared distance of two sides, in that of the enclosing box.
+template <typename F>
+LX_INLINE F side_term(F apart, F enclosing, float eps) {
+  return apart * apart / (enclosing * enclosing + at_least(eps, TINY));
+}
+
+// Twice the distance of the centres.
+struct Shift {
+  float x, y;
+
+  LX_INLINE Shift(const Box &a, const Box &b)
+      : x((a.x1 - b.x1) + (a.x2 - b.x2)), y((a.y1 - b.y1) + (a.y2 - b.y2)) {}
+};
+
+// SIoU's costs. The distance cost of an axis is 1 - exp(rate * far^2).
+struct Apart {
+  float x, y, square, angle, wide, high, far_x, far_y, rate, left_x, left_y;
+
+  LX_INLINE Apart(const Shift &shift, float w, float h, float eps) {
+    const float least = eps > 0 ? eps : TINY;
+    x = eps - 0.5f * shift.x, y = eps - 0.5f * shift.y;
+    square = x * x + y * y;
+    angle = ratio(2.0f * (magnitude(x) * magnitude(y)), square);
+    wide = at_least(w, least), high = at_least(h, least);
+    far_x = x / wide, far_y = y / high;
+    rate = angle - 2.0f;
+    left_x = exponential(rate * (far_x * far_x)), left_y = exponential(rate * (far_y * far_y));
+  }
+  LX_INLINE float cost() const { return 2.0f - left_x - left_y; }
+};
+
+// The cost of a pair of sides: the fourth power of `apart`.
+struct Unlike {
+  float most, off, left, apart;
+
+  LX_INLINE Unlike(float side, float other) {
+    most = at_least(side, other);
+    off = ratio(magnitude(side - other), most);
+    left = exponential(-off);
+    apart = 1.0f - left;
+  }
+  LX_INLINE float cost() const { return apart * apart * (apart * apart); }
+};
+
+LX_INLINE float siou(float iou, const Apart &centres, const Unlike &w, const Unlike &h) {
+  return at_least(iou - 0.5f * (centres.cost() + (w.cost() + h.cost())), -1.0f);
+}
+
+// NWD, and the Wasserstein distance that it falls with.
+struct Wasserstein {
+  float distance, score;
+
+  LX_INLINE Wasserstein(const Box &a, const Box &b, const Shift &shift, float constant, float eps) {
+    const float w = a.w - b.w, h = a.h - b.h;
+    const float squares = (shift.x * shift.x + shift.y * shift.y) + (w * w + h * h);
+    distance = square_root(0.25f * squares + ((poison(a) + poison(b)) + eps));
+    score = exponential(distance / -constant);
+  }
+  static LX_INLINE float poison(const Box &box) {
+    return (((box.x1 + box.y1) + box.x2) + box.y2) * 0.0f;
+  }
+};
+
+constexpr float NWD_SCORE_EPS = 1e-6f, NWD_LOSS_EPS = 1e-7f;
+
+// The metrics with exponentials.
+template <Metric M>
+LX_INLINE float smooth_score(const Box &a, const Box &b, float number) {
+  const Shift shift(a, b);
+  if (M == NWD) return Wasserstein(a, b, shift, number, NWD_SCORE_EPS).score;
+  const Meeting<float> m = meet(a, b);
+  return siou(ratio(m.intersection, m.together),
+              Apart(shift, (a.w + b.w) - m.w, (a.h + b.h) - m.h, number), Unlike(a.w, b.w),
+              Unlike(a.h + number, b.h + number));
+}
+
+// `eps` is the constant of NWD.
 template <Metric M, typename F>
 LX_INLINE F score(const BoxOf<F> &a, const BoxOf<F> &b, float eps) {
+  if constexpr (has_exponentials(M)) return smooth_score<M>(a, b, eps);
   const Meeting<F> m = meet(a, b);
   const F iou = ratio(m.intersection, m.together);
   if (M == IOU) return iou;
@@ -82,6 +164,9 @@ LX_INLINE F score(const BoxOf<F> &a, const BoxOf<F> &b, float eps) {
   }
   const F diou = plus(iou, distance_term(a, b, m, eps), -0.25f);
   if (M == DIOU) return diou;
+  if (M == EIOU)
+    return (diou - side_term(a.w - b.w, plus(plus(a.w, b.w), -m.w), eps)) -
+           side_term(a.h - b.h, plus(plus(a.h, b.h), -m.h), eps);
   const F turn = b.angle - a.angle;
   const F v = turn * turn;
   return diou - v / (((1.0f - iou) + v) + at_least(eps, TINY)) * v;

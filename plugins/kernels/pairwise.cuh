@@ -1,7 +1,7 @@
 // The metric of every prediction with every reference: the matrix is written once, and nothing else
 // goes through memory.
 //
-// Macros: LX_T, LX_METRIC, LX_EPS. Launch: blocks of 256 columns (threads) and PAIRWISE_ROWS rows.
+// Macros: LX_T, LX_METRIC, LX_EPS (the constant of NWD). Launch: blocks of 256 columns (threads) and PAIRWISE_ROWS rows.
 #pragma once
 
 #include "boxes.cuh"

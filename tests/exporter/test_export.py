@@ -168,9 +168,12 @@ def test_shipped_recipes_name_known_ops() -> None:
     from lossexport.files import shipped_files
 
     recipes = shipped_files("models")
-    assert {"box-quality", "box-regression"} <= set(recipes)
+    families = {"yolo11", "rt-detr", "d-fine", "rf-detr", "rtmdet", "retinanet"}
+    assert {"box-quality", "box-regression", *families} <= set(recipes)
     for path in recipes.values():
-        assert {op for op, _ in load_recipe(path).settings()} <= set(CATALOG)
+        for name, settings in load_recipe(path).settings():
+            assert CATALOG[name].resolve(settings.attributes), path
+            assert set(settings.shapes) <= set(CATALOG[name].dims), path
 
 
 BAD = [

@@ -18,6 +18,9 @@ NOT_DERIVATIVES = {
     "ciou_loss": "the trade-off is a constant of the gradient",
     "anchor_loss": "the anchor probability is a constant of the gradient",
     "ap_loss": "the gradient is the error-driven update",
+    "matched_varifocal_loss": "the weights are constants of the gradient",
+    "matchability_aware_loss": "the weights are constants of the gradient",
+    "iou_aware_bce_loss": "the target is a constant of the gradient",
 }
 SIZES = {"N": 9, "C": 4, "K": 40, "D": 3}
 Loss = Callable[..., torch.Tensor]
@@ -54,12 +57,15 @@ def value_and_gradients(
         ("softmax_focal_loss", {"alpha": [0.1, 0.2, 0.3, 0.4]}),
         ("sce_loss", {"alpha": 2.0, "beta": 0.3}),
         ("sce_loss", {"prob_floor": 0.05}),
+        ("quality_focal_loss", {"beta": 1.5}),
+        ("varifocal_loss", {"gamma": 0.5, "iou_weighted": False}),
+        ("distribution_focal_loss", {"margin": 0.0, "reduction": "mean"}),
         ("dr_loss", {"pos_lambda": 0.5, "neg_lambda": 0.25}),
     ],
 )
 @pytest.mark.parametrize("family", ["ordinary", "soft"])
 def test_gradcheck(name: str, attributes: dict[str, Any], family: str) -> None:
-    if family == "soft" and name != "sigmoid_focal_loss":
+    if family == "soft" and family not in CATALOG[name].samplers:
         return
     inputs = sample(name, family)
     keys = CATALOG[name].gradient
@@ -172,7 +178,7 @@ def test_every_family_at_the_smallest_size_and_beyond(name: str) -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_none_comes_out_as_nan(name: str, bad: float) -> None:
     for tensor in CATALOG[name].inputs:
-        if tensor.dtype == "int64" or tensor.name == "bin_count":
+        if tensor.dtype in ("int64", "bool") or tensor.name == "bin_count":
             continue
         inputs = sample(name)
         clean = value(name, inputs)

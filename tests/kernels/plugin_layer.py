@@ -172,7 +172,7 @@ def build(kernel: Kernel, attributes: Mapping[str, Any], float_type: str) -> Bui
     """
     tensorrt, _ = modules()
     types = tensorrt.DataType
-    names = {"float": float_type, "float32": "FLOAT", "int64": "INT64"}
+    names = {"float": float_type, "float32": "FLOAT", "int64": "INT64", "bool": "BOOL"}
     plugin, builder = plugin_of(kernel, attributes), Builder()
 
     def type_of(tensor: Any) -> Any:

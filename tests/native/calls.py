@@ -13,6 +13,7 @@ from lossexport.runtime.native import CAttribute, CTensor
 
 KERNELS = sorted(native.kernels())
 OK, UNKNOWN_OP, BAD_ARGUMENT, BAD_TENSOR, TOO_LARGE = range(5)
+BOOL = 5  # the type of lossexport.h
 SENTINEL = 12344  # a float16 too
 SIZES: dict[Dim, int] = {"N": 5, "M": 3, "C": 4, "K": 9, "D": 4, "B": 2}
 

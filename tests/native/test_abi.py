@@ -14,6 +14,7 @@ from lossexport.runtime.native import CAttribute
 from tests.native.calls import (
     BAD_ARGUMENT,
     BAD_TENSOR,
+    BOOL,
     KERNELS,
     OK,
     SENTINEL,
@@ -110,7 +111,7 @@ def test_memory_that_is_short_or_misaligned(kernel: str) -> None:
             code, message = good.with_tensor(kind, index, bytes=room).refused()
             assert code == BAD_TENSOR
             assert f"{room} bytes" in message
-        for off in (1, 2, 3):
+        for off in (1, 2, 3) if tensor.type != BOOL else ():
             moved = good.with_tensor(kind, index, data=tensor.data + off)
             assert moved.refused()[0] == BAD_TENSOR
 

@@ -15,7 +15,7 @@ from tests.native.calls import BAD_ARGUMENT, BAD_TENSOR, KERNELS, OK, Call, call
 pytestmark = pytest.mark.skipif(not KERNELS, reason="no library of native kernels")
 every_kernel = pytest.mark.parametrize("kernel", KERNELS)
 
-TYPES = {"float": "the float type of the other tensors", "float32": "1", "int64": "4"}
+TYPES = {"float": "the float type of the other tensors", "float32": "1", "int64": "4", "bool": "5"}
 
 
 def tensors_of(kernel: str) -> list[tuple[str, int, Tensor]]:

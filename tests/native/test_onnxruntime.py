@@ -20,7 +20,11 @@ pytestmark = pytest.mark.skipif(not KERNELS, reason="no library of native kernel
 
 Array = np.ndarray[Any, np.dtype[Any]]
 FLOATS = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
-TYPES = FLOATS | {"uint16": TensorProto.BFLOAT16, "int64": TensorProto.INT64}
+TYPES = FLOATS | {
+    "uint16": TensorProto.BFLOAT16,
+    "int64": TensorProto.INT64,
+    "bool": TensorProto.BOOL,
+}
 TASKS = Path("/proc/self/task")
 HEADER = Path(__file__).resolve().parents[2] / "plugins" / "host" / "onnxruntime_api.h"
 BOXES = np.array([[0, 0, 4, 4], [1, 1, 3, 3], [5, 5, 5, 5]], np.float32)
@@ -139,6 +143,7 @@ def test_every_kernel_gives_its_own_bits(kernel: str, dtype: str) -> None:
                 "float16": "tensor(float16)",
                 "uint16": "tensor(bfloat16)",
                 "int64": "tensor(int64)",
+                "bool": "tensor(bool)",
             }[declared_type]
         )
 

@@ -1,1 +1,1 @@
-"""IoU, GIoU, DIoU and CIoU: scores and losses."""
+"""IoU and its extensions, and NWD: scores and losses."""

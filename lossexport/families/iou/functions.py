@@ -1,17 +1,19 @@
-"""IoU, GIoU, DIoU and CIoU: aligned scores, pairwise scores and training losses.
+"""IoU and its extensions, and NWD: aligned scores, pairwise scores and training losses.
 
-One computation over coordinate planes serves all twelve ops. Everything that belongs to one box
-(sides, area, aspect angle) is computed before the two sets are broadcast against each other, and
-the enclosing box comes from `side + side - overlap`, so that the pairwise graph stays small. Only
-differences of coordinates enter the products: the error grows with the size of the boxes and not
-with their distance from the origin.
+One computation over coordinate planes serves all ops but those of NWD. Everything that belongs to
+one box (sides, area, aspect angle) is computed before the two sets are broadcast against each
+other, and the enclosing box comes from `side + side - overlap`, so that the pairwise graph stays
+small. Only differences of coordinates enter the products: the error grows with the size of the
+boxes and not with their distance from the origin.
 
 Sources: IoU loss, UnitBox (arXiv 1608.01471); GIoU, Rezatofighi et al., CVPR 2019 (arXiv
-1902.09630), eq. 1; DIoU and CIoU, Zheng et al., AAAI 2020 (arXiv 1911.08287), eq. 7 and 8 to 11.
+1902.09630), eq. 1; DIoU and CIoU, Zheng et al., AAAI 2020 (arXiv 1911.08287), eq. 7 and 8 to 11;
+EIoU, Zhang et al. (arXiv 2101.08158), eq. 7; SIoU, Gevorgyan (arXiv 2205.12740); NWD, Wang et al.
+(arXiv 2110.13389), eq. 7 and 8.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +22,10 @@ from torch.autograd import Function
 from lossexport.names import Metric
 from lossexport.ops.common import poison, reduce, tiny
 from lossexport.ops.function import function, save
+
+_Kind = Literal[Metric, "eiou", "siou"]
+# Added to the squared distance of two boxes by the code of NWD's authors.
+_NWD_SCORE_EPS, _NWD_LOSS_EPS = 1e-6, 1e-7
 
 
 class _AspectAngle(Function):
@@ -77,13 +83,14 @@ def _planes(boxes: Tensor) -> _Planes:
     return _Planes(x1, y1, x2, y2, w, h, w * h + poison(boxes))
 
 
-def _metric(kind: Metric, pred: Tensor, target: Tensor, eps: float, training: bool) -> Tensor:
+def _metric(kind: _Kind, pred: Tensor, target: Tensor, eps: float, training: bool) -> Tensor:
     """The metric of boxes that broadcast against each other.
 
-    A loss adds `eps` to every denominator; a score has none in the two area ratios.
+    A loss adds `eps` to every denominator, that of EIoU twice to the union, as the code that
+    trained with it does; a score has none in the two area ratios.
     """
     p, t = _planes(pred), _planes(target)
-    area_eps = eps if training else 0.0
+    area_eps = (2 * eps if kind == "eiou" else eps) if training else 0.0
 
     # Negative where the boxes are apart; the enclosing sides need the sign.
     overlap_w = torch.minimum(p.x2, t.x2) - torch.maximum(p.x1, t.x1)
@@ -100,19 +107,64 @@ def _metric(kind: Metric, pred: Tensor, target: Tensor, eps: float, training: bo
         enclosing = enclosing_w * enclosing_h
         return iou - _ratio(enclosing - union, enclosing, area_eps)
 
-    # Twice the distance of the centres, as a sum of differences of corners.
-    shift_x = (p.x1 - t.x1) + (p.x2 - t.x2)
-    shift_y = (p.y1 - t.y1) + (p.y2 - t.y2)
+    shift_x, shift_y = _shift(p, t)
+    if kind == "siou":
+        distance = _siou_distance(shift_x, shift_y, enclosing_w, enclosing_h, eps)
+        shape = _shape_cost(p.w, t.w) + _shape_cost(p.h + eps, t.h + eps)
+        return (iou - 0.5 * (distance + shape)).clamp(min=-1)
+
     diagonal = enclosing_w * enclosing_w + enclosing_h * enclosing_h
     diou = iou - _ratio((shift_x * shift_x + shift_y * shift_y) * 0.25, diagonal, eps)
     if kind == "diou":
         return diou
+    if kind == "eiou":
+        w, h = p.w - t.w, p.h - t.h
+        return (
+            diou
+            - _ratio(w * w, enclosing_w * enclosing_w, eps)
+            - _ratio(h * h, enclosing_h * enclosing_h, eps)
+        )
 
     angle_p, angle_t = _angle(p), _angle(t)
     turn = angle_t - angle_p
     v = turn * turn
     alpha = _ratio(v, (1 - iou) + v, eps).detach()
     return diou - alpha * v
+
+
+def _shift(p: _Planes, t: _Planes) -> tuple[Tensor, Tensor]:
+    """Twice the distance of the centres, as a sum of differences of corners."""
+    return (p.x1 - t.x1) + (p.x2 - t.x2), (p.y1 - t.y1) + (p.y2 - t.y2)
+
+
+def _siou_distance(
+    shift_x: Tensor, shift_y: Tensor, enclosing_w: Tensor, enclosing_h: Tensor, eps: float
+) -> Tensor:
+    """SIoU's distance cost, which the angle between the centres makes smaller."""
+    x, y = eps - 0.5 * shift_x, eps - 0.5 * shift_y
+    # sin(2 a) of the angle a to the nearer axis, without the inverse sine of the paper.
+    angle = _ratio(2 * (x.abs() * y.abs()), x * x + y * y, 0.0)
+    least = eps if eps > 0 else tiny(x)
+    far_x, far_y = x / enclosing_w.clamp(min=least), y / enclosing_h.clamp(min=least)
+    rate = angle - 2
+    return 2 - torch.exp(rate * (far_x * far_x)) - torch.exp(rate * (far_y * far_y))
+
+
+def _shape_cost(side: Tensor, other: Tensor) -> Tensor:
+    """SIoU's cost of one pair of sides."""
+    apart = 1 - torch.exp(-_ratio((side - other).abs(), torch.maximum(side, other), 0.0))
+    square = apart * apart
+    return square * square
+
+
+def _nwd(pred: Tensor, target: Tensor, constant: float, eps: float) -> Tensor:
+    """The exponential of the negative Wasserstein distance of boxes as Gaussians."""
+    p, t = _planes(pred), _planes(target)
+    x, y = _shift(p, t)
+    w, h = p.w - t.w, p.h - t.h
+    least = poison(pred) + poison(target) + eps
+    square = 0.25 * ((x * x + y * y) + (w * w + h * h)) + least
+    return torch.exp(square.sqrt() / -constant)
 
 
 def _ratio(numerator: Tensor, denominator: Tensor, eps: float) -> Tensor:
@@ -131,7 +183,7 @@ def score_matrix(kind: Metric, pred: Tensor, target: Tensor, eps: float) -> Tens
     return _metric(kind, pred.unsqueeze(1), target, eps, training=False)
 
 
-def _loss(kind: Metric, pred: Tensor, target: Tensor, eps: float, reduction: str) -> Tensor:
+def _loss(kind: _Kind, pred: Tensor, target: Tensor, eps: float, reduction: str) -> Tensor:
     return reduce(1 - _metric(kind, pred, target, eps, training=True), reduction)
 
 
@@ -193,3 +245,50 @@ def pairwise_ciou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
 def ciou_loss(pred: Tensor, target: Tensor, eps: float = 1e-7, reduction: str = "none") -> Tensor:
     """1 - CIoU of `pred[i]` with `target[i]`, `eps` in every denominator: [N,4] xyxy to [N]."""
     return _loss("ciou", pred, target, eps, reduction)
+
+
+def box_eiou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
+    """EIoU of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N]."""
+    return _metric("eiou", pred, target, eps, training=False)
+
+
+def pairwise_eiou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
+    """EIoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M]."""
+    return _metric("eiou", pred.unsqueeze(1), target, eps, training=False)
+
+
+def eiou_loss(pred: Tensor, target: Tensor, eps: float = 1e-7, reduction: str = "none") -> Tensor:
+    """1 - EIoU of `pred[i]` with `target[i]`, `eps` in every denominator: [N,4] to [N]."""
+    return _loss("eiou", pred, target, eps, reduction)
+
+
+def box_siou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
+    """SIoU of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N]."""
+    return _metric("siou", pred, target, eps, training=False)
+
+
+def pairwise_siou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
+    """SIoU of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M]."""
+    return _metric("siou", pred.unsqueeze(1), target, eps, training=False)
+
+
+def siou_loss(pred: Tensor, target: Tensor, eps: float = 1e-7, reduction: str = "none") -> Tensor:
+    """1 - SIoU of `pred[i]` with `target[i]`, `eps` in union and distances: [N,4] to [N]."""
+    return _loss("siou", pred, target, eps, reduction)
+
+
+def box_nwd(pred: Tensor, target: Tensor, constant: float = 12.8) -> Tensor:
+    """NWD of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N]."""
+    return _nwd(pred, target, constant, _NWD_SCORE_EPS)
+
+
+def pairwise_nwd(pred: Tensor, target: Tensor, constant: float = 12.8) -> Tensor:
+    """NWD of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M]."""
+    return _nwd(pred.unsqueeze(1), target, constant, _NWD_SCORE_EPS)
+
+
+def nwd_loss(
+    pred: Tensor, target: Tensor, constant: float = 12.8, reduction: str = "none"
+) -> Tensor:
+    """1 - NWD of `pred[i]` with `target[i]`: [N,4] and [N,4] xyxy to [N]."""
+    return reduce(1 - _nwd(pred, target, constant, _NWD_LOSS_EPS), reduction)

@@ -50,4 +50,5 @@ def loss(metric: str) -> Launch:
 
 
 def _macros(metric: str) -> Callable[[Mapping[str, Any]], Mapping[str, Constant]]:
-    return lambda attributes: {"LX_METRIC": METRIC_CODES[metric], "LX_EPS": attributes["eps"]}
+    number = "constant" if metric == "nwd" else "eps"
+    return lambda given: {"LX_METRIC": METRIC_CODES[metric], "LX_EPS": given[number]}
