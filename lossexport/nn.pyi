@@ -321,6 +321,233 @@ class CIoULoss(CataloguedModule):
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
 
+class BoxProbIoU(CataloguedModule):
+    """ProbIoU of aligned rotated boxes: pred[i] with target[i].
+
+    Args:
+        eps: of the determinants and the distance; the authors' sample has 1e-3 (in [1e-12,
+            1])
+        floor: added to the variances, side^2 / 12; Ultralytics: 0.01 in the loss, 0
+            elsewhere (in [0, 1e+06])
+    """
+
+    def __init__(self, *, eps: float = 1e-07, floor: float = 0.0) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            score: [N] float, (-0.001, 1)
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class PairwiseProbIoU(CataloguedModule):
+    """ProbIoU of every rotated prediction with every target.
+
+    Args:
+        eps: of the determinants and the distance; the authors' sample has 1e-3 (in [1e-12,
+            1])
+        floor: added to the variances, side^2 / 12; Ultralytics: 0.01 in the loss, 0
+            elsewhere (in [0, 1e+06])
+    """
+
+    def __init__(self, *, eps: float = 1e-07, floor: float = 0.0) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [M,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            score: [N,M] float, (-0.001, 1)
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class ProbIoULoss(CataloguedModule):
+    """1 - ProbIoU of aligned rotated boxes, for training.
+
+    Args:
+        eps: of the determinants and the distance; the authors' sample has 1e-3 (in [1e-12,
+            1])
+        floor: added to the variances, side^2 / 12; Ultralytics: 0.01 in the loss, 0
+            elsewhere (in [0, 1e+06])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        eps: float = 1e-07,
+        floor: float = 0.01,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            loss: [N] float, (0, 1.001)
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class BoxRotatedIoU(CataloguedModule):
+    """Exact IoU of aligned rotated boxes: pred[i] with target[i]."""
+
+    def __init__(self) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            score: [N] float, [0, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class PairwiseRotatedIoU(CataloguedModule):
+    """Exact IoU of every rotated prediction with every target."""
+
+    def __init__(self) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [M,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            score: [N,M] float, [0, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class RotatedIoULoss(CataloguedModule):
+    """1 - exact IoU of aligned rotated boxes, for training.
+
+    Args:
+        reduction: none, sum or mean
+    """
+
+    def __init__(self, *, reduction: Literal["none", "sum", "mean"] = "none") -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            loss: [N] float, [0, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class KLDLoss(CataloguedModule):
+    """Loss of the Kullback-Leibler divergence of rotated boxes as Gaussians.
+
+    Args:
+        direction: kld inverts the predicted covariance; mean, maximum and minimum of both
+            directions
+        sqrt: whether the root of the divergence counts (any finite number)
+        post: applied to the divergence or its root
+        tau: from 1 on, the loss is 1 - 1 / (tau + d); below 1 it is d (at least 0)
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        direction: Literal["kld", "jd", "symmax", "symmin"] = "kld",
+        sqrt: bool = True,
+        post: Literal["log1p", "sqrt", "none"] = "log1p",
+        tau: float = 1.0,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            loss: [N] float, [0, 1) for tau of 1, else unbounded
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class GWDLoss(CataloguedModule):
+    """Loss of the Wasserstein distance of rotated boxes as Gaussians.
+
+    Args:
+        normalize: whether the distance is divided by the size of the boxes (any finite
+            number)
+        post: applied to the distance
+        tau: from 1 on, the loss is 1 - 1 / (tau + d); below 1 it is d (at least 0)
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        normalize: bool = True,
+        post: Literal["log1p", "sqrt", "none"] = "log1p",
+        tau: float = 1.0,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            loss: [N] float, (0, 1) for tau of 1, else unbounded
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class KFIoULoss(CataloguedModule):
+    """Loss of the overlap of rotated boxes as Gaussians of equal centres.
+
+    Args:
+        form: 1 - KFIoU, -ln(KFIoU + 1e-6) or exp(1 - KFIoU) - 1
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        form: Literal["linear", "ln", "exp"] = "linear",
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            loss: [N] float, linear: [2/3, 1]; ln: [1.09, 14); exp: [0.94, 1.72]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
 class BestMatch(CataloguedModule):
     """The best reference of every prediction, and the best prediction of every reference.
 
