@@ -1027,6 +1027,39 @@ class DIoUNMS(CataloguedModule):
 
     def __call__(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]: ...
 
+class RotatedNMS(CataloguedModule):
+    """Greedy non-maximum suppression by the exact IoU of rotated boxes.
+
+    Args:
+        iou_threshold: a box is removed above this, not at it (in [0, 1])
+        score_threshold: a box takes part from this score on (in [0, 1e+06])
+        max_output: most boxes that are chosen (in [1, 65536])
+        beta: no effect, as IoU has no distance term: the NMS share a signature (in [0.001,
+            1000])
+    """
+
+    def __init__(
+        self,
+        *,
+        iou_threshold: float = 0.5,
+        score_threshold: float = 0.0,
+        max_output: int = 100,
+        beta: float = 1.0,
+    ) -> None: ...
+    def forward(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            boxes: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            scores: [N] float, at least 0; a box below takes no part
+
+        Returns:
+            indices: [max_output] int64, in [0, N), by falling score; -1 beyond count
+            count: [] int64, boxes that were chosen, at most max_output
+        """
+
+    def __call__(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]: ...
+
 class ClusterNMS(CataloguedModule):
     """Greedy non-maximum suppression as a fixed point over all pairs, for parallel devices.
 

@@ -668,6 +668,28 @@ def diou_nms(
         beta: exponent of the distance term (in [0.001, 1000])
     """
 
+def rotated_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    iou_threshold: float = 0.5,
+    score_threshold: float = 0.0,
+    max_output: int = 100,
+    beta: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """Greedy NMS by the exact IoU of rotated boxes: boxes [N,5] (cx, cy, w, h, radians).
+
+    As `nms` otherwise: scores [N] to indices [max_output] and count []. `beta` has no effect.
+
+    Args:
+        boxes: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        scores: [N] float, at least 0; a box below takes no part
+        iou_threshold: a box is removed above this, not at it (in [0, 1])
+        score_threshold: a box takes part from this score on (in [0, 1e+06])
+        max_output: most boxes that are chosen (in [1, 65536])
+        beta: no effect, as IoU has no distance term: the NMS share a signature (in [0.001,
+            1000])
+    """
+
 def cluster_nms(
     boxes: Tensor,
     scores: Tensor,

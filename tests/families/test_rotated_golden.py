@@ -82,10 +82,10 @@ def test_losses(
 def test_probiou(dtype: torch.dtype) -> None:
     rtol, atol = {torch.float64: (1e-10, 1e-12), torch.float32: (1e-6, 1e-6)}[dtype]
     data = arrays("probiou__ultralytics")
-    boxes = [torch.tensor(data[name], dtype=dtype) for name in ("pred", "target")]
+    pred, target = (torch.tensor(data[name], dtype=dtype) for name in ("pred", "target"))
     rows = data["compare_value"]
     for floor, key in ((0.0, "probiou"), (0.01, "probiou_floor")):
-        score = ops.box_probiou(*boxes, floor=floor)
+        score = ops.box_probiou(pred, target, floor=floor)
         close(score.numpy(), np.where(rows, data[key], np.nan), rtol, atol)
 
     data = arrays("probiou__pairwise")
@@ -113,3 +113,20 @@ def test_exact_iou(dtype: torch.dtype) -> None:
     close(ops.box_rotated_iou(pred.detach(), target).numpy(), data["iou"], 0, atol)
     scores = ops.pairwise_rotated_iou(pred.detach()[:12], target[:12])
     close(scores.numpy(), data["iou_pairwise"], 0, atol)
+
+
+@DTYPES
+@pytest.mark.parametrize("name", ["t0p3", "t0p5"])
+def test_rotated_nms(name: str, dtype: torch.dtype) -> None:
+    data = arrays(f"rotated_nms__{name}")
+    boxes, scores = (torch.tensor(data[key], dtype=dtype) for key in ("boxes", "scores"))
+    threshold = {"t0p3": 0.3, "t0p5": 0.5}[name]
+    indices, count = ops.rotated_nms(boxes, scores, threshold)
+    assert indices[:count].tolist() == data["keep"].tolist()
+    assert (indices[count:] == -1).all()
+    kept = []  # each class by itself
+    for label in np.unique(data["classes"]):
+        own = torch.tensor(np.flatnonzero(data["classes"] == label))
+        indices, count = ops.rotated_nms(boxes[own], scores[own], threshold)
+        kept.extend(own[indices[:count]].tolist())
+    assert sorted(kept) == sorted(data["keep_class_aware"].tolist())

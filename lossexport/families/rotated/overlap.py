@@ -66,8 +66,8 @@ def _common_area(p: Box, t: Box) -> Tensor:
     return torch.where(beside & above, area, 0).clamp(min=0)
 
 
-def _iou(p: Box, t: Box) -> Tensor:
-    """IoU; 0 where both areas are. Sides below 0 are 0."""
+def iou(p: Box, t: Box) -> Tensor:
+    """The IoU of boxes that broadcast against each other; sides below 0 are 0."""
     p, t = (box._replace(w=box.w.clamp(min=0), h=box.h.clamp(min=0)) for box in (p, t))
     common = _common_area(p, t)
     union = (p.w * p.h + t.w * t.h) - common
@@ -76,14 +76,14 @@ def _iou(p: Box, t: Box) -> Tensor:
 
 def box_rotated_iou(pred: Tensor, target: Tensor) -> Tensor:
     """IoU of `pred[i]` with `target[i]`: [N,5] and [N,5] (cx, cy, w, h, radians) to [N]."""
-    return _iou(Box.of(pred), Box.of(target))
+    return iou(Box.of(pred), Box.of(target))
 
 
 def pairwise_rotated_iou(pred: Tensor, target: Tensor) -> Tensor:
     """IoU of every `pred[i]` with every `target[j]`: [N,5] and [M,5] to [N,M]."""
-    return _iou(Box.of(pred.unsqueeze(1)), Box.of(target.unsqueeze(0)))
+    return iou(Box.of(pred.unsqueeze(1)), Box.of(target.unsqueeze(0)))
 
 
 def rotated_iou_loss(pred: Tensor, target: Tensor, reduction: str = "none") -> Tensor:
     """1 - IoU of `pred[i]` with `target[i]`: [N,5] (cx, cy, w, h, radians) to [N]."""
-    return reduce(1 - _iou(Box.of(pred, target), Box.of(target)), reduction)
+    return reduce(1 - iou(Box.of(pred, target), Box.of(target)), reduction)
