@@ -2,6 +2,7 @@
 
 from lossexport.catalog.spec import Attribute, Deferred, Op, Reference, Tensor, beside
 from lossexport.families.common import REDUCTION
+from lossexport.families.rotated import launches
 
 _torch = beside(__name__)
 
@@ -113,6 +114,7 @@ BOX_PROBIOU = Op(
     attributes=(_EPS, _floor(0.0)),
     references=_PROBIOU,
     kind="metric",
+    kernel=launches.aligned("probiou"),
     notes=_PROBIOU_NOTES,
 )
 
@@ -126,6 +128,7 @@ PAIRWISE_PROBIOU = Op(
     attributes=(_EPS, _floor(0.0)),
     references=_PROBIOU,
     kind="metric",
+    kernel=launches.pairwise("probiou"),
     notes=_PROBIOU_NOTES,
 )
 
@@ -140,6 +143,7 @@ PROBIOU_LOSS = Op(
     gradient=("pred",),
     references=_PROBIOU,
     kind="loss",
+    kernel=launches.loss("probiou"),
     notes=_PROBIOU_NOTES,
 )
 
@@ -152,6 +156,7 @@ BOX_ROTATED_IOU = Op(
     outputs=(Tensor("score", ("N",), "[0, 1]"),),
     references=_EXACT,
     kind="metric",
+    kernel=launches.aligned("rotated_iou"),
     notes=_IOU_NOTES,
 )
 
@@ -164,6 +169,7 @@ PAIRWISE_ROTATED_IOU = Op(
     outputs=(Tensor("score", ("N", "M"), "[0, 1]"),),
     references=_EXACT,
     kind="metric",
+    kernel=launches.pairwise("rotated_iou"),
     work=(4, "N", "M"),
     dims={"N": (1, 256, 8192), "M": (1, 256, 8192)},
     notes=(*_IOU_NOTES, "temporaries of the graph take 4 x N x M numbers each"),
@@ -180,6 +186,7 @@ ROTATED_IOU_LOSS = Op(
     gradient=("pred",),
     references=_EXACT,
     kind="loss",
+    kernel=launches.loss("rotated_iou"),
     notes=(
         *_IOU_NOTES,
         "equal boxes and separate boxes have a gradient of 0; where edges lie on each other the "
@@ -212,6 +219,7 @@ KLD_LOSS = Op(
     gradient=("pred",),
     references=_KLD,
     kind="loss",
+    kernel=launches.loss("kld"),
     class_name="KLDLoss",
     notes=(
         *_ANGLE,
@@ -240,6 +248,7 @@ GWD_LOSS = Op(
     gradient=("pred",),
     references=_GWD,
     kind="loss",
+    kernel=launches.loss("gwd"),
     class_name="GWDLoss",
     notes=(
         *_ANGLE,
@@ -271,6 +280,7 @@ KFIOU_LOSS = Op(
     gradient=("pred",),
     references=_KFIOU,
     kind="loss",
+    kernel=launches.loss("kfiou"),
     notes=(
         *_ANGLE,
         *_SIDES,

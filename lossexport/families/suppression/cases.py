@@ -147,11 +147,11 @@ def _settle(
         if not live.any():
             return
         pick = int(np.where(live, scores, -1).argmax())
-        metric, exact = measure(boxes[pick], boxes)
+        rivals = np.flatnonzero(live)
+        metric, exact = measure(boxes[pick], boxes[rivals])
         close = (np.abs(metric - threshold) < MARGIN) & ((metric != threshold) | ~exact)
-        boxes[live & close] = boxes[pick]
-        metric = np.where(live & close, 1.0, metric)
-        live &= ~(metric > threshold)
+        boxes[rivals[close]] = boxes[pick]
+        live[rivals[np.where(close, 1.0, metric) > threshold]] = False
         live[pick] = False
 
 

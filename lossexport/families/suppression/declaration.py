@@ -125,7 +125,8 @@ ROTATED_NMS = Op(
         ),
     ),
     kind="suppression",
-    dims={"N": (0, 1024, 32768)},
+    kernel=launches.ROTATED_NMS,
+    dims={"N": (0, 1024, 8192)},
     work=(4, "N"),
     notes=(
         *_SEQUENTIAL,
