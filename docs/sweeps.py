@@ -1,5 +1,6 @@
 """How each loss is plotted: one prediction is moved, everything else stays as it is."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +65,14 @@ def _same_shape(s: Tensor) -> dict[str, Tensor]:
 
 def _other_shape(s: Tensor) -> dict[str, Tensor]:
     return {"pred": _row(s - 0.5, 0.25, s + 1.5, 0.75), "target": _row(0, 0, 1, 1)}
+
+
+def _shifted(s: Tensor) -> dict[str, Tensor]:
+    return {"pred": _row(2 * s, 0, 2, 1, 0.0), "target": _row(0, 0, 2, 1, 0.0)}
+
+
+def _turned(s: Tensor) -> dict[str, Tensor]:
+    return {"pred": _row(0, 0, 2, 1, math.pi / 2 * s), "target": _row(0, 0, 2, 1, 0.0)}
 
 
 def _difference(s: Tensor) -> dict[str, Tensor]:
@@ -150,6 +159,12 @@ _BOX = Sweep(
     2.5,
     {"same shape": (_same_shape, {}), "twice as wide, half as high": (_other_shape, {})},
 )
+_ROTATED = Sweep(
+    "shift of the predicted box, in widths of the target, or its turn, in quarter turns",
+    -1.5,
+    1.5,
+    {"shifted": (_shifted, {}), "turned": (_turned, {})},
+)
 _LOGIT = "logit of the positive"
 
 SWEEPS: dict[str, Sweep] = {
@@ -165,6 +180,11 @@ SWEEPS: dict[str, Sweep] = {
         _BOX.high,
         {f"constant {c}": (_same_shape, {"constant": c}) for c in (0.5, 1.0, 2.0)},
     ),
+    "probiou_loss": _ROTATED,
+    "rotated_iou_loss": _ROTATED,
+    "kld_loss": _ROTATED,
+    "gwd_loss": _ROTATED,
+    "kfiou_loss": _ROTATED,
     "smooth_l1_loss": Sweep(
         "prediction - target", -3, 3, _vary(_difference, "beta", 0.5, 1.0, 2.0)
     ),

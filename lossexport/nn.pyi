@@ -329,6 +329,17 @@ class BoxEIoU(CataloguedModule):
     """
 
     def __init__(self, *, eps: float = 1e-07) -> None: ...
+class BoxProbIoU(CataloguedModule):
+    """ProbIoU of aligned rotated boxes: pred[i] with target[i].
+
+    Args:
+        eps: of the determinants and the distance; the authors' sample has 1e-3 (in [1e-12,
+            1])
+        floor: added to the variances, side^2 / 12; Ultralytics: 0.01 in the loss, 0
+            elsewhere (in [0, 1e+06])
+    """
+
+    def __init__(self, *, eps: float = 1e-07, floor: float = 0.0) -> None: ...
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Call the op.
 
@@ -340,6 +351,11 @@ class BoxEIoU(CataloguedModule):
 
         Returns:
             score: [N] float, (-3, 1]
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            score: [N] float, (-0.001, 1)
         """
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
@@ -352,6 +368,17 @@ class PairwiseEIoU(CataloguedModule):
     """
 
     def __init__(self, *, eps: float = 1e-07) -> None: ...
+class PairwiseProbIoU(CataloguedModule):
+    """ProbIoU of every rotated prediction with every target.
+
+    Args:
+        eps: of the determinants and the distance; the authors' sample has 1e-3 (in [1e-12,
+            1])
+        floor: added to the variances, side^2 / 12; Ultralytics: 0.01 in the loss, 0
+            elsewhere (in [0, 1e+06])
+    """
+
+    def __init__(self, *, eps: float = 1e-07, floor: float = 0.0) -> None: ...
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Call the op.
 
@@ -363,6 +390,11 @@ class PairwiseEIoU(CataloguedModule):
 
         Returns:
             score: [N,M] float, (-3, 1]
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [M,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            score: [N,M] float, (-0.001, 1)
         """
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
@@ -372,6 +404,14 @@ class EIoULoss(CataloguedModule):
 
     Args:
         eps: added to every denominator, to the union twice (in [0, 1])
+class ProbIoULoss(CataloguedModule):
+    """1 - ProbIoU of aligned rotated boxes, for training.
+
+    Args:
+        eps: of the determinants and the distance; the authors' sample has 1e-3 (in [1e-12,
+            1])
+        floor: added to the variances, side^2 / 12; Ultralytics: 0.01 in the loss, 0
+            elsewhere (in [0, 1e+06])
         reduction: none, sum or mean
     """
 
@@ -379,6 +419,7 @@ class EIoULoss(CataloguedModule):
         self,
         *,
         eps: float = 1e-07,
+        floor: float = 0.01,
         reduction: Literal["none", "sum", "mean"] = "none",
     ) -> None: ...
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
@@ -392,6 +433,11 @@ class EIoULoss(CataloguedModule):
 
         Returns:
             loss: [N] float, [0, 4)
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            loss: [N] float, (0, 1.001)
         """
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
@@ -404,6 +450,10 @@ class BoxSIoU(CataloguedModule):
     """
 
     def __init__(self, *, eps: float = 1e-07) -> None: ...
+class BoxRotatedIoU(CataloguedModule):
+    """Exact IoU of aligned rotated boxes: pred[i] with target[i]."""
+
+    def __init__(self) -> None: ...
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Call the op.
 
@@ -415,6 +465,11 @@ class BoxSIoU(CataloguedModule):
 
         Returns:
             score: [N] float, [-1, 1]
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            score: [N] float, [0, 1]
         """
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
@@ -427,6 +482,10 @@ class PairwiseSIoU(CataloguedModule):
     """
 
     def __init__(self, *, eps: float = 1e-07) -> None: ...
+class PairwiseRotatedIoU(CataloguedModule):
+    """Exact IoU of every rotated prediction with every target."""
+
+    def __init__(self) -> None: ...
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Call the op.
 
@@ -438,6 +497,11 @@ class PairwiseSIoU(CataloguedModule):
 
         Returns:
             score: [N,M] float, [-1, 1]
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [M,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            score: [N,M] float, [0, 1]
         """
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
@@ -447,6 +511,36 @@ class SIoULoss(CataloguedModule):
 
     Args:
         eps: added to the union, the shift of the centres and the heights (in [0, 1])
+class RotatedIoULoss(CataloguedModule):
+    """1 - exact IoU of aligned rotated boxes, for training.
+
+    Args:
+        reduction: none, sum or mean
+    """
+
+    def __init__(self, *, reduction: Literal["none", "sum", "mean"] = "none") -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            loss: [N] float, [0, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class KLDLoss(CataloguedModule):
+    """Loss of the Kullback-Leibler divergence of rotated boxes as Gaussians.
+
+    Args:
+        direction: kld inverts the predicted covariance; mean, maximum and minimum of both
+            directions
+        sqrt: whether the root of the divergence counts (any finite number)
+        post: applied to the divergence or its root
+        tau: from 1 on, the loss is 1 - 1 / (tau + d); below 1 it is d (at least 0)
         reduction: none, sum or mean
     """
 
@@ -454,6 +548,10 @@ class SIoULoss(CataloguedModule):
         self,
         *,
         eps: float = 1e-07,
+        direction: Literal["kld", "jd", "symmax", "symmin"] = "kld",
+        sqrt: bool = True,
+        post: Literal["log1p", "sqrt", "none"] = "log1p",
+        tau: float = 1.0,
         reduction: Literal["none", "sum", "mean"] = "none",
     ) -> None: ...
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
@@ -467,6 +565,11 @@ class SIoULoss(CataloguedModule):
 
         Returns:
             loss: [N] float, [0, 2]
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            loss: [N] float, [0, 1) for tau of 1, else unbounded
         """
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
@@ -522,6 +625,14 @@ class NWDLoss(CataloguedModule):
 
     Args:
         constant: distance at which NWD is 1/e, in the unit of the boxes (in [0.001, 1e+06])
+class GWDLoss(CataloguedModule):
+    """Loss of the Wasserstein distance of rotated boxes as Gaussians.
+
+    Args:
+        normalize: whether the distance is divided by the size of the boxes (any finite
+            number)
+        post: applied to the distance
+        tau: from 1 on, the loss is 1 - 1 / (tau + d); below 1 it is d (at least 0)
         reduction: none, sum or mean
     """
 
@@ -529,6 +640,9 @@ class NWDLoss(CataloguedModule):
         self,
         *,
         constant: float = 12.8,
+        normalize: bool = True,
+        post: Literal["log1p", "sqrt", "none"] = "log1p",
+        tau: float = 1.0,
         reduction: Literal["none", "sum", "mean"] = "none",
     ) -> None: ...
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
@@ -542,6 +656,38 @@ class NWDLoss(CataloguedModule):
 
         Returns:
             loss: [N] float, (0, 1]
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            loss: [N] float, (0, 1) for tau of 1, else unbounded
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class KFIoULoss(CataloguedModule):
+    """Loss of the overlap of rotated boxes as Gaussians of equal centres.
+
+    Args:
+        form: 1 - KFIoU, -ln(KFIoU + 1e-6) or exp(1 - KFIoU) - 1
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        form: Literal["linear", "ln", "exp"] = "linear",
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            loss: [N] float, linear: [2/3, 1]; ln: [1.09, 14); exp: [0.94, 1.72]
         """
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
@@ -1192,6 +1338,39 @@ class DIoUNMS(CataloguedModule):
         Args:
             boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
                 1e-4 to 1e5
+            scores: [N] float, at least 0; a box below takes no part
+
+        Returns:
+            indices: [max_output] int64, in [0, N), by falling score; -1 beyond count
+            count: [] int64, boxes that were chosen, at most max_output
+        """
+
+    def __call__(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]: ...
+
+class RotatedNMS(CataloguedModule):
+    """Greedy non-maximum suppression by the exact IoU of rotated boxes.
+
+    Args:
+        iou_threshold: a box is removed above this, not at it (in [0, 1])
+        score_threshold: a box takes part from this score on (in [0, 1e+06])
+        max_output: most boxes that are chosen (in [1, 65536])
+        beta: no effect, as IoU has no distance term: the NMS share a signature (in [0.001,
+            1000])
+    """
+
+    def __init__(
+        self,
+        *,
+        iou_threshold: float = 0.5,
+        score_threshold: float = 0.0,
+        max_output: int = 100,
+        beta: float = 1.0,
+    ) -> None: ...
+    def forward(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            boxes: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
             scores: [N] float, at least 0; a box below takes no part
 
         Returns:

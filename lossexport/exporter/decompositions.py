@@ -1,8 +1,9 @@
 """Replacements for operators that runtimes compute less exactly than PyTorch does.
 
-ONNX has no log1p, and torch writes `Log(1 + x)`, which is 0 below 6e-8. The Sigmoid of onnxruntime
-is 0 below -18. Its ReduceSum adds a whole tensor into sixteen accumulators and loses 1 % of ten
-million equal terms. The exporter replaces them, so that ops can be written in plain PyTorch.
+ONNX has no log1p and no expm1, and torch writes `Log(1 + x)` and `Exp(x) - 1`, which are 0 below
+6e-8. The Sigmoid of onnxruntime is 0 below -18. Its ReduceSum adds a whole tensor into sixteen
+accumulators and loses 1 % of ten million equal terms. The exporter replaces them, so that ops can
+be written in plain PyTorch.
 """
 
 import math
@@ -23,6 +24,7 @@ def table() -> dict[Any, Callable[..., Any]]:
     return {
         **torch.export.default_decompositions(),
         aten.log1p.default: _log1p,
+        aten.expm1.default: _expm1,
         aten.sigmoid.default: _sigmoid,
         aten.sum.default: _sum,
         aten.sum.dim_IntList: _sum,
@@ -35,6 +37,15 @@ def _log1p(x: Tensor) -> Tensor:
     logarithm = total.log()
     corrected = logarithm - ((total - 1) - x) / total
     return torch.where(x.abs() < 1, corrected, logarithm)
+
+
+def _expm1(x: Tensor) -> Tensor:
+    """exp(x) - 1, good to 4u: near 0, corrected for the rounding of the exponential."""
+    power = x.exp()
+    logarithm = power.log()
+    corrected = (power - 1) * (x / torch.where(logarithm == 0, 1, logarithm))
+    near = torch.where(logarithm == 0, x, corrected)
+    return torch.where(x.abs() < 1, near, power - 1)
 
 
 def _sigmoid(x: Tensor) -> Tensor:

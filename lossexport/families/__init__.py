@@ -7,6 +7,7 @@ kernels. What is too long for these has files of its own beside them.
 
 FAMILIES = (
     "iou",
+    "rotated",
     "matching",
     "deltas",
     "distances",

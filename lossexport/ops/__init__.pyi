@@ -285,6 +285,152 @@ def nwd_loss(
         target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
             1e-4 to 1e5
         constant: distance at which NWD is 1/e, in the unit of the boxes (in [0.001, 1e+06])
+def box_probiou(
+    pred: Tensor,
+    target: Tensor,
+    eps: float = 1e-07,
+    floor: float = 0.0,
+) -> Tensor:
+    """ProbIoU of `pred[i]` with `target[i]`: [N,5] and [N,5] (cx, cy, w, h, radians) to [N].
+
+    Args:
+        pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        eps: of the determinants and the distance; the authors' sample has 1e-3 (in [1e-12,
+            1])
+        floor: added to the variances, side^2 / 12; Ultralytics: 0.01 in the loss, 0
+            elsewhere (in [0, 1e+06])
+    """
+
+def pairwise_probiou(
+    pred: Tensor,
+    target: Tensor,
+    eps: float = 1e-07,
+    floor: float = 0.0,
+) -> Tensor:
+    """ProbIoU of every `pred[i]` with every `target[j]`: [N,5] and [M,5] to [N,M].
+
+    Args:
+        pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        target: [M,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        eps: of the determinants and the distance; the authors' sample has 1e-3 (in [1e-12,
+            1])
+        floor: added to the variances, side^2 / 12; Ultralytics: 0.01 in the loss, 0
+            elsewhere (in [0, 1e+06])
+    """
+
+def probiou_loss(
+    pred: Tensor,
+    target: Tensor,
+    eps: float = 1e-07,
+    floor: float = 0.01,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """1 - ProbIoU of `pred[i]` with `target[i]`: [N,5] (cx, cy, w, h, radians) to [N].
+
+    Args:
+        pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        eps: of the determinants and the distance; the authors' sample has 1e-3 (in [1e-12,
+            1])
+        floor: added to the variances, side^2 / 12; Ultralytics: 0.01 in the loss, 0
+            elsewhere (in [0, 1e+06])
+        reduction: none, sum or mean
+    """
+
+def box_rotated_iou(pred: Tensor, target: Tensor) -> Tensor:
+    """IoU of `pred[i]` with `target[i]`: [N,5] and [N,5] (cx, cy, w, h, radians) to [N].
+
+    Args:
+        pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+    """
+
+def pairwise_rotated_iou(pred: Tensor, target: Tensor) -> Tensor:
+    """IoU of every `pred[i]` with every `target[j]`: [N,5] and [M,5] to [N,M].
+
+    Args:
+        pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        target: [M,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+    """
+
+def rotated_iou_loss(
+    pred: Tensor,
+    target: Tensor,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """1 - IoU of `pred[i]` with `target[i]`: [N,5] (cx, cy, w, h, radians) to [N].
+
+    Args:
+        pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        reduction: none, sum or mean
+    """
+
+def kld_loss(
+    pred: Tensor,
+    target: Tensor,
+    direction: Literal["kld", "jd", "symmax", "symmin"] = "kld",
+    sqrt: bool = True,
+    post: Literal["log1p", "sqrt", "none"] = "log1p",
+    tau: float = 1.0,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """A loss of the divergence of `pred[i]` from `target[i]`: [N,5] (cx, cy, w, h, radians) to [N].
+
+    `direction`: "kld" inverts the predicted covariance; "jd", "symmax" and "symmin" are the mean,
+    the larger and the smaller of both directions. With `sqrt`, the root of the divergence counts.
+    The loss is 1 - 1 / (tau + post(d)), or post(d) for tau < 1.
+
+    Args:
+        pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        direction: kld inverts the predicted covariance; mean, maximum and minimum of both
+            directions
+        sqrt: whether the root of the divergence counts (any finite number)
+        post: applied to the divergence or its root
+        tau: from 1 on, the loss is 1 - 1 / (tau + d); below 1 it is d (at least 0)
+        reduction: none, sum or mean
+    """
+
+def gwd_loss(
+    pred: Tensor,
+    target: Tensor,
+    normalize: bool = True,
+    post: Literal["log1p", "sqrt", "none"] = "log1p",
+    tau: float = 1.0,
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """A loss of the Wasserstein distance of boxes: [N,5] (cx, cy, w, h, radians) to [N].
+
+    `normalize` divides the distance by 2 (det det)^(1/8), the size of the boxes. The loss is
+    1 - 1 / (tau + post(d)), or post(d) for tau < 1.
+
+    Args:
+        pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        normalize: whether the distance is divided by the size of the boxes (any finite
+            number)
+        post: applied to the distance
+        tau: from 1 on, the loss is 1 - 1 / (tau + d); below 1 it is d (at least 0)
+        reduction: none, sum or mean
+    """
+
+def kfiou_loss(
+    pred: Tensor,
+    target: Tensor,
+    form: Literal["linear", "ln", "exp"] = "linear",
+    reduction: Literal["none", "sum", "mean"] = "none",
+) -> Tensor:
+    """A loss of the overlap of Gaussians of equal centres: [N,5] (cx, cy, w, h, radians) to [N].
+
+    The KFIoU of equal boxes is 1/3, its largest value; the centres have no effect. `form`: "linear"
+    is 1 - KFIoU, "ln" its negative logarithm, "exp" exp(1 - KFIoU) - 1.
+
+    Args:
+        pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        form: 1 - KFIoU, -ln(KFIoU + 1e-6) or exp(1 - KFIoU) - 1
         reduction: none, sum or mean
     """
 
@@ -757,6 +903,28 @@ def diou_nms(
         score_threshold: a box takes part from this score on (in [0, 1e+06])
         max_output: most boxes that are chosen (in [1, 65536])
         beta: exponent of the distance term (in [0.001, 1000])
+    """
+
+def rotated_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    iou_threshold: float = 0.5,
+    score_threshold: float = 0.0,
+    max_output: int = 100,
+    beta: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """Greedy NMS by the exact IoU of rotated boxes: boxes [N,5] (cx, cy, w, h, radians).
+
+    As `nms` otherwise: scores [N] to indices [max_output] and count []. `beta` has no effect.
+
+    Args:
+        boxes: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+        scores: [N] float, at least 0; a box below takes no part
+        iou_threshold: a box is removed above this, not at it (in [0, 1])
+        score_threshold: a box takes part from this score on (in [0, 1e+06])
+        max_output: most boxes that are chosen (in [1, 65536])
+        beta: no effect, as IoU has no distance term: the NMS share a signature (in [0.001,
+            1000])
     """
 
 def cluster_nms(

@@ -69,11 +69,12 @@ void finish(const Call &call, int64_t picked) {
 }
 
 // The rivals among boxes of finite numbers with scores of at least `floor` and 0; returns how many.
+template <int NUMBERS = 4>
 int64_t rivals_among(const Floats &boxes, const Floats &scores, float floor, Rival *rivals) {
   int64_t count = 0;
   for (int64_t i = 0; i < scores.size(); ++i) {
-    const float *x = boxes.data() + 4 * i;
-    const float poison = (((x[0] + x[1]) + x[2]) + x[3]) * 0.0f + scores[i] * 0.0f;
+    float poison = scores[i] * 0.0f;
+    for (int c = 0; c < NUMBERS; ++c) poison += boxes[NUMBERS * i + c] * 0.0f;
     rivals[count] = as_rival(scores[i], i);
     count += poison == 0.0f && scores[i] >= floor && scores[i] >= 0;
   }

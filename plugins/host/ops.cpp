@@ -14,6 +14,7 @@
 #include "loops_picks.h"
 #include "loops_quality.h"
 #include "loops_regression.h"
+#include "loops_rotated.h"
 
 namespace lossexport {
 namespace LX_LEVEL {
@@ -70,6 +71,32 @@ constexpr Op quality_loss(const char *name, const char *node, Function &loop, Te
           .attributes = attributes};
 }
 
+constexpr Attributes OF_PROBIOU = {EPS, {"floor"}};
+constexpr Attribute POST = {.name = "post", .choices = {"log1p", "sqrt", "none"}};
+constexpr Attribute TAU = {"tau", 1};
+
+// The same of rotated boxes.
+constexpr Op rotated_score_op(const char *name, const char *node, Function &loop, Shape target,
+                              Shape score, Attributes attributes) {
+  return {.name = name,
+          .node = node,
+          .loop = loop,
+          .inputs = {{"pred", "N5"}, {"target", target}},
+          .outputs = {{"score", score}},
+          .attributes = attributes};
+}
+
+constexpr Op rotated_loss_op(const char *name, const char *node, Function &loop,
+                             Attributes attributes) {
+  return {.name = name,
+          .node = node,
+          .loop = loop,
+          .inputs = {{"pred", "N5"}, {"target", "N5"}},
+          .outputs = {{"loss", "N"}, {"grad_pred", "N5"}},
+          .gradients = 1,
+          .attributes = attributes};
+}
+
 constexpr Op OPS[] = {
     score_of("box_iou", "BoxIoU", aligned<IOU>, "N4", "N"),
     score_of("box_giou", "BoxGIoU", aligned<GIOU>, "N4", "N"),
@@ -92,6 +119,27 @@ constexpr Op OPS[] = {
     loss_of("eiou_loss", "EIoULoss", box_loss<EIOU>),
     loss_of("siou_loss", "SIoULoss", box_loss<SIOU>),
     loss_of("nwd_loss", "NWDLoss", box_loss<NWD>, CONSTANT),
+    rotated_score_op("box_probiou", "BoxProbIoU", rotated_aligned<PROBIOU>, "N5", "N", OF_PROBIOU),
+    rotated_score_op("pairwise_probiou", "PairwiseProbIoU", rotated_pairwise<PROBIOU>, "M5", "NM",
+                     OF_PROBIOU),
+    rotated_loss_op("probiou_loss", "ProbIoULoss", rotated_loss_of<PROBIOU>,
+                    {EPS, {"floor", 0.01}, REDUCTION}),
+    rotated_score_op("box_rotated_iou", "BoxRotatedIoU", rotated_aligned<ROTATED_IOU>, "N5", "N",
+                     {}),
+    rotated_score_op("pairwise_rotated_iou", "PairwiseRotatedIoU", rotated_pairwise<ROTATED_IOU>,
+                     "M5", "NM", {}),
+    rotated_loss_op("rotated_iou_loss", "RotatedIoULoss", rotated_loss_of<ROTATED_IOU>,
+                    {REDUCTION}),
+    rotated_loss_op("kld_loss", "KLDLoss", rotated_loss_of<KLD>,
+                    {{.name = "direction", .choices = {"kld", "jd", "symmax", "symmin"}},
+                     {"sqrt", 1},
+                     POST,
+                     TAU,
+                     REDUCTION}),
+    rotated_loss_op("gwd_loss", "GWDLoss", rotated_loss_of<GWD>,
+                    {{"normalize", 1}, POST, TAU, REDUCTION}),
+    rotated_loss_op("kfiou_loss", "KFIoULoss", rotated_loss_of<KFIOU>,
+                    {{.name = "form", .choices = {"linear", "ln", "exp"}}, REDUCTION}),
     {.name = "best_match",
      .node = "BestMatch",
      .loop = best_match,
@@ -201,6 +249,12 @@ constexpr Op OPS[] = {
      .node = "DIoUNMS",
      .loop = nms<DIOU>,
      .inputs = CANDIDATES,
+     .outputs = PICKS,
+     .attributes = {IOU_THRESHOLD, {"score_threshold"}, MAX_OUTPUT, BETA}},
+    {.name = "rotated_nms",
+     .node = "RotatedNMS",
+     .loop = rotated_nms,
+     .inputs = {{"boxes", "N5"}, {"scores", "N"}},
      .outputs = PICKS,
      .attributes = {IOU_THRESHOLD, {"score_threshold"}, MAX_OUTPUT, BETA}},
     {.name = "cluster_nms",

@@ -64,14 +64,19 @@ LX_INLINE float square_root(float x) {
 #endif
 }
 
-// exp(r) * 2^power for |r| of at most log(2) / 2. Polynomial of Moshier's Cephes library,
-// in parts that need not wait for each other.
-LX_INLINE float exponential_near_0(float r, int power) {
+// exp(r) - 1 for |r| of at most log(2) / 2. Polynomial of Moshier's Cephes library, in parts that
+// need not wait for each other.
+LX_INLINE float exponential_less_1_near_0(float r) {
   const float s = r * r;
   const float high = (1.9875691500e-4f * r + 1.3981999507e-3f) * s;
   const float middle = 8.3334519073e-3f * r + 4.1665795894e-2f;
   const float low = 1.6666665459e-1f * r + 5.0000001201e-1f;
-  const float p = (((high + middle) * s + low) * s + r) + 1.0f;
+  return ((high + middle) * s + low) * s + r;
+}
+
+// exp(r) * 2^power for such r.
+LX_INLINE float exponential_near_0(float r, int power) {
+  const float p = exponential_less_1_near_0(r) + 1.0f;
   // 2^power in two factors, for the result may be subnormal or infinite.
   const int half = power >> 1;
   const float first = from_bits(static_cast<unsigned>(half + 127) << 23);
@@ -89,6 +94,12 @@ LX_INLINE float exponential(float x) {
   const float r = (x - whole * 0.693359375f) - whole * -2.12194440e-4f;
   return exponential_near_0(r, static_cast<int>(bits_of(shifted) - bits_of(magic)));
 }
+
+// exp(x) - 1 to 3 units in the last place, small x included.
+LX_INLINE float exponential_less_1(float x) {
+  return magnitude(x) < 0.34f ? exponential_less_1_near_0(x) : exponential(x) - 1.0f;
+}
+
 // log((1 + s) / (1 - s)) = 2 atanh(s) for |s| of at most 1/3, to 2 units in the last place.
 LX_INLINE float twice_artanh(float s) {
   const float z = s * s, y = z * z;
@@ -97,7 +108,7 @@ LX_INLINE float twice_artanh(float s) {
   return 2.0f * (s + s * (z * p));
 }
 
-// log(1 + x) for x in [0, 1].
+// log(1 + x) for x in [-1/2, 1].
 LX_INLINE float log_one_plus(float x) { return twice_artanh(x / (2.0f + x)); }
 
 // log(x) for positive normal x.
@@ -107,6 +118,11 @@ LX_INLINE float logarithm(float x) {
   const float power = static_cast<float>(static_cast<int>(bits >> 23) - 127);
   const float m = from_bits((bits & 0x7fffffu) + 0x3f3504f3u);
   return power * 0.693359375f + (twice_artanh((m - 1.0f) / (m + 1.0f)) + power * -2.12194440e-4f);
+}
+
+// log(x) for positive normal x, precise near 1 too; `excess` is x - 1.
+LX_INLINE float logarithm_of(float x, float excess) {
+  return magnitude(excess) <= 0.5f ? log_one_plus(excess) : logarithm(x);
 }
 
 // x^y for x from 0 to 2 and y above 0, NaN of NaN, to 2 units in the last place. The logarithm is
@@ -154,6 +170,29 @@ LX_INLINE float aspect_angle(float w, float h) {
   const float angle =
       (p * z * x + x) + (steep ? 1.57079632679f : (middle ? 0.785398163397f : 0.0f));
   return w < 0 ? -angle : angle;
+}
+
+struct Direction {
+  float cos, sin;
+};
+
+// The cosine and sine of an angle, each to 2 units in the last place. From 4e8 radians on, where
+// floats are 32 apart, the angle is taken for 0. Constants of fdlibm, polynomials of Cephes.
+LX_INLINE Direction direction(float angle) {
+  const double x = magnitude(angle) < 4e8f ? angle : angle * 0.0f;
+  const double magic = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to a whole number
+  const double turns = (x * 0.63661977236758134308 + magic) - magic;
+  const float r =
+      static_cast<float>((x - turns * 1.57079631090164184570) - turns * 1.58932547735281966916e-08);
+  const float z = r * r;
+  const float sine =
+      ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * r + r;
+  const float cosine =
+      ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z -
+      0.5f * z + 1.0f;
+  const int quarter = turns == turns ? static_cast<int>(turns) & 3 : 0;
+  const float c = quarter & 1 ? sine : cosine, s = quarter & 1 ? cosine : sine;
+  return {(quarter + 1) & 2 ? -c : c, quarter & 2 ? -s : s};
 }
 
 // A sum one term after another, in parts of 16: of many equal terms a plain sum drifts.

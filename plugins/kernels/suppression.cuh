@@ -66,11 +66,11 @@ __device__ inline Candidate first_of(Candidate mine, Candidate *table) {
   return table[0];
 }
 
-template <typename T>
+template <int NUMBERS = 4, typename T>
 __device__ inline bool usable(const T *boxes, const T *scores, int place, float floor) {
   const float score = load(scores[place]);
   float poison = score * 0.0f;
-  for (int i = 0; i < 4; ++i) poison += load(boxes[4 * place + i]) * 0.0f;
+  for (int i = 0; i < NUMBERS; ++i) poison += load(boxes[NUMBERS * place + i]) * 0.0f;
   return poison == 0.0f && score >= floor;
 }
 

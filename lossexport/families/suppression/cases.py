@@ -129,13 +129,17 @@ def usable_rows(*arrays: np.ndarray) -> np.ndarray:
     return np.asarray(np.isfinite(np.column_stack(arrays)).all(1))
 
 
+# The metric of a box with each of others, and where a metric of exactly the threshold is a tie in
+# every precision.
+Measure = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
 def _settle(
-    boxes: np.ndarray, scores: np.ndarray, beta: float | None, attributes: Mapping[str, Any]
+    boxes: np.ndarray, scores: np.ndarray, measure: Measure, attributes: Mapping[str, Any]
 ) -> None:
     """Run greedy NMS; replace boxes too close to the threshold by the box that they are close to.
 
-    Equal boxes overlap by exactly 1. A metric of exactly the threshold is a tie, which every
-    precision must decide in the same way, and is kept unless a distance term is subtracted.
+    Equal boxes overlap by exactly 1.
     """
     threshold = attributes["iou_threshold"]
     live = usable_rows(boxes, scores) & (scores >= attributes["score_threshold"])
@@ -143,12 +147,29 @@ def _settle(
         if not live.any():
             return
         pick = int(np.where(live, scores, -1).argmax())
-        metric, term = metric_of(boxes[pick], boxes, beta)
-        close = (np.abs(metric - threshold) < MARGIN) & ((metric != threshold) | (term != 0))
-        boxes[live & close] = boxes[pick]
-        metric = metric_of(boxes[pick], boxes, beta)[0]
-        live &= ~(metric > threshold)
+        rivals = np.flatnonzero(live)
+        metric, exact = measure(boxes[pick], boxes[rivals])
+        close = (np.abs(metric - threshold) < MARGIN) & ((metric != threshold) | ~exact)
+        boxes[rivals[close]] = boxes[pick]
+        live[rivals[np.where(close, 1.0, metric) > threshold]] = False
         live[pick] = False
+
+
+def _upright_measure(beta: float | None) -> Measure:
+    def measure(box: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        metric, term = metric_of(box, boxes, beta)
+        return metric, term == 0
+
+    return measure
+
+
+def _rotated_measure(box: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    import torch  # declarations import no torch
+
+    from lossexport.families.rotated.overlap import box_rotated_iou
+
+    pred = torch.from_numpy(np.broadcast_to(box, boxes.shape).copy())
+    return box_rotated_iou(pred, torch.from_numpy(boxes)).numpy(), np.zeros(len(boxes), bool)
 
 
 def greedy(metric: str | None) -> dict[str, Sampler]:
@@ -158,14 +179,35 @@ def greedy(metric: str | None) -> dict[str, Sampler]:
         def draw(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:
             boxes, scores = family(rng, dims["N"], attributes)
             chosen = metric or attributes["metric"]
-            beta = attributes["beta"] if chosen == "diou" else None
+            measure = _upright_measure(attributes["beta"] if chosen == "diou" else None)
             with np.errstate(invalid="ignore"):
-                _settle(boxes, scores, beta, attributes)
+                _settle(boxes, scores, measure, attributes)
             return {"boxes": boxes, "scores": scores}
 
         return draw
 
     return {name: sampler(family) for name, family in FAMILIES.items()}
+
+
+def _rotated(family: Callable[..., Drawn]) -> Sampler:
+    """The boxes of a family, half of them turned, in numbers of eight significant bits."""
+
+    def draw(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:
+        n = dims["N"]
+        corners, scores = family(rng, n, attributes)
+        angle = rng.integers(-255, 256, n) / 64 * (rng.random(n) < 0.5)
+        with np.errstate(invalid="ignore"):
+            low, high = corners[:, :2], corners[:, 2:]
+            boxes = np.column_stack(((low + high) / 2, high - low, angle))
+            mantissa, exponent = np.frexp(boxes)
+            boxes = np.ldexp(np.rint(mantissa * 256), exponent - 8)
+            _settle(boxes, scores, _rotated_measure, attributes)
+        return {"boxes": boxes, "scores": scores}
+
+    return draw
+
+
+ROTATED: dict[str, Sampler] = {name: _rotated(family) for name, family in FAMILIES.items()}
 
 
 @dataclass(slots=True)

@@ -104,6 +104,38 @@ DIOU_NMS = Op(
     ),
 )
 
+ROTATED_NMS = Op(
+    name="rotated_nms",
+    function=_torch("rotated_nms"),
+    summary="Greedy non-maximum suppression by the exact IoU of rotated boxes.",
+    formula=rf"{_GREEDY_FORMULA},\quad m = \mathrm{{IoU}}",
+    inputs=(Tensor("boxes", ("N", 5), "rotated"), _SCORES),
+    outputs=(_INDICES, _COUNT),
+    attributes=(
+        _IOU_THRESHOLD,
+        _score_threshold(0.0),
+        _MAX_OUTPUT,
+        _beta("no effect, as IoU has no distance term: the NMS share a signature"),
+    ),
+    samplers=cases.ROTATED,
+    references=(
+        Reference(
+            "Ma et al., Arbitrary-Oriented Scene Text Detection via Rotation Proposals, skew NMS",
+            "https://arxiv.org/abs/1703.01086",
+        ),
+    ),
+    kind="suppression",
+    kernel=launches.ROTATED_NMS,
+    dims={"N": (0, 1024, 8192)},
+    work=(4, "N"),
+    notes=(
+        *_SEQUENTIAL,
+        "the IoU is that of box_rotated_iou, of the chosen box with each other one",
+        "detectron2 and mmcv also remove a box at the threshold; Ultralytics compares ProbIoU, and "
+        "there a box that is itself removed still removes others",
+    ),
+)
+
 CLUSTER_NMS = Op(
     name="cluster_nms",
     function=_torch("cluster_nms"),
@@ -263,4 +295,4 @@ BATCHED_NMS = Op(
     ),
 )
 
-OPS = (NMS, DIOU_NMS, CLUSTER_NMS, SOFT_NMS, VARIANCE_VOTING, BATCHED_NMS)
+OPS = (NMS, DIOU_NMS, ROTATED_NMS, CLUSTER_NMS, SOFT_NMS, VARIANCE_VOTING, BATCHED_NMS)

@@ -1,11 +1,11 @@
 """Suppression: the boxes that are kept, their order, and their new scores and corners.
 
-There are two exact formulations of the same greedy rule. `nms`, `diou_nms`, `soft_nms` and
-`variance_voting` pick one box in each step and work on vectors of N. They take at most `max_output`
-steps and no memory of size N x N. `cluster_nms` compares all pairs at once and repeats a product
-with that matrix until nothing changes. It takes memory of size N x N, and one step more than the
-longest chain of suppressions. Neither sorts, because TensorRT bounds the length of a sort. Ties are
-broken explicitly, the lowest index first, and do not depend on the runtime.
+There are two exact formulations of the same greedy rule. `nms`, `diou_nms`, `rotated_nms`,
+`soft_nms` and `variance_voting` pick one box in each step and work on vectors of N. They take at
+most `max_output` steps and no memory of size N x N. `cluster_nms` compares all pairs at once and
+repeats a product with that matrix until nothing changes. It takes memory of size N x N, and one
+step more than the longest chain of suppressions. Neither sorts, because TensorRT bounds the length
+of a sort. Ties are broken explicitly, the lowest index first, and do not depend on the runtime.
 
 A box with NaN or infinity in its corners, score or variance is never picked and removes none.
 
@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lossexport.families.rotated.boxes import Box
+from lossexport.families.rotated.overlap import iou as rotated_iou
 from lossexport.ops.common import is_concrete, physical, poison, tiny
 
 # The score of boxes that are picked, removed or unusable, below that of every candidate.
@@ -59,21 +61,27 @@ class _Candidates(NamedTuple):
     places: Tensor
 
 
+def _clean(boxes: Tensor, scores: Tensor, floor: float, *others: Tensor) -> _Candidates:
+    """The candidates of boxes [N,D] in a table [D,N]: those with a score of at least `floor`.
+
+    All numbers have to be finite, in the rows of `others` too.
+    """
+    usable = (poison(boxes, scores.unsqueeze(1), *others) == 0) & (scores >= floor)
+    rows = torch.where(usable.unsqueeze(1), boxes, 0)
+    table = torch.cat((rows, rows.new_zeros(1, boxes.shape[1]))).mT
+    padded = torch.cat((torch.where(usable, scores, OUT), scores.new_full((1,), OUT)))
+    places = torch.arange(boxes.shape[0] + 1, device=boxes.device)
+    return _Candidates(table, padded.unsqueeze(0), places.unsqueeze(0))
+
+
 def _candidates(
     boxes: Tensor, scores: Tensor, floor: float, *others: Tensor, offset: float = 0.0
 ) -> _Candidates:
-    """The candidates: boxes with a score of at least `floor` and only finite numbers.
-
-    The rows of `others` must be finite too.
-    """
-    usable = (poison(boxes, scores.unsqueeze(1), *others) == 0) & (scores >= floor)
-    clean = torch.where(usable.unsqueeze(1), boxes, 0)
-    corners = torch.cat((clean, clean.new_zeros(1, 4))).mT
+    """The candidates of upright boxes, by corners and area."""
+    corners, padded, places = _clean(boxes, scores, floor, *others)
     x1, y1, x2, y2 = torch.split(corners, 1)
     area = ((x2 - x1) + offset) * ((y2 - y1) + offset)
-    padded = torch.cat((torch.where(usable, scores, OUT), scores.new_full((1,), OUT)))
-    places = torch.arange(boxes.shape[0] + 1, device=boxes.device)
-    return _Candidates(torch.cat((corners, area)), padded.unsqueeze(0), places.unsqueeze(0))
+    return _Candidates(torch.cat((corners, area)), padded, places)
 
 
 def rivalry(a: Boxes, b: Boxes, beta: float | None = None, offset: float = 0.0) -> Tensor:
@@ -226,6 +234,27 @@ def diou_nms(
     of the enclosing box) ^ `beta`.
     """
     return _greedy(boxes, scores, iou_threshold, score_threshold, max_output, beta)
+
+
+def rotated_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    iou_threshold: float = 0.5,
+    score_threshold: float = 0.0,
+    max_output: int = 100,
+    beta: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """Greedy NMS by the exact IoU of rotated boxes: boxes [N,5] (cx, cy, w, h, radians).
+
+    As `nms` otherwise: scores [N] to indices [max_output] and count []. `beta` has no effect.
+    """
+
+    def rule(pick: _Pick) -> _Ruling:
+        overlap = rotated_iou(Box(*pick.box), Box(*pick.boxes))
+        return torch.where((overlap > iou_threshold) | pick.own, OUT, pick.scores), ()
+
+    candidates = _clean(boxes, scores, score_threshold)
+    return _select(rule, candidates, score_threshold, max_output)[:2]
 
 
 def cluster_nms(

@@ -37,6 +37,14 @@ def nms(metric: str | None) -> Launch:
     )
 
 
+ROTATED_NMS = _picking(
+    "nms",
+    _MASK_BOXES,
+    lambda attributes: {
+        "LX_ROTATED": 1,
+        **macros_of("iou_threshold", "score_threshold", "max_output")(attributes),
+    },
+)
 SOFT_NMS = _picking("soft_nms", _SCORED_BOXES, macros_of("sigma", "score_threshold", "max_output"))
 
 _VOTING = macros_of(

@@ -1,0 +1,1 @@
+"""Rotated boxes: ProbIoU, the Gaussian losses, and the exact IoU."""
