@@ -8,6 +8,7 @@ kernels. What is too long for these has files of its own beside them.
 FAMILIES = (
     "iou",
     "matching",
+    "assignment",
     "deltas",
     "distances",
     "regression",
