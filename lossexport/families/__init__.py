@@ -9,6 +9,7 @@ FAMILIES = (
     "iou",
     "matching",
     "assignment",
+    "detection",
     "deltas",
     "distances",
     "regression",

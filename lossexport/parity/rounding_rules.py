@@ -115,8 +115,8 @@ def _between(known: Known, out: Tensor, function: Callable[[Any], Tensor], value
 @_rule(
     aten.zeros, aten.ones, aten.empty, aten.arange, aten.zeros_like, aten.ones_like,
     aten.empty_like, aten.new_zeros, aten.new_ones, aten.new_empty, aten.eq, aten.ne,
-    aten.isnan, aten.isfinite, aten.isinf, aten._local_scalar_dense, aten.argmax, aten.any,
-    aten.all, aten.is_nonzero, aten.new_empty_strided, aten.empty_strided,
+    aten.isnan, aten.isfinite, aten.isinf, aten._local_scalar_dense, aten.argmax, aten.argmin,
+    aten.any, aten.all, aten.is_nonzero, aten.new_empty_strided, aten.empty_strided,
 )  # fmt: skip
 def _exact(known: Known, func: Any, out: Any, *args: Any, **kwargs: Any) -> Error:
     """No error: results that are constants, whole numbers, or indices and comparisons for equality.

@@ -47,9 +47,7 @@ def assign(cost: npt.ArrayLike) -> Int64:
     if given.dtype.kind not in "fiub":
         raise LossexportError(f"assign: cost has type {shown(str(given.dtype))}: numbers expected")
     if given.size > _MOST:
-        raise LossexportError(
-            f"assign: cost has {given.size} elements, at most {_MOST} fit"
-        )
+        raise LossexportError(f"assign: cost has {given.size} elements, at most {_MOST} fit")
     matrix = np.ascontiguousarray(given, np.float64)
     return _by_library(matrix) if available() else _by_numpy(matrix)
 

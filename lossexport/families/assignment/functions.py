@@ -54,8 +54,9 @@ def detr_cost(
     """
     classes = logits.shape[1]
     cost = _class_cost(logits + poison(logits).unsqueeze(1), kind, alpha, gamma, eps)
-    cost = cost.index_select(1, labels.clamp(0, classes - 1))
-    stray = torch.where((labels < 0) | (labels >= classes), torch.nan, poison(targets))
+    known = (labels >= 0) & (labels < classes)
+    cost = cost.index_select(1, torch.where(known, labels, 0))
+    stray = torch.where(known, poison(targets), torch.nan)
     distance = (boxes.unsqueeze(1) - targets).abs().sum(-1)
     giou = score_matrix("giou", corners(boxes), corners(targets), 0.0)
     return class_weight * cost + (box_weight * distance - giou_weight * giou) + stray
@@ -151,9 +152,10 @@ def class_chances(scores: Tensor, labels: Tensor) -> Tensor:
     NaN where the label is no class.
     """
     classes, points = scores.shape[1:]
-    within = labels.clamp(0, classes - 1)
+    known = (labels >= 0) & (labels < classes)
+    within = torch.where(known, labels, 0)
     chances = scores.gather(1, within.unsqueeze(2).expand(-1, -1, points))
-    return torch.where((within == labels).unsqueeze(2), chances, torch.nan)
+    return torch.where(known.unsqueeze(2), chances, torch.nan)
 
 
 def with_one_more(labels: Tensor, targets: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:

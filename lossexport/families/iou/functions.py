@@ -149,7 +149,9 @@ def yolo_ciou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
 
 def corners(boxes: Tensor) -> Tensor:
     """Boxes [...,4] cx, cy, w, h as xyxy."""
-    centre, half = boxes[..., :2], boxes[..., 2:] * 0.5
+    # Halves and not slices, because the gradient of a slice is a scatter.
+    centre, side = boxes.chunk(2, dim=-1)
+    half = side * 0.5
     return torch.cat((centre - half, centre + half), -1)
 
 
