@@ -179,7 +179,8 @@ class Adam:
 
 def average_precision(detector: Path, description: Path, data: Data, folder: Path) -> float:
     """AP of the detector on pictures, from `lossexport.score`."""
-    images, rows = [], []
+    images: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     (folder / "images").mkdir(exist_ok=True)
     for number, picture in enumerate(data.pictures):
         name = f"{number:03}.png"
@@ -254,8 +255,14 @@ def finetune(folder: Path, loss: Session, steps: int, seed: int, out: Path) -> d
 
 def plot(results: dict[str, Any]) -> bytes:
     """The loss by step, and AP before and after, as SVG."""
-    look = {"svg.fonttype": "none", "svg.hashsalt": "", "font.size": 9}
-    with mpl.rc_context({**look, "font.sans-serif": ["DejaVu Sans", "Arial"]}):
+    with mpl.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "",  # equal input gives equal text
+            "font.sans-serif": ["DejaVu Sans", "Arial"],
+            "font.size": 9,
+        }
+    ):
         figure = Figure(figsize=(7.2, 2.8), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(2.2, 1))
         for name, colour, width in (("tuned on", LINE, 1.0), ("held out", AFTER, 1.8)):

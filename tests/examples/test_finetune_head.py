@@ -18,12 +18,12 @@ def test_chain_rule_is_the_slope_of_the_decoded_head() -> None:
     raw = rng.normal(0, 1, (1, 8, 3))
     raw[0, 2, 0] = example.LARGEST + 1
     heads, kept = example.decoded(raw)
-    weights = [rng.normal(size=heads[name].shape) for name in ("box_logits", "class_logits")]
-    found = example.pulled(*weights, kept)
+    boxes, classes = (rng.normal(size=heads[name].shape) for name in ("box_logits", "class_logits"))
+    found = example.pulled(boxes, classes, kept)
 
     def total(moved: np.ndarray) -> float:
         heads, _ = example.decoded(moved)
-        return float(sum((w * x).sum() for w, x in zip(weights, heads.values(), strict=True)))
+        return float((boxes * heads["box_logits"]).sum() + (classes * heads["class_logits"]).sum())
 
     for place in np.ndindex(raw.shape):
         step = np.zeros_like(raw)

@@ -216,7 +216,7 @@ def test_detr_is_the_criterion_of_the_original_code(kind: Any) -> None:
     elif kind == "focal":
         named = focal(x["logits"], one_hot) / count
     else:
-        iou = ops.box_iou(*edges).detach()
+        iou = ops.box_iou(edge, wanted_edge).detach()
         quality = torch.zeros_like(one_hot)
         quality[image, query, label] = iou
         weight = 0.75 * x["logits"].detach().sigmoid() ** 2 * (1 - one_hot) + quality
@@ -225,7 +225,7 @@ def test_detr_is_the_criterion_of_the_original_code(kind: Any) -> None:
         )
         named = named / count
     distance = (box - wanted).abs().sum() / count
-    apart = (1 - ops.box_giou(*edges)).sum() / count
+    apart = (1 - ops.box_giou(edge, wanted_edge)).sum() / count
     loss, parts = ops.detr_detection_loss(
         **x, kind=kind, alpha=0.75 if kind == "varifocal" else 0.25
     )
