@@ -153,6 +153,47 @@ def _ranked_rows(s: Tensor) -> dict[str, Tensor]:
     return {"logits": _column(s, -2, -1, 0, 1, 2), "labels": torch.tensor([1, 0, 0, 0, 0, 0])}
 
 
+def _told(x1: float, y1: float, x2: float, y2: float) -> dict[str, Tensor]:
+    """One target of class 0."""
+    return {
+        "labels": torch.zeros(1, 1, dtype=torch.int64),
+        "targets": _row(x1, y1, x2, y2)[None],
+        "valid": torch.ones(1, 1, dtype=torch.bool),
+    }
+
+
+def _square() -> dict[str, Tensor]:
+    """A target of 64 pixels, and the point in the middle of it."""
+    stride = torch.full((1,), 8.0, dtype=torch.float64)
+    return {"points": _row(64, 64), "stride": stride, **_told(32, 32, 96, 96)}
+
+
+def _of_a_point(s: Tensor) -> dict[str, Tensor]:
+    """A head without bins, whose box is moved by `s` cells."""
+    given = {"box_logits": _column(4 - s, 4, 4 + s, 4)[None], "class_logits": _row(0)[None]}
+    square = _square()
+    return {**given, **square, "points": square["points"] / 8}
+
+
+def _of_an_anchor(s: Tensor) -> dict[str, Tensor]:
+    given = {"class_logits": _row(0)[None], "deltas": _row(s, 0, 0, 0)[None]}
+    return {**given, "anchors": _row(0, 0, 64, 64), **_told(0, 0, 64, 64)}
+
+
+def _of_a_centre(s: Tensor) -> dict[str, Tensor]:
+    given = {"class_logits": _row(0)[None], "distances": _row(4 - s, 4, 4 + s, 4)[None]}
+    return {**given, "centre_logits": _row(0), **_square()}
+
+
+def _of_a_query(s: Tensor) -> dict[str, Tensor]:
+    given = {"logits": _row(0, 0)[None], "boxes": _row(s + 0.5, 0.5, 0.25, 0.25)[None]}
+    return {
+        **given,
+        **_told(0.5, 0.5, 0.25, 0.25),
+        "match": torch.zeros(1, 1, dtype=torch.int64),
+    }
+
+
 _BOX = Sweep(
     "shift of the predicted box, in widths of the target",
     -2.5,
@@ -241,5 +282,26 @@ SWEEPS: dict[str, Sweep] = {
         -8,
         5,
         _vary(_class_of_three, "alpha", 0.1, 1.0),
+    ),
+    "yolo_detection_loss": Sweep(
+        "shift of the predicted box, in cells of which the target has eight",
+        -6,
+        6,
+        _vary(_of_a_point, "box_gain", 7.5, 2.5),
+    ),
+    "retinanet_loss": Sweep(
+        "first delta, the wanted one is 0", -2, 2, _vary(_of_an_anchor, "beta", 0.0, 0.5)
+    ),
+    "fcos_loss": Sweep(
+        "shift of the predicted box, in cells of which the target has eight",
+        -12,
+        12,
+        {"": (_of_a_centre, {})},
+    ),
+    "detr_detection_loss": Sweep(
+        "shift of the predicted box, a quarter of the image wide",
+        -0.5,
+        0.5,
+        _vary(_of_a_query, "giou_gain", 0.0, 2.0),
     ),
 }

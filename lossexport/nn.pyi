@@ -727,6 +727,354 @@ class BestMatch(CataloguedModule):
 
     def __call__(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
 
+class DetrCost(CataloguedModule):
+    """What it costs to give each target to each query: the matrix that DETR minimises.
+
+    Args:
+        kind: the class cost
+        class_weight: weight of the class cost, 1 in DETR (in [0, 1e+06])
+        box_weight: weight of the distance (in [0, 1e+06])
+        giou_weight: weight of the GIoU (in [0, 1e+06])
+        alpha: focal: weight of a hit, 1 - alpha that of a miss (in [0, 1])
+        gamma: focal: exponent of the missing probability (in [0, 100])
+        eps: focal: added inside of the logarithms; 0: exact (in [0, 1])
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: Literal["focal", "softmax"] = "focal",
+        class_weight: float = 2.0,
+        box_weight: float = 5.0,
+        giou_weight: float = 2.0,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        eps: float = 1e-08,
+    ) -> None: ...
+    def forward(self, logits: Tensor, boxes: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+            boxes: [N,4] float, cx, cy, w, h in parts of the image, w >= 0, h >= 0
+            labels: [M] int64, class indices 0 to C-1
+            targets: [M,4] float, cx, cy, w, h in parts of the image, w >= 0, h >= 0
+
+        Returns:
+            cost: [N,M] float, NaN where an input of the pair is not finite
+        """
+
+    def __call__(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        labels: Tensor,
+        targets: Tensor,
+    ) -> Tensor: ...
+
+class TaskAlignedAssign(CataloguedModule):
+    """The points that train on each target, by score and overlap: the assignment of YOLOv8.
+
+    Args:
+        alpha: exponent of the score (in [0, 100])
+        beta: exponent of the CIoU (in [0, 100])
+        topk: most points of a target, some of which another one may get (in [1, 1024])
+        small_side: a shorter side of a target counts as this long, in pixels (in [0,
+            1e+06])
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.5,
+        beta: float = 6.0,
+        topk: int = 10,
+        small_side: float = 16.0,
+    ) -> None: ...
+    def forward(
+        self,
+        scores: Tensor,
+        boxes: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        targets: Tensor,
+        valid: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            scores: [A,C] float, 0 to 1
+            boxes: [A,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            points: [A,2] float, centres of the cells, x and y in pixels
+            labels: [T] int64, class indices 0 to C-1
+            targets: [T,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            valid: [T] bool, true or false
+
+        Returns:
+            assigned: [A] int64, in [0, T), -1 without a target
+            target_scores: [A,C] float, [0, 1]; 0 but at the class of the target
+        """
+
+    def __call__(
+        self,
+        scores: Tensor,
+        boxes: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        targets: Tensor,
+        valid: Tensor,
+    ) -> tuple[Tensor, Tensor]: ...
+
+class YoloDetectionLoss(CataloguedModule):
+    """The training loss of YOLOv8, YOLO11 and YOLO26 on the raw heads.
+
+    Args:
+        box_gain: weight of the box part (in [0, 1e+06])
+        class_gain: weight of the class part (in [0, 1e+06])
+        dfl_gain: weight of the distribution focal part (in [0, 1e+06])
+        alpha: exponent of the score (in [0, 100])
+        beta: exponent of the CIoU (in [0, 100])
+        topk: most points of a target, some of which another one may get (in [1, 1024])
+        small_side: a shorter side of a target counts as this long, in pixels (in [0,
+            1e+06])
+    """
+
+    def __init__(
+        self,
+        *,
+        box_gain: float = 7.5,
+        class_gain: float = 0.5,
+        dfl_gain: float = 1.5,
+        alpha: float = 0.5,
+        beta: float = 6.0,
+        topk: int = 10,
+        small_side: float = 16.0,
+    ) -> None: ...
+    def forward(
+        self,
+        box_logits: Tensor,
+        class_logits: Tensor,
+        points: Tensor,
+        stride: Tensor,
+        labels: Tensor,
+        targets: Tensor,
+        valid: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            box_logits: [B,D,A] float, real numbers, exact from -1e4 to 1e4
+            class_logits: [B,C,A] float, real numbers, exact from -1e4 to 1e4
+            points: [A,2] float, x and y of the centres of the cells, in cells of their level
+            stride: [A] float, of the level of each point, in pixels, above 0
+            labels: [B,T] int64, class indices 0 to C-1
+            targets: [B,T,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets
+                from 1e-4 to 1e5
+            valid: [B,T] bool, true or false
+
+        Returns:
+            loss: [] float, [0, inf); NaN if an input that counts is not finite or a wrong label
+            parts: [3] float, box, class, dfl, with their gains
+        """
+
+    def __call__(
+        self,
+        box_logits: Tensor,
+        class_logits: Tensor,
+        points: Tensor,
+        stride: Tensor,
+        labels: Tensor,
+        targets: Tensor,
+        valid: Tensor,
+    ) -> tuple[Tensor, Tensor]: ...
+
+class RetinanetLoss(CataloguedModule):
+    """The training loss of RetinaNet: matching by IoU, focal loss, smooth L1 of the deltas.
+
+    Args:
+        fg_iou: an anchor has a target from this IoU on (in [0, 1])
+        bg_iou: an anchor is background below this IoU (in [0, 1])
+        rescue: whether the best anchors of each target always have one (any finite number)
+        alpha: weight of positives, else 1 - alpha (in [0, 1])
+        gamma: exponent of the missing probability (in [0, 100])
+        beta: where smooth L1 turns linear; 0: L1 (in [0, 1e+06])
+        class_gain: weight of the class part (in [0, 1e+06])
+        box_gain: weight of the box part (in [0, 1e+06])
+    """
+
+    def __init__(
+        self,
+        *,
+        fg_iou: float = 0.5,
+        bg_iou: float = 0.4,
+        rescue: bool = True,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        beta: float = 0.0,
+        class_gain: float = 1.0,
+        box_gain: float = 1.0,
+    ) -> None: ...
+    def forward(
+        self,
+        class_logits: Tensor,
+        deltas: Tensor,
+        anchors: Tensor,
+        labels: Tensor,
+        targets: Tensor,
+        valid: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            class_logits: [B,A,C] float, real numbers, exact from -1e4 to 1e4
+            deltas: [B,A,4] float, real numbers
+            anchors: [A,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            labels: [B,T] int64, class indices 0 to C-1
+            targets: [B,T,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets
+                from 1e-4 to 1e5
+            valid: [B,T] bool, true or false
+
+        Returns:
+            loss: [] float, [0, inf); NaN if an input that counts is not finite or a wrong label
+            parts: [2] float, class, box, with their gains
+        """
+
+    def __call__(
+        self,
+        class_logits: Tensor,
+        deltas: Tensor,
+        anchors: Tensor,
+        labels: Tensor,
+        targets: Tensor,
+        valid: Tensor,
+    ) -> tuple[Tensor, Tensor]: ...
+
+class FcosLoss(CataloguedModule):
+    """The training loss of FCOS: focal loss, GIoU loss, centre-ness.
+
+    Args:
+        radius: farthest from the centre of a target, in strides (in [0, 1e+06])
+        alpha: weight of positives, else 1 - alpha (in [0, 1])
+        gamma: exponent of the missing probability (in [0, 100])
+        eps: added to the denominators of GIoU (in [0, 1])
+        class_gain: weight of the class part (in [0, 1e+06])
+        box_gain: weight of the box part (in [0, 1e+06])
+        centre_gain: weight of the centre-ness part (in [0, 1e+06])
+    """
+
+    def __init__(
+        self,
+        *,
+        radius: float = 1.5,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        eps: float = 1e-07,
+        class_gain: float = 1.0,
+        box_gain: float = 1.0,
+        centre_gain: float = 1.0,
+    ) -> None: ...
+    def forward(
+        self,
+        class_logits: Tensor,
+        distances: Tensor,
+        centre_logits: Tensor,
+        points: Tensor,
+        stride: Tensor,
+        labels: Tensor,
+        targets: Tensor,
+        valid: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            class_logits: [B,A,C] float, real numbers, exact from -1e4 to 1e4
+            distances: [B,A,4] float, left, top, right, bottom in strides, at least 0
+            centre_logits: [B,A] float, real numbers, exact from -1e4 to 1e4
+            points: [A,2] float, x and y of the centres of the cells, in pixels
+            stride: [A] float, of the level of each point, in pixels, above 0
+            labels: [B,T] int64, class indices 0 to C-1
+            targets: [B,T,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets
+                from 1e-4 to 1e5
+            valid: [B,T] bool, true or false
+
+        Returns:
+            loss: [] float, [0, inf); NaN if an input that counts is not finite or a wrong label
+            parts: [3] float, class, box, centre-ness, with their gains
+        """
+
+    def __call__(
+        self,
+        class_logits: Tensor,
+        distances: Tensor,
+        centre_logits: Tensor,
+        points: Tensor,
+        stride: Tensor,
+        labels: Tensor,
+        targets: Tensor,
+        valid: Tensor,
+    ) -> tuple[Tensor, Tensor]: ...
+
+class DetrDetectionLoss(CataloguedModule):
+    """The training loss of DETR and its descendants for a given assignment.
+
+    Args:
+        kind: the class part
+        class_gain: weight of the class part (in [0, 1e+06])
+        box_gain: weight of the L1 part (in [0, 1e+06])
+        giou_gain: weight of the GIoU part (in [0, 1e+06])
+        alpha: focal: weight of positives; varifocal: of negatives (in [0, 1])
+        gamma: exponent of the missing probability (in [0, 100])
+        no_object: softmax: weight of queries without a target (in [1e-06, 1e+06])
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: Literal["focal", "softmax", "varifocal"] = "focal",
+        class_gain: float = 2.0,
+        box_gain: float = 5.0,
+        giou_gain: float = 2.0,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        no_object: float = 0.1,
+    ) -> None: ...
+    def forward(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        labels: Tensor,
+        targets: Tensor,
+        valid: Tensor,
+        match: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            logits: [B,N,C] float, real numbers, exact from -1e4 to 1e4
+            boxes: [B,N,4] float, cx, cy, w, h in parts of the image, w >= 0, h >= 0
+            labels: [B,T] int64, class indices 0 to C-1
+            targets: [B,T,4] float, cx, cy, w, h in parts of the image, w >= 0, h >= 0
+            valid: [B,T] bool, true or false
+            match: [B,T] int64, the query of each target in [0, N), or -1
+
+        Returns:
+            loss: [] float, [0, inf); NaN if an input that counts is not finite or a wrong label
+            parts: [3] float, class, L1, GIoU, with their gains
+        """
+
+    def __call__(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        labels: Tensor,
+        targets: Tensor,
+        valid: Tensor,
+        match: Tensor,
+    ) -> tuple[Tensor, Tensor]: ...
+
 class EncodeBoxes(CataloguedModule):
     """Regression targets: the deltas that turn anchors into boxes.
 

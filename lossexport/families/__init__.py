@@ -9,6 +9,8 @@ FAMILIES = (
     "iou",
     "rotated",
     "matching",
+    "assignment",
+    "detection",
     "deltas",
     "distances",
     "regression",

@@ -457,6 +457,244 @@ def best_match(
             (in [0, 1])
     """
 
+def detr_cost(
+    logits: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    targets: Tensor,
+    kind: Literal["focal", "softmax"] = "focal",
+    class_weight: float = 2.0,
+    box_weight: float = 5.0,
+    giou_weight: float = 2.0,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    eps: float = 1e-08,
+) -> Tensor:
+    """The cost of giving each target to each query, which DETR minimises: to [N,M].
+
+    logits [N,C], boxes [N,4] cx, cy, w, h in parts of the image, labels [M], targets [M,4].
+    `class_weight` * class cost + `box_weight` * sum |b - t| - `giou_weight` * GIoU. The class cost
+    is minus the probability of the softmax, or the focal loss of target 1 minus that of target 0,
+    with `eps` inside its logarithms. Rows and columns with NaN or infinity are NaN.
+
+    Args:
+        logits: [N,C] float, real numbers, exact from -1e4 to 1e4
+        boxes: [N,4] float, cx, cy, w, h in parts of the image, w >= 0, h >= 0
+        labels: [M] int64, class indices 0 to C-1
+        targets: [M,4] float, cx, cy, w, h in parts of the image, w >= 0, h >= 0
+        kind: the class cost
+        class_weight: weight of the class cost, 1 in DETR (in [0, 1e+06])
+        box_weight: weight of the distance (in [0, 1e+06])
+        giou_weight: weight of the GIoU (in [0, 1e+06])
+        alpha: focal: weight of a hit, 1 - alpha that of a miss (in [0, 1])
+        gamma: focal: exponent of the missing probability (in [0, 100])
+        eps: focal: added inside of the logarithms; 0: exact (in [0, 1])
+    """
+
+def task_aligned_assign(
+    scores: Tensor,
+    boxes: Tensor,
+    points: Tensor,
+    labels: Tensor,
+    targets: Tensor,
+    valid: Tensor,
+    alpha: float = 0.5,
+    beta: float = 6.0,
+    topk: int = 10,
+    small_side: float = 16.0,
+) -> tuple[Tensor, Tensor]:
+    """The task-aligned assignment: to `assigned` [A], a target or -1, and target scores [A,C].
+
+    scores [A,C] are probabilities; boxes [A,4] and targets [T,4] are xyxy and points [A,2] the
+    centres of the cells, all in pixels. Of the points inside of a target, whose sides are at least
+    `small_side` for this, the `topk` with the largest score^alpha * CIoU^beta are its own, ties by
+    rising index. A point of several targets is that of the largest CIoU, then the first. A row of
+    target scores with NaN belongs to a point that has NaN or infinity.
+
+    Args:
+        scores: [A,C] float, 0 to 1
+        boxes: [A,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        points: [A,2] float, centres of the cells, x and y in pixels
+        labels: [T] int64, class indices 0 to C-1
+        targets: [T,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        valid: [T] bool, true or false
+        alpha: exponent of the score (in [0, 100])
+        beta: exponent of the CIoU (in [0, 100])
+        topk: most points of a target, some of which another one may get (in [1, 1024])
+        small_side: a shorter side of a target counts as this long, in pixels (in [0,
+            1e+06])
+    """
+
+def yolo_detection_loss(
+    box_logits: Tensor,
+    class_logits: Tensor,
+    points: Tensor,
+    stride: Tensor,
+    labels: Tensor,
+    targets: Tensor,
+    valid: Tensor,
+    box_gain: float = 7.5,
+    class_gain: float = 0.5,
+    dfl_gain: float = 1.5,
+    alpha: float = 0.5,
+    beta: float = 6.0,
+    topk: int = 10,
+    small_side: float = 16.0,
+) -> tuple[Tensor, Tensor]:
+    """The loss of YOLOv8, 11 and 26 on raw heads: to loss [] and parts [3] (box, class, dfl).
+
+    box_logits [B,D,A] with D = 4 R: for each side, left, top, right, bottom, the logits of R bins
+    of the distance from the point; with R = 1 the distance itself, in cells. class_logits [B,C,A],
+    points [A,2] in cells, stride [A]; labels [B,T], targets [B,T,4] xyxy in pixels, of which those
+    that are `valid` [B,T] count. The parts have their gains; the loss is B times their sum.
+
+    Args:
+        box_logits: [B,D,A] float, real numbers, exact from -1e4 to 1e4
+        class_logits: [B,C,A] float, real numbers, exact from -1e4 to 1e4
+        points: [A,2] float, x and y of the centres of the cells, in cells of their level
+        stride: [A] float, of the level of each point, in pixels, above 0
+        labels: [B,T] int64, class indices 0 to C-1
+        targets: [B,T,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets
+            from 1e-4 to 1e5
+        valid: [B,T] bool, true or false
+        box_gain: weight of the box part (in [0, 1e+06])
+        class_gain: weight of the class part (in [0, 1e+06])
+        dfl_gain: weight of the distribution focal part (in [0, 1e+06])
+        alpha: exponent of the score (in [0, 100])
+        beta: exponent of the CIoU (in [0, 100])
+        topk: most points of a target, some of which another one may get (in [1, 1024])
+        small_side: a shorter side of a target counts as this long, in pixels (in [0,
+            1e+06])
+    """
+
+def retinanet_loss(
+    class_logits: Tensor,
+    deltas: Tensor,
+    anchors: Tensor,
+    labels: Tensor,
+    targets: Tensor,
+    valid: Tensor,
+    fg_iou: float = 0.5,
+    bg_iou: float = 0.4,
+    rescue: bool = True,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    beta: float = 0.0,
+    class_gain: float = 1.0,
+    box_gain: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """The loss of RetinaNet on raw heads: to loss [] and parts [2] (class, box).
+
+    class_logits [B,A,C], deltas [B,A,4] against anchors [A,4] xyxy; labels [B,T], targets [B,T,4]
+    xyxy, of which those that are `valid` [B,T] count. An anchor belongs to the target of highest
+    IoU from `fg_iou` on, is background below `bg_iou` and left out between; with `rescue`, the
+    best anchors of each target belong to one in any case. Each part is divided by the anchors of
+    its image that have a target, and is the mean over the images.
+
+    Args:
+        class_logits: [B,A,C] float, real numbers, exact from -1e4 to 1e4
+        deltas: [B,A,4] float, real numbers
+        anchors: [A,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        labels: [B,T] int64, class indices 0 to C-1
+        targets: [B,T,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets
+            from 1e-4 to 1e5
+        valid: [B,T] bool, true or false
+        fg_iou: an anchor has a target from this IoU on (in [0, 1])
+        bg_iou: an anchor is background below this IoU (in [0, 1])
+        rescue: whether the best anchors of each target always have one (any finite number)
+        alpha: weight of positives, else 1 - alpha (in [0, 1])
+        gamma: exponent of the missing probability (in [0, 100])
+        beta: where smooth L1 turns linear; 0: L1 (in [0, 1e+06])
+        class_gain: weight of the class part (in [0, 1e+06])
+        box_gain: weight of the box part (in [0, 1e+06])
+    """
+
+def fcos_loss(
+    class_logits: Tensor,
+    distances: Tensor,
+    centre_logits: Tensor,
+    points: Tensor,
+    stride: Tensor,
+    labels: Tensor,
+    targets: Tensor,
+    valid: Tensor,
+    radius: float = 1.5,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    eps: float = 1e-07,
+    class_gain: float = 1.0,
+    box_gain: float = 1.0,
+    centre_gain: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """The loss of FCOS on raw heads: to loss [] and parts [3] (class, box, centre-ness).
+
+    class_logits [B,A,C]; distances [B,A,4] from the point to left, top, right, bottom in strides;
+    centre_logits [B,A]; points [A,2] in pixels and the stride [A] of their level; labels [B,T],
+    targets [B,T,4] xyxy in pixels, of which those that are `valid` [B,T] count. A point answers
+    for the smallest target that it is inside of, within `radius` strides of the centre, whose
+    farthest side is 4 to 8 strides away. The parts are divided by the number of such points.
+
+    Args:
+        class_logits: [B,A,C] float, real numbers, exact from -1e4 to 1e4
+        distances: [B,A,4] float, left, top, right, bottom in strides, at least 0
+        centre_logits: [B,A] float, real numbers, exact from -1e4 to 1e4
+        points: [A,2] float, x and y of the centres of the cells, in pixels
+        stride: [A] float, of the level of each point, in pixels, above 0
+        labels: [B,T] int64, class indices 0 to C-1
+        targets: [B,T,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets
+            from 1e-4 to 1e5
+        valid: [B,T] bool, true or false
+        radius: farthest from the centre of a target, in strides (in [0, 1e+06])
+        alpha: weight of positives, else 1 - alpha (in [0, 1])
+        gamma: exponent of the missing probability (in [0, 100])
+        eps: added to the denominators of GIoU (in [0, 1])
+        class_gain: weight of the class part (in [0, 1e+06])
+        box_gain: weight of the box part (in [0, 1e+06])
+        centre_gain: weight of the centre-ness part (in [0, 1e+06])
+    """
+
+def detr_detection_loss(
+    logits: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    targets: Tensor,
+    valid: Tensor,
+    match: Tensor,
+    kind: Literal["focal", "softmax", "varifocal"] = "focal",
+    class_gain: float = 2.0,
+    box_gain: float = 5.0,
+    giou_gain: float = 2.0,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    no_object: float = 0.1,
+) -> tuple[Tensor, Tensor]:
+    """The loss of a DETR for an assignment: to loss [] and parts [3] (class, L1, GIoU).
+
+    logits [B,N,C], boxes [B,N,4] cx, cy, w, h in parts of the image; labels [B,T], targets [B,T,4]
+    alike, of which those that are `valid` [B,T] count; match [B,T], the query of each target, or -1
+    for a target without one. The parts are divided by the number of valid targets, at least 1; the
+    softmax form of the class part is the mean of all queries, weighted with `no_object` where there
+    is no target, for which the last class stands.
+
+    Args:
+        logits: [B,N,C] float, real numbers, exact from -1e4 to 1e4
+        boxes: [B,N,4] float, cx, cy, w, h in parts of the image, w >= 0, h >= 0
+        labels: [B,T] int64, class indices 0 to C-1
+        targets: [B,T,4] float, cx, cy, w, h in parts of the image, w >= 0, h >= 0
+        valid: [B,T] bool, true or false
+        match: [B,T] int64, the query of each target in [0, N), or -1
+        kind: the class part
+        class_gain: weight of the class part (in [0, 1e+06])
+        box_gain: weight of the L1 part (in [0, 1e+06])
+        giou_gain: weight of the GIoU part (in [0, 1e+06])
+        alpha: focal: weight of positives; varifocal: of negatives (in [0, 1])
+        gamma: exponent of the missing probability (in [0, 100])
+        no_object: softmax: weight of queries without a target (in [1e-06, 1e+06])
+    """
+
 def encode_boxes(
     boxes: Tensor,
     anchors: Tensor,

@@ -115,8 +115,8 @@ def _between(known: Known, out: Tensor, function: Callable[[Any], Tensor], value
 @_rule(
     aten.zeros, aten.ones, aten.empty, aten.arange, aten.zeros_like, aten.ones_like,
     aten.empty_like, aten.new_zeros, aten.new_ones, aten.new_empty, aten.eq, aten.ne,
-    aten.isnan, aten.isfinite, aten.isinf, aten._local_scalar_dense, aten.argmax, aten.any,
-    aten.all, aten.is_nonzero, aten.new_empty_strided, aten.empty_strided,
+    aten.isnan, aten.isfinite, aten.isinf, aten._local_scalar_dense, aten.argmax, aten.argmin,
+    aten.any, aten.all, aten.is_nonzero, aten.new_empty_strided, aten.empty_strided,
 )  # fmt: skip
 def _exact(known: Known, func: Any, out: Any, *args: Any, **kwargs: Any) -> Error:
     """No error: results that are constants, whole numbers, or indices and comparisons for equality.
@@ -303,7 +303,19 @@ def _decision(known: Known, func: Any, out: Tensor, a: Any, b: Any) -> Error:
 @_rule(aten.bitwise_and, aten.bitwise_or, aten.bitwise_xor, aten.logical_and, aten.logical_or)
 def _either(known: Known, func: Any, out: Tensor, a: Any, b: Any) -> Error:
     ea, eb = known.error(a), known.error(b)
-    return np.maximum(ea, eb) if _is(ea) or _is(eb) else 0.0
+    if not (_is(ea) or _is(eb)):
+        return 0.0
+    error = np.maximum(ea, eb)
+    if func.overloadpacket is aten.bitwise_xor or not _truths(a, b):
+        return error
+    # One operand that is certain may decide the result: True that of `or`, False that of `and`.
+    deciding = func.overloadpacket in (aten.bitwise_or, aten.logical_or)
+    decided = [np.equal(_array(x), deciding) & np.equal(own, 0) for x, own in ((a, ea), (b, eb))]
+    return np.where(decided[0] | decided[1], 0.0, error)
+
+
+def _truths(*values: Any) -> bool:
+    return all(isinstance(x, Tensor) and x.dtype == torch.bool for x in values)
 
 
 @_rule(aten.where)

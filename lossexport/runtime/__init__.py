@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from lossexport._lazy import lazy
 
 if TYPE_CHECKING:
+    from lossexport.runtime.assignment import assign
     from lossexport.runtime.backends import NAMES, available, load
     from lossexport.runtime.linking import include_dir, library
     from lossexport.runtime.ort_kernels import onnxruntime_library
@@ -17,6 +18,7 @@ else:
             "Availability": "lossexport.runtime.session",
             "Session": "lossexport.runtime.session",
             "TensorInfo": "lossexport.runtime.session",
+            "assign": "lossexport.runtime.assignment",
             "available": "lossexport.runtime.backends",
             "include_dir": "lossexport.runtime.linking",
             "library": "lossexport.runtime.linking",
@@ -30,6 +32,7 @@ __all__ = [
     "Availability",
     "Session",
     "TensorInfo",
+    "assign",
     "available",
     "include_dir",
     "library",

@@ -98,6 +98,14 @@ LOSSEXPORT_API int32_t lossexport_run_on(lossexport_team team, const char *op,
                                          int32_t input_count, const lossexport_tensor *outputs,
                                          int32_t output_count, int32_t threads);
 
+/* Writes to `column` [rows] the column of each row, or -1, in the assignment of `cost` [rows,columns]
+ * that has the most pairs, and of those the least total cost; a cost that is NaN or infinite is that
+ * of no pair. The rows, or the columns if they are fewer, join one by one in their order, each by
+ * the cheapest chain of changes; of equal ones, by that to a free partner, then to the first one.
+ * Time grows with the longer side times the square of the shorter one, memory with the sides. */
+LOSSEXPORT_API int32_t lossexport_assign(const double *cost, int64_t rows, int64_t columns,
+                                         int64_t *column);
+
 /* Why the last call of this thread failed: one line, empty after a success. */
 LOSSEXPORT_API const char *lossexport_message(void);
 

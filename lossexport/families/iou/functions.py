@@ -66,7 +66,10 @@ _aspect_angle = function(_AspectAngle)
 
 
 class _Planes(NamedTuple):
-    """The coordinate planes of a set of boxes, and values that depend on a single box."""
+    """The coordinate planes of a set of boxes, and values that depend on a single box.
+
+    `tall` is the height in the area and in the aspect.
+    """
 
     x1: Tensor
     y1: Tensor
@@ -74,22 +77,27 @@ class _Planes(NamedTuple):
     y2: Tensor
     w: Tensor
     h: Tensor
+    tall: Tensor
     area: Tensor
 
 
-def _planes(boxes: Tensor) -> _Planes:
+def _planes(boxes: Tensor, taller: float) -> _Planes:
     x1, y1, x2, y2 = boxes.unbind(-1)
     w, h = x2 - x1, y2 - y1
-    return _Planes(x1, y1, x2, y2, w, h, w * h + poison(boxes))
+    tall = h + taller if taller else h
+    return _Planes(x1, y1, x2, y2, w, h, tall, w * tall + poison(boxes))
 
 
-def _metric(kind: _Kind, pred: Tensor, target: Tensor, eps: float, training: bool) -> Tensor:
+def _metric(
+    kind: _Kind, pred: Tensor, target: Tensor, eps: float, training: bool, taller: float = 0.0
+) -> Tensor:
     """The metric of boxes that broadcast against each other.
 
     A loss adds `eps` to every denominator, that of EIoU twice to the union, as the code that
-    trained with it does; a score has none in the two area ratios.
+    trained with it does; a score has none in the two area ratios. `taller` is added to the heights
+    in areas and aspects.
     """
-    p, t = _planes(pred), _planes(target)
+    p, t = _planes(pred, taller), _planes(target, taller)
     area_eps = (2 * eps if kind == "eiou" else eps) if training else 0.0
 
     # Negative where the boxes are apart; the enclosing sides need the sign.
@@ -174,13 +182,29 @@ def _ratio(numerator: Tensor, denominator: Tensor, eps: float) -> Tensor:
 
 def _angle(box: _Planes) -> Tensor:
     # Scaled for each box, so that the square of a difference is the paper's v.
-    angle: Tensor = _aspect_angle(box.w, box.h)
+    angle: Tensor = _aspect_angle(box.w, box.tall)
     return angle * (2 / math.pi)
 
 
 def score_matrix(kind: Metric, pred: Tensor, target: Tensor, eps: float) -> Tensor:
     """The score of every `pred[i]` with every `target[j]`: [N,4] and [M,4] xyxy to [N,M]."""
     return _metric(kind, pred.unsqueeze(1), target, eps, training=False)
+
+
+def yolo_ciou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
+    """CIoU of boxes [...,4] xyxy that broadcast, with `eps` where the YOLO codes have it.
+
+    It is in every denominator, and added to both heights.
+    """
+    return _metric("ciou", pred, target, eps, training=True, taller=eps)
+
+
+def corners(boxes: Tensor) -> Tensor:
+    """Boxes [...,4] cx, cy, w, h as xyxy."""
+    # Halves and not slices, because the gradient of a slice is a scatter.
+    centre, side = boxes.chunk(2, dim=-1)
+    half = side * 0.5
+    return torch.cat((centre - half, centre + half), -1)
 
 
 def _loss(kind: _Kind, pred: Tensor, target: Tensor, eps: float, reduction: str) -> Tensor:
