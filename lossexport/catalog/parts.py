@@ -20,6 +20,8 @@ Dim = int | str
 # Draws the inputs of one verification case: (rng, dims, attributes) -> float64/int64 arrays.
 Sampler = Callable[[np.random.Generator, Dims, Mapping[str, Any]], Arrays]
 _OF_DOMAIN = cast(DType, "")
+# The longest list of an attribute of any length.
+_MOST_NUMBERS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,9 @@ class _NotValidError(Exception):
 class Attribute:
     """A constant of the exported graph, with its bounds (inclusive, except for `below`).
 
-    If `per_class`, it may also be a list with a number for every class. If `graph_only`, it is a
-    capacity of a graph of fixed shapes, while eager PyTorch is not limited.
+    If `per_class`, it may also be a list with a number for every class. If `any_length`, a list of
+    numbers need not have the length of the default. If `graph_only`, it is a capacity of a graph of
+    fixed shapes, while eager PyTorch is not limited.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Attribute:
     below: float = math.inf
     choices: tuple[str, ...] = ()
     per_class: bool = False
+    any_length: bool = False
     graph_only: bool = False
 
     def check(self, op: str, value: Any) -> Any:
@@ -121,7 +125,10 @@ class Attribute:
                 raise _NotValidError("true or false")
             return value
         if isinstance(self.default, tuple):
-            if not isinstance(value, tuple | list) or len(value) != len(self.default):
+            given = isinstance(value, tuple | list)
+            if self.any_length and not (given and 1 <= len(value) <= _MOST_NUMBERS):
+                raise _NotValidError(f"a list of 1 to {_MOST_NUMBERS} numbers")
+            if not given or not self.any_length and len(value) != len(self.default):
                 raise _NotValidError(f"{len(self.default)} numbers")
             return tuple(float(self._number(item)) for item in value)
         if self.per_class and isinstance(value, tuple | list) and value:

@@ -50,7 +50,7 @@ class Boxes(NamedTuple):
         return cls(*torch.split(table, 1))
 
 
-class _Candidates(NamedTuple):
+class Candidates(NamedTuple):
     """A table of boxes [5,N], their scores [1,N], `OUT` for unusable ones, and indices [1,N].
 
     It has one unusable box more than was given, so that no maximum is taken over an empty set.
@@ -61,7 +61,7 @@ class _Candidates(NamedTuple):
     places: Tensor
 
 
-def _clean(boxes: Tensor, scores: Tensor, floor: float, *others: Tensor) -> _Candidates:
+def _clean(boxes: Tensor, scores: Tensor, floor: float, *others: Tensor) -> Candidates:
     """The candidates of boxes [N,D] in a table [D,N]: those with a score of at least `floor`.
 
     All numbers have to be finite, in the rows of `others` too.
@@ -71,17 +71,17 @@ def _clean(boxes: Tensor, scores: Tensor, floor: float, *others: Tensor) -> _Can
     table = torch.cat((rows, rows.new_zeros(1, boxes.shape[1]))).mT
     padded = torch.cat((torch.where(usable, scores, OUT), scores.new_full((1,), OUT)))
     places = torch.arange(boxes.shape[0] + 1, device=boxes.device)
-    return _Candidates(table, padded.unsqueeze(0), places.unsqueeze(0))
+    return Candidates(table, padded.unsqueeze(0), places.unsqueeze(0))
 
 
-def _candidates(
+def candidates(
     boxes: Tensor, scores: Tensor, floor: float, *others: Tensor, offset: float = 0.0
-) -> _Candidates:
+) -> Candidates:
     """The candidates of upright boxes, by corners and area."""
     corners, padded, places = _clean(boxes, scores, floor, *others)
     x1, y1, x2, y2 = torch.split(corners, 1)
     area = ((x2 - x1) + offset) * ((y2 - y1) + offset)
-    return _Candidates(torch.cat((corners, area)), padded, places)
+    return Candidates(torch.cat((corners, area)), padded, places)
 
 
 def rivalry(a: Boxes, b: Boxes, beta: float | None = None, offset: float = 0.0) -> Tensor:
@@ -110,6 +110,17 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     return numerator / denominator.clamp(min=tiny(denominator))
 
 
+def earliest(scores: Tensor, places: Tensor) -> Tensor:
+    """The lowest of the places [1,N] with the best score [1,N], as [1,1]."""
+    best = scores.amax(1, keepdim=True)
+    return torch.where(scores == best, places, _NOWHERE).amin(1, keepdim=True)
+
+
+def earlier(scores: Tensor, places: Tensor) -> Tensor:
+    """Whether a box [N,1] is before another [1,N]: by falling score, ties by rising place."""
+    return (scores.mT > scores) | ((scores.mT == scores) & (places.mT < places))
+
+
 def repeat(
     going: Callable[..., Tensor],
     step: Callable[..., Tensors],
@@ -134,7 +145,7 @@ def repeat(
     return state
 
 
-class _Pick(NamedTuple):
+class Pick(NamedTuple):
     """A step of the picking loop: the best score [], its box, a mask of it, all boxes, scores."""
 
     best: Tensor
@@ -144,9 +155,9 @@ class _Pick(NamedTuple):
     scores: Tensor
 
 
-def _select(
+def select(
     rule: Callable[..., _Ruling],
-    candidates: _Candidates,
+    found: Candidates,
     floor: float,
     max_output: int,
     rows: tuple[int, ...] = (),
@@ -158,7 +169,7 @@ def _select(
     keep of the picked box, [R,1] for every R in `rows`. Returns the indices [max_output], padded
     with -1, their number [] and the kept values, [R,max_output] each, padded with 0.
     """
-    table, scores, places = candidates
+    table, scores, places = found
     slots = torch.arange(max_output, device=table.device).unsqueeze(0)
 
     def going(count: Tensor, best: Tensor, *_: Tensor) -> Tensor:
@@ -169,7 +180,7 @@ def _select(
         table, places, slots, *planes = given[:8]
         first = torch.where(scores == best, places, _NOWHERE).amin(1, keepdim=True)
         box = Boxes.of(table.index_select(1, first.squeeze(0)))
-        pick = _Pick(best, box, places == first, Boxes(*planes), scores)
+        pick = Pick(best, box, places == first, Boxes(*planes), scores)
         scores, facts = rule(pick, *given[8:])
         here = slots == count
         news = zip((first, *facts), written, strict=True)
@@ -196,11 +207,11 @@ def _greedy(
     max_output: int,
     beta: float | None,
 ) -> tuple[Tensor, Tensor]:
-    def rule(pick: _Pick) -> _Ruling:
+    def rule(pick: Pick) -> _Ruling:
         drop = (rivalry(pick.box, pick.boxes, beta) > threshold) | pick.own
         return torch.where(drop, OUT, pick.scores), ()
 
-    return _select(rule, _candidates(boxes, scores, floor), floor, max_output)[:2]
+    return select(rule, candidates(boxes, scores, floor), floor, max_output)[:2]
 
 
 def nms(
@@ -271,11 +282,11 @@ def cluster_nms(
     Whether a box is kept depends only on the boxes before it, so step t decides every box at the
     end of a chain of t suppressions. The steps therefore end, with the result of the greedy rule.
     """
-    table, live, places = _candidates(boxes, scores, score_threshold)
+    table, live, places = candidates(boxes, scores, score_threshold)
     row = Boxes.of(table)
     column = Boxes(*(plane.mT for plane in row))
     removes = rivalry(column, row, beta if metric == "diou" else None) > iou_threshold
-    first = (live.mT > live) | ((live.mT == live) & (places.mT < places))
+    first = earlier(live, places)
     usable = live >= score_threshold
 
     def going(changed: Tensor, *_: Tensor) -> Tensor:
@@ -315,14 +326,14 @@ def soft_nms(
     in this order, padded with -1, and the scores when picked [max_output], padded with 0.
     """
 
-    def rule(pick: _Pick) -> _Ruling:
+    def rule(pick: Pick) -> _Ruling:
         faded = _fade(pick.scores, rivalry(pick.box, pick.boxes), sigma)
         # The score of a box that is out must not fade, since it would approach 0.
         out = pick.own | (pick.scores < 0)
         return torch.where(out, OUT, faded), (pick.best,)
 
-    candidates = _candidates(boxes, scores, score_threshold)
-    indices, count, kept = _select(rule, candidates, score_threshold, max_output, (1,))
+    found = candidates(boxes, scores, score_threshold)
+    indices, count, kept = select(rule, found, score_threshold, max_output, (1,))
     return indices, kept[0].squeeze(0), count
 
 
@@ -349,7 +360,7 @@ def variance_voting(
     [max_output,4] and scores, padded with 0, count [].
     """
 
-    def rule(pick: _Pick, corners: Tensor, log_variance: Tensor) -> _Ruling:
+    def rule(pick: Pick, corners: Tensor, log_variance: Tensor) -> _Ruling:
         overlap = rivalry(pick.box, pick.boxes, offset=offset)
         # A box without area also overlaps itself fully.
         iou = torch.where(pick.own, 1, overlap)
@@ -370,10 +381,10 @@ def variance_voting(
         rest = torch.where(pick.own | leaves | ~live, OUT, fallen)
         return rest, (box, pick.best)
 
-    candidates = _candidates(boxes, scores, 0.0, log_variance, offset=offset)
+    found = candidates(boxes, scores, 0.0, log_variance, offset=offset)
     finite = torch.where(log_variance.abs() < torch.inf, log_variance, 0)
-    constants = (candidates.table[:4], torch.cat((finite, finite.new_zeros(1, 4))).mT)
-    indices, count, (box, score) = _select(
-        rule, candidates, 0.0, max_output, rows=(4, 1), constants=constants
+    constants = (found.table[:4], torch.cat((finite, finite.new_zeros(1, 4))).mT)
+    indices, count, (box, score) = select(
+        rule, found, 0.0, max_output, rows=(4, 1), constants=constants
     )
     return indices, box.mT, score.squeeze(0), count
