@@ -8,6 +8,7 @@ those of the authors' codes, eps included, but finite where these give NaN: for 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -135,7 +136,9 @@ TARGET = Tensor("target", ("N", 4), "boxes")
 LOSS = Tensor("loss", ("N",), "[0, inf)")
 
 
-def loss_of(function: object, link: str, text: str, *attributes: Attribute) -> Op:
+def loss_of(
+    function: Callable[..., torch.Tensor], link: str, text: str, *attributes: Attribute
+) -> Op:
     """The declaration of one of these losses."""
     return Op(
         name=function.__name__,
