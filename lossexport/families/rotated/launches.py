@@ -18,9 +18,7 @@ _CHOICES = {
 }
 
 
-def _macros(
-    measure: str
-) -> Callable[[Mapping[str, Any]], Mapping[str, Constant]]:
+def _macros(measure: str) -> Callable[[Mapping[str, Any]], Mapping[str, Constant]]:
     def macros(given: Mapping[str, Any]) -> Mapping[str, Constant]:
         values = {name: given.get(name, default) for name, default in _NUMBERS.items()}
         values |= {
