@@ -132,7 +132,7 @@ ROTATED_NMS = Op(
     ),
     kind="suppression",
     kernel=launches.ROTATED_NMS,
-    dims={"N": (0, 1024, 8192)},
+    dims={"N": (0, 1024, 4096)},
     work=(4, "N"),
     notes=(
         *_SEQUENTIAL,
