@@ -727,7 +727,7 @@ class BestMatch(CataloguedModule):
 
     def __call__(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
 
-class DetrCost(CataloguedModule):
+class DETRCost(CataloguedModule):
     """What it costs to give each target to each query: the matrix that DETR minimises.
 
     Args:
@@ -827,7 +827,7 @@ class TaskAlignedAssign(CataloguedModule):
         valid: Tensor,
     ) -> tuple[Tensor, Tensor]: ...
 
-class YoloDetectionLoss(CataloguedModule):
+class YOLODetectionLoss(CataloguedModule):
     """The training loss of YOLOv8, YOLO11 and YOLO26 on the raw heads.
 
     Args:
@@ -890,7 +890,7 @@ class YoloDetectionLoss(CataloguedModule):
         valid: Tensor,
     ) -> tuple[Tensor, Tensor]: ...
 
-class RetinanetLoss(CataloguedModule):
+class RetinaNetLoss(CataloguedModule):
     """The training loss of RetinaNet: matching by IoU, focal loss, smooth L1 of the deltas.
 
     Args:
@@ -952,7 +952,7 @@ class RetinanetLoss(CataloguedModule):
         valid: Tensor,
     ) -> tuple[Tensor, Tensor]: ...
 
-class FcosLoss(CataloguedModule):
+class FCOSLoss(CataloguedModule):
     """The training loss of FCOS: focal loss, GIoU loss, centre-ness.
 
     Args:
@@ -1017,7 +1017,7 @@ class FcosLoss(CataloguedModule):
         valid: Tensor,
     ) -> tuple[Tensor, Tensor]: ...
 
-class DetrDetectionLoss(CataloguedModule):
+class DETRDetectionLoss(CataloguedModule):
     """The training loss of DETR and its descendants for a given assignment.
 
     Args:

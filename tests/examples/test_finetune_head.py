@@ -18,7 +18,8 @@ def test_chain_rule_is_the_slope_of_the_decoded_head() -> None:
     raw = rng.normal(0, 1, (1, 8, 3))
     raw[0, 2, 0] = example.LARGEST + 1
     heads, kept = example.decoded(raw)
-    boxes, classes = (rng.normal(size=heads[name].shape) for name in ("box_logits", "class_logits"))
+    boxes = np.asarray(rng.normal(size=heads["box_logits"].shape))
+    classes = np.asarray(rng.normal(size=heads["class_logits"].shape))
     found = example.pulled(boxes, classes, kept)
 
     def total(moved: np.ndarray) -> float:

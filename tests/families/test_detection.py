@@ -49,7 +49,7 @@ def padded(v: dict[str, np.ndarray], images: int, side: int) -> dict[str, np.nda
     return told
 
 
-def tensors(arrays: dict[str, np.ndarray], dtype: torch.dtype, *leaves: str) -> dict[str, Tensor]:
+def tensors(arrays: dict[str, np.ndarray], dtype: torch.dtype, *leaves: str) -> dict[str, Any]:
     """The arrays as tensors; floats get the type, and those of `leaves` a gradient."""
     found = {name: torch.tensor(values) for name, values in arrays.items()}
     found = {n: x.to(dtype) if x.is_floating_point() else x for n, x in found.items()}
@@ -76,7 +76,7 @@ def test_yolo_is_the_original_code(name: str, dtype: torch.dtype) -> None:
         close_rows(found.numpy(), v[wanted], rtol, atol)
 
 
-def drawn(name: str, sampler: Any, leaves: tuple[str, ...], **sizes: int) -> dict[str, Tensor]:
+def drawn(name: str, sampler: Any, leaves: tuple[str, ...], **sizes: int) -> dict[str, Any]:
     arrays = sampler["ordinary"](np.random.default_rng(5), sizes, {})
     return tensors(arrays, torch.float64, *leaves)
 
@@ -119,7 +119,9 @@ def test_yolo_without_bins_is_an_l1_of_the_distances() -> None:
         torch.full((1, 1), 0.5),
         torch.tensor([[48.0, 40.0, 96.0, 104.0]]),
         points * 8,
-        *(x[0] for x in told),
+        told[0][0],
+        told[1][0],
+        told[2][0],
     )
     assert assigned.tolist() == [0]
     off = torch.tensor([2.0, 1.0, 0.0, 1.0]) * 8 / 68
@@ -203,9 +205,9 @@ def test_detr_is_the_criterion_of_the_original_code(kind: Any) -> None:
     image, query, target = torch.tensor([p for p in pairs if p[1] >= 0]).T
     label = x["labels"][image, target]
     box, wanted = x["boxes"][image, query], x["targets"][image, target]
-    edges = [
+    edge, wanted_edge = (
         torch.cat((b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2), 1) for b in (box, wanted)
-    ]
+    )
     one_hot = torch.zeros_like(x["logits"])
     one_hot[image, query, label] = 1
     if kind == "softmax":

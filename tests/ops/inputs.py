@@ -8,7 +8,7 @@ import torch
 from lossexport import ops
 from lossexport.catalog import CATALOG
 
-SIZES = {"N": 6, "M": 5, "C": 4, "D": 3, "K": 12, "B": 2}
+SIZES = {"N": 6, "M": 5, "C": 4, "D": 3, "K": 12, "B": 2, "A": 7, "T": 3}
 Inputs = dict[str, torch.Tensor]
 
 
@@ -16,7 +16,7 @@ def draw(name: str, seed: int = 3, dtype: torch.dtype = torch.float64, **given: 
     """Ordinary inputs as tensors, floats of `dtype`."""
     op = CATALOG[name]
     family = next(iter(op.samplers))
-    sizes = {dim: SIZES[dim] for dim in op.dims}
+    sizes = {dim: low if low == high else SIZES[dim] for dim, (low, _, high) in op.dims.items()}
     drawn = op.samplers[family](np.random.default_rng(seed), sizes, op.resolve(given))
     tensors = {key: torch.from_numpy(np.asarray(value)) for key, value in drawn.items()}
     return {k: t.to(dtype) if t.is_floating_point() else t for k, t in tensors.items()}

@@ -29,6 +29,7 @@ def _weight(name: str, default: float, doc: str) -> Attribute:
 
 DETR_COST = Op(
     name="detr_cost",
+    class_name="DETRCost",
     function=_torch("detr_cost"),
     summary="What it costs to give each target to each query: the matrix that DETR minimises.",
     formula=r"C_{ij} = w_c K(x_i, y_j) + w_b \lVert b_i - t_j \rVert_1 "

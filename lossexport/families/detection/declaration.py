@@ -33,6 +33,7 @@ def _parts(names: str, count: int) -> Tensor:
 
 YOLO = Op(
     name="yolo_detection_loss",
+    class_name="YOLODetectionLoss",
     function=Deferred(f"{_FOLDER}.yolo", "yolo_detection_loss"),
     summary="The training loss of YOLOv8, YOLO11 and YOLO26 on the raw heads.",
     formula=r"L = \frac{B}{\max(\sum s, 1)} \left( g_b \sum_i s_i (1 - \mathrm{CIoU}_i) + "
@@ -80,6 +81,7 @@ YOLO = Op(
 
 RETINANET = Op(
     name="retinanet_loss",
+    class_name="RetinaNetLoss",
     function=Deferred(f"{_FOLDER}.anchors", "retinanet_loss"),
     summary="The training loss of RetinaNet: matching by IoU, focal loss, smooth L1 of the deltas.",
     formula=r"L = \frac1B \sum_b \frac{1}{\max(n_b, 1)} \left( g_c \sum_{i,c} "
@@ -123,6 +125,7 @@ RETINANET = Op(
 
 FCOS = Op(
     name="fcos_loss",
+    class_name="FCOSLoss",
     function=Deferred(f"{_FOLDER}.anchors", "fcos_loss"),
     summary="The training loss of FCOS: focal loss, GIoU loss, centre-ness.",
     formula=r"L = \frac{1}{\max(n, 1)} \left( g_c \sum \mathrm{FL}(x) + g_b \sum_i "
@@ -164,6 +167,7 @@ FCOS = Op(
 
 DETR = Op(
     name="detr_detection_loss",
+    class_name="DETRDetectionLoss",
     function=Deferred(f"{_FOLDER}.detr", "detr_detection_loss"),
     summary="The training loss of DETR and its descendants for a given assignment.",
     formula=r"L = \frac1n \left( g_c \sum \mathrm{cls}(x, y_\sigma) + g_b \sum_j \lVert "
