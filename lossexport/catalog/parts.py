@@ -128,7 +128,7 @@ class Attribute:
             given = isinstance(value, tuple | list)
             if self.any_length and not (given and 1 <= len(value) <= _MOST_NUMBERS):
                 raise _NotValidError(f"a list of 1 to {_MOST_NUMBERS} numbers")
-            if not given or not self.any_length and len(value) != len(self.default):
+            if not given or (not self.any_length and len(value) != len(self.default)):
                 raise _NotValidError(f"{len(self.default)} numbers")
             return tuple(float(self._number(item)) for item in value)
         if self.per_class and isinstance(value, tuple | list) and value:
