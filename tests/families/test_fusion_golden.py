@@ -61,4 +61,5 @@ def test_weighted_boxes_fusion_gives_the_published_boxes(entry, dtype):
     ours, theirs = (x[np.lexsort(np.round(x, 5).T[::-1])] for x in (ours, theirs))
     tolerance = entry["tolerance"][str(dtype).removeprefix("torch.")]
     np.testing.assert_allclose(ours, theirs, **tolerance)
-    assert (labels[count:] == -1).all() and (scores[count:] == 0).all()
+    assert (labels[count:] == -1).all()
+    assert (scores[count:] == 0).all()

@@ -1,5 +1,6 @@
 """Inputs of `weighted_boxes_fusion` on which float32 and float64 must form the same clusters."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -94,7 +95,7 @@ def _close(
         results.append(result)
     order = np.argsort(-np.array(results), kind="stable")
     close: list[int] = []
-    for before, now in zip(order, order[1:], strict=False):
+    for before, now in itertools.pairwise(order.tolist()):
         # The same numbers, in the same order, give the same bits.
         twins = [(scores[i], int(models[i])) for i in members[before]] == [
             (scores[i], int(models[i])) for i in members[now]
