@@ -22,8 +22,10 @@ _BUILTIN = {
     "detr_rows": "detr",
     "quadruple": "suppressed",
     "table": "suppressed",
+    "nanodet_plus": "grids",
     "picodet": "grids",
     "ssd": "pairs",
+    "ssd_deltas": "pairs",
 }
 LAYOUTS = Registry(
     Layout,

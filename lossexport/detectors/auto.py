@@ -1,5 +1,7 @@
 """Finds what a description leaves out, from the shapes and the metadata of a graph."""
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -130,13 +132,16 @@ def _refuse_many(fitting: list[tuple[Layout, Fit]]) -> NoReturn:
     if len(names) == len(fitting):
         how = f"decide by {' or '.join(f'--detector {name}' for name in names)}"
     else:
-        keys = " or ".join(
-            ", ".join(f'{key} = "{value}"' for key, value in fit.keys.items()
-                      if isinstance(value, str))
-            for _, fit in fitting
-        )  # fmt: skip
-        how = f"decide by a description with [output] and {keys}"
+        how = f"decide by a description with [output] and {' or '.join(_told_apart(fitting))}"
     raise LossexportError(f"{len(fitting)} layouts fit: {listed}; {how}")
+
+
+def _told_apart(fitting: list[tuple[Layout, Fit]]) -> Iterator[str]:
+    """The keys of each fit that not all of them have with the same value, as a description has."""
+    every = [{"kind": layout.name, **fit.keys} for layout, fit in fitting]
+    for keys in every:
+        differing = [k for k, v in keys.items() if any(other.get(k) != v for other in every)]
+        yield ", ".join(f"{key} = {json.dumps(keys[key])}" for key in differing)
 
 
 def _refuse_none(graph: Graph, every: list[tuple[Layout, Fit]], kind: str | None) -> NoReturn:

@@ -44,6 +44,12 @@ LOGITS = RANDOM.normal(0, 3, (1, 30, 81)).astype(np.float32)
 PARTS = RANDOM.uniform(0.2, 0.8, (1, 30, 4)).astype(np.float32)
 COUNT = np.array([2], np.int32)
 FLAT = scores(1, 7)[0]
+DELTAS = RANDOM.normal(0, 1, (1, 30, 4)).astype(np.float32)
+SHARES = scores(30, 6) / scores(30, 6).sum(2, keepdims=True)
+SHARES /= SHARES.sum(2, keepdims=True)
+PLUS = np.concatenate([scores(43, 5), RANDOM.normal(0, 1, (1, 43, 32))], 2).astype(np.float32)
+UNSURE = head(84) * floats(*[1] * 4, *[-9] * 80)
+SEVEN = np.concatenate([np.zeros((1, 9, 1)), head(6, 9)], 2).astype(np.float32)
 PROTOS = np.ones((1, 4, 8, 16), np.float32)
 
 
@@ -74,6 +80,12 @@ PROTOS = np.ones((1, 4, 8, 16), np.float32)
         ({"p": FLAT[:, :2], "l": np.array([[0, 1]]), "b": PARTS[:, :2]}, {}, "boxes", None),
         ({"p": FLAT[:, :2], "l": np.array([[0, 1]]), "b": PARTS[:, :2], "n": COUNT}, {},
          "quadruple", None),
+        ({"o": UNSURE.transpose(0, 2, 1)}, {}, "yolov8", 80),
+        ({"o": UNSURE}, {}, "yolov8_rows", 80),
+        ({"o": UNSURE.transpose(0, 2, 1)}, {"names": {n: str(n) for n in range(80)}}, "yolov8", 80),
+        ({"o": PLUS}, {}, "nanodet_plus", 5),
+        ({"logits": LOGITS[..., :42, :80], "b": PARTS}, {}, "detr_sigmoid", 80),
+        ({"o": SEVEN[..., [0, 1, 2, 3, 4, 5, 0]]}, {}, "table", None),
     ],
 )  # fmt: skip
 def test_what_is_found(
@@ -101,6 +113,11 @@ def test_what_is_found(
         ({"x": scores(7, 50)}, "no layout fits the outputs 'x' float32[1,7,50] for sure. "
          "Possible: yolov8, if output 'x' is [1,7,50]: 7 are 4 of the box, 3 classes"),
         ({"x": scores(7, 2)}, "no layout fits the outputs 'x' float32[1,7,2]: a description says"),
+        ({"b": DELTAS, "s": LOGITS[..., :5]}, 'with [output] and activation = "softmax" or '
+         'activation = "sigmoid"'),
+        ({"x": np.zeros((1, 9, 7), np.float32)}, 'with [output] and columns = ["image", "y1", "x1",'
+         ' "y2", "x2", "score", "label"] or columns = ["image", "x1", "y1", "x2", "y2", "label", '
+         '"score"]'),
         ({"x": np.arange(6)[None]}, "no layout fits the outputs 'x' int64[1,6]: a description"),
     ],
 )  # fmt: skip

@@ -47,6 +47,20 @@ def rounded(name: str, column: Array) -> Array:
     return np.rint(column).astype(np.int64)
 
 
+def sigmoid(logits: Array) -> Array:
+    """The logistic function, in float64."""
+    with np.errstate(over="ignore"):
+        found: Array = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    return found
+
+
+def is_undecoded(graph: Graph, name: str) -> bool:
+    """Whether an output [1,N,4] holds neither corners nor sizes, by its values on a grey image."""
+    box = graph.probe[name][0].astype(np.float64)
+    forms = (box[:, 2:] >= box[:, :2], box[:, 2:] > 0)
+    return len(box) > 0 and not any(form.all(axis=1).mean() > 0.5 for form in forms)
+
+
 def cells_of(graph: Graph, rows: int, boxes: tuple[int, ...] = (1, 3)) -> str:
     """Words for the strides whose cells have `rows` boxes; "" if there are none.
 

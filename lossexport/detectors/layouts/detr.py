@@ -4,7 +4,7 @@ import numpy as np
 
 from lossexport.detectors.graph import Graph, written
 from lossexport.detectors.layout import Decoded, Fit, Keys, Layout, Name, Size
-from lossexport.detectors.layouts.common import IMAGENET, STRETCHED, centred
+from lossexport.detectors.layouts.common import IMAGENET, STRETCHED, centred, is_undecoded, sigmoid
 from lossexport.detectors.tensors import Array, Outputs, misfit, real
 
 _COCO = 91
@@ -38,9 +38,7 @@ def _logits(keys: DetrKeys, outputs: Outputs, columns: int) -> Array:
 
 def _sigmoid(keys: DetrKeys, outputs: Outputs, size: Size, classes: int) -> Decoded:
     """Decode logits [1,N,C], each of a class of its own."""
-    logits = _logits(keys, outputs, classes)
-    with np.errstate(over="ignore"):
-        score = 1 / (1 + np.exp(-logits))
+    score = sigmoid(_logits(keys, outputs, classes))
     return _box(keys, outputs, size, len(score)), score, None
 
 
@@ -63,8 +61,8 @@ def _fits(graph: Graph, *, spare: int) -> list[Fit]:
                 continue
             columns = int(logits.shape[2])
             values = graph.probe[logits.name]
-            if columns <= spare or not (values < 0).any():
-                continue  # probabilities
+            if columns <= spare or not (values < 0).any() or is_undecoded(graph, boxes.name):
+                continue  # probabilities, or a head of anchors
             theirs = boxes.name == "dets" and logits.name == "labels"
             fits.append(
                 Fit(

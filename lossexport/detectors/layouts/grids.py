@@ -45,6 +45,54 @@ def _yolox(keys: YoloxKeys, outputs: Outputs, size: Size, classes: int) -> Decod
     return box, rows[:, 4:5] * rows[:, 5:], None
 
 
+class NanoDetPlusKeys(Keys, frozen=True, kw_only=True):
+    """The keys of `nanodet_plus`; each side has a distribution over `bins`."""
+
+    tensor: Name
+    strides: Strides
+    bins: Annotated[int, Meta(ge=2, le=64)] = 8
+
+
+def _nanodet_plus(keys: NanoDetPlusKeys, outputs: Outputs, size: Size, classes: int) -> Decoded:
+    """Decode rows of class scores and distributions over distances from the cell's first pixel."""
+    cells = [_cells(size, stride) for stride in keys.strides]
+    rows = matrix(outputs, keys.tensor, sum(map(len, cells)), classes + 4 * keys.bins)
+    score, raw = np.split(rows, [classes], axis=1)
+    edges = np.cumsum([len(cell) for cell in cells])[:-1]
+    box = [
+        _around({keys.tensor: part[None]}, keys.tensor, cell, stride, stride / 2)
+        for part, cell, stride in zip(np.split(raw, edges), cells, keys.strides, strict=True)
+    ]
+    return np.concatenate(box), score, None
+
+
+def _nanodet_plus_fits(graph: Graph) -> list[Fit]:
+    """Rows for the cells of four strides: probabilities, and 4 x 8 bins with negative values."""
+    fits = []
+    for info in graph.floats(3):
+        rows, columns = (int(dim) for dim in info.shape[1:])
+        classes, strides = columns - 32, STRIDES[1]
+        if classes < 1 or graph.anchors().get(rows) != (1, strides):
+            continue
+        score, raw = np.split(graph.probe[info.name], [classes], axis=2)
+        if not ((score >= 0).all() and (score <= 1).all() and (raw < 0).any()):
+            continue
+        fits.append(
+            Fit(
+                keys={"tensor": info.name, "strides": [*strides]},
+                classes=classes,
+                likely=graph.names is None or classes == len(graph.names),
+                why=f"output {info.name!r} is {written(info.shape)}: {rows} are the cells of "
+                f"strides {', '.join(map(str, strides))}, {columns} are {classes} classes from 0 "
+                "to 1 and 4 x 8 bins of distances",
+                input=_NANODET,
+                certain=True,
+                nms_iou=NMS_IOU,
+            )
+        )
+    return fits
+
+
 class NanoDetKeys(Keys, frozen=True, kw_only=True):
     """The keys of `nanodet`.
 
@@ -188,6 +236,16 @@ NANODET = Layout(
     scores="scores",
     decode=partial(_distances, back=0.5),
     fits=partial(_distance_fits, strides=STRIDES[0], fed=_NANODET),
+)
+NANODET_PLUS = Layout(
+    name="nanodet_plus",
+    title="[1,N,C + 4 x bins]: class scores, distributions",
+    models="NanoDet-Plus",
+    found="a row for each cell of the strides 8, 16, 32, 64: from 0 to 1, but for 4 x 8 columns",
+    keys=NanoDetPlusKeys,
+    scores="tensor",
+    decode=_nanodet_plus,
+    fits=_nanodet_plus_fits,
 )
 PICODET = Layout(
     name="picodet",

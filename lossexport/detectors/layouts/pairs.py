@@ -1,12 +1,13 @@
 """Boxes with scores, decoded in the graph: as they are, or with a background as of SSD."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import Meta
 
 from lossexport.detectors.graph import Graph, written
 from lossexport.detectors.layout import Decoded, Fit, Keys, Layout, Name, Size
-from lossexport.detectors.layouts.common import NMS_IOU, STRETCHED
+from lossexport.detectors.layouts.common import NMS_IOU, STRETCHED, centred, is_undecoded, sigmoid
 from lossexport.detectors.layouts.suppressed import counts, triples
 from lossexport.detectors.tensors import Array, Outputs, boxes_of, misfit, plain, real, whole
 from lossexport.names import BoxFormat
@@ -65,8 +66,89 @@ def _ssd(keys: SsdKeys, outputs: Outputs, size: Size, classes: int) -> Decoded:
     return box, score[0, :, 1:], None
 
 
+Variance = Annotated[float, Meta(gt=0, le=1)]
+
+
+class DeltaKeys(Keys, frozen=True, kw_only=True):
+    """The keys of `ssd_deltas`.
+
+    `priors` [N,4] are centres and sizes in `units`: an output, or a constant as '@priors.npy'.
+    `variances` multiply the deltas. With the `activation` softmax or none, the first column of the
+    scores is that of the background; with sigmoid there is no such column.
+    """
+
+    boxes: Name
+    scores: Name
+    priors: Name | None = None
+    variances: tuple[Variance, Variance, Variance, Variance] = (0.1, 0.1, 0.2, 0.2)
+    units: Literal["pixels", "parts"] = "parts"
+    activation: Literal["none", "softmax", "sigmoid"] = "none"
+
+    def __post_init__(self) -> None:
+        """Refuse deltas without the boxes that they start from."""
+        super().__post_init__()
+        if self.priors is None:
+            raise ValueError(
+                "the boxes are deltas: priors names the boxes that they start from, centres and "
+                'sizes [N,4], as an output or as priors = "@priors.npy"'
+            )
+
+    def corners(self, box: Array, size: Size) -> Array:
+        """Convert boxes from `units` to pixels."""
+        return box if self.units == "pixels" else box * np.array([*size, *size])
+
+
+def _deltas(keys: DeltaKeys, outputs: Outputs, size: Size, classes: int) -> Decoded:
+    """Decode dx, dy in parts of the prior's size, and log w, log h, each times its variance."""
+    delta = boxes_of(outputs, keys.boxes)
+    prior = boxes_of(outputs, str(keys.priors))
+    if prior.shape != delta.shape:
+        misfit(outputs, str(keys.priors), f"[{len(delta)},4]")
+    delta = delta * np.array(keys.variances)
+    centre = prior[:, :2] + delta[:, :2] * prior[:, 2:]
+    with np.errstate(over="ignore"):  # a box with a low score may have any size
+        box = np.concatenate([centre, prior[:, 2:] * np.exp(delta[:, 2:])], axis=1)
+    spare = 0 if keys.activation == "sigmoid" else 1
+    score = real(outputs, keys.scores, 3)
+    if score.shape != (1, len(box), spare + classes):
+        misfit(outputs, keys.scores, f"[1,{len(box)},{spare + classes}]")
+    score = score[0].astype(np.float64)
+    if keys.activation == "softmax":
+        score = np.exp(score - score.max(axis=1, keepdims=True))
+        score /= score.sum(axis=1, keepdims=True)
+    elif keys.activation == "sigmoid":
+        score = sigmoid(score)
+    return centred(box), score[:, spare:], None
+
+
+def _delta_fits(graph: Graph) -> list[Fit]:
+    """Pairs whose boxes are neither corners nor sizes."""
+    fits = []
+    for boxes, scores in _pairs(graph):
+        if not is_undecoded(graph, boxes.name):
+            continue
+        kinds = ["softmax", "sigmoid"]
+        if _probable(graph, scores):
+            kinds = ["none"] if _background(graph, scores) else []
+        for kind in kinds:
+            classes = int(scores.shape[2]) - (kind != "sigmoid")
+            fits.append(
+                Fit(
+                    keys={"boxes": boxes.name, "scores": scores.name, "activation": kind},
+                    classes=classes,
+                    likely=classes > 0 and (graph.names is None or classes == len(graph.names)),
+                    why=f"output {boxes.name!r} {written(boxes.shape)} has neither corners nor "
+                    f"sizes, so deltas, and {scores.name!r} {written(scores.shape)} are "
+                    + ("probabilities" if kind == "none" else f"logits for a {kind}"),
+                    input=STRETCHED,
+                    nms_iou=NMS_IOU,
+                )
+            )
+    return fits
+
+
 def _pairs(graph: Graph) -> list[tuple[TensorInfo, TensorInfo]]:
-    """Boxes [1,N,4] and probabilities [1,N,C], by their values on a grey image.
+    """Boxes [1,N,4] and scores [1,N,C].
 
     Graphs that end in results, boxes with scores and labels, may give such pairs beside them.
     """
@@ -79,10 +161,22 @@ def _pairs(graph: Graph) -> list[tuple[TensorInfo, TensorInfo]]:
                 continue
             if scores.shape[2] == 4 and "box" not in boxes.name.lower():
                 continue
-            values = graph.probe[scores.name]
-            if (values >= 0).all() and (values <= 1).all():
-                found.append((boxes, scores))
+            found.append((boxes, scores))
     return found
+
+
+def _decoded(graph: Graph) -> list[tuple[TensorInfo, TensorInfo]]:
+    """Pairs whose boxes are decoded and whose scores are probabilities."""
+    return [
+        (boxes, scores)
+        for boxes, scores in _pairs(graph)
+        if _probable(graph, scores) and not is_undecoded(graph, boxes.name)
+    ]
+
+
+def _probable(graph: Graph, scores: TensorInfo) -> bool:
+    values = graph.probe[scores.name]
+    return bool((values >= 0).all() and (values <= 1).all())
 
 
 def _units(graph: Graph, boxes: TensorInfo) -> str:
@@ -112,7 +206,7 @@ def _boxes_fits(graph: Graph) -> list[Fit]:
                 input=STRETCHED,
             )
         )
-    for boxes, scores in _pairs(graph):
+    for boxes, scores in _decoded(graph):
         if not _background(graph, scores):
             fits.append(_pair(graph, boxes, scores, 0))
     return fits
@@ -121,7 +215,7 @@ def _boxes_fits(graph: Graph) -> list[Fit]:
 def _ssd_fits(graph: Graph) -> list[Fit]:
     return [
         _pair(graph, boxes, scores, 1)
-        for boxes, scores in _pairs(graph)
+        for boxes, scores in _decoded(graph)
         if scores.shape[2] > 1 and _background(graph, scores)  # type: ignore[operator]
     ]
 
@@ -159,4 +253,14 @@ SSD = Layout(
     scores="scores",
     decode=_ssd,
     fits=_ssd_fits,
+)
+SSD_DELTAS = Layout(
+    name="ssd_deltas",
+    title="[1,N,4] deltas to priors; [1,N,1+C] or [1,N,C]",
+    models="SSD, RetinaNet before decoding; `priors` is needed",
+    found="a pair [1,N,4] with neither corners nor sizes and [1,N,1+C]; a description has priors",
+    keys=DeltaKeys,
+    scores="scores",
+    decode=_deltas,
+    fits=_delta_fits,
 )

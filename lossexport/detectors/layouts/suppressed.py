@@ -187,8 +187,15 @@ def _tables(
         return [({"columns": [*_SSD], "units": "parts"}, ", as SSD's DetectionOutput", True,
                  STRETCHED)]  # fmt: skip
     if columns == 7 and rank == 3 and graph.task != "obb":
-        likely = "detections" in info.name.lower()
-        return [({"columns": [*_EFFICIENTDET]}, ", as EfficientDet's", likely, STRETCHED)]
+        if "detections" in info.name.lower():
+            return [({"columns": [*_EFFICIENTDET]}, ", as EfficientDet's", True, STRETCHED)]
+        return [
+            ({"columns": [*order]}, f", as {whose}'s", _has_order(graph, info, order), fed)
+            for order, whose, fed in (
+                (_EFFICIENTDET, "EfficientDet", STRETCHED),
+                (_YOLOV7, "YOLOv7", ULTRALYTICS),
+            )
+        ]
     if columns == 6 and rank == 2:
         found = [i for i in counts(graph, 1) if i.dtype.startswith("int")]
         if len(found) == 1:
@@ -202,6 +209,14 @@ def _tables(
             keys = {"columns": [*_CORNERS, "score"], "labels": flat[0].name}
             return [(keys, f" with {flat[0].name!r}, as MMDeploy's", True, IMAGENET)]
     return []
+
+
+def _has_order(graph: Graph, info: TensorInfo, order: tuple[Column, ...]) -> bool:
+    """Whether the values on a grey image are images, labels and scores in this order."""
+    rows = graph.probe[info.name].reshape(-1, len(order))
+    image, label, score = (rows[:, order.index(c)] for c in ("image", "label", "score"))
+    whole = np.isin(image, (0, -1)).all() and (label == np.rint(label)).all()
+    return bool(whole and (label >= -1).all() and (score >= 0).all() and (score <= 1).all())
 
 
 QUADRUPLE = Layout(
@@ -219,8 +234,8 @@ TABLE = Layout(
     name="table",
     title="[K,7] or other rows of named columns",
     models="YOLOv7 with NMS, SSD's DetectionOutput, EfficientDet, PaddleDetection, MMDeploy",
-    found="[N,7] is YOLOv7's, [1,1,N,7] SSD's, [B,K,7] named detections EfficientDet's, [N,6] "
-    "with a count Paddle's, [B,K,5] with whole labels MMDeploy's",
+    found="[N,7] is YOLOv7's, [1,1,N,7] SSD's, [B,K,7] EfficientDet's or YOLOv7's by its "
+    "values or its name, [N,6] with a count Paddle's, [B,K,5] with whole labels MMDeploy's",
     keys=RowsKeys,
     scores="tensor",
     decode=_table,

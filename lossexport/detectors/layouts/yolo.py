@@ -14,14 +14,15 @@ from lossexport.detectors.layouts.common import (
     cells_of,
     centred,
     rounded,
+    sigmoid,
     turned,
 )
 from lossexport.detectors.tensors import Array, Outputs, misfit, real
 from lossexport.runtime.session import TensorInfo
 
 
-class HeadKeys(Keys, frozen=True, kw_only=True):
-    """The keys of decoded heads.
+class RowKeys(Keys, frozen=True, kw_only=True):
+    """The keys of rows that begin with a box.
 
     `others` is the number of columns at the end that are not read, such as the mask coefficients
     of a segmentation or the points of a pose. With `angle`, the last of them turns the box, in
@@ -39,6 +40,12 @@ class HeadKeys(Keys, frozen=True, kw_only=True):
             raise ValueError("angle is the last of the others: others must be 1 or more")
 
 
+class HeadKeys(RowKeys, frozen=True, kw_only=True):
+    """The keys of decoded heads. With `logits`, scores and objectness still need a sigmoid."""
+
+    logits: bool = False
+
+
 def _head(
     keys: HeadKeys, outputs: Outputs, size: Size, classes: int, *, first: int, turn: bool = False
 ) -> Decoded:
@@ -51,15 +58,16 @@ def _head(
     if len(rows) != 1 or rows.shape[1 if turn else 2] != wanted:
         misfit(outputs, keys.tensor, f"[1,{wanted},A]" if turn else f"[1,A,{wanted}]")
     rows = rows[0].T if turn else rows[0]
-    score = rows[:, first : first + classes]
-    return _corners(keys, rows), score if first == 4 else rows[:, 4:5] * score, None
+    score = rows[:, 4 : first + classes]
+    score = sigmoid(score) if keys.logits else score
+    return _corners(keys, rows), score if first == 4 else score[:, :1] * score[:, 1:], None
 
 
-def _corners(keys: "HeadKeys | EndKeys", rows: Array) -> Array:
+def _corners(keys: RowKeys, rows: Array) -> Array:
     return centred(turned(rows[:, :4], rows[:, -1]) if keys.angle else rows[:, :4])
 
 
-class EndKeys(HeadKeys, frozen=True, kw_only=True):
+class EndKeys(RowKeys, frozen=True, kw_only=True):
     """The keys of `end_to_end`. With `angle`, boxes are centre and size instead of corners."""
 
 
@@ -117,28 +125,38 @@ def _head_fits(graph: Graph, *, first: int, turn: bool = False) -> list[Fit]:
             continue
         cells = cells_of(graph, rows, (1, 3) if first == 5 else (1,))
         if graph.names is None:
-            likely = bool(cells) and (turn or _is_head(graph, info, first))
+            likely = bool(cells) and (
+                is_decoded(graph, info, turn=True) if turn else _is_head(graph, info, first)
+            )
         else:  # rows of an end-to-end head, or of a DETR, may have as many columns
             likely = turn or (
                 (bool(cells) or columns != 6 + split.others) and is_decoded(graph, info)
             )
         if not likely and rows < columns:
             continue
+        logits = likely and _has_logits(graph, info, columns - split.others, turn=turn)
         head = "4 of the box, " + ("1 of objectness, " if first == 5 else "")
         parts = f"{columns} are {head}{split.classes} classes{split.words}"
         fits.append(
             Fit(
-                keys={"tensor": info.name, **split.keys},
+                keys={"tensor": info.name, **split.keys} | ({"logits": True} if logits else {}),
                 classes=split.classes,
                 likely=likely,
                 why=f"output {info.name!r} is {written(info.shape)}: {parts}"
-                + (f", {rows} are {cells}" if cells else ""),
+                + (f", {rows} are {cells}" if cells else "")
+                + ("; the scores are logits, since some are negative" if logits else ""),
                 input=ULTRALYTICS,
                 certain=graph.documented,
                 nms_iou=NMS_IOU,
             )
         )
     return fits
+
+
+def _has_logits(graph: Graph, info: TensorInfo, end: int, *, turn: bool) -> bool:
+    """Whether scores up to column `end` have no sigmoid yet, by their values on a grey image."""
+    rows = graph.probe[info.name][0]
+    return bool(((rows.T if turn else rows)[:, 4:end] < 0).any())
 
 
 def _is_head(graph: Graph, info: TensorInfo, first: int) -> bool:
@@ -155,9 +173,13 @@ def _is_head(graph: Graph, info: TensorInfo, first: int) -> bool:
     return first in possible and is_decoded(graph, info)
 
 
-def is_decoded(graph: Graph, info: TensorInfo) -> bool:
-    """Whether rows begin with centres and sizes in pixels, by their values on a grey image."""
+def is_decoded(graph: Graph, info: TensorInfo, *, turn: bool = False) -> bool:
+    """Whether rows begin with centres and sizes in pixels, by their values on a grey image.
+
+    With `turn`, the rows are columns.
+    """
     rows, width = graph.probe[info.name][0].astype(np.float64), graph.size[0]
+    rows = rows.T if turn else rows
     if width is None or not np.isfinite(rows[:, :4]).all():
         return False
     return bool((rows[:, 2:4] > 0).all() and rows[:, 0].max() > width / 2)
