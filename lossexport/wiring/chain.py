@@ -160,7 +160,7 @@ class Chain:
         values = [self.wiring.materialise(terms[tensor.name]) for tensor in variant.op.inputs]
         node = ir.Node(DOMAIN, variant.node_type, values, outputs=outputs, name=stem)
         self.model.graph.append(node)
-        facts = {
+        facts: dict[str, Any] = {
             "op": step.op,
             "attributes": dict(variant.attributes),
             "precision": variant.precision,
