@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from lossexport.detectors.detector import Detector
 from lossexport.detectors.layout import Name, Names
 from lossexport.errors import LossexportError, one_line, within
-from lossexport.files import file_or_shipped, read_bytes, shipped_files
+from lossexport.files import file_or_shipped, is_file, read_bytes, shipped_files
 from lossexport.names import BoxFormat
 from lossexport.wiring.expression import MAX_LENGTH, Compiler, Value
 from lossexport.wiring.graph import Term, WiringError
@@ -100,7 +100,7 @@ def shipped() -> dict[str, Path]:
 def load(path: Path) -> Recipe:
     """Read a recipe; a bare name means a shipped one. Raises LossexportError naming the field."""
     given = file_or_shipped(path, FOLDER)
-    if given == path and path.suffix != ".toml" and not path.exists():
+    if not (is_file(given) or path.suffix):
         raise LossexportError(
             f"{path}: no such file, and no recipe of that name; there are: {', '.join(shipped())}"
         )
