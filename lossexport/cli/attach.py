@@ -1,15 +1,16 @@
 """`lossexport attach`."""
 
 import re
+from pathlib import Path
 from typing import Any, cast
 
 import click
 
 from lossexport.cli._own import takes_ops
 from lossexport.cli._terminal import Choice, assignments, attributes
-from lossexport.cli._types import FILE, FILE_OR_NAME, OP
+from lossexport.cli._types import FILE, FILE_OR_NAME, OP, OPSET
 from lossexport.errors import LossexportError, printable
-from lossexport.names import BOX_FORMATS
+from lossexport.names import BOX_FORMATS, BUILDER_TITLES, BUILDERS
 from lossexport.progress import steps
 
 
@@ -63,6 +64,17 @@ def _new(items: tuple[str, ...]) -> dict[str, str | None]:
     "--detector", "description", type=FILE_OR_NAME,
     help="For a recipe: a layout, or a description.  [default: auto]",
 )  # fmt: skip
+@click.option("--opset", type=OPSET, help="Opset to raise the detector to.  [default: its own]")
+@click.option("--build", is_flag=True, help="Also build the engine, into --out with .engine.")
+@click.option(
+    "--shape", "shapes", multiple=True, metavar="DIM=MIN:OPT:MAX",
+    help="Range of an open dimension of the inputs, for the engine.",
+)  # fmt: skip
+@click.option("--backend", type=Choice(BUILDERS), default="rtx", show_default=True)
+@click.option(
+    "--compute-capability", "compute_capabilities", multiple=True, metavar="X.Y",
+    help="GPU generation that the engine must support.",
+)  # fmt: skip
 @takes_ops
 def command(
     detector: str,
@@ -78,6 +90,11 @@ def command(
     image_size: str | None,
     prefix: str,
     description: str | None,
+    opset: int | None,
+    build: bool,
+    shapes: tuple[str, ...],
+    backend: str,
+    compute_capabilities: tuple[str, ...],
 ) -> None:
     """Append an op, a recipe or expressions to the graph of a detector.
 
@@ -91,6 +108,11 @@ def command(
         "outputs": assignments(outputs, "--output"),
         "gradient": gradient,
         "prefix": prefix,
+        "opset": opset,
+        "build": build,
+        "shapes": assignments(shapes, "--shape"),
+        "backend": backend,
+        "compute_capabilities": [c for text in compute_capabilities for c in text.split(",")],
     }
     if recipe is not None and (op is not None or box_format != "xyxy" or size is not None):
         raise LossexportError("--recipe says what --op, --box-format and --image-size would")
@@ -107,11 +129,12 @@ def command(
         else:
             given |= {"box_format": cast(Any, box_format), "image_size": size}
             done = attach(detector, op, mapping, out, progress=step, **given)
-    for note in done.notes:
-        click.echo(printable(f"note: {detector}: {note}."))
     name = recipe or op
     what = f"{name} ({done.precision}) gives" if done.precision and name else "gives"
     takes = f", and takes {', '.join(done.inputs)}" if done.inputs else ""
     click.echo(printable(f"{out}: {what} {', '.join(done.outputs)}{takes}"))
-    for note in done.rtx.notes:
+    if build:
+        place = Path(out).with_suffix(".engine")
+        click.echo(printable(f"{place}: built by {BUILDER_TITLES[backend]}"))
+    for note in (*done.notes, *done.rtx.notes):
         click.echo(printable(f"note: {note}"))

@@ -1,7 +1,7 @@
 """`attach`: append ops and expressions to the graph of a detector."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,13 +15,15 @@ from lossexport import __version__, arguments
 from lossexport.detectors.detector import Detector
 from lossexport.errors import LossexportError, one_line, shown, within
 from lossexport.exporter import rtx
+from lossexport.exporter.versions import check_opset
 from lossexport.files import write_bytes
-from lossexport.names import BoxFormat, Precision
+from lossexport.names import BoxFormat, Builder, Precision
 from lossexport.runtime.guard.calls import CALLS, calls
 from lossexport.runtime.ort import open_session
 from lossexport.runtime.session import Source
 from lossexport.wiring import detector as files
 from lossexport.wiring import recipe as recipes
+from lossexport.wiring.build import Build
 from lossexport.wiring.chain import Chain, check
 from lossexport.wiring.graph import Term
 from lossexport.wiring.recipe import Recipe, Step
@@ -38,7 +40,8 @@ class Attached:
 
     `inputs` are the new inputs of the file, in the same form. The precision is that of the last op,
     None if only expressions were added. `rtx` is the verdict of TensorRT-RTX's parser, if it is
-    installed. `notes` say what was found in the detector for a recipe.
+    installed. `notes` say what was found in the detector for a recipe, and which of its versions
+    were raised, and why.
     """
 
     precision: Precision | None
@@ -61,6 +64,11 @@ def attach(
     new_inputs: Mapping[str, str | None] | None = None,
     outputs: Mapping[str, str] | None = None,
     gradient: bool = False,
+    opset: int | None = None,
+    build: bool = False,
+    shapes: Mapping[str, str | int] | None = None,
+    backend: Builder = "rtx",
+    compute_capabilities: Sequence[str] = (),
     progress: _Progress = None,
 ) -> Attached:
     """Append `op` to the detector `model` and write the result to `out`.
@@ -77,6 +85,11 @@ def attach(
     type, as `float32[80]`, for an input that expressions use. `outputs` are expressions that become
     outputs, also over the op's outputs; `op` may then be None. Names of new inputs and outputs
     begin with `prefix`; expressions name them without it.
+
+    The op is written for the detector's opset, or for `opset`, to which the detector is then
+    raised, as is one that is older than 17. With `build`, the engine is written beside `out`;
+    `shapes`, `backend` and `compute_capabilities` are as in `export`, and `shapes` has a range for
+    each open dimension of the inputs.
 
     Before the file is written, the op is compared with float64 PyTorch, and the file is checked,
     loaded in onnxruntime and compared with the detector. `progress` is called with `(done, total,
@@ -100,7 +113,8 @@ def attach(
         steps=[] if op is None else [step],
         outputs=dict(expressions),
     )
-    return _Attachment(model, out, recipe, prefix, progress).write()
+    engine = Build.of(arguments.path("out", out), build, backend, shapes, compute_capabilities)
+    return _Attachment(model, out, recipe, prefix, opset, engine, progress).write()
 
 
 def attach_recipe(
@@ -115,6 +129,11 @@ def attach_recipe(
     outputs: Mapping[str, str] | None = None,
     gradient: bool = False,
     detector: str | Path = "auto",
+    opset: int | None = None,
+    build: bool = False,
+    shapes: Mapping[str, str | int] | None = None,
+    backend: Builder = "rtx",
+    compute_capabilities: Sequence[str] = (),
     progress: _Progress = None,
 ) -> Attached:
     """Put the chain of a recipe behind the detector `model` and write the result to `out`.
@@ -126,6 +145,7 @@ def attach_recipe(
     `inputs`, `attributes` and `gradient` are put over those of the recipe's only op, and
     `new_inputs` and `outputs` are added to the recipe's; see `attach`, also for what is checked.
     """
+    engine = Build.of(arguments.path("out", out), build, backend, shapes, compute_capabilities)
     given = str(arguments.path("recipe", recipe))
     chosen = None if given == recipes.AUTO else recipes.load(Path(given))
     found = None
@@ -141,7 +161,9 @@ def attach_recipe(
         arguments.mapping("outputs", outputs),
         gradient,
     )
-    return _Attachment(model, out, chosen, prefix, progress, Path(given).stem, found).write()
+    return _Attachment(
+        model, out, chosen, prefix, opset, engine, progress, Path(given).stem, found
+    ).write()
 
 
 def _new_inputs(given: Mapping[str, str | None] | None) -> dict[str, str]:
@@ -158,6 +180,8 @@ class _Attachment:
         out: str | Path,
         recipe: Recipe,
         prefix: str,
+        opset: int | None,
+        engine: Build | None,
         progress: _Progress,
         name: str = "",
         found: Detector | None = None,
@@ -165,7 +189,8 @@ class _Attachment:
         self.path, self.target = arguments.path("model", model), arguments.path("out", out)
         self.recipe, self.name, self.found = recipe, name, found
         self.prefix = arguments.text("prefix", prefix)
-        self._progress = progress
+        self._opset = None if opset is None else check_opset(opset)
+        self._engine, self._progress = engine, progress
         with within(name) if name else nullcontext():
             check(recipe)
         self._section = "" if found is None else recipes.section(recipe, found)
@@ -179,7 +204,8 @@ class _Attachment:
     def write(self) -> Attached:
         """Wire, check and write the file."""
         self._step(0, "reading")
-        data, opset, model = files.load(self.path)
+        loaded = files.load(self.path, self._opset)
+        data, model = loaded.data, loaded.model
         chain = Chain(self.path, model, self.prefix)
         expressions = self.recipe.tensors
         if self.found is not None:
@@ -188,7 +214,8 @@ class _Attachment:
             expressions = self.recipe.layouts[self._section] | expressions
         chain.add(self.recipe, expressions)
         self._step(0, "looking for inputs that fit")
-        original = Original(self.path, data, opset)
+        profile = self._engine.shapes(self.path, model.graph.inputs) if self._engine else {}
+        original = Original(self.path, data, loaded.converted)
         self._step(1, "exporting " + ", ".join(step.op for step in self.recipe.steps))
         chain.define()
         self._describe(chain, expressions)
@@ -200,10 +227,14 @@ class _Attachment:
             original.check_same(self.target, result, lambda text: self._step(2, text), new)
             self._step(3, "parsing with TensorRT-RTX")
             parsed = parsing.result()
-        write_bytes(self.target, result)
+        if self._engine is None:
+            write_bytes(self.target, result)
+        else:
+            self._step(3, "building the engine")
+            self._engine.write(self.target, result, profile, parsed)
         self._step(_STEPS, "done")
         precision = chain.added[-1].variant.precision if chain.added else None
-        notes = () if self.found is None else self.found.why[:1]
+        notes = (*(() if self.found is None else self.found.why[:1]), *loaded.notes)
         return Attached(precision, _shown(chain.outputs), parsed, _shown(chain.inputs), notes)
 
     def _describe(self, chain: Chain, expressions: Mapping[str, str]) -> None:

@@ -167,12 +167,11 @@ def expected(path: Path, outputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np
     keys = description.output
     found = description.layout.decode(keys, outputs, SIDES, CLASSES)
     box, score, label = keys.select(outputs, found)
-    box = torch.tensor(keys.corners(box, SIDES).astype(np.float32))
-    score = torch.tensor(score.astype(np.float32))
     score = score if label is None else score[:, None]
-    detections, indices, count = (
-        x[0].numpy() for x in ops.batched_nms(box[None], score[None], **NMS)
+    corner, rows = (
+        torch.tensor(x.astype(np.float32))[None] for x in (keys.corners(box, SIDES), score)
     )
+    detections, indices, count = (x[0].numpy() for x in ops.batched_nms(corner, rows, **NMS))
     if label is not None:
         detections = detections.copy()
         detections[:, 5] = np.where(indices < 0, 0, label[indices.clip(min=0)])
