@@ -4,7 +4,8 @@
     python docs/generate.py --check    # exits with 1 where a file is out of date
 
 Everything comes from the catalogue and from what the ops compute, and the tables of layouts in
-compare.md and detectors.md from the declarations of these.
+compare.md and detectors.md from the declarations of these; that of recipes in attach.md from the
+recipes.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from lossexport.catalog.spec import Op
 from lossexport.detectors import LAYOUTS, Keys
 from lossexport.files import write_bytes
 from lossexport.op_page import signature, table, wrapped
+from lossexport.wiring import recipe
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
@@ -30,6 +32,8 @@ PACKAGE = DOCS.parent / "lossexport"
 START, END = "<!-- ops: written by docs/generate.py -->", "<!-- end of ops -->"
 LAYOUTS_START = "<!-- layouts: written by docs/generate.py -->"
 LAYOUTS_END = "<!-- end of layouts -->"
+RECIPES_START = "<!-- recipes: written by docs/generate.py -->"
+RECIPES_END = "<!-- end of recipes -->"
 EDITED = "<!-- Written by docs/generate.py from the catalogue: change it there. -->"
 KINDS = {
     "metric": "Scores",
@@ -102,12 +106,23 @@ def layouts(page: Path, *, keys: bool) -> str:
     return between(text, LAYOUTS_START, LAYOUTS_END, table(head, rows))
 
 
+def recipes(page: Path) -> str:
+    """A page with its table of the recipes of `attach` written anew."""
+    rows = []
+    for name, path in recipe.shipped().items():
+        found = recipe.load(path)
+        rows.append((f"`{name}`", ", ".join(f"`{key}`" for key in found.layouts), found.summary))
+    text = page.read_text("utf-8")
+    return between(text, RECIPES_START, RECIPES_END, table(("recipe", "layouts", "adds"), rows))
+
+
 def generate() -> dict[Path, str]:
     """Every generated file with its text."""
     pages = {
         README: listed(README.read_text("utf-8")),
         DOCS / "picture.svg": picture.draw(),
         DOCS / "ops/README.md": index(),
+        DOCS / "attach.md": recipes(DOCS / "attach.md"),
         DOCS / "compare.md": layouts(DOCS / "compare.md", keys=True),
         DOCS / "detectors.md": layouts(DOCS / "detectors.md", keys=False),
         PACKAGE / "nn.pyi": stubs.modules(),

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from lossexport.exporter import export
     from lossexport.parity.verify import verify
     from lossexport.scoring import score
-    from lossexport.wiring.attach import attach
+    from lossexport.wiring.attach import attach, attach_recipe
 else:
     __getattr__ = lazy(
         __name__,
         {
             "Evaluator": "lossexport.evaluator",
             "attach": "lossexport.wiring.attach",
+            "attach_recipe": "lossexport.wiring.attach",
             "compare": "lossexport.comparison",
             "export": "lossexport.exporter",
             "nn": "lossexport.nn",
@@ -37,6 +38,7 @@ __all__ = [
     "Evaluator",
     "__version__",
     "attach",
+    "attach_recipe",
     "compare",
     "export",
     "register",

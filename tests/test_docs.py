@@ -201,8 +201,17 @@ def test_attach_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
     heads = {f"dis_pred_stride_{s}": (1, n, 32) for s, n in strides.items()}
     heads |= {f"cls_pred_stride_{s}": (1, n, 80) for s, n in strides.items()}
     stand_in(tmp_path / "nanodet_m_320.onnx", 320, **heads)
+    (tmp_path / "chain.toml").write_text(blocks(DOCS / "attach.md", "toml")[0])
     play((DOCS / "attach.md").read_text("utf-8"))
 
+    image = np.full((1, 3, 64, 64), 0.5, np.float32)
+    found = load(tmp_path / "loss.onnx")(images=image, target=np.ones((200, 4), np.float32))
+    assert np.isfinite(found["loss"])
+    assert found["grad_pred"].shape == (200, 4)
+    assert load(tmp_path / "out.onnx")(images=image, threshold=np.float32(0))["count"] > 0
+    image = np.full((1, 3, 640, 640), 0.9, np.float32)
+    found = load(tmp_path / "nms.onnx")(images=image)
+    np.testing.assert_array_equal(found["classes"] < 0, found["indices"] < 0)
     image = np.full((1, 3, 416, 416), 0.5, np.float32)
     found = load(tmp_path / "yolox.onnx")(images=image)
     assert found["boxes"].shape == (3549, 4)

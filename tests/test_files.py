@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from lossexport.wiring import detector
 
 @pytest.mark.parametrize(
     "read",
-    [recipe.load, describe, load, partial(detector.load, of_batches=False), load_manifest],
+    [recipe.load, describe, load, detector.load, load_manifest],
 )
 def test_a_pipe_is_refused_and_not_waited_for(
     read: Callable[[Path], object], tmp_path: Path

@@ -10,7 +10,7 @@ from lossexport.catalog.spec import Op, Tensor
 from lossexport.cli._own import takes_ops
 from lossexport.cli._terminal import show
 from lossexport.cli._types import OP
-from lossexport.errors import printable
+from lossexport.errors import LossexportError, printable
 from lossexport.names import BUILDERS, KERNEL_BACKENDS
 from lossexport.runtime import available
 from lossexport.runtime.native import kernels
@@ -56,15 +56,39 @@ def describe(op: Op) -> dict[str, Any]:
     }
 
 
+def _list_recipes(wanted: tuple[str, ...], as_json: bool) -> None:
+    if wanted:
+        raise LossexportError("--recipes lists all of them, without names")
+    from lossexport.wiring import recipe
+
+    every = {name: recipe.load(path) for name, path in recipe.shipped().items()}
+    if as_json:
+        rows = [
+            {"name": name, "layouts": list(found.layouts), "summary": found.summary}
+            for name, found in every.items()
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    show(
+        "Recipes",
+        ("recipe", "layouts", "adds"),
+        [(name, ", ".join(found.layouts), found.summary) for name, found in every.items()],
+    )
+
+
 @click.command("list")
 @click.argument("wanted", nargs=-1, metavar="[OP]...", type=OP)
 @click.option("--json", "as_json", is_flag=True, help="Print everything about the ops as JSON.")
+@click.option("--recipes", is_flag=True, help="List the recipes of `attach` instead.")
 @takes_ops
-def command(wanted: tuple[str, ...], as_json: bool) -> None:
+def command(wanted: tuple[str, ...], as_json: bool, recipes: bool) -> None:
     """List the ops: signatures, attributes, references, backends.
 
     With names of ops, print their pages in Markdown.
     """
+    if recipes:
+        _list_recipes(wanted, as_json)
+        return
     ops = [find(name) for name in wanted] or list(CATALOG.values())
     if as_json:
         click.echo(json.dumps([describe(op) for op in ops], indent=2))

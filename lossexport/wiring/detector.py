@@ -14,7 +14,6 @@ from lossexport.runtime.onnx_guard import check_model
 from lossexport.wiring.conversion import to_opset
 
 MAX_DETECTOR_BYTES = 2**30
-_IMAGE_RANK = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +30,12 @@ class Loaded:
     notes: tuple[str, ...]
 
 
-def load(path: Path, of_batches: bool, opset: int | None = None) -> Loaded:
+def load(path: Path, opset: int | None = None) -> Loaded:
     """Read a detector, at `opset` if one is given, and otherwise at its own, but 17 or newer.
 
     The nodes are sorted, and weights are no longer listed as inputs. Raises LossexportError on a
-    file that the guard or the ONNX checker refuses, a batch that is not 1, unless the op is one
-    `of_batches`, and an opset that cannot be converted, or is newer than `opset`.
+    file that the guard or the ONNX checker refuses, and an opset that cannot be converted, or is
+    newer than `opset`.
     """
     data = read_model(path, MAX_DETECTOR_BYTES)
     check_model(data, str(path))
@@ -57,8 +56,6 @@ def load(path: Path, of_batches: bool, opset: int | None = None) -> Loaded:
     except Exception as error:  # protobuf, the checker and onnx-ir have no base class in common
         raise LossexportError(f"{path}: not a valid ONNX model: {one_line(error)}") from error
     RemoveInitializersFromInputsPass()(model)
-    if not of_batches:
-        _check_batch(path, model)
     # Both names stand for the standard domain; a model of other domains alone imports neither.
     model.opset_imports.setdefault("", model.opset_imports.pop("ai.onnx", opset or OPSET))
     metadata, own = dict(model.metadata_props), model.opset_imports[""]
@@ -74,25 +71,3 @@ def load(path: Path, of_batches: bool, opset: int | None = None) -> Loaded:
     model = to_opset(path, model, wanted)
     model.metadata_props.update(metadata)
     return Loaded(data, model, wanted if wanted > own else None, tuple(notes))
-
-
-def _check_batch(path: Path, model: ir.Model) -> None:
-    """Refuse images with a batch other than 1, and other inputs [B,...] with a different batch."""
-    ranked = [(value, value.shape) for value in model.graph.inputs if value.shape is not None]
-    images = [pair for pair in ranked if pair[1].rank() == _IMAGE_RANK]
-    for value, shape in images:
-        if shape[0] != 1:
-            raise LossexportError(
-                f"{path}: input {_shown(value)}: batch {shape[0]}; "
-                "attach needs a detector of batch 1: export it again with that size fixed"
-            )
-    for value, shape in ranked:
-        if images and shape.rank() > 1 and shape[0] != 1:
-            raise LossexportError(
-                f"{path}: input {_shown(value)}: batch {shape[0]}, where {_shown(images[0][0])} "
-                "has 1: all inputs of a detector need the same batch"
-            )
-
-
-def _shown(value: ir.Value) -> str:
-    return f"{value.name}[{','.join(map(str, value.shape or ()))}]"

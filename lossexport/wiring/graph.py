@@ -2,10 +2,12 @@
 
 Every method takes and returns `Term`s, whose types and shapes are tracked from node to node, so
 that a mistake is reported where it is made. Operators have the forms of the graph's opset.
+`functions` has what expressions call by name.
 """
 
+import ast
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +28,12 @@ _NAMES = {"float": "float32", "double": "float64"}
 
 
 class WiringError(Exception):
-    """An error in one line, without the expression, which the caller names."""
+    """An error in one line, without the expression, which the caller names.
+
+    `node` is the part of the expression that it is about, if it came from one.
+    """
+
+    node: ast.expr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +77,15 @@ class Term:
 
 
 class Wiring:
-    """Adds nodes at the end of `graph`, with names that begin with `stem`."""
+    """Adds nodes at the end of `graph`, with names that begin with `stem`.
+
+    `values` are the tensors of the graph that expressions may name, without those of such nodes.
+    """
 
     def __init__(self, graph: ir.Graph, stem: str) -> None:
         self.graph = graph
         self.values = {value.name: value for value in _values(graph) if value.name}
-        self._stem = stem
+        self.stem = stem
         self._count = 0
 
     def emit(
@@ -113,8 +123,30 @@ class Wiring:
         self.graph.register_initializer(value)
         return value
 
+    def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> Term:
+        """A new input of the graph."""
+        value = ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(dtype))
+        self.graph.inputs.append(value)
+        self.values[name] = value
+        return Term.of(value)
+
+    def output(self, name: str, term: Term) -> ir.Value:
+        """Make a term an output of the graph; open sizes are named after `stem`."""
+        sizes = [
+            f"{self.stem}.{name}.{axis}" if size is None else size
+            for axis, size in enumerate(term.shape)
+        ]
+        value = ir.Value(name=name, shape=ir.Shape(sizes), type=ir.TensorType(term.dtype))
+        node = ir.node(
+            "Identity", [self.materialise(term)], outputs=[value], name=f"{self.stem}.{name}"
+        )
+        self.graph.append(node)
+        self.graph.outputs.append(value)
+        self.values[name] = value
+        return value
+
     def _name(self) -> str:
-        while (name := f"{self._stem}.{self._count}") in self.values:
+        while (name := f"{self.stem}.{self._count}") in self.values:
             self._count += 1
         self._count += 1
         return name
@@ -132,12 +164,16 @@ class Wiring:
         return Term(None, dtype, x.shape, x.array, weak=True)
 
     def alike(self, *terms: Term) -> list[Term]:
-        """All terms in one type: their own, or float32 if their float types differ."""
+        """All terms in one type: their own, or float32 if their float types differ.
+
+        Whole numbers and booleans become float32 beside a constant that is a float.
+        """
         strong = {term.dtype for term in terms if not term.weak}
         types = strong or {term.dtype for term in terms}
-        if len(types) == 1:
+        fraction = types.isdisjoint(FLOATS) and any(x.weak and x.floating for x in terms)
+        if len(types) == 1 and not fraction:
             (dtype,) = types
-        elif types <= set(FLOATS) or not strong:
+        elif len(types) == 1 or types <= set(FLOATS) or not strong:
             dtype = ir.DataType.FLOAT
         else:
             raise WiringError(f"types differ: {' and '.join(map(str, terms))}")
@@ -150,14 +186,28 @@ class Wiring:
             a, b = (self.cast(x, ir.DataType.FLOAT) for x in (a, b))
         if a.dtype is ir.DataType.BOOL or (op_type == "Div" and not a.floating):
             raise WiringError(f"{op_type} of {a} and {b}")
-        rank = max(len(a.shape), len(b.shape))
-        rows = [(1,) * (rank - len(x.shape)) + x.shape for x in (a, b)]
-        shape: list[Size] = []
-        for p, q in zip(*rows, strict=True):
-            if p not in (q, 1, None) and q not in (1, None):
-                raise WiringError(f"{op_type} of {a} and {b}, whose shapes do not go together")
-            shape.append(q if p == 1 or (p is None and q != 1) else p)
-        return self.emit(op_type, [a, b], shape)
+        return self.emit(op_type, [a, b], broadcast(op_type, a, b))
+
+    def compare(self, op_type: str, a: Term, b: Term) -> Term:
+        """`Less`, `LessOrEqual`, `Greater`, `GreaterOrEqual` or `Equal`, elementwise."""
+        a, b = self.alike(a, b)
+        if a.dtype is ir.DataType.BOOL and op_type != "Equal":
+            raise WiringError(f"{op_type} of {a} and {b}")
+        return self.emit(op_type, [a, b], broadcast(op_type, a, b), ir.DataType.BOOL)
+
+    def logic(self, op_type: str, a: Term, b: Term) -> Term:
+        """`And` or `Or` of booleans, elementwise."""
+        if not a.dtype is b.dtype is ir.DataType.BOOL:
+            raise WiringError(f"{op_type} of {a} and {b}; they have to be booleans")
+        return self.emit(op_type, [a, b], broadcast(op_type, a, b))
+
+    def negative(self, x: Term) -> Term:
+        """`-x`."""
+        if x.dtype is ir.DataType.BOOL:
+            raise WiringError(f"minus of {x}")
+        if x.array is not None:
+            return Term(None, x.dtype, x.shape, -x.array, weak=True)
+        return self.emit("Neg", [x], x.shape)
 
     def subscript(self, x: Term, items: Sequence[int | slice]) -> Term:
         """`x[items]` with whole numbers, which drop their axis, and slices of step 1."""
@@ -183,7 +233,7 @@ class Wiring:
         if x.array is not None:
             return Term.constant(x.array[tuple(items)])
         if cuts:
-            columns = (_whole(column) for column in zip(*cuts, strict=True))
+            columns = (whole(column) for column in zip(*cuts, strict=True))
             axes, starts, stops = columns
             x = self.emit("Slice", [x, starts, stops, axes], shape)
         dropped = [axis for axis, item in enumerate(items) if isinstance(item, int)]
@@ -192,37 +242,24 @@ class Wiring:
     def squeeze(self, x: Term, axes: Sequence[int]) -> Term:
         """`x` without `axes`, which have size 1."""
         kept = [size for axis, size in enumerate(x.shape) if axis not in axes]
-        return self.emit("Squeeze", [x, _whole(axes)], kept)
+        return self.emit("Squeeze", [x, whole(axes)], kept)
 
-    # The functions of expressions. Messages show the names of their parameters.
+    def unsqueeze(self, x: Term, axis: int) -> Term:
+        """`x` with an axis of size 1 in front of `axis`; -1 is behind all."""
+        at = axis % (len(x.shape) + 1)
+        shape = (*x.shape[:at], 1, *x.shape[at:])
+        return self.emit("Unsqueeze", [x, whole([axis])], shape)
 
-    def max(self, x: Term, axis: int = -1) -> Term:
-        """The largest element along an axis, which is dropped."""
-        axis, shape = _without(x, axis)
-        return self.emit("ReduceMax", [x, _whole([axis])], shape, keepdims=0)
-
-    def argmax(self, x: Term, axis: int = -1) -> Term:
-        """The index of the largest element along an axis, the first of several, int64."""
-        axis, shape = _without(x, axis)
-        return self.emit("ArgMax", [x], shape, ir.DataType.INT64, axis=axis, keepdims=0)
-
-    def sigmoid(self, x: Term) -> Term:
-        """1 / (1 + exp(-x)). Not Sigmoid, which is 0 below -18 in onnxruntime."""
-        if not x.floating:
-            raise WiringError(f"sigmoid of {x}")
-        exp = self.emit("Exp", [self.emit("Neg", [x], x.shape)], x.shape)
-        return self.emit("Reciprocal", [self.arithmetic("Add", exp, Term.constant(1))], x.shape)
-
-    def concat(self, *parts: Term, axis: int = 0) -> Term:
+    def concat(self, parts: Sequence[Term], axis: int) -> Term:
         """The parts joined along an axis."""
         if not parts:
             raise WiringError("concat needs a tensor")
         first, *rest = terms = self.alike(*parts)
-        axis, others = _without(first, axis)
+        axis, others = without(first, axis)
         for term in rest:
             if len(term.shape) != len(first.shape) or any(
                 a != b and None not in (a, b)
-                for a, b in zip(others, _without(term, axis)[1], strict=True)
+                for a, b in zip(others, without(term, axis)[1], strict=True)
             ):
                 raise WiringError(f"concat of {first} and {term} along axis {axis}")
         sizes = [term.shape[axis] for term in terms]
@@ -237,78 +274,22 @@ class Wiring:
         return self.emit("Transpose", [x], [x.shape[axis] for axis in order], perm=order)
 
     def reshape(self, x: Term, *sizes: int) -> Term:
-        """The same elements in another shape; one size may be -1."""
-        if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
+        """The same elements in another shape; one size may be -1, and 0 is that of `x`."""
+        if sizes.count(-1) > 1 or any(size < -1 for size in sizes):
             raise WiringError(f"reshape: {list(sizes)} must be sizes, at most one of them -1")
+        if any(size == 0 and at >= len(x.shape) for at, size in enumerate(sizes)):
+            raise WiringError(f"reshape: {list(sizes)} has a 0 where {x} has no axis")
+        shape = [x.shape[at] if size == 0 else size for at, size in enumerate(sizes)]
+        # Sizes that stay as they are count on neither side, so that they may be open.
+        given = [size for at, size in enumerate(x.shape) if sizes[at : at + 1] != (0,)]
         known = math.prod(size for size in sizes if size > 0)
         rest = None
-        if None not in x.shape:
-            rest, over = divmod(math.prod(size or 0 for size in x.shape), known)
+        if None not in given:
+            rest, over = divmod(math.prod(size or 0 for size in given), known)
             if over or (rest != 1 and -1 not in sizes):
                 raise WiringError(f"reshape: {list(sizes)} does not fit {x}")
-        shape = [rest if size == -1 else size for size in sizes]
-        return self.emit("Reshape", [x, _whole(sizes)], shape)
-
-    def take(self, x: Term, indices: Term) -> Term:
-        """Rows of `x`; zeros for an index below 0, with which outputs are padded."""
-        if not x.shape or indices.dtype not in (ir.DataType.INT64, ir.DataType.INT32):
-            raise WiringError(f"take of {x} by {indices}")
-        shape = (*indices.shape, *x.shape[1:])
-        _, zero = self.alike(indices, Term.constant(0))
-        known = self.emit("Max", [indices, zero], indices.shape)
-        rows = self.emit("Gather", [x, known], shape, axis=0)
-        absent = self.emit("Less", [indices, zero], indices.shape, ir.DataType.BOOL)
-        for _ in x.shape[1:]:
-            absent = self.emit("Unsqueeze", [absent, _whole([-1])], (*absent.shape, 1))
-        return self.emit("Where", [absent, *self.alike(rows, zero)[::-1]], shape, rows.dtype)
-
-    def per_class(self, boxes: Term, labels: Term, distance: int) -> Term:
-        """Boxes moved by `distance` times their label, so that classes do not overlap."""
-        if not boxes.floating or len(boxes.shape) != len(labels.shape) + 1:
-            raise WiringError(f"per_class of {boxes} by {labels}")
-        # float32, because float16 cannot hold a distance times the number of classes.
-        boxes, labels = (self.cast(x, ir.DataType.FLOAT) for x in (boxes, labels))
-        shift = self.arithmetic("Mul", labels, Term.constant(distance))
-        column = self.emit("Unsqueeze", [shift, _whole([-1])], (*shift.shape, 1))
-        return self.arithmetic("Add", boxes, column)
-
-    def xywh(self, boxes: Term) -> Term:
-        """The corners of boxes that are given as corner and size."""
-        corner, size = self._halves(boxes)
-        return self.concat(corner, self.arithmetic("Add", corner, size), axis=-1)
-
-    def cxcywh(self, boxes: Term) -> Term:
-        """The corners of boxes that are given as centre and size."""
-        centre, size = self._halves(boxes)
-        half = self.arithmetic("Mul", size, Term.constant(0.5))
-        low, high = (self.arithmetic(operator, centre, half) for operator in ("Sub", "Add"))
-        return self.concat(low, high, axis=-1)
-
-    def as_float(self, x: Term) -> Term:
-        """Whole numbers, booleans and float64 as float32; other floats as they are."""
-        return x if x.floating else self.cast(x, ir.DataType.FLOAT)
-
-    def _halves(self, boxes: Term) -> tuple[Term, Term]:
-        if not boxes.floating or boxes.shape[-1:] != (4,):
-            raise WiringError(f"boxes are {boxes}: need 4 columns of floats")
-        before = [slice(None)] * (len(boxes.shape) - 1)
-        low, high = (self.subscript(boxes, [*before, slice(at, at + 2)]) for at in (0, 2))
-        return low, high
-
-
-FUNCTIONS: Mapping[str, Callable[..., Term]] = {
-    "max": Wiring.max,
-    "argmax": Wiring.argmax,
-    "sigmoid": Wiring.sigmoid,
-    "concat": Wiring.concat,
-    "t": Wiring.transpose,
-    "reshape": Wiring.reshape,
-    "take": Wiring.take,
-    "per_class": Wiring.per_class,
-    "xywh": Wiring.xywh,
-    "cxcywh": Wiring.cxcywh,
-    "float": Wiring.as_float,
-}
+        shape = [rest if size == -1 else size for size in shape]
+        return self.emit("Reshape", [x, whole(sizes)], shape)
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:
@@ -333,7 +314,21 @@ def _check_fits(array: np.ndarray, dtype: ir.DataType) -> None:
         raise WiringError(f"{shown(array[~fits][0])} does not fit {_NAMES.get(name, name)}")
 
 
-def _whole(numbers: Sequence[int]) -> Term:
+def broadcast(what: str, *terms: Term) -> list[Size]:
+    """The shape of terms that are combined as in NumPy; `what` names that in the message."""
+    shape: list[Size] = [1] * max(len(term.shape) for term in terms)
+    for term in terms:
+        row = (1,) * (len(shape) - len(term.shape)) + term.shape
+        for axis, (p, q) in enumerate(zip(shape, row, strict=True)):
+            if p not in (q, 1, None) and q not in (1, None):
+                shapes = " and ".join(map(str, terms))
+                raise WiringError(f"{what} of {shapes}, whose shapes do not go together")
+            shape[axis] = q if p == 1 or (p is None and q != 1) else p
+    return shape
+
+
+def whole(numbers: int | Sequence[int]) -> Term:
+    """A constant of whole numbers."""
     return Term.constant(np.array(numbers, np.int64))
 
 
@@ -343,7 +338,7 @@ def _text(item: int | slice) -> str:
     return ":".join("" if edge is None else str(edge) for edge in (item.start, item.stop))
 
 
-def _without(x: Term, axis: int) -> tuple[int, tuple[Size, ...]]:
+def without(x: Term, axis: int) -> tuple[int, tuple[Size, ...]]:
     """`axis` counted from the front, and the other sizes."""
     rank = len(x.shape)
     if not -rank <= axis < rank:

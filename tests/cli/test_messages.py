@@ -31,7 +31,9 @@ from lossexport.exporter.run import export
 from lossexport.files import shipped, shipped_files
 from lossexport.manifest import load_manifest
 from lossexport.runtime.identity import identify
+from lossexport.wiring import recipe as chains
 from lossexport.wiring.attach import attach
+from lossexport.wiring.chain import check
 from lossexport.wiring.graph import WiringError
 from tests.wiring.test_expression import evaluate
 from tests.wiring.toy import toy
@@ -118,6 +120,9 @@ OPTIONS = [
     "compare ONE ONE --names X",
     "compare DETECTOR DETECTOR --images OUT --detector X",
     "attach X --op box_iou --map pred=output target=output --out OUT/o.onnx",
+    "attach DETECTOR --recipe X --out OUT/o.onnx",
+    "attach DETECTOR --output X=nope[0,X] --out OUT/o.onnx",
+    "attach DETECTOR --op box_iou --map pred=output --input target=X --out OUT/o.onnx",
     "attach DETECTOR --op X --map pred=output target=output --out OUT/o.onnx",
     "attach DETECTOR --op box_iou --map pred=output target=X --out OUT/o.onnx",
     "attach DETECTOR --op box_iou --map pred=output X=output --out OUT/o.onnx",
@@ -207,6 +212,23 @@ def test_a_recipe_of_any_value(field: str, value: str, tmp_path: Path) -> None:
             Variant.make(find(op), own.attributes, ranges=ranges)
 
     refused(work)
+
+
+CHAIN = ("op", "inputs", "attributes.iou_threshold", "box_format", "image_size", "gradient")
+
+
+@fuzz(80)
+@given(field=st.sampled_from([*CHAIN, "prefix", "more"]), value=toml)
+def test_a_recipe_of_attach_of_any_value(field: str, value: str, tmp_path: Path) -> None:
+    step = {"op": "'nms'", "inputs": "{ boxes = 'a', scores = 'b' }"} | {field: value}
+    lines = [f"{name} = {text}" for name, text in step.items()]
+    path = tmp_path / "recipe.toml"
+    for text in (
+        "\n".join(["[[steps]]", *lines]),
+        f"inputs = {{ new = {value} }}\noutputs = {{ new = {value} }}\ntensors = {value}",
+    ):
+        path.write_text(text, "utf-8", "surrogateescape")
+        refused(lambda: check(chains.load(path)))
 
 
 @fuzz(80)
@@ -384,6 +406,7 @@ def test_a_path_that_no_file_can_have(path: str, tmp_path: Path) -> None:
         lambda p: write_bytes(p, b""),
         lambda p: appear_together(p).__enter__(),
         recipe.load,
+        chains.load,
         describe,
     ):
         with pytest.raises(LossexportError):
