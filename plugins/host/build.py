@@ -25,8 +25,9 @@ FLAGS = (
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
 )
 OPTIMISE = ("-O3",)
+# Lines for the reports, and no more: what debuggers want takes longer to write than the code.
 SANITIZE = (
-    *("-O1", "-g", "-fsanitize=address,undefined,float-cast-overflow"),
+    *("-Og", "-g1", "-fsanitize=address,undefined,float-cast-overflow"),
     "-fno-sanitize-recover=all",
 )
 LEVELS = {"base": ()}

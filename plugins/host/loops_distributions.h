@@ -22,11 +22,13 @@ struct Members {
     }
     for (int64_t i = 0; i < size;) {
       const int64_t row = (first + i) / classes, start = row * classes - first;
-      const int64_t end = smaller(start + classes, size), own = start + label[row] - 1;
+      const int64_t end = smaller(start + classes, size);
       const float member = label[row] >= 0 ? 1.0f : 0.0f;
       const int64_t from = i;
       for (; i < end; ++i) negative[i] = member;
-      if (label[row] < 1 || label[row] > classes || own < from || own >= end) continue;
+      if (label[row] < 1 || label[row] > classes) continue;
+      const int64_t own = start + label[row] - 1;
+      if (own < from || own >= end) continue;
       negative[own] = 0.0f;
       found(own);
     }
