@@ -329,17 +329,6 @@ class BoxEIoU(CataloguedModule):
     """
 
     def __init__(self, *, eps: float = 1e-07) -> None: ...
-class BoxProbIoU(CataloguedModule):
-    """ProbIoU of aligned rotated boxes: pred[i] with target[i].
-
-    Args:
-        eps: of the determinants and the distance; the authors' sample has 1e-3 (in [1e-12,
-            1])
-        floor: added to the variances, side^2 / 12; Ultralytics: 0.01 in the loss, 0
-            elsewhere (in [0, 1e+06])
-    """
-
-    def __init__(self, *, eps: float = 1e-07, floor: float = 0.0) -> None: ...
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Call the op.
 
@@ -351,11 +340,6 @@ class BoxProbIoU(CataloguedModule):
 
         Returns:
             score: [N] float, (-3, 1]
-            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
-            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
-
-        Returns:
-            score: [N] float, (-0.001, 1)
         """
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
@@ -368,17 +352,6 @@ class PairwiseEIoU(CataloguedModule):
     """
 
     def __init__(self, *, eps: float = 1e-07) -> None: ...
-class PairwiseProbIoU(CataloguedModule):
-    """ProbIoU of every rotated prediction with every target.
-
-    Args:
-        eps: of the determinants and the distance; the authors' sample has 1e-3 (in [1e-12,
-            1])
-        floor: added to the variances, side^2 / 12; Ultralytics: 0.01 in the loss, 0
-            elsewhere (in [0, 1e+06])
-    """
-
-    def __init__(self, *, eps: float = 1e-07, floor: float = 0.0) -> None: ...
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Call the op.
 
@@ -390,11 +363,6 @@ class PairwiseProbIoU(CataloguedModule):
 
         Returns:
             score: [N,M] float, (-3, 1]
-            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
-            target: [M,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
-
-        Returns:
-            score: [N,M] float, (-0.001, 1)
         """
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
@@ -404,14 +372,6 @@ class EIoULoss(CataloguedModule):
 
     Args:
         eps: added to every denominator, to the union twice (in [0, 1])
-class ProbIoULoss(CataloguedModule):
-    """1 - ProbIoU of aligned rotated boxes, for training.
-
-    Args:
-        eps: of the determinants and the distance; the authors' sample has 1e-3 (in [1e-12,
-            1])
-        floor: added to the variances, side^2 / 12; Ultralytics: 0.01 in the loss, 0
-            elsewhere (in [0, 1e+06])
         reduction: none, sum or mean
     """
 
@@ -419,7 +379,6 @@ class ProbIoULoss(CataloguedModule):
         self,
         *,
         eps: float = 1e-07,
-        floor: float = 0.01,
         reduction: Literal["none", "sum", "mean"] = "none",
     ) -> None: ...
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
@@ -433,11 +392,6 @@ class ProbIoULoss(CataloguedModule):
 
         Returns:
             loss: [N] float, [0, 4)
-            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
-            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
-
-        Returns:
-            loss: [N] float, (0, 1.001)
         """
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
@@ -450,10 +404,6 @@ class BoxSIoU(CataloguedModule):
     """
 
     def __init__(self, *, eps: float = 1e-07) -> None: ...
-class BoxRotatedIoU(CataloguedModule):
-    """Exact IoU of aligned rotated boxes: pred[i] with target[i]."""
-
-    def __init__(self) -> None: ...
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Call the op.
 
@@ -465,11 +415,6 @@ class BoxRotatedIoU(CataloguedModule):
 
         Returns:
             score: [N] float, [-1, 1]
-            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
-            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
-
-        Returns:
-            score: [N] float, [0, 1]
         """
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
@@ -482,10 +427,6 @@ class PairwiseSIoU(CataloguedModule):
     """
 
     def __init__(self, *, eps: float = 1e-07) -> None: ...
-class PairwiseRotatedIoU(CataloguedModule):
-    """Exact IoU of every rotated prediction with every target."""
-
-    def __init__(self) -> None: ...
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Call the op.
 
@@ -497,11 +438,6 @@ class PairwiseRotatedIoU(CataloguedModule):
 
         Returns:
             score: [N,M] float, [-1, 1]
-            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
-            target: [M,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
-
-        Returns:
-            score: [N,M] float, [0, 1]
         """
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
@@ -511,36 +447,6 @@ class SIoULoss(CataloguedModule):
 
     Args:
         eps: added to the union, the shift of the centres and the heights (in [0, 1])
-class RotatedIoULoss(CataloguedModule):
-    """1 - exact IoU of aligned rotated boxes, for training.
-
-    Args:
-        reduction: none, sum or mean
-    """
-
-    def __init__(self, *, reduction: Literal["none", "sum", "mean"] = "none") -> None: ...
-    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        """Call the op.
-
-        Args:
-            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
-            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
-
-        Returns:
-            loss: [N] float, [0, 1]
-        """
-
-    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
-
-class KLDLoss(CataloguedModule):
-    """Loss of the Kullback-Leibler divergence of rotated boxes as Gaussians.
-
-    Args:
-        direction: kld inverts the predicted covariance; mean, maximum and minimum of both
-            directions
-        sqrt: whether the root of the divergence counts (any finite number)
-        post: applied to the divergence or its root
-        tau: from 1 on, the loss is 1 - 1 / (tau + d); below 1 it is d (at least 0)
         reduction: none, sum or mean
     """
 
@@ -548,10 +454,6 @@ class KLDLoss(CataloguedModule):
         self,
         *,
         eps: float = 1e-07,
-        direction: Literal["kld", "jd", "symmax", "symmin"] = "kld",
-        sqrt: bool = True,
-        post: Literal["log1p", "sqrt", "none"] = "log1p",
-        tau: float = 1.0,
         reduction: Literal["none", "sum", "mean"] = "none",
     ) -> None: ...
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
@@ -565,11 +467,6 @@ class KLDLoss(CataloguedModule):
 
         Returns:
             loss: [N] float, [0, 2]
-            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
-            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
-
-        Returns:
-            loss: [N] float, [0, 1) for tau of 1, else unbounded
         """
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
@@ -625,6 +522,198 @@ class NWDLoss(CataloguedModule):
 
     Args:
         constant: distance at which NWD is 1/e, in the unit of the boxes (in [0.001, 1e+06])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        constant: float = 12.8,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+
+        Returns:
+            loss: [N] float, (0, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class BoxProbIoU(CataloguedModule):
+    """ProbIoU of aligned rotated boxes: pred[i] with target[i].
+
+    Args:
+        eps: of the determinants and the distance; the authors' sample has 1e-3 (in [1e-12,
+            1])
+        floor: added to the variances, side^2 / 12; Ultralytics: 0.01 in the loss, 0
+            elsewhere (in [0, 1e+06])
+    """
+
+    def __init__(self, *, eps: float = 1e-07, floor: float = 0.0) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            score: [N] float, (-0.001, 1)
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class PairwiseProbIoU(CataloguedModule):
+    """ProbIoU of every rotated prediction with every target.
+
+    Args:
+        eps: of the determinants and the distance; the authors' sample has 1e-3 (in [1e-12,
+            1])
+        floor: added to the variances, side^2 / 12; Ultralytics: 0.01 in the loss, 0
+            elsewhere (in [0, 1e+06])
+    """
+
+    def __init__(self, *, eps: float = 1e-07, floor: float = 0.0) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [M,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            score: [N,M] float, (-0.001, 1)
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class ProbIoULoss(CataloguedModule):
+    """1 - ProbIoU of aligned rotated boxes, for training.
+
+    Args:
+        eps: of the determinants and the distance; the authors' sample has 1e-3 (in [1e-12,
+            1])
+        floor: added to the variances, side^2 / 12; Ultralytics: 0.01 in the loss, 0
+            elsewhere (in [0, 1e+06])
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        eps: float = 1e-07,
+        floor: float = 0.01,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            loss: [N] float, (0, 1.001)
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class BoxRotatedIoU(CataloguedModule):
+    """Exact IoU of aligned rotated boxes: pred[i] with target[i]."""
+
+    def __init__(self) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            score: [N] float, [0, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class PairwiseRotatedIoU(CataloguedModule):
+    """Exact IoU of every rotated prediction with every target."""
+
+    def __init__(self) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [M,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            score: [N,M] float, [0, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class RotatedIoULoss(CataloguedModule):
+    """1 - exact IoU of aligned rotated boxes, for training.
+
+    Args:
+        reduction: none, sum or mean
+    """
+
+    def __init__(self, *, reduction: Literal["none", "sum", "mean"] = "none") -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            loss: [N] float, [0, 1]
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
+class KLDLoss(CataloguedModule):
+    """Loss of the Kullback-Leibler divergence of rotated boxes as Gaussians.
+
+    Args:
+        direction: kld inverts the predicted covariance; mean, maximum and minimum of both
+            directions
+        sqrt: whether the root of the divergence counts (any finite number)
+        post: applied to the divergence or its root
+        tau: from 1 on, the loss is 1 - 1 / (tau + d); below 1 it is d (at least 0)
+        reduction: none, sum or mean
+    """
+
+    def __init__(
+        self,
+        *,
+        direction: Literal["kld", "jd", "symmax", "symmin"] = "kld",
+        sqrt: bool = True,
+        post: Literal["log1p", "sqrt", "none"] = "log1p",
+        tau: float = 1.0,
+        reduction: Literal["none", "sum", "mean"] = "none",
+    ) -> None: ...
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+            target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
+
+        Returns:
+            loss: [N] float, [0, 1) for tau of 1, else unbounded
+        """
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor: ...
+
 class GWDLoss(CataloguedModule):
     """Loss of the Wasserstein distance of rotated boxes as Gaussians.
 
@@ -639,7 +728,6 @@ class GWDLoss(CataloguedModule):
     def __init__(
         self,
         *,
-        constant: float = 12.8,
         normalize: bool = True,
         post: Literal["log1p", "sqrt", "none"] = "log1p",
         tau: float = 1.0,
@@ -649,13 +737,6 @@ class GWDLoss(CataloguedModule):
         """Call the op.
 
         Args:
-            pred: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
-                1e-4 to 1e5
-            target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
-                1e-4 to 1e5
-
-        Returns:
-            loss: [N] float, (0, 1]
             pred: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
             target: [N,5] float, cx, cy, w, h, angle in radians, w >= 0, h >= 0, any one unit
 
@@ -1891,5 +1972,102 @@ class BatchedNMS(CataloguedModule):
         """
 
     def __call__(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
+
+class MatrixNMS(CataloguedModule):
+    """Matrix NMS: all better boxes of a class lower a score once, without a loop.
+
+    Args:
+        kernel: the function f
+        sigma: gaussian: a factor of IoU^2 (in [1e-06, 1e+06])
+        score_threshold: a box stays if its new score is at least this (in [0, 1e+06])
+        max_output: most boxes that are chosen (in [1, 65536])
+    """
+
+    def __init__(
+        self,
+        *,
+        kernel: Literal["gaussian", "linear"] = "gaussian",
+        sigma: float = 2.0,
+        score_threshold: float = 0.001,
+        max_output: int = 100,
+    ) -> None: ...
+    def forward(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        labels: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            scores: [N] float, at least 0; a box below takes no part
+            labels: [N] int64, any whole number
+
+        Returns:
+            indices: [max_output] int64, in [0, N), by falling score; -1 beyond count
+            new_scores: [max_output] float, scores at the pick; 0 beyond count
+            count: [] int64, boxes that were chosen, at most max_output
+        """
+
+    def __call__(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        labels: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]: ...
+
+class WeightedBoxesFusion(CataloguedModule):
+    """Weighted boxes fusion: the boxes of several models become their weighted means.
+
+    Args:
+        iou_threshold: a box joins a cluster above this, not at it (in [0, 1])
+        skip_threshold: a box takes part from this score on (in [0, 1e+06])
+        mode: how scores are scaled
+        weights: one for each model, or one for all models (in [1e-06, 1e+06])
+        allows_overflow: avg: n in place of min(n, M); may exceed 1 (any finite number)
+        max_output: most fused boxes (in [1, 65536])
+    """
+
+    def __init__(
+        self,
+        *,
+        iou_threshold: float = 0.55,
+        skip_threshold: float = 0.0,
+        mode: Literal["avg", "max", "box_and_model_avg", "absent_model_aware_avg"] = "avg",
+        weights: tuple[float] = (1.0,),
+        allows_overflow: bool = False,
+        max_output: int = 300,
+    ) -> None: ...
+    def forward(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        labels: Tensor,
+        models: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            boxes: [N,4] float, xyxy, in parts of the image; clipped to [0, 1]
+            scores: [N] float, at least 0; a box below takes no part
+            labels: [N] int64, any whole number
+            models: [N] int64, the model that has found the box, from 0 on
+
+        Returns:
+            fused_boxes: [max_output,4] float, xyxy in [0, 1]; 0 beyond count
+            fused_scores: [max_output] float, by falling score; 0 beyond count
+            fused_labels: [max_output] int64, those of the boxes; -1 beyond count
+            count: [] int64, fused boxes, at most max_output
+        """
+
+    def __call__(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        labels: Tensor,
+        models: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
 
 def __getattr__(name: str) -> Any: ...

@@ -285,6 +285,9 @@ def nwd_loss(
         target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
             1e-4 to 1e5
         constant: distance at which NWD is 1/e, in the unit of the boxes (in [0.001, 1e+06])
+        reduction: none, sum or mean
+    """
+
 def box_probiou(
     pred: Tensor,
     target: Tensor,
@@ -1283,6 +1286,69 @@ def batched_nms(
         multi_label: whether every class of a box is a candidate, instead of its best one,
             or of equal ones the first (any finite number)
         max_candidates: the best candidates, which alone take part (in [1, 1.67772e+07])
+    """
+
+def matrix_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    kernel: Literal["gaussian", "linear"] = "gaussian",
+    sigma: float = 2.0,
+    score_threshold: float = 0.001,
+    max_output: int = 100,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Matrix NMS: boxes [N,4] xyxy, scores [N], labels [N] to indices, new scores and count [].
+
+    With m_ij the IoU of a box and a better one i of its class, and c_i the largest IoU of i with a
+    box better than itself, a score is multiplied by the least f(m_ij) / f(c_i), at most 1, where f
+    is exp(-`sigma` m^2) or, with `kernel` "linear", 1 - m; there, boxes with c_i = 1 are left out.
+    Returns the indices [max_output] of those whose new score is at least `score_threshold`, by
+    falling new score and rising index, padded with -1, their new scores [max_output], padded with
+    0, and their number.
+
+    Args:
+        boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        scores: [N] float, at least 0; a box below takes no part
+        labels: [N] int64, any whole number
+        kernel: the function f
+        sigma: gaussian: a factor of IoU^2 (in [1e-06, 1e+06])
+        score_threshold: a box stays if its new score is at least this (in [0, 1e+06])
+        max_output: most boxes that are chosen (in [1, 65536])
+    """
+
+def weighted_boxes_fusion(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    models: Tensor,
+    iou_threshold: float = 0.55,
+    skip_threshold: float = 0.0,
+    mode: Literal["avg", "max", "box_and_model_avg", "absent_model_aware_avg"] = "avg",
+    weights: tuple[float] = (1.0,),
+    allows_overflow: bool = False,
+    max_output: int = 300,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Fuse boxes [N,4] xyxy in [0, 1] with scores, labels and models [N] to fused boxes.
+
+    By falling score times weight of its model, ties by rising index, a box joins the cluster of its
+    label whose fused box overlaps it most, the first of equal ones, if their IoU is above
+    `iou_threshold`, or else opens one. A fused box is the mean of its cluster, weighted by these
+    scores. `mode` says how their mean, or with "max" the best one, is scaled. Returns fused boxes
+    [max_output,4], their scores [max_output], both padded with 0, labels [max_output], padded with
+    -1, and their number [], by falling score.
+
+    Args:
+        boxes: [N,4] float, xyxy, in parts of the image; clipped to [0, 1]
+        scores: [N] float, at least 0; a box below takes no part
+        labels: [N] int64, any whole number
+        models: [N] int64, the model that has found the box, from 0 on
+        iou_threshold: a box joins a cluster above this, not at it (in [0, 1])
+        skip_threshold: a box takes part from this score on (in [0, 1e+06])
+        mode: how scores are scaled
+        weights: one for each model, or one for all models (in [1e-06, 1e+06])
+        allows_overflow: avg: n in place of min(n, M); may exceed 1 (any finite number)
+        max_output: most fused boxes (in [1, 65536])
     """
 
 def __getattr__(name: str) -> Any: ...

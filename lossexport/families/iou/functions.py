@@ -81,7 +81,7 @@ class _Planes(NamedTuple):
     area: Tensor
 
 
-def _planes(boxes: Tensor, taller: float) -> _Planes:
+def _planes(boxes: Tensor, taller: float = 0.0) -> _Planes:
     x1, y1, x2, y2 = boxes.unbind(-1)
     w, h = x2 - x1, y2 - y1
     tall = h + taller if taller else h

@@ -260,12 +260,12 @@ def rotated_nms(
     As `nms` otherwise: scores [N] to indices [max_output] and count []. `beta` has no effect.
     """
 
-    def rule(pick: _Pick) -> _Ruling:
+    def rule(pick: Pick) -> _Ruling:
         overlap = rotated_iou(Box(*pick.box), Box(*pick.boxes))
         return torch.where((overlap > iou_threshold) | pick.own, OUT, pick.scores), ()
 
     candidates = _clean(boxes, scores, score_threshold)
-    return _select(rule, candidates, score_threshold, max_output)[:2]
+    return select(rule, candidates, score_threshold, max_output)[:2]
 
 
 def cluster_nms(
