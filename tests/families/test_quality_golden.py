@@ -143,7 +143,7 @@ def test_exported_value_and_gradient(entry: dict[str, Any]) -> None:
     op, inputs, _, reduced = case(entry, torch.float32)
     model = onnx_file.onnx_bytes(Variant.make(CATALOG[op], gradient=True))
     session = open_session(Source(Path(op), model, None), "ort", "cpu")
-    arrays = {n: v.reshape(-1, v.shape[-1]) if n != "target" else v for n, v in inputs.items()}
+    arrays = {n: v.reshape(-1, v.shape[-1]) if v.dim() > 1 else v for n, v in inputs.items()}
     found = session(**{name: value.detach().numpy() for name, value in arrays.items()})
     loss = torch.from_numpy(found["loss"]).requires_grad_()
     wanted, slope = expected(entry)

@@ -30,7 +30,7 @@ def ends(attribute: Attribute) -> list[Any]:
 
 
 # Without eps its gradient is inf at infinite coordinates, where PyTorch gives NaN: not exported.
-REFUSED = {("diou_loss", "eps"): 0.0}
+REFUSED = {("diou_loss", "eps"): 0.0, ("eiou_loss", "eps"): 0.0}
 
 # Of millions of values, some lie where float16 turns to infinity. tests/exporter/test_every_op.py
 # checks every op in both types on fewer.
