@@ -11,7 +11,14 @@ from lossexport.ops import native
 from lossexport.runtime import load
 from tests.exporter.conftest import EVERY_OP, exported
 
-LOSSES = [param for param in EVERY_OP if CATALOG[str(param.values[0])].kind == "loss"]
+
+def trained(name: str) -> bool:
+    """Whether an op is a loss without an assignment, which rounding may change in later steps."""
+    op = CATALOG[name]
+    return op.kind == "loss" and "valid" not in [tensor.name for tensor in op.inputs]
+
+
+LOSSES = [param for param in EVERY_OP if trained(str(param.values[0]))]
 STEPS = 200
 RATE = 0.05
 
