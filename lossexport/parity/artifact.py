@@ -17,7 +17,7 @@ from lossexport.runtime import NAMES, available, ort
 from lossexport.runtime.backends import MAX_BYTES, listed
 from lossexport.runtime.identity import identify as from_metadata
 from lossexport.runtime.native import kernel, kernel_name, kernels
-from lossexport.runtime.onnx_guard import check_model
+from lossexport.runtime.onnx_guard import CLAIM, check_model, claim
 from lossexport.runtime.session import Source
 from lossexport.runtime.trt import check_header
 
@@ -116,6 +116,15 @@ def identify(path: Path) -> tuple[Variant, Artifact | None]:
     if path.suffix != ".onnx":
         raise LossexportError(f"{path}: suffix {path.suffix!r}, expected .onnx or .engine")
     return from_metadata(check_model(data, str(path)), str(path)), None
+
+
+def edited(path: Path) -> bool:
+    """Whether the graph of an `.onnx` file is not the one that its metadata claim."""
+    if path.suffix != ".onnx":
+        return False
+    data = read_bytes(path, MAX_BYTES)
+    metadata = check_model(data, str(path)).metadata
+    return metadata.get(CLAIM) != claim(data, metadata)
 
 
 def _listed_variant(entry: Artifact) -> Variant:

@@ -16,6 +16,8 @@ class FileReport:
     results: tuple[BackendParity, ...]
     sha256: str | None = None
     """Hash of the file, if a manifest lists it."""
+    edited: bool = False
+    """Whether the graph is not the one that the file's metadata claim."""
 
 
 @dataclass(frozen=True, slots=True)

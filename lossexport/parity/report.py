@@ -176,6 +176,7 @@ def data(report: Report) -> dict[str, Any]:
                 "op": file.variant.op.name,
                 "kind": "gradient" if file.variant.gradient else "value",
                 "precision": file.variant.precision,
+                "edited": file.edited,
                 "attributes": dict(file.variant.attributes),
                 "tolerance": msgspec.to_builtins(tolerances(file.variant)),
                 "backends": [

@@ -8,6 +8,8 @@ from lossexport.catalog.variant import Variant
 from lossexport.errors import CheckFailedError, LossexportError, NotRunHereError
 from lossexport.manifest import BackendParity
 from lossexport.parity.artifact import Target, check_names, files, identify, required, targets
+from lossexport.names import KERNEL_BACKENDS
+from lossexport.parity.artifact import Target, check_names, edited, files, identify, targets
 from lossexport.parity.cases import Case, Selection
 from lossexport.parity.measure import Computes, check_interface, measure, outcome
 from lossexport.parity.oracle import Judge
@@ -60,7 +62,14 @@ def verify(
     for name in check_names("require", require) if require else ():
         if not any(required(r.backend, [name]) for file in reports for r in file.results):
             raise LossexportError(f"{', '.join(map(str, given))}: no file is for {name}")
-    notes = store_results(reports, keep=backends is not None) if store else ()
+    notes = [
+        f"{report.path}: edited after export: its graph is not the one that its metadata claim; "
+        "it was measured all the same"
+        for report in reports
+        if report.edited
+    ]
+    if store:
+        notes += store_results(reports, keep=backends is not None)
     return Report(tuple(reports), tuple(notes))
 
 
@@ -75,12 +84,26 @@ def verify_file(path: Path, backends: Sequence[str] | None, selection: Selection
     wanted = targets(
         variant.op.name, variant.gradient, None if entry is None else entry.builder, backends
     )
+    changed = edited(path)
     return FileReport(
         path,
         variant,
-        tuple(check.file(path, target) for target in wanted),
+        tuple(
+            _replaced(target)
+            if changed and target.backend in KERNEL_BACKENDS
+            else check.file(path, target)
+            for target in wanted
+        ),
         None if entry is None else entry.sha256,
+        changed,
     )
+
+
+def _replaced(target: Target) -> BackendParity:
+    """The result of a backend whose kernel is not what an edited file computes."""
+    version = available()[target.backend].version or "unknown"
+    reason = "edited after export: the kernel computes the op, not this graph"
+    return BackendParity(target.label, version, "not run here", reason)
 
 
 class Check:

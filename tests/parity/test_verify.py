@@ -384,3 +384,19 @@ def test_a_case_is_bounded_by_its_elements_too() -> None:
             "ordinary:N=8192,M=8192:0",
             Variant.make(CATALOG["pairwise_iou"], ranges={n: Range(1, 1, 8192) for n in "NM"}),
         )
+
+
+def test_an_edited_file_is_named_and_measured(exported: Path, tmp_path: Path) -> None:
+    model = onnx.load(exported / "diou_loss.onnx")
+    scale = next(node for node in model.functions[0].node if node.op_type == "Div")
+    scale.name = "renamed"  # the numbers stay the same
+    onnx.save(model, tmp_path / "diou_loss.onnx")
+    report = lossexport.verify(tmp_path / "diou_loss.onnx", replay="ordinary:N=3:0")
+    results = {result.backend: result.status for result in report.files[0].results}
+    assert report.files[0].edited
+    assert results["ort-cpu"] == "passed"
+    assert results.get("native", "not run here") == "not run here"
+    assert "edited after export" in report.notes[0]
+    whole = lossexport.verify(exported / "diou_loss.onnx", replay="ordinary:N=3:0")
+    assert not whole.files[0].edited
+    assert whole.notes == ()
