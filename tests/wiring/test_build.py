@@ -139,7 +139,7 @@ def test_the_ways_round() -> None:
     for row, words in (
         (("", 0, "Reshape", "why"), "the node of 'output' (Reshape): why; another --opset may"),
         (("", 9, "Reshape", "why"), "a node (Reshape): why; "),
-        (("", -1, "", "Unsupported reduction type"), "the graph: .*; a scatter without a reduct"),
+        (("", -1, "", "Unsupported reduction type"), "the graph: .*; a scatter without a"),
         (("n", 0, "NonZero", "r", ("/f (Own)",)), "NonZero in node '/f' (Own): r; how many"),
         (("n", 0, "FusedConv", 'creator && "Plugin not found"'), "node 'n' .*; export the detector "
          "with standard operators"),
