@@ -12,7 +12,7 @@ from lossexport.errors import LossexportError
 from lossexport.pycocotools import COCO, COCOeval
 from tests.pycocotools.test_evaluation import DETS, GT
 
-ODD = {
+ODD: dict[str, Any] = {
     "None": None,
     "text": "1",
     "list": [1],
