@@ -124,7 +124,7 @@ def statistics(values: Float32 | Float64) -> dict[str, float | None]:
     """
     if not len(values):
         return dict.fromkeys(STATISTICS)
-    exact = np.sort(values.astype(np.float64))
+    exact = np.sort(values).astype(np.float64)  # float32 is sorted faster, to the same order
     numbers = (exact.mean(), *(_quantile(exact, part) for part in (0.5, 0.05, 0.95)))
     return {name: float(number) for name, number in zip(STATISTICS, numbers, strict=True)}
 

@@ -6,6 +6,7 @@ name is the name of the format, and it refers to a `Format`.
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from lossexport import arguments
@@ -14,6 +15,7 @@ from lossexport.boxes.boxset import Dataset
 from lossexport.boxes.join import check_match_by
 from lossexport.boxes.side import Side
 from lossexport.errors import LossexportError
+from lossexport.formats import beside
 from lossexport.formats.format import Format
 from lossexport.formats.memory import Detections, side_in_memory
 from lossexport.formats.source import Advance, ignore_progress
@@ -89,10 +91,21 @@ def read(
     check_match_by(match_by)
     arguments.choice("extra_categories", extra_categories, EXTRA_CATEGORIES)
     watch = watch or (lambda _: ignore_progress)
+    ref_format = ref_format or format
+    if (
+        isinstance(pred, Path)
+        and isinstance(ref, Path)
+        and beside.worth_while(of_path(pred, format), of_path(ref, ref_format))
+    ):
+        # An error in the references comes first, as it does where one is read after the other.
+        with beside.Beside(partial(read_side, pred, format, True)) as reading:
+            references = read_references(ref, ref_format, watch("reading references"))
+            predictions = reading.result(watch("reading predictions"))
+        return dataset(predictions, references, match_by, extra_categories)
     if isinstance(ref, Side):
         references = ref
     else:
-        references = read_references(ref, ref_format or format, watch("reading references"))
+        references = read_references(ref, ref_format, watch("reading references"))
     if isinstance(pred, Side):
         predictions = pred
     elif isinstance(pred, Path):

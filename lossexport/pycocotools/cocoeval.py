@@ -12,9 +12,9 @@ import numpy as np
 from lossexport.boxes.boxset import Float64
 from lossexport.errors import LossexportError, shown
 from lossexport.pycocotools import one_image
-from lossexport.pycocotools.columns import Row, sample
+from lossexport.pycocotools.columns import Row, checked_ids, sample
 from lossexport.pycocotools.masks import mask_utils
-from lossexport.pycocotools.parameters import check
+from lossexport.pycocotools.parameters import check, check_flags
 from lossexport.pycocotools.summary import summarize
 from lossexport.pycocotools.whole import Whole
 from lossexport.scoring.coco_ap import AREAS, MAX_DETECTIONS, RECALLS, THRESHOLDS, Protocol, Tables
@@ -126,9 +126,10 @@ class COCOeval:
     def _groups(self) -> tuple[dict[Any, list[Row]], dict[Any, list[Row]]]:
         if self._grouped is None:
             self._grouped = (defaultdict(list), defaultdict(list))
-            for rows, groups in zip(self._rows, self._grouped, strict=True):
-                for row in rows:
-                    groups[row["image_id"], row["category_id"]].append(row)
+            with checked_ids(*self._rows):
+                for rows, groups in zip(self._rows, self._grouped, strict=True):
+                    for row in rows:
+                        groups[row["image_id"], row["category_id"]].append(row)
         return self._grouped
 
     def evaluate(self) -> None:
@@ -140,6 +141,7 @@ class COCOeval:
         _check_set("cocoGt", self.cocoGt)
         _check_set("cocoDt", self.cocoDt)
         p = self.params
+        check_flags(p)
         if p.useSegm is not None:
             p.iouType = "segm" if p.useSegm == 1 else "bbox"
         _check_type(p.iouType)
@@ -169,9 +171,9 @@ class COCOeval:
         """Select the annotations and set `ignore` of the references, which is their `iscrowd`."""
         p = self.params
         chosen = {"imgIds": p.imgIds, **({"catIds": p.catIds} if p.useCats else {})}
-        truths, detections = (
-            side.loadAnns(side.getAnnIds(**chosen)) for side in (self.cocoGt, self.cocoDt)
-        )
+        sides = self.cocoGt, self.cocoDt
+        with checked_ids(*(side.dataset.get("annotations", ()) for side in sides)):
+            truths, detections = (side.loadAnns(side.getAnnIds(**chosen)) for side in sides)
         for row in truths:
             row["ignore"] = row.get("iscrowd", False)
         self._rows, self._grouped, self._whole = (truths, detections), None, None
@@ -334,7 +336,7 @@ def _sorted(table: str, ids: list[Any]) -> list[Any]:
 
 
 def _check_type(kind: Any) -> None:
-    if kind != "bbox":
+    if not isinstance(kind, str) or kind != "bbox":
         raise LossexportError(
             f"iouType is {shown(kind)}: lossexport.pycocotools is for boxes ('bbox'), use "
             "pycocotools itself for masks ('segm', the default) and keypoints"

@@ -1,8 +1,10 @@
 """Annotations as columns."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from lossexport.boxes.boxset import (
     References,
 )
 from lossexport.errors import LossexportError, shown
+from lossexport.pycocotools.parameters import is_flag
 
 Row = dict[str, Any]
 
@@ -53,8 +56,9 @@ def sample(
 
     Raises LossexportError on a value that is missing or not a number, naming the annotation.
     """
-    refs, ref_image, ref_category = _places(truths, images, categories, use_categories)
-    preds, pred_image, pred_category = _places(detections, images, categories, use_categories)
+    with checked_ids(truths, detections):
+        refs, ref_image, ref_category = _places(truths, images, categories, use_categories)
+        preds, pred_image, pred_category = _places(detections, images, categories, use_categories)
     ref_id = numbers_of(refs, "id")
     data = Dataset(
         images=list(images),
@@ -74,6 +78,19 @@ def sample(
     )
     size = numbers_of(preds, "area")
     return Sample(data, size, numbers_of(preds, "id"), ref_id, preds, refs)
+
+
+@contextmanager
+def checked_ids(*tables: Sequence[Row]) -> Iterator[None]:
+    """Name the annotation whose ids, an array or a list, cannot be looked up inside."""
+    try:
+        yield
+    except TypeError:
+        for row in chain.from_iterable(tables):
+            for field in ("image_id", "category_id"):
+                if not isinstance(row.get(field), Hashable):
+                    raise _refusal(row, field, "a number or a text is expected") from None
+        raise
 
 
 def _places(
@@ -151,8 +168,15 @@ def _number(row: Row, field: str) -> float:
 
 
 def flags_of(rows: Sequence[Row], field: str) -> Bool:
-    """[n] a flag of each row, false where it is missing."""
-    return np.array([bool(row.get(field)) for row in rows], np.bool_)
+    """[n] a flag of each row, false where it is missing.
+
+    Raises LossexportError on an array of none or several numbers.
+    """
+    try:
+        return np.array([bool(row.get(field)) for row in rows], np.bool_)
+    except (TypeError, ValueError):
+        row = next(row for row in rows if not is_flag(row.get(field)))
+        raise _refusal(row, field, "0 or 1 is expected") from None
 
 
 def _refusal(row: Row, field: str, why: str) -> LossexportError:

@@ -18,6 +18,22 @@ def check(p: Any) -> None:
         raise _refusal(p, "maxDets", whole)
 
 
+def check_flags(p: Any) -> None:
+    """Raise LossexportError on a flag that is neither true nor false, such as an array of two."""
+    for name in ("useCats", "useSegm"):
+        if not is_flag(getattr(p, name)):
+            raise _refusal(p, name, "0 or 1 is")
+
+
+def is_flag(value: Any) -> bool:
+    """Whether a value is true or false, as each is but arrays of none or several numbers."""
+    try:
+        bool(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _check(p: Any, name: str, dimensions: int, expected: str, least: int = 1) -> None:
     value = getattr(p, name)
     try:

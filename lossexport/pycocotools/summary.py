@@ -17,7 +17,10 @@ def summarize(p: Any, tables: dict[str, Any]) -> Float64:
             f"params.maxDets is {shown(p.maxDets)}: summarize prints the numbers of three limits; "
             "read eval['precision'] and eval['recall'] instead"
         )
-    if not isinstance(p.areaRngLbl, list | tuple | np.ndarray):
+    if (
+        not isinstance(p.areaRngLbl, list | tuple | np.ndarray)
+        or getattr(p.areaRngLbl, "ndim", 1) != 1
+    ):
         raise LossexportError(f"params.areaRngLbl is {shown(p.areaRngLbl)}: a list is expected")
     if len(p.areaRngLbl) > len(p.areaRng):
         raise LossexportError(
