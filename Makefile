@@ -87,6 +87,7 @@ wheels: $(READY)  ## make the wheels of a release, for x86-64 and aarch64 with g
 # Installs nothing: machines with a GPU often have no network. docs/gpu.md says what to carry there.
 gpu:  ## run all that a GPU can show, see docs/gpu.md; MINUTES=9 stops in time and goes on next time
 	PYTHONPATH="$(CURDIR)" $(PYTHON) benchmarks/gpu_day.py $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(JOBS),--jobs $(JOBS)) \
 		$(addprefix --op ,$(OPS)) $(addprefix --step ,$(STEPS)) \
 		$(if $(STANDIN),--standin) $(if $(FRESH),--fresh)
 

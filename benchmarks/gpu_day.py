@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,10 @@ class Clock:
     def left(self) -> float:
         """Seconds; 0 when there are none."""
         return max(self._end - time.monotonic(), 0.0)
+
+    def stop(self) -> None:
+        """The time is up now."""
+        self._end = 0.0
 
 
 def machine(standin: bool) -> dict[str, Any]:
@@ -111,19 +116,50 @@ class Worker:
         return self._process.wait()
 
 
-def run_step(name: str, record: Record, choice: Choice, clock: Clock) -> None:
-    """Run what a step has left, in as many workers as that takes, until the time is up."""
-    while clock.left and (keys := record.steps[name].left):
+def run_step(name: str, record: Record, choice: Choice, clock: Clock, jobs: int = 1) -> None:
+    """Run what a step has left, in `jobs` processes at a time, until the time is up."""
+    left = record.steps[name].left
+    shares = [left[lane::jobs] for lane in range(min(jobs, len(left)))]
+    if len(shares) < 2:
+        run_lane(name, left, record, choice, clock, [])
+        return
+    workers: list[Worker] = []
+    with ThreadPoolExecutor(len(shares)) as pool:
+        lanes = [
+            pool.submit(run_lane, name, keys, record, choice, clock, workers) for keys in shares
+        ]
+        try:
+            for lane in lanes:
+                lane.result()
+        except (KeyboardInterrupt, SystemExit):
+            clock.stop()
+            for worker in workers:
+                worker.end()
+            raise
+
+
+def run_lane(
+    name: str,
+    keys: Sequence[str],
+    record: Record,
+    choice: Choice,
+    clock: Clock,
+    workers: list[Worker],
+) -> None:
+    """Run items of a step one after the other, in as many `workers` as that takes."""
+    step = record.steps[name]
+    while clock.left and (keys := [key for key in step.left if key in keys]):
         begun: str | None = keys[0]
         worker, result = Worker(name, keys, choice), None
+        workers.append(worker)
         try:
             since = time.monotonic()
             while True:
                 spare = ITEM_S - (time.monotonic() - since)
                 said = worker.message(max(min(clock.left, spare), 0))
                 if said is None:
-                    code = worker.end()
-                    result = {"status": FAILED, "reason": f"its process ended with code {code}"}
+                    ended = f"its process ended with code {worker.end()}"
+                    result = {"status": FAILED, "reason": ended} if clock.left else {"status": CUT}
                     break
                 if "begin" in said:
                     begun, since = said["begin"], time.monotonic()
@@ -171,8 +207,13 @@ def attempt(run: Callable[[], Result]) -> Result:
         return {"status": FAILED, "reason": f"{type(error).__name__}: {one_line(error)}"}
 
 
-def day(record: Record, choice: Choice, clock: Clock, names: Sequence[str] = ()) -> int:
-    """Plan all steps, run what is left of them (of `names`, if given); the exit code."""
+def day(
+    record: Record, choice: Choice, clock: Clock, names: Sequence[str] = (), jobs: int = 1
+) -> int:
+    """Plan all steps, run what is left of them (of `names`, if given); the exit code.
+
+    What is timed runs alone, of the rest `jobs` items at a time.
+    """
     for name, step in steps().items():
         missing = absence(step, choice)
         record.plan(name, [] if missing else list(step.items(choice)), missing)
@@ -180,7 +221,7 @@ def day(record: Record, choice: Choice, clock: Clock, names: Sequence[str] = ())
     try:
         for name, planned in record.steps.items():
             if planned.absence is None and (not names or name in names):
-                run_step(name, record, choice, clock)
+                run_step(name, record, choice, clock, 1 if steps()[name].timed else jobs)
     finally:
         summary = list(sentences(record))
         print("\n".join(summary))
@@ -206,6 +247,12 @@ def sentences(record: Record) -> Iterator[str]:
         yield f"left: {', '.join(f'{count} of {name}' for name, count in left.items())}; run again"
 
 
+def _jobs(text: str) -> int:
+    if not 0 < (number := int(text)) <= 1024:
+        raise ValueError(text)
+    return number
+
+
 def _minutes(text: str) -> float:
     if not 0 < (number := float(text)) < 1e6:
         raise ValueError(text)
@@ -218,6 +265,7 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, help="folder of the dated folders")
     parser.add_argument("--minutes", type=_minutes, help="stop after as many")
+    parser.add_argument("--jobs", type=_jobs, default=1, help="items at a time")
     parser.add_argument("--op", action="append", default=[], choices=list(BUILTIN), metavar="OP")
     parser.add_argument("--step", action="append", default=[], choices=list(steps()))
     parser.add_argument("--standin", action="store_true", help="emulate the kernels on the CPU")
@@ -238,7 +286,7 @@ def main() -> int:
     out = given.out or (RESULTS / "gpu" if real else ROOT / "build" / "gpu")
     record = Record.open(out, machine(choice.standin), given.fresh)
     try:
-        return day(record, choice, Clock(given.minutes), given.step)
+        return day(record, choice, Clock(given.minutes), given.step, given.jobs)
     except KeyboardInterrupt:
         return SOME_LEFT
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -68,6 +69,7 @@ class Record:
     machine: dict[str, Any]
     sources: str
     steps: dict[str, Step] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
     def open(cls, out: Path, machine: Mapping[str, Any], fresh: bool = False) -> "Record":
@@ -92,13 +94,14 @@ class Record:
         step.results = {k: r for k, r in step.results.items() if r["status"] != ABSENT}
 
     def add(self, name: str, key: str, result: Result) -> None:
-        """Note the result of an item, and write everything."""
+        """Note the result of an item, and write everything. For any thread."""
         step = self.steps[name]
-        if result["status"] == CUT:
-            times = step.cuts(key) + 1
-            result = {**result, "times": times, "reason": f"time was up, {times} times"}
-        step.results[key] = result
-        self.save()
+        with self._lock:
+            if result["status"] == CUT:
+                times = step.cuts(key) + 1
+                result = {**result, "times": times, "reason": f"time was up, {times} times"}
+            step.results[key] = result
+            self.save()
 
     def save(self) -> None:
         """Write the record and its page, each in one step."""

@@ -1,4 +1,7 @@
-"""The kernels on a device against PyTorch on the same one, and against the bandwidth of a copy."""
+"""The kernels on a device against PyTorch on the same one, and against the bandwidth of a copy.
+
+Calls of PyTorch are timed one after another as a program makes them, launches included.
+"""
 
 import statistics
 import time
@@ -68,6 +71,7 @@ def speed(variant: Variant, device: Device, small: bool) -> dict[str, Any]:
         if place == "cpu":
             reasons["compiled"] = "not run here: no CUDA"
         else:
+            torch.compiler.reset()  # it gives up after some functions of one process
             compiled = torch.compile(eager)
             try:
                 compiled(*given)

@@ -68,10 +68,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class Step:
-    """`absence` says why nothing of it can run here; `items` are what runs, by name."""
+    """`absence` says why nothing of it can run here; `items` are what runs, by name.
+
+    What is `timed` runs alone.
+    """
 
     absence: Callable[[Choice], str | None]
     items: Callable[[Choice], dict[str, Run]]
+    timed: bool = False
 
 
 def steps() -> dict[str, Step]:
@@ -85,7 +89,7 @@ def steps() -> dict[str, Step]:
         "kernels": Step(_uncompiled, _kernels),
         "sanitizer": Step(_unsanitized, _sanitizers),
         **verified,
-        "speed": Step(_uncompiled, _speeds),
+        "speed": Step(_uncompiled, _speeds, timed=True),
     }
 
 

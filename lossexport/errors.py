@@ -11,6 +11,10 @@ class LossexportError(ValueError):
     """Bad usage or bad input. The command line prints the message and exits with 2."""
 
 
+class NotRunHereError(LossexportError):
+    """A sound file that this machine cannot run."""
+
+
 class CheckFailedError(Exception):
     """A check ran and failed (parity, gate). The command line exits with 1."""
 

@@ -103,6 +103,7 @@ class Artifact(_Strict, frozen=True):
     outputs: Annotated[list[TensorRecord], Meta(max_length=256)]
     tolerance: dict[Name, ToleranceRecord]
     opset: int | None = None
+    ir_version: int | None = None
     builder: Builder | None = None
     builder_version: Name | None = None
     compute_capabilities: Annotated[list[Name], Meta(max_length=64)] = []

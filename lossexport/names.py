@@ -29,9 +29,12 @@ Precision = Literal["fp32", "fp16", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 FileFormat = Literal["onnx", "engine"]
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
+OPSETS = range(17, 24)
+"""Opsets that graphs can be written for."""
 Builder = Literal["rtx", "tensorrt"]
 BUILDERS: tuple[Builder, ...] = get_args(Builder)
 """Backends that build engines."""
+BUILDER_TITLES: dict[str, str] = {"rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}
 BACKENDS = {
     "native": "lossexport.runtime.native",
     "ort-kernels": "lossexport.runtime.ort_kernels",

@@ -206,7 +206,7 @@ def _gated(
             above[name] = bound
         if not name.startswith((*_WORSE, "drift_max")):
             below[name] = -bound if name.startswith("drift_") else bound
-    if not below and not above:
+    if not below and not above and not options.get("max_drop"):
         raise LossexportError("no gate is given: nothing would be asserted")
     rest = {name: value for name, value in options.items() if name in known}
     return measure(first, second, fail_below=below, fail_above=above, **rest)

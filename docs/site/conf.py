@@ -26,6 +26,7 @@ CONTENTS = {
             "detectors",
             "attach",
             "deploy",
+            "ci",
             "c",
             "migrating",
             "pycocotools",

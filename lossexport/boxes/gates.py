@@ -1,12 +1,18 @@
 """Gates: bounds below or above which a number of a summary must not be."""
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lossexport import arguments
 from lossexport.errors import LossexportError
+from lossexport.files import read_bytes
 from lossexport.names import COCO_NUMBERS, COCO_OF_SIZE
+
+MAX_BASELINE_BYTES = 64 * 2**20
 
 TOLERANCE = 1e-9
 """How far beyond its bound a number still passes: a perfect set has an AP of 1 - 2e-16."""
@@ -20,8 +26,14 @@ class Gates:
         names: Sequence[str],
         below: Mapping[str, float] | None,
         above: Mapping[str, float] | None,
+        baseline: str | os.PathLike[str] | None = None,
+        max_drop: Mapping[str, float] | None = None,
     ) -> None:
-        """Raises LossexportError on a number that does not exist or a bound that is NaN."""
+        """`max_drop` bounds how far numbers may fall below those of the summary `baseline`.
+
+        Raises LossexportError on a number that does not exist, on a bound that is NaN, and on a
+        baseline that cannot be read or lacks a number.
+        """
         self._bounds = [
             (name, kind, sign, arguments.number(f"gate {name}", bound))
             for option, kind, sign, bounds in (
@@ -31,13 +43,10 @@ class Gates:
             for name, bound in arguments.mapping(option, bounds).items()
         ]
         for name, _, _, bound in self._bounds:
-            if name not in names:
-                raise LossexportError(
-                    f"gate {name!r}: no such number; there are {', '.join(names)}"
-                    f"{arguments.did_you_mean(name, names)}"
-                )
+            _check_name("gate", name, names)
             if math.isnan(bound):
                 raise LossexportError(f"gate {name}: the bound is {bound}: a number is expected")
+        self._bounds += _drops(names, arguments.optional_path("baseline", baseline), max_drop)
 
     def apply(self, summary: dict[str, Any]) -> None:
         """Put `gates` and `gate_failures` into a summary.
@@ -55,6 +64,47 @@ class Gates:
             if not passed:
                 text = f"undefined: {_why(name)};" if value is None else f"{value:.6g},"
                 summary["gate_failures"].append(f"{name} is {text} {kind} {bound:g} is required")
+
+
+def _check_name(option: str, name: str, names: Sequence[str]) -> None:
+    if name not in names:
+        raise LossexportError(
+            f"{option} {name!r}: no such number; there are {', '.join(names)}"
+            f"{arguments.did_you_mean(name, names)}"
+        )
+
+
+def _drops(
+    names: Sequence[str], baseline: Path | None, max_drop: Mapping[str, float] | None
+) -> Iterator[tuple[str, str, int, float]]:
+    """The bounds that follow from the numbers of an earlier summary."""
+    drops = arguments.mapping("max_drop", max_drop)
+    if bool(drops) != (baseline is not None):
+        given, missing = ("max_drop", "baseline") if drops else ("baseline", "max_drop")
+        raise LossexportError(f"{given}: is given without {missing}")
+    if baseline is None:
+        return
+    try:
+        earlier = json.loads(read_bytes(baseline, MAX_BASELINE_BYTES))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, LossexportError):
+            raise
+        raise LossexportError(f"{baseline}: not JSON: {error}") from error
+    for name, drop in drops.items():
+        number = arguments.number(f"max_drop {name}", drop)
+        _check_name("max_drop", name, names)
+        if not 0 <= number < math.inf:
+            raise LossexportError(f"max_drop {name}: is {number}: expected 0 or more")
+        try:
+            value = value_of(earlier, name)
+            bound = None if value is None else arguments.number(name, value) - number
+        except (LookupError, TypeError, OverflowError, LossexportError):
+            raise LossexportError(
+                f"{baseline}: has no number {name}: it is no summary.json of the same verb"
+            ) from None
+        if bound is None:
+            raise LossexportError(f"{baseline}: {name} is undefined there: it cannot drop")
+        yield name, "at least", 1, bound
 
 
 def _why(name: str) -> str:

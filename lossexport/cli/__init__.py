@@ -20,7 +20,7 @@ from lossexport.origin import install_command
 # Options that take several values after one name (`--set a=1 b=2`), and a pattern for the values.
 _SEVERAL = {
     **dict.fromkeys(
-        ("--set", "--shape", "--fail-below", "--fail-above", "--map"),
+        ("--set", "--shape", "--fail-below", "--fail-above", "--max-drop", "--map"),
         re.compile(r"[A-Za-z]\w*=.*", re.DOTALL),
     ),
     "--compute-capability": re.compile(r"\d+(\.\d+)?"),
@@ -32,7 +32,10 @@ _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 # Verb to module; a module `list` would take the place of the builtin in this package.
 _VERBS = {"list": "catalogue"} | {
     verb: verb
-    for verb in ("export", "verify", "score", "compare", "attach", "bench", "config", "doctor")
+    for verb in (
+        *("export", "verify", "diff", "score", "compare"),
+        *("attach", "bench", "config", "doctor"),
+    )
 }
 
 

@@ -10,6 +10,7 @@ from click.types import StringParamType
 
 from lossexport.cli._terminal import Choice
 from lossexport.errors import LossexportError
+from lossexport.names import OPSETS
 
 
 class _Place(StringParamType):
@@ -67,4 +68,5 @@ FILE_OR_DIR = _Place("file|dir", "file")
 FILE_OR_NAME = _Place("file|name", "file")
 FILE_OR_MODULE = _Place("file|module", "file")
 OP = _OpName()
+OPSET = click.IntRange(OPSETS[0], OPSETS[-1])
 FORMAT = _FormatName()

@@ -1,15 +1,16 @@
 """`lossexport attach`."""
 
 import re
+from pathlib import Path
 from typing import Any, cast
 
 import click
 
 from lossexport.cli._own import takes_ops
 from lossexport.cli._terminal import Choice, assignments, attributes
-from lossexport.cli._types import FILE, OP
+from lossexport.cli._types import FILE, OP, OPSET
 from lossexport.errors import LossexportError, printable
-from lossexport.names import BOX_FORMATS
+from lossexport.names import BOX_FORMATS, BUILDER_TITLES, BUILDERS
 from lossexport.progress import steps
 
 
@@ -37,6 +38,17 @@ def _size(text: str | None) -> tuple[float, float] | None:
 )  # fmt: skip
 @click.option("--image-size", metavar="W,H", help="Multiply boxes in parts of the image by these.")
 @click.option("--prefix", default="", metavar="TEXT", help="Prefix for names of new outputs.")
+@click.option("--opset", type=OPSET, help="Opset to raise the detector to.  [default: its own]")
+@click.option("--build", is_flag=True, help="Also build the engine, into --out with .engine.")
+@click.option(
+    "--shape", "shapes", multiple=True, metavar="DIM=MIN:OPT:MAX",
+    help="Range of an open dimension of the inputs, for the engine.",
+)  # fmt: skip
+@click.option("--backend", type=Choice(BUILDERS), default="rtx", show_default=True)
+@click.option(
+    "--compute-capability", "compute_capabilities", multiple=True, metavar="X.Y",
+    help="GPU generation that the engine must support.",
+)  # fmt: skip
 @takes_ops
 def command(
     detector: str,
@@ -47,6 +59,11 @@ def command(
     box_format: str,
     image_size: str | None,
     prefix: str,
+    opset: int | None,
+    build: bool,
+    shapes: tuple[str, ...],
+    backend: str,
+    compute_capabilities: tuple[str, ...],
 ) -> None:
     """Append an op to the graph of a detector.
 
@@ -67,9 +84,17 @@ def command(
             box_format=cast(Any, box_format),
             image_size=size,
             prefix=prefix,
+            opset=opset,
+            build=build,
+            shapes=assignments(shapes, "--shape"),
+            backend=cast(Any, backend),
+            compute_capabilities=[c for text in compute_capabilities for c in text.split(",")],
             progress=step,
         )
     gives = f"{op} ({done.precision}) gives {', '.join(done.outputs)}"
     click.echo(printable(f"{out}: {gives}"))
-    for note in done.rtx.notes:
+    if build:
+        place = Path(out).with_suffix(".engine")
+        click.echo(printable(f"{place}: built by {BUILDER_TITLES[backend]}"))
+    for note in (*done.notes, *done.rtx.notes):
         click.echo(printable(f"note: {note}"))

@@ -4,10 +4,10 @@ from typing import Any
 
 import click
 
+from lossexport.cli._reports import baseline, finish, json_file, junit_file, max_drop
 from lossexport.cli._terminal import Choice, show
 from lossexport.cli._types import DIR, FILE, FILE_OR_NAME
 from lossexport.cli.score import bounds, match_by, number, show_notes, show_quality
-from lossexport.errors import CheckFailedError
 from lossexport.names import BACKENDS
 
 
@@ -45,8 +45,18 @@ from lossexport.names import BACKENDS
 @click.option("--out", type=DIR, help="Folder for summary.json, boxes.parquet and report.html.")
 @click.option("--fail-below", multiple=True, metavar="NAME=VALUE", help="Exit with 1 if below.")
 @click.option("--fail-above", multiple=True, metavar="NAME=VALUE", help="Exit with 1 if above.")
+@baseline
+@max_drop
+@json_file
+@junit_file
 def command(
-    fail_below: tuple[str, ...], fail_above: tuple[str, ...], out: str | None, **options: Any
+    fail_below: tuple[str, ...],
+    fail_above: tuple[str, ...],
+    max_drop: tuple[str, ...],
+    out: str | None,
+    json_file: str | None,
+    junit_file: str | None,
+    **options: Any,
 ) -> None:
     """Compare the boxes of CHILD, such as a quantised model, with those of PARENT.
 
@@ -59,14 +69,16 @@ def command(
         out=out,
         fail_below=bounds(fail_below, "--fail-below"),
         fail_above=bounds(fail_above, "--fail-above"),
+        max_drop=bounds(max_drop, "--max-drop"),
         progress=True,
     )
     _show(summary)
     show_notes(summary)
     if out:
         click.echo(f"report: {click.format_filename(out)}/report.html")
-    if summary["gate_failures"]:
-        raise CheckFailedError("; ".join(summary["gate_failures"]))
+    numbers = {name: str(summary["counts"][name]) for name in ("parent", "child", "new")}
+    numbers |= {name: number(summary[name]) for name in ("kept", "agreement")}
+    finish("compare", summary, numbers, json_file, junit_file)
 
 
 def _show(summary: dict[str, Any]) -> None:

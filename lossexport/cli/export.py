@@ -6,7 +6,7 @@ import click
 
 from lossexport.cli._own import takes_ops
 from lossexport.cli._terminal import Choice, assignments, attributes
-from lossexport.cli._types import DIR, FILE_OR_NAME, OP
+from lossexport.cli._types import DIR, FILE_OR_NAME, OP, OPSET
 from lossexport.errors import LossexportError, printable
 from lossexport.names import BUILDERS, PRECISIONS
 from lossexport.progress import steps
@@ -33,6 +33,7 @@ def _split(text: str | None) -> list[Any] | None:
 )  # fmt: skip
 @click.option("--gradient", is_flag=True, default=None, help="Also export gradient graphs.")
 @click.option("--precision", type=Choice(PRECISIONS), help="Float type.  [default: fp32]")
+@click.option("--opset", type=OPSET, help="Opset of the graphs.  [default: 20]")
 @click.option("--set", "settings", multiple=True, metavar="ATTR=VALUE", help="Attribute, as JSON.")
 @click.option(
     "--shape",
@@ -58,6 +59,7 @@ def command(
     formats: str | None,
     gradient: bool | None,
     precision: str | None,
+    opset: int | None,
     settings: tuple[str, ...],
     shapes: tuple[str, ...],
     backend: str,
@@ -80,6 +82,7 @@ def command(
             formats=_split(formats),
             gradient=gradient,
             precision=cast(Any, precision),
+            opset=opset,
             attributes=attributes(settings),
             shapes=assignments(shapes, "--shape"),
             backend=cast(Any, backend),

@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
+from lossexport.cli._reports import baseline, finish, json_file, junit_file, max_drop
 from lossexport.cli._terminal import Choice, assignments, show
 from lossexport.cli._types import DIR, FILE_OR_DIR, FILE_OR_NAME, FORMAT
-from lossexport.errors import CheckFailedError, LossexportError, printable
+from lossexport.errors import LossexportError, printable
 from lossexport.names import (
     BACKENDS,
     COCO_PRECISION,
@@ -95,6 +96,10 @@ class _Command(click.Command):
 )
 @click.option("--fail-below", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if below.")
 @click.option("--fail-above", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if above.")
+@baseline
+@max_drop
+@json_file
+@junit_file
 def command(
     pred: str,
     ref: str,
@@ -112,6 +117,10 @@ def command(
     nms_iou: float | None,
     fail_below: tuple[str, ...],
     fail_above: tuple[str, ...],
+    baseline: str | None,
+    max_drop: tuple[str, ...],
+    json_file: str | None,
+    junit_file: str | None,
 ) -> None:
     """Score detections against references: COCO AP, and the quality of every box."""
     common: dict[str, Any] = {
@@ -120,6 +129,8 @@ def command(
         "out": out,
         "fail_below": bounds(fail_below, "--fail-below"),
         "fail_above": bounds(fail_above, "--fail-above"),
+        "baseline": baseline,
+        "max_drop": bounds(max_drop, "--max-drop"),
         "progress": True,
     }
     if workers is None:
@@ -160,8 +171,7 @@ def command(
     show_notes(summary)
     if out and workers is None:
         click.echo(f"report: {click.format_filename(out)}/report.html")
-    if summary["gate_failures"]:
-        raise CheckFailedError("; ".join(summary["gate_failures"]))
+    finish("score", summary, _numbers(summary), json_file, junit_file)
 
 
 def _refuse_beside_workers(given: dict[str, bool]) -> None:
@@ -196,6 +206,16 @@ def show_notes(summary: dict[str, Any]) -> None:
     """Print the notes of a summary, a line each."""
     for note in summary["notes"]:
         click.echo(f"note: {printable(note)}")
+
+
+def _numbers(summary: dict[str, Any]) -> dict[str, str]:
+    """The numbers that people ask for first."""
+    from lossexport.boxes.gates import value_of
+
+    counted = ("images", "predictions", "references")
+    counts = {name: str(summary["counts"][name]) for name in counted}
+    shown = {name: number(value_of(summary, name)) for name in ("AP", "AP50", "AP75", "iou_mean")}
+    return counts | shown
 
 
 def _show(summary: dict[str, Any]) -> None:

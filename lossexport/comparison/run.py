@@ -48,6 +48,8 @@ def compare(
     out: PathLike | None = None,
     fail_below: Mapping[str, float] | None = None,
     fail_above: Mapping[str, float] | None = None,
+    baseline: PathLike | None = None,
+    max_drop: Mapping[str, float] | None = None,
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
     """Compare the boxes of a child with those of its parent and return the summary.
@@ -70,11 +72,11 @@ def compare(
 
     `fail_below` and `fail_above` map names of numbers (`kept`, `iou_mean`, `new`, `drift_max_abs`,
     ...) to the lowest and the highest value that passes. Failures are sentences in the summary's
-    `gate_failures` and raise no error. `progress` is as in `score`.
+    `gate_failures` and raise no error. `baseline`, `max_drop` and `progress` are as in `score`.
 
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
-    gates = Gates(GATE_NAMES, fail_below, fail_above)
+    gates = Gates(GATE_NAMES, fail_below, fail_above, baseline, max_drop)
     check_match_by(match_by)
     iou_threshold = check_iou_threshold(iou_threshold)
     score_threshold = arguments.number("score_threshold", score_threshold)

@@ -37,6 +37,8 @@ def score(
     out: str | os.PathLike[str] | None = None,
     fail_below: Mapping[str, float] | None = None,
     fail_above: Mapping[str, float] | None = None,
+    baseline: str | os.PathLike[str] | None = None,
+    max_drop: Mapping[str, float] | None = None,
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
     """Score predictions against references on a cluster of Ray and return the summary.
@@ -54,7 +56,7 @@ def score(
     arguments are those of `lossexport.score`. Raises LossexportError on a bad argument or input,
     and if Ray is not installed or the cluster cannot be reached.
     """
-    gates = Gates(GATE_NAMES, fail_below, fail_above)
+    gates = Gates(GATE_NAMES, fail_below, fail_above, baseline, max_drop)
     inputs = arguments.path("pred", pred), arguments.path("ref", ref)
     threshold = check_iou_threshold(iou_threshold)
     folder = arguments.optional_path("out", out)

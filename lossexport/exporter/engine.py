@@ -8,6 +8,8 @@ from typing import Any
 
 from lossexport.catalog.variant import Range
 from lossexport.errors import LossexportError, one_line
+from lossexport.exporter.refused import Refused, of_builder
+from lossexport.exporter.rtx.script import refused
 from lossexport.kernels import plugins
 from lossexport.names import Builder
 from lossexport.origin import install_command
@@ -86,7 +88,8 @@ def build_tuned(
         return tried(ranges)
     except _BuilderError as error:
         hint = _largest_that_builds(ranges, tried)
-        raise LossexportError(f"{builder} builder: {error}{hint}") from error
+        why = of_builder(model, str(error))
+        raise LossexportError(f"{builder} builder: {why}{hint}") from error
 
 
 def _tuned_for_more(size: Range) -> Range:
@@ -133,8 +136,7 @@ def _build(
     network = factory.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(model):
-        errors = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
-        raise LossexportError(f"{builder} parser: {' '.join(errors.split())}")
+        raise LossexportError(Refused(*refused(parser)[0]).line(model, builder))
     config = factory.create_builder_config()
     for flag in _FLAGS:
         config.set_flag(getattr(trt.BuilderFlag, flag))

@@ -21,6 +21,7 @@ from lossexport import cache
 from lossexport.catalog.variant import Variant
 from lossexport.exporter import checked
 from lossexport.exporter.checked import Described
+from lossexport.exporter.versions import OPSET
 from lossexport.names import Builder
 
 _FEWEST = 3  # tasks for each process: importing torch takes as long as two of them
@@ -28,18 +29,23 @@ _MOST = 8
 
 
 class Task(Struct, frozen=True):
-    """A variant of a built-in op, and the builder of its engine, if it is to have one."""
+    """A variant of a built-in op for an opset, and the builder of its engine, if it has one."""
 
     what: Described
+    opset: int
     builder: Builder | None
     compute_capabilities: tuple[str, ...]
 
     @classmethod
     def of(
-        cls, variant: Variant, builder: Builder | None, compute_capabilities: tuple[str, ...]
+        cls,
+        variant: Variant,
+        builder: Builder | None,
+        compute_capabilities: tuple[str, ...],
+        opset: int = OPSET,
     ) -> "Task":
         """The task of making a variant."""
-        return cls(Described.of(variant), builder, compute_capabilities)
+        return cls(Described.of(variant), opset, builder, compute_capabilities)
 
     def variant(self) -> Variant:
         """The variant to make."""
@@ -55,14 +61,14 @@ def made(task: Task, variant: Variant) -> tuple[checked.Graph, checked.Engine | 
     """The graph of a task, and its engine, if it is to have one. Raises what making them raises."""
     builder = task.builder
     if builder is None:
-        return checked.graph(variant), None
+        return checked.graph(variant, task.opset), None
     # Before the comparison, since the builder refuses in seconds.
     engines: list[checked.Engine] = []
 
     def build(model: bytes) -> None:
         engines.append(checked.built(variant, model, builder, task.compute_capabilities))
 
-    graph = checked.graph(variant, first=build)
+    graph = checked.graph(variant, task.opset, first=build)
     if not engines:
         build(graph.model)
     return graph, engines[0]

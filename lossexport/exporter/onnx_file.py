@@ -19,7 +19,7 @@ from lossexport import __version__
 from lossexport.catalog.spec import Attribute, Tensor
 from lossexport.catalog.variant import Variant
 from lossexport.exporter.trace import body, stage_body
-from lossexport.exporter.versions import DOMAIN, IR_VERSION, OPSET
+from lossexport.exporter.versions import DOMAIN, OPSET, ir_version
 from lossexport.kernels import Kernel, kernels, plugins
 from lossexport.runtime.onnx_guard import CLAIM, claim
 
@@ -61,7 +61,7 @@ def onnx_bytes(variant: Variant, opset: int = OPSET) -> bytes:
             opset_imports={"": opset, DOMAIN: 1},
             name=variant.op.name,
         ),
-        ir_version=IR_VERSION,
+        ir_version=ir_version(opset),
         producer_name="lossexport",
         producer_version=__version__,
         functions=[*functions, _function(variant.node_type, doc, graph, attributes)],

@@ -8,9 +8,10 @@ import msgspec
 
 from lossexport import files
 from lossexport.errors import LossexportError
-from lossexport.names import FileFormat, Precision
+from lossexport.names import OPSETS, FileFormat, Precision
 
 MAX_RECIPE_BYTES = 2**20
+Opset = Annotated[int, msgspec.Meta(ge=OPSETS[0], le=OPSETS[-1])]
 Names = Annotated[list[str], msgspec.Meta(min_length=1, max_length=256)]
 
 
@@ -19,6 +20,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     formats: list[FileFormat] | None = None
     precisions: list[Precision] | None = None
+    opset: Opset | None = None
     gradient: bool | None = None
     attributes: dict[str, Any] = {}
     shapes: dict[str, str | int] = {}
@@ -27,6 +29,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         """These settings, filled in from `base` where they are not given."""
         return Settings(
             formats=base.formats if self.formats is None else self.formats,
+            opset=base.opset if self.opset is None else self.opset,
             precisions=base.precisions if self.precisions is None else self.precisions,
             gradient=base.gradient if self.gradient is None else self.gradient,
             attributes=base.attributes | self.attributes,

@@ -16,7 +16,7 @@ from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError, shown, within
 from lossexport.exporter import checked, engine, helpers, recipe
 from lossexport.exporter.recipe import Settings
-from lossexport.exporter.versions import OPSET
+from lossexport.exporter.versions import OPSET, check_opset, ir_version
 from lossexport.files import appear_together, check_folder, sha256
 from lossexport.manifest import (
     Artifact,
@@ -36,10 +36,11 @@ from lossexport.progress import Step
 class _Job:
     variant: Variant
     formats: tuple[FileFormat, ...]
+    opset: int
 
     def task(self, builder: Builder, compute_capabilities: tuple[str, ...]) -> helpers.Task:
         wanted = builder if "engine" in self.formats else None
-        return helpers.Task.of(self.variant, wanted, compute_capabilities)
+        return helpers.Task.of(self.variant, wanted, compute_capabilities, self.opset)
 
 
 def export(
@@ -50,6 +51,7 @@ def export(
     formats: Sequence[FileFormat] | None = None,
     gradient: bool | None = None,
     precision: Precision | None = None,
+    opset: int | None = None,
     attributes: Mapping[str, Any] | None = None,
     shapes: Mapping[str, str | int] | None = None,
     backend: Builder = "rtx",
@@ -62,8 +64,8 @@ def export(
     op is written to `OP.onnx`, with `gradient` also to `OP.grad.onnx`, and to `.engine` files with
     the same stems if `formats` asks for them. `attributes` apply to every op that has them.
     `shapes` maps a dimension to "MIN:OPT:MAX" or a fixed size. Settings that are not given come
-    from the recipe. Otherwise the defaults are onnx, no gradient, fp32, and the catalogue's
-    attributes and shapes.
+    from the recipe. Otherwise the defaults are onnx, no gradient, fp32, opset 20, and the
+    catalogue's attributes and shapes. `opset` is one from 17 to 23.
 
     Every graph is compared with float64 PyTorch before anything is written. Raises LossexportError
     on bad usage and CheckFailedError if a graph is wrong; in both cases `out` does not change.
@@ -74,6 +76,7 @@ def export(
     given = Settings(
         formats=None if formats is None else arguments.several("formats", formats),
         precisions=None if precision is None else [precision],
+        opset=None if opset is None else check_opset(opset),
         gradient=gradient,
         attributes=dict(arguments.mapping("attributes", attributes)),
         shapes=dict(arguments.mapping("shapes", shapes)),
@@ -110,7 +113,7 @@ def _unknown(jobs: list[_Job]) -> list[int]:
 
     Raises LossexportError if one of them has a size or a function that cannot be exported.
     """
-    unknown = [index for index, job in enumerate(jobs) if not checked.known(job.variant)]
+    unknown = [index for index, job in enumerate(jobs) if not checked.known(job.variant, job.opset)]
     if unknown:
         from lossexport.parity.cases import check_sizes  # imports torch
         from lossexport.parity.trial import trial
@@ -193,7 +196,8 @@ def _jobs(
                 if variant.stem in stems:
                     raise LossexportError(f"{variant.stem}: is asked for twice")
                 stems.add(variant.stem)
-                yield _Job(variant, tuple(settings.formats or ["onnx"]))
+                formats: list[FileFormat] = settings.formats or ["onnx"]
+                yield _Job(variant, tuple(formats), settings.opset or OPSET)
 
 
 def _make(job: _Job, task: helpers.Task, stage: Path) -> list[Artifact]:
@@ -203,7 +207,7 @@ def _make(job: _Job, task: helpers.Task, stage: Path) -> list[Artifact]:
     if "onnx" in job.formats:
         name = f"{variant.stem}.onnx"
         (stage / name).write_bytes(graph.model)
-        entries.append(_describe(variant, graph.model, name, graph.measured))
+        entries.append(_describe(job, graph.model, name, graph.measured))
     if built is not None and task.builder is not None:
         name = f"{variant.stem}.engine"
         (stage / name).write_bytes(built.data)
@@ -211,7 +215,7 @@ def _make(job: _Job, task: helpers.Task, stage: Path) -> list[Artifact]:
         unseen = BackendParity(task.builder, version_of, "not run here", "export runs no engine")
         entries.append(
             msgspec.structs.replace(
-                _describe(variant, built.data, name, unseen),
+                _describe(job, built.data, name, unseen),
                 builder=task.builder,
                 builder_version=version_of,
                 compute_capabilities=list(task.compute_capabilities),
@@ -222,8 +226,10 @@ def _make(job: _Job, task: helpers.Task, stage: Path) -> list[Artifact]:
     return entries
 
 
-def _describe(variant: Variant, data: bytes, file: str, measured: BackendParity) -> Artifact:
+def _describe(job: _Job, data: bytes, file: str, measured: BackendParity) -> Artifact:
     from lossexport.parity.tolerance import tolerances
+
+    variant = job.variant
 
     def info(tensor: Tensor) -> TensorRecord:
         shape = list(variant.shape(tensor))
@@ -243,7 +249,8 @@ def _describe(variant: Variant, data: bytes, file: str, measured: BackendParity)
         inputs=[info(tensor) for tensor in variant.op.inputs],
         outputs=[info(tensor) for tensor in variant.outputs],
         tolerance=tolerances(variant),
-        opset=OPSET,
+        opset=job.opset,
+        ir_version=ir_version(job.opset),
         profile=_profile(variant.ranges, variant),
         parity=[measured],
     )

@@ -59,6 +59,26 @@ def _nearly_neutral(value: ir.Value) -> bool:
     )
 
 
+def name_axes(model: ir.Model) -> None:
+    """Count the axes of reductions from the front, in place.
+
+    Of a tensor without elements, onnxruntime before 1.32 reduces no axis that is counted from the
+    end.
+    """
+    for node in model.graph.all_nodes():
+        if not node.op_type.startswith("Reduce") or len(node.inputs) < 2:
+            continue
+        operand, axes = node.inputs[:2]
+        if operand is None or operand.shape is None or axes is None or axes.const_value is None:
+            continue
+        numbers = axes.const_value.numpy()
+        if (numbers < 0).any():
+            front = ir.node("Constant", [], {"value": ir.tensor(numbers % operand.shape.rank())})
+            assert node.graph is not None
+            node.graph.insert_before(node, front)
+            node.replace_input_with(1, front.outputs[0])
+
+
 def simplify(model: ir.Model) -> None:
     """Fold uniform tensors into scalars, in place."""
     graph = model.graph

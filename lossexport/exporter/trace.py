@@ -17,11 +17,13 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from lossexport.catalog.spec import Tensor
 from lossexport.catalog.variant import Range, Variant
+from lossexport.errors import LossexportError
 from lossexport.exporter import decompositions
 from lossexport.exporter.eager import tensors
-from lossexport.exporter.simplify import optimise, simplify
+from lossexport.exporter.lowering import lower
+from lossexport.exporter.simplify import name_axes, optimise, simplify
 from lossexport.exporter.untraceable import Subject, asked_for
-from lossexport.exporter.versions import OPSET
+from lossexport.exporter.versions import OPSET, TRACED_OPSET
 from lossexport.kernels import Kernel
 from lossexport.parity.oracle import Function, function, stage
 
@@ -99,7 +101,7 @@ def _graph(
             (),
             input_names=[tensor.name for tensor in inputs],
             output_names=[tensor.name for tensor in outputs],
-            opset_version=opset,
+            opset_version=max(opset, TRACED_OPSET),
             dynamo=True,
             external_data=False,
             optimize=False,
@@ -108,10 +110,21 @@ def _graph(
         assert program is not None
         optimise(program.model)
         simplify(program.model)
+        name_axes(program.model)
+        _finish(program.model, opset)
         return program.model
 
     with quiet(), _unburdened():
         return subject.explained(model, call)
+
+
+def _finish(model: ir.Model, opset: int) -> None:
+    """Bring a model that torch has written to `opset`, if it is not there yet."""
+    written = model.opset_imports[""]
+    if written != max(opset, TRACED_OPSET):  # torch keeps the older forms where it has no others
+        raise LossexportError(f"torch writes it for opset {written}, not {opset}; leave opset out")
+    lower(model.graph.all_nodes(), opset)
+    model.opset_imports[""] = opset
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from functools import partial
 from importlib.resources import files
@@ -14,7 +14,9 @@ import msgspec
 from lossexport import __version__
 from lossexport.catalog import CATALOG
 from lossexport.catalog.variant import Variant
+from lossexport.checks import Check, CheckStatus
 from lossexport.manifest import BackendParity
+from lossexport.parity.artifact import required
 from lossexport.parity.record import Report
 from lossexport.parity.tolerance import tolerances
 
@@ -129,6 +131,36 @@ def verdict(report: Report) -> str:
         if result.status == "failed"
     ]
     return "\n".join(lines)
+
+
+def checks(report: Report, needed: Collection[str] = ()) -> list[Check]:
+    """The result of each file on each backend. A file that did not run is skipped, if it may be."""
+    return [
+        Check(
+            f"lossexport.verify.{file.variant.op.name}",
+            f"{file.path.name} on {result.backend}",
+            _outcome(result, needed),
+            result.reason or "",
+        )
+        for file in report.files
+        for result in file.results
+    ]
+
+
+def _outcome(result: BackendParity, needed: Collection[str]) -> CheckStatus:
+    if result.status == "not run here":
+        return "failed" if required(result.backend, needed) else "skipped"
+    return result.status
+
+
+def unmet(report: Report, needed: Collection[str]) -> list[str]:
+    """A sentence for each file that did not run on a backend which has to run."""
+    return [
+        f"{file.path}: {result.backend} is required: {absence(file.path, result)}"
+        for file in report.files
+        for result in file.results
+        if result.status == _NOT_RUN and required(result.backend, needed)
+    ]
 
 
 def data(report: Report) -> dict[str, Any]:

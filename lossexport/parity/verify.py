@@ -5,9 +5,9 @@ from pathlib import Path
 
 from lossexport import arguments
 from lossexport.catalog.variant import Variant
-from lossexport.errors import CheckFailedError, LossexportError
+from lossexport.errors import CheckFailedError, LossexportError, NotRunHereError
 from lossexport.manifest import BackendParity
-from lossexport.parity.artifact import Target, check_names, files, identify, targets
+from lossexport.parity.artifact import Target, check_names, files, identify, required, targets
 from lossexport.parity.cases import Case, Selection
 from lossexport.parity.measure import Computes, check_interface, measure, outcome
 from lossexport.parity.oracle import Judge
@@ -22,6 +22,7 @@ def verify(
     paths: str | Path | Sequence[str | Path],
     *,
     backends: Sequence[str] | None = None,
+    require: Sequence[str] = (),
     replay: str | None = None,
     store: bool = False,
     progress: Step | None = None,
@@ -29,7 +30,8 @@ def verify(
     """Verify `.onnx` and `.engine` files, or all files that the manifest of a folder lists.
 
     Each file runs on every backend of this machine, or only on those in `backends` (`ort` means
-    `ort-cpu`, `ort-cuda` and `ort-rtx`). A file that cannot run is reported as "not run here". With
+    `ort-cpu`, `ort-cuda` and `ort-rtx`). A file that cannot run is reported as "not run here". Each
+    name in `require` has to be a backend that one of the files is for (`ort` means `ort-cpu`). With
     `replay`, only that case ("FAMILY:N=SIZE:SEED") runs. With `store`, the results are written into
     the manifest beside each file, and nothing else in it changes; the report has a note if that is
     impossible, for example in a read-only folder. Raises LossexportError on a file that cannot be
@@ -55,6 +57,9 @@ def verify(
     if not reports:
         names = ", ".join(backends or ())
         raise LossexportError(f"{', '.join(map(str, given))}: no file that is for {names}")
+    for name in check_names("require", require) if require else ():
+        if not any(required(r.backend, [name]) for file in reports for r in file.results):
+            raise LossexportError(f"{', '.join(map(str, given))}: no file is for {name}")
     notes = store_results(reports, keep=backends is not None) if store else ()
     return Report(tuple(reports), tuple(notes))
 
@@ -116,6 +121,8 @@ class Check:
             errors = measure(self.variant, opened(), self._cases, self._judge)
         except CheckFailedError as error:
             return BackendParity(label, version, "failed", str(error))
+        except NotRunHereError as error:
+            return BackendParity(label, version, "not run here", str(error))
         except LossexportError as error:
             # onnxruntime on the CPU fails only on a broken file, which is bad input. Any other
             # backend has failed itself.

@@ -170,8 +170,8 @@ class Session(ABC):
                 if not least <= size <= most:
                     wrong(f", where {dim} is {least} to {most}")
 
-    def _refuse(self, message: str) -> NoReturn:
-        raise LossexportError(f"{self.path}: {message}")
+    def _refuse(self, message: str, kind: type[LossexportError] = LossexportError) -> NoReturn:
+        raise kind(f"{self.path}: {message}")
 
 
 def packed(array: Array) -> Array:

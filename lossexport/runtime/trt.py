@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from lossexport.errors import LossexportError, one_line
+from lossexport.errors import LossexportError, NotRunHereError, one_line
 from lossexport.origin import install_command
 from lossexport.runtime.backends import has_module, installed_version
 from lossexport.runtime.cuda import DRIVER_FIX, driver
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lossexport.manifest import Artifact
 
 SUFFIX = ".engine"
+_OTHER_GPU = "cannot run on this GPU"  # in the message of TensorRT-RTX 1.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,9 @@ class EngineSession(Session):
         self._runtime = trt.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(source.data)
         if self._engine is None:
-            self._fail("the engine is not accepted")
+            # A GPU that the engine was not built for, or that the runtime does not know at all.
+            kind = NotRunHereError if _OTHER_GPU in self._log.last else LossexportError
+            self._fail("the engine is not accepted", kind)
         self._check_tensors()
         self._context = self._engine.create_execution_context()
         if self._context is None:
@@ -206,8 +209,8 @@ class EngineSession(Session):
             self._fail(f"output {info.name!r}: shape {list(shape)} depends on the data")
         return np.empty(shape, np.uint16 if info.dtype == "bfloat16" else info.dtype)
 
-    def _fail(self, message: str) -> NoReturn:
-        self._refuse(f"{self.backend}: {message}: {one_line(self._log.last)}")
+    def _fail(self, message: str, kind: type[LossexportError] = LossexportError) -> NoReturn:
+        self._refuse(f"{self.backend}: {message}: {one_line(self._log.last)}", kind)
 
 
 class _Device:

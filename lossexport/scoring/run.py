@@ -55,6 +55,8 @@ def score(
     nms_iou: float | None = None,
     fail_below: Mapping[str, float] | None = None,
     fail_above: Mapping[str, float] | None = None,
+    baseline: str | os.PathLike[str] | None = None,
+    max_drop: Mapping[str, float] | None = None,
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
     """Score predictions against references and return the summary.
@@ -78,14 +80,15 @@ def score(
     `detections.json`, with the ids of the references, and a run that was interrupted goes on.
 
     `fail_below` and `fail_above` map names of numbers (`AP50`, `iou_mean`, `best_f1`, `unmatched`,
-    ...) to the lowest and the highest value that passes. Failures are sentences in the summary's
-    `gate_failures` and raise no error. `progress` shows a bar on a terminal if the run takes more
-    than two seconds, and elsewhere a line on stderr every ten seconds. It may also be a function,
-    which is called with the name of the step and the part of it that is done.
+    ...) to the lowest and the highest value that passes, and `max_drop` to how far a number may be
+    below that of `baseline`, the `summary.json` of an earlier run. Failures are sentences in the
+    summary's `gate_failures` and raise no error. `progress` shows a bar on a terminal if the run
+    takes more than two seconds, and elsewhere a line on stderr every ten seconds. It may also be a
+    function, which is called with the name of the step and the part of it that is done.
 
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
-    gates = Gates(GATE_NAMES, fail_below, fail_above)
+    gates = Gates(GATE_NAMES, fail_below, fail_above, baseline, max_drop)
     inputs = given("pred", pred), given("ref", ref)
     pred_format = format if pred_format is None else pred_format
     ref_format = format if ref_format is None else ref_format

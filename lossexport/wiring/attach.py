@@ -3,7 +3,7 @@
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +18,14 @@ from lossexport.catalog.spec import Dim, Op, Tensor
 from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError, one_line, shown
 from lossexport.exporter import checked, rtx
-from lossexport.exporter.versions import DOMAIN
+from lossexport.exporter.versions import DOMAIN, check_opset
 from lossexport.files import write_bytes
-from lossexport.names import BOX_FORMATS, BoxFormat, Precision
+from lossexport.names import BOX_FORMATS, BoxFormat, Builder, Precision
 from lossexport.runtime.guard.calls import CALLS, calls
 from lossexport.runtime.ort import open_session
 from lossexport.runtime.session import Source
 from lossexport.wiring import detector
+from lossexport.wiring.build import Build
 from lossexport.wiring.expression import Compiler
 from lossexport.wiring.graph import Size, Term, Wiring, WiringError
 from lossexport.wiring.layout import in_rows
@@ -49,12 +50,14 @@ _STEPS = 4
 class Attached:
     """The precision of the op that was added, and its outputs, such as `boxes float32[100,4]`.
 
-    `rtx` is the verdict of TensorRT-RTX's parser, if it is installed.
+    `rtx` is the verdict of TensorRT-RTX's parser, if it is installed. `notes` say which versions of
+    the detector were raised, and why.
     """
 
     precision: Precision
     outputs: tuple[str, ...]
     rtx: rtx.Parsed
+    notes: tuple[str, ...] = ()
 
 
 def attach(
@@ -67,6 +70,11 @@ def attach(
     box_format: BoxFormat = "xyxy",
     image_size: tuple[float, float] | None = None,
     prefix: str = "",
+    opset: int | None = None,
+    build: bool = False,
+    shapes: Mapping[str, str | int] | None = None,
+    backend: Builder = "rtx",
+    compute_capabilities: Sequence[str] = (),
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Attached:
     """Append `op` to the detector `model` and write the result to `out`.
@@ -79,6 +87,11 @@ def attach(
     their types differ or are float64. Its outputs are added to the detector's own; their names
     begin with `prefix`.
 
+    The op is written for the detector's opset, or for `opset`, to which the detector is then
+    raised, as is one that is older than 17. With `build`, the engine is written beside `out`;
+    `shapes`, `backend` and `compute_capabilities` are as in `export`, and `shapes` has a range for
+    each open dimension of the inputs.
+
     Before the file is written, the op is compared with float64 PyTorch, and the file is checked,
     loaded in onnxruntime and compared with the detector. `progress` is called with `(done, total,
     step)`. Raises LossexportError on bad usage or input, and if the detector does not run here.
@@ -89,13 +102,15 @@ def attach(
     prefix = arguments.text("prefix", prefix)
     step = _steps(progress)
     base = Variant.make(spec, attributes)
+    engine = Build.of(target, build, backend, shapes, compute_capabilities)
     _check_usage(spec, inputs, box_format, image_size)
     if not prefix.isprintable():
         raise LossexportError(f"prefix {shown(prefix)}: must be printable text")
     step(0, "reading")
     of_batches = all(tensor.shape[:1] == (_BATCH,) for tensor in spec.inputs)
-    data, opset, graph_model = detector.load(path, of_batches)
-    graph = graph_model.graph
+    loaded = detector.load(path, of_batches, None if opset is None else check_opset(opset))
+    graph_model, graph = loaded.model, loaded.model.graph
+    profile = engine.shapes(path, graph.inputs) if engine else {}
     stem = _free(f"{prefix}{op}", {str(node.name) for node in graph})
     wiring = Wiring(graph, stem)
     compiler = Compiler(wiring)
@@ -131,7 +146,7 @@ def attach(
                 f"{path}: already has a tensor {value.name}; name the outputs with --prefix"
             )
     step(0, "looking for inputs that fit")
-    original = Original(path, data, opset)
+    original = Original(path, loaded.data, loaded.converted)
     step(1, f"exporting {op}")
     exported = checked.graph(variant, opset_now).model
     values = [wiring.materialise(terms[tensor.name]) for tensor in spec.inputs]
@@ -148,18 +163,22 @@ def attach(
         },
         sort_keys=True,
     )
-    _state_calls(graph_model, data)
+    _state_calls(graph_model, loaded.data)
     result = _checked(target, graph_model)
     with ThreadPoolExecutor(1) as beside:  # the parser is another process
         parsing = beside.submit(rtx.parse, result)
         original.check_same(target, result, lambda text: step(2, text))
         step(3, "parsing with TensorRT-RTX")
         parsed = parsing.result()
-    write_bytes(target, result)
+    if engine is None:
+        write_bytes(target, result)
+    else:
+        step(3, "building the engine")
+        engine.write(target, result, profile, parsed)
     step(_STEPS, "done")
     made = (Term.of(value) for value in outputs)
     described = tuple(f"{v.name} {term}" for v, term in zip(outputs, made, strict=True))
-    return Attached(precision, described, parsed)
+    return Attached(precision, described, parsed, loaded.notes)
 
 
 def _steps(progress: Callable[[int, int, str], None] | None) -> Callable[[int, str], None]:

@@ -1,5 +1,6 @@
 """Reading a detector's ONNX file."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -7,7 +8,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
 from lossexport.errors import LossexportError, one_line
-from lossexport.exporter.versions import IR_VERSION, OPSET
+from lossexport.exporter.versions import FUNCTIONS_IR, OLDEST_OPSET, OPSET
 from lossexport.runtime.guard.external import read_model
 from lossexport.runtime.onnx_guard import check_model
 from lossexport.wiring.conversion import to_opset
@@ -16,22 +17,42 @@ MAX_DETECTOR_BYTES = 2**30
 _IMAGE_RANK = 4
 
 
-def load(path: Path, of_batches: bool) -> tuple[bytes, int, ir.Model]:
-    """The file's bytes, its opset, and its graph with types and shapes at opset 20 or newer.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A detector: the bytes of its file, and its graph with types and shapes.
+
+    `converted` is the opset that the graph was brought to, None if it has its own. `notes` say
+    which of its versions were raised, and why.
+    """
+
+    data: bytes
+    model: ir.Model
+    converted: int | None
+    notes: tuple[str, ...]
+
+
+def load(path: Path, of_batches: bool, opset: int | None = None) -> Loaded:
+    """Read a detector, at `opset` if one is given, and otherwise at its own, but 17 or newer.
 
     The nodes are sorted, and weights are no longer listed as inputs. Raises LossexportError on a
     file that the guard or the ONNX checker refuses, a batch that is not 1, unless the op is one
-    `of_batches`, and an opset that cannot be converted.
+    `of_batches`, and an opset that cannot be converted, or is newer than `opset`.
     """
     data = read_model(path, MAX_DETECTOR_BYTES)
     check_model(data, str(path))
+    notes = []
     try:
         model = ir.from_proto(onnx.load_from_string(data))
         # onnxruntime accepts nodes in any order, and initializers that are not inputs.
         model.graph.sort()
         for function in model.functions.values():
             function.sort()
-        model.ir_version = max(model.ir_version, IR_VERSION)
+        if (stated := model.ir_version) < FUNCTIONS_IR:
+            model.ir_version = FUNCTIONS_IR
+            notes.append(
+                f"its IR version is raised from {stated} to {FUNCTIONS_IR}, the oldest in which "
+                "files have functions"
+            )
         onnx.checker.check_model(ir.to_proto(model))
     except Exception as error:  # protobuf, the checker and onnx-ir have no base class in common
         raise LossexportError(f"{path}: not a valid ONNX model: {one_line(error)}") from error
@@ -39,11 +60,20 @@ def load(path: Path, of_batches: bool) -> tuple[bytes, int, ir.Model]:
     if not of_batches:
         _check_batch(path, model)
     # Both names stand for the standard domain; a model of other domains alone imports neither.
-    model.opset_imports.setdefault("", model.opset_imports.pop("ai.onnx", OPSET))
-    metadata, opset = dict(model.metadata_props), model.opset_imports[""]
-    model = to_opset(path, model, OPSET)
+    model.opset_imports.setdefault("", model.opset_imports.pop("ai.onnx", opset or OPSET))
+    metadata, own = dict(model.metadata_props), model.opset_imports[""]
+    wanted = max(own, OLDEST_OPSET) if opset is None else opset
+    if wanted < own:
+        raise LossexportError(
+            f"{path}: is of opset {own}, which cannot be lowered to {wanted}; leave the opset out, "
+            f"or export the detector with opset {wanted}"
+        )
+    if wanted > own:
+        why = "as asked for" if opset is not None else "the oldest that ops are written for"
+        notes.append(f"its opset is raised from {own} to {wanted}, {why}")
+    model = to_opset(path, model, wanted)
     model.metadata_props.update(metadata)
-    return data, opset, model
+    return Loaded(data, model, wanted if wanted > own else None, tuple(notes))
 
 
 def _check_batch(path: Path, model: ir.Model) -> None:

@@ -1,7 +1,7 @@
 """Appends standard ONNX operators to a graph, for expressions and box adapters.
 
 Every method takes and returns `Term`s, whose types and shapes are tracked from node to node, so
-that a mistake is reported where it is made. All operators are valid from opset 18 on.
+that a mistake is reported where it is made. Operators have the forms of the graph's opset.
 """
 
 import math
@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from lossexport.errors import shown
+from lossexport.exporter.lowering import lower
 
 Size = int | None
 """A dimension; None if the detector leaves it open."""
@@ -91,7 +92,9 @@ class Wiring:
         dtype = dtype or inputs[0].dtype
         values = [self.materialise(term) for term in inputs]
         out = ir.Value(name=self._name(), shape=ir.Shape(shape), type=ir.TensorType(dtype))
-        self.graph.append(ir.node(op_type, values, attributes, outputs=[out], name=out.name))
+        node = ir.node(op_type, values, attributes, outputs=[out], name=out.name)
+        self.graph.append(node)
+        lower([node], self.graph.opset_imports[""])
         return Term(out, dtype, tuple(shape), weak=all(term.weak for term in inputs))
 
     def materialise(self, term: Term) -> ir.Value:

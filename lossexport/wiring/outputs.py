@@ -16,10 +16,10 @@ _STEM = "lossexport.outputs"
 def with_outputs(path: Path, texts: Sequence[str]) -> bytes:
     """The detector of the file `path` with an output for each expression, whose name is its text.
 
-    The graph is converted to opset 20 if it is older. Raises LossexportError, naming the file and
+    The graph is converted to opset 17 if it is older. Raises LossexportError, naming the file and
     the expression, on one that cannot be compiled, and on a detector that `attach` refuses.
     """
-    _, _, model = detector.load(path, of_batches=False)
+    model = detector.load(path, of_batches=False).model
     wiring = Wiring(model.graph, _STEM)
     compiler = Compiler(wiring)
     for text in texts:

@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 
 from lossexport.errors import LossexportError
-from lossexport.exporter.versions import OPSET
 from lossexport.runtime.ort import open_session
 from lossexport.runtime.session import Array, Session, Source
 from lossexport.wiring.feeds import Feed, fitting
@@ -29,12 +28,15 @@ _AT_ONCE = 64  # inner tensors that one run reads
 
 
 class Original:
-    """A detector before the op is attached, of opset `opset`, and the inputs to run it on."""
+    """A detector before the op is attached, and the inputs to run it on.
 
-    def __init__(self, path: Path, data: bytes, opset: int) -> None:
+    `converted` is the opset that it is converted to, None if it keeps its own.
+    """
+
+    def __init__(self, path: Path, data: bytes, converted: int | None) -> None:
         """Raises LossexportError if onnxruntime cannot run it here."""
         self.path, self.data = path, data
-        self._converted = opset < OPSET
+        self._converted = converted
         try:
             self._session = _load(path, data)
             self._feeds = fitting(self._session)
@@ -71,8 +73,12 @@ class Original:
                     f"{self.path}: {name} differs from run to run on the same input, so that it "
                     "cannot be compared: export the detector without random operators"
                 )
-            cause = f" on conversion to opset {OPSET}" if self._converted else ""
-            remedy = f"; export the detector with opset {OPSET} or newer" if self._converted else ""
+            cause = f" on conversion to opset {self._converted}" if self._converted else ""
+            remedy = (
+                f"; export the detector with opset {self._converted} or newer"
+                if self._converted
+                else ""
+            )
             raise LossexportError(
                 f"{self.path}: output {name} changes{cause}: {found} on {feed}{remedy}"
             )

@@ -101,9 +101,11 @@ LX_INLINE float rivalry(const Box &a, const Box &b, float beta) {
 // lossexport/families/localization/functions.py.
 LX_INLINE float localization_confidence(const Box &box, float left, float top, float right,
                                         float bottom) {
-  const float x = exponential(left * 0.5f) + exponential(right * 0.5f);
-  const float y = exponential(top * 0.5f) + exponential(bottom * 0.5f);
-  const float off = x / at_least(box.w, TINY) + y / at_least(box.h, TINY);
+  // Roots of sigma: a sigma may leave the range where its ratio to a side does not.
+  const float l = exponential(left * 0.25f), r = exponential(right * 0.25f);
+  const float t = exponential(top * 0.25f), b = exponential(bottom * 0.25f);
+  const float w = at_least(box.w, TINY), h = at_least(box.h, TINY);
+  const float off = (l / w * l + r / w * r) + (t / h * t + b / h * b);
   const float quality = 1.0f / (1.0f + off * 0.797884561f);  // sqrt(2 / pi)
   const float poison = box.area * 0.0f + (((left + top) + right) + bottom) * 0.0f;
   return (at_most(box.w, box.h) > 0 ? quality : 0.0f) + poison;

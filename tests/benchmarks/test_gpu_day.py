@@ -1,10 +1,12 @@
 """A day on a GPU, with stand-ins for it: the whole path, cut off and gone on with."""
 
+import dataclasses
 import json
 import os
 import queue
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -205,6 +207,35 @@ def test_a_run_that_is_stopped_has_cut_off_what_ran(
     with pytest.raises(stop):
         gpu_day.run_step("kernels", record, Choice(), Time())  # type: ignore[arg-type]
     assert record.steps["kernels"].cuts("a") == 1
+
+
+def test_several_items_run_at_a_time_but_not_those_that_are_timed(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    class Lane(Script):
+        def message(self, seconds: float) -> dict[str, Any] | None:
+            both.wait()  # breaks unless two lanes are here
+            return super().message(seconds)
+
+    lanes = {key: [{"begin": key}, {"status": "passed"}, None] for key in "ab"}
+    monkeypatch.setattr(
+        gpu_day, "Worker", lambda step, keys, choice: Lane(lanes[keys[0]])(step, keys, choice)
+    )
+    gpu_day.run_step("kernels", record, Choice(), Time(), jobs=2)  # type: ignore[arg-type]
+    assert {r["status"] for r in record.steps["kernels"].results.values()} == {"passed"}
+    assert record.left == {}
+
+    asked: list[tuple[str, int]] = []
+    monkeypatch.setattr(gpu_day, "run_step", lambda name, r, c, t, jobs: asked.append((name, jobs)))
+    none = {
+        name: dataclasses.replace(step, absence=lambda _: None, items=lambda _: {"a": dict})
+        for name, step in gpu_steps.steps().items()
+    }
+    monkeypatch.setattr(gpu_day, "steps", lambda: none)
+    gpu_day.day(record, Choice(standin=True), Time(), ["kernels", "speed"], 5)  # type: ignore[arg-type]
+    assert asked == [("kernels", 5), ("speed", 1)]
 
 
 @pytest.mark.parametrize(

@@ -7,36 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lossexport.catalog import CATALOG
-from lossexport.cli import main
 from lossexport.origin import install_command
 from lossexport.runtime import available
 from lossexport.runtime.native import kernels
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-def call(
-    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> tuple[int, str, str]:
-    monkeypatch.setattr("sys.argv", ["lossexport", *arguments])
-    code = 0
-    try:
-        main()
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    out = capsys.readouterr()
-    return code, out.out, out.err
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    return lambda *arguments: call([str(a) for a in arguments], capsys, monkeypatch)
+from tests.cli.conftest import Run
 
 
 def test_list(run: Run) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossexport.errors import LossexportError
+from lossexport.errors import LossexportError, NotRunHereError
 from lossexport.manifest import RangeRecord, TensorRecord
 from lossexport.origin import install_command
 from lossexport.runtime import load, trt
@@ -128,7 +128,7 @@ class FakeRuntime:
     def deserialize_cuda_engine(self, data: bytes) -> "FakeEngine | None":
         if self.deserialises:
             return FakeEngine(self)
-        self.logger.log(self.module.ILogger.ERROR, "built for another GPU")
+        self.logger.log(self.module.ILogger.ERROR, self.module.settings["reason"])
         self.logger.log(self.module.ILogger.WARNING, "never mind")
         return None
 
@@ -158,6 +158,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Any:
     module.ILogger = type("ILogger", (), {"INTERNAL_ERROR": 0, "ERROR": 1, "WARNING": 2})
     module.settings = {
         "deserialises": True,
+        "reason": "built for another GPU",
         "refuses": False,
         "data_dependent": False,
         "dtype": "FLOAT",
@@ -272,6 +273,15 @@ def test_an_engine_that_the_runtime_refuses(
     fake.settings["deserialises"] = False
     path = listed(tmp_path, "add.engine", HEADER, **BUILT)
     assert refusal(path) == "rtx: the engine is not accepted: built for another GPU"
+
+
+def test_an_engine_for_another_gpu_is_sound_but_does_not_run_here(
+    tmp_path: Path, listed: Callable[..., Path], fake: Any
+) -> None:
+    reason = "The engine cannot run on this GPU, which has compute capability 9.0."
+    fake.settings |= {"deserialises": False, "reason": reason}
+    with pytest.raises(NotRunHereError, match=r"compute capability 9\.0"):
+        load(listed(tmp_path, "add.engine", HEADER, **BUILT))
 
 
 def test_tensors_that_the_manifest_does_not_list(

@@ -155,7 +155,7 @@ def test_an_old_file_with_weights_among_its_inputs(tmp_path: Path) -> None:
         np.testing.assert_allclose(found[name], array, rtol=1e-6)
     raw = torch.tensor(before["output"][0].T)
     np.testing.assert_allclose(found["score"], ops.box_iou(raw[:, :4], raw[:, 4:]), atol=1e-6)
-    assert onnx.load(out).ir_version == 10
+    assert onnx.load(out).ir_version == 8
 
 
 def test_a_conversion_that_changes_the_detector_is_noticed(
@@ -169,8 +169,8 @@ def test_a_conversion_that_changes_the_detector_is_noticed(
         return converted
 
     monkeypatch.setattr(onnx.version_converter, "convert_version", wrong)
-    with pytest.raises(LossexportError, match="output output changes on conversion to opset 20"):
-        attach(**arguments(toy(tmp_path)))
+    with pytest.raises(LossexportError, match="output output changes on conversion to opset 17"):
+        attach(**arguments(toy(tmp_path, opset=16)))
 
 
 PIXELS = """
@@ -205,7 +205,7 @@ def test_a_conversion_known_to_be_wrong_is_mended_or_else_seen(
 
     out.unlink()
     monkeypatch.setattr(conversion, "_MENDS", {})
-    with pytest.raises(LossexportError, match="output output changes on conversion to opset 20"):
+    with pytest.raises(LossexportError, match="output output changes on conversion to opset 17"):
         attach(path, "box_iou", inputs, out)
     assert not out.exists()
 
@@ -237,15 +237,53 @@ def test_opsets_and_versions_that_onnxruntime_takes(tmp_path: Path, opset: int, 
     path = toy(tmp_path, ir=ir, opset=opset)
     done = attach(**arguments(path))
     model = onnx.load(path.with_name("out.onnx"))
-    assert model.ir_version == max(ir, 10)
-    wanted = max(opset, 20)
-    assert {entry.domain: entry.version for entry in model.opset_import}[""] == wanted
-    assert model.functions[0].opset_import[0].version == wanted
+    assert model.ir_version == max(ir, 8)
+    assert {entry.domain: entry.version for entry in model.opset_import}[""] == opset
+    assert model.functions[0].opset_import[0].version == opset
+    onnx.checker.check_model(model, full_check=True)
     found = load(path.with_name("out.onnx"))(images=IMAGES)
     np.testing.assert_array_equal(found["output"], OUTPUT)
     expected = ops.pairwise_giou(boxes(OUTPUT[0, :, :4]), boxes(OUTPUT[0, :, 4:]))
     np.testing.assert_allclose(found["score"], expected, atol=2e-6)
     assert done.rtx.status == "accepted"
+
+
+def test_what_is_raised_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.onnx"
+    older = "its opset is raised from 16 to 17, the oldest that ops are written for"
+    oldest = "its IR version is raised from 3 to 8, the oldest in which files have functions"
+    asked = "its opset is raised from 17 to 19, as asked for"
+    for opset, ir, wanted, notes in (
+        (17, 8, None, []),
+        (17, 8, 17, []),
+        (16, 3, None, [oldest, older]),
+        (17, 8, 19, [asked]),
+    ):
+        path = toy(tmp_path, ir=ir, opset=opset)
+        command = ["lossexport", "attach", str(path), "--op", "box_iou", "--out", str(out)]
+        command += ["--map", "pred=output[0,:,:4] - reshape(max(output[0]), -1, 1)"]
+        command += ["--map", "target=output[0,:,4:]"]
+        command += ["--opset", str(wanted)] if wanted else []
+        monkeypatch.setattr("sys.argv", command)
+        main()
+        assert capsys.readouterr().out.splitlines()[1:] == [f"note: {note}" for note in notes]
+        model = onnx.load(out)
+        onnx.checker.check_model(model, full_check=True)
+        imports = [model.opset_import, *(f.opset_import for f in model.functions)]
+        written = {e.version for each in imports for e in each if e.domain == ""}
+        assert written == {wanted or max(opset, 17)}
+        assert model.ir_version == 8
+        (reduction,) = [node for node in model.graph.node if node.op_type == "ReduceMax"]
+        assert (len(reduction.input) == 1) == (written == {17})
+        np.testing.assert_array_equal(load(out)(images=IMAGES)["output"], OUTPUT)
+    out.unlink()
+    with pytest.raises(LossexportError, match="is of opset 21, which cannot be lowered to 20; lea"):
+        attach(**arguments(toy(tmp_path, opset=21), opset=20))
+    with pytest.raises(LossexportError, match="opset is 24: a whole number from 17 to 23 is expec"):
+        attach(**arguments(toy(tmp_path), opset=24))
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("opset", [12, 20])

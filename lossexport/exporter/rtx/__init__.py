@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import onnx
-
 from lossexport.errors import one_line
+from lossexport.exporter.refused import Refused
 from lossexport.runtime.backends import has_module
 from lossexport.runtime.trt import availability
 
-_SCRIPT = Path(__file__).with_name("parse.py")
+_SCRIPT = Path(__file__).with_name("script.py")
 _SECONDS = 300
 _SHOWN = 5
 
@@ -56,17 +55,7 @@ def parse(model: bytes) -> Parsed:
         last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         return Parsed("not checked", (f"not checked: TensorRT-RTX: {one_line(last)}",))
     refused = json.loads(done.stdout)
-    notes = [_note(model, *row) for row in refused[:_SHOWN]]
+    notes = [Refused(*row).line(model, "rtx") for row in refused[:_SHOWN]]
     if len(refused) > _SHOWN:
         notes.append(f"TensorRT-RTX refuses {len(refused) - _SHOWN} more nodes")
     return Parsed("refused" if refused else "accepted", tuple(notes))
-
-
-def _note(model: bytes, name: str, place: int, operator: str, reason: str) -> str:
-    node = f"node {name!r} ({operator})" if operator else "the graph"
-    if operator and not name:  # a node without a name is named by its outputs
-        node = f"a node ({operator})"
-        nodes = onnx.load_from_string(model).graph.node
-        if 0 <= place < len(nodes) and nodes[place].op_type == operator:
-            node = f"the node of {nodes[place].output[0]!r} ({operator})"
-    return f"TensorRT-RTX refuses {node}: {one_line(reason)}"

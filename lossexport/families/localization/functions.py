@@ -20,9 +20,13 @@ def localization_confidence(boxes: Tensor, log_variance: Tensor) -> Tensor:
     without area.
     """
     x1, y1, x2, y2 = boxes.unbind(1)
-    left, top, right, bottom = torch.exp(log_variance * 0.5).unbind(1)
+    # Roots of sigma: a sigma itself, or the sum of two, may leave the range of the float type where
+    # its ratio to a side does not. A ratio that does makes the quality 0.
+    left, top, right, bottom = torch.exp(log_variance * 0.25).unbind(1)
     w, h = x2 - x1, y2 - y1
-    # A sigma beyond the range of the float type becomes infinite, and the quality 0.
-    off = (left + right) / w.clamp(min=tiny(w)) + (top + bottom) / h.clamp(min=tiny(h))
+    width, height = w.clamp(min=tiny(w)), h.clamp(min=tiny(h))
+    off = (left / width * left + right / width * right) + (
+        top / height * top + bottom / height * bottom
+    )
     quality = 1 / (1 + off * math.sqrt(2 / math.pi))
     return torch.where(torch.minimum(w, h) > 0, quality, 0) + poison(boxes, log_variance)

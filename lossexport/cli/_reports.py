@@ -1,0 +1,62 @@
+"""The options of verbs that check something: where results go for programs and CI systems."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lossexport.checks import Check, gate_checks, junit, refuse_same, step_summary
+from lossexport.cli._types import FILE
+from lossexport.errors import CheckFailedError, printable
+from lossexport.files import write_bytes
+
+json_file = click.option("--json", "json_file", type=FILE, help="Write the results as JSON.")
+junit_file = click.option(
+    "--junit", "junit_file", type=FILE, help="Write the checks as JUnit XML, for CI systems."
+)
+baseline = click.option(
+    "--baseline", type=FILE, help="The summary.json of an earlier run, for --max-drop."
+)
+max_drop = click.option(
+    "--max-drop", multiple=True, metavar="METRIC=VALUE",
+    help="Exit with 1 if lower than in --baseline by more than this.",
+)  # fmt: skip
+
+
+def write_checks(
+    title: str, checks: Sequence[Check], columns: Sequence[str], rows: Sequence[Sequence[str]],
+    junit_file: str | None,
+) -> None:  # fmt: skip
+    """Write the checks where they were asked for, and the table into the summary of a CI step."""
+    if junit_file:
+        write_bytes(Path(junit_file), junit(title, checks))
+    if note := step_summary(title, columns, rows):
+        click.echo(f"note: {printable(note)}")
+
+
+def finish(
+    verb: str,
+    summary: Mapping[str, Any],
+    numbers: Mapping[str, str],
+    json_file: str | None,
+    junit_file: str | None,
+) -> None:
+    """Write what `score` and `compare` found; `numbers` are for the summary of a CI step.
+
+    Raises CheckFailedError if a gate failed.
+    """
+    refuse_same(json=json_file, junit=junit_file)
+    if json_file:
+        from lossexport.reports.output import summary_bytes
+
+        write_bytes(Path(json_file), summary_bytes(summary))
+    rows = [(name, value, "") for name, value in numbers.items()]
+    for gate in summary["gates"]:
+        value = "-" if gate["value"] is None else f"{gate['value']:.4f}"
+        result = "passed" if gate["passed"] else "FAILED"
+        rows.append((gate["name"], value, f"{gate['kind']} {gate['bound']:g}: {result}"))
+    checks = gate_checks(verb, summary)
+    write_checks(f"lossexport {verb}", checks, ("number", "value", "gate"), rows, junit_file)
+    if summary["gate_failures"]:
+        raise CheckFailedError("; ".join(summary["gate_failures"]))
