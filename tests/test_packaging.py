@@ -20,7 +20,7 @@ from lossexport.exporter import export
 from lossexport.manifest import load_manifest
 from lossexport.runtime import native
 from lossexport.scoring import score
-from tests.packages import run
+from tests.packages import QUICK_CXX, run
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -114,7 +114,7 @@ def test_without_a_compiler_the_rest_installs_and_doctor_says_what_to_do(tmp_pat
         f"native/{native.path().name}"
     )
     if COMPILER:
-        run(sys.executable, script)
+        run(sys.executable, script, CXX=QUICK_CXX)
         (check,) = json.loads(run(sys.executable, "-c", code, cwd=tmp_path, **here))
         assert (check["status"], check["fix"]) == ("ok", None)
 

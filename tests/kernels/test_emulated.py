@@ -25,8 +25,12 @@ def parameters(*precisions: Any) -> list[Any]:
 
 
 def narrow() -> list[Any]:
-    """Every kernel in both narrow types; but for one, they are left to the slow tests."""
-    first, *others = parameters("fp16", "bf16")
+    """Every kernel in a narrow type, in both with its defaults; but for one, in the slow tests."""
+    first, *others = (
+        case
+        for case in parameters("fp16", "bf16")
+        if case.values[0].precision == "fp16" or case.values[0] == defaults(case.values[0])
+    )
     slow = (pytest.param(*case.values, id=case.id, marks=pytest.mark.slow) for case in others)
     return [first, *slow]
 

@@ -57,7 +57,8 @@ def test_every_attribute_has_two_ends(name: str, item: Attribute) -> None:
 @pytest.mark.parametrize(("name", "item"), ATTRIBUTES, ids=lambda x: getattr(x, "name", x))
 def test_an_attribute_at_its_ends_is_exported(name: str, item: Attribute, tmp_path: Path) -> None:
     op = CATALOG[name]
-    for value in ends(item):
+    # Other tests export every op with its defaults.
+    for value in (value for value in ends(item) if value != item.default):
         variant = Variant.make(op, {item.name: value}, gradient=bool(op.gradient))
         if REFUSED.get((name, item.name)) == value:
             with pytest.raises(CheckFailedError, match="is inf instead of nan in case nonfinite"):
