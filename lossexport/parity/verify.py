@@ -7,9 +7,16 @@ from lossexport import arguments
 from lossexport.catalog.variant import Variant
 from lossexport.errors import CheckFailedError, LossexportError, NotRunHereError
 from lossexport.manifest import BackendParity
-from lossexport.parity.artifact import Target, check_names, files, identify, required, targets
 from lossexport.names import KERNEL_BACKENDS
-from lossexport.parity.artifact import Target, check_names, edited, files, identify, targets
+from lossexport.parity.artifact import (
+    Target,
+    check_names,
+    edited,
+    files,
+    identify,
+    required,
+    targets,
+)
 from lossexport.parity.cases import Case, Selection
 from lossexport.parity.measure import Computes, check_interface, measure, outcome
 from lossexport.parity.oracle import Judge
