@@ -29,7 +29,7 @@ from lossexport.ops.common import tiny
 class _Clusters(NamedTuple):
     """Facts about the cluster that each box has opened [1,N], or [4,N] for those of corners.
 
-    `count` is 0 where a box has opened none. `sums` are those of corners times scores, `most` is
+    `number` is 0 where a box has opened none. `sums` are those of corners times scores, `most` is
     the best score, `weights` the sum over boxes and `models` that over different models.
     """
 
@@ -37,7 +37,7 @@ class _Clusters(NamedTuple):
     sums: Tensor
     total: Tensor
     most: Tensor
-    count: Tensor
+    number: Tensor
     weights: Tensor
     models: Tensor
 
@@ -69,7 +69,7 @@ def _fuse(
 
         x1, y1, x2, y2 = torch.split(old.corners, 1)
         fused = Boxes(x1, y1, x2, y2, (x2 - x1) * (y2 - y1))
-        candidate = (old.count > 0) & (labels == label)
+        candidate = (old.number > 0) & (labels == label)
         overlap = torch.where(candidate, rivalry(Boxes.of(box), fused), OUT)
         best = overlap.amax(1, keepdim=True)
         joins = best > threshold
@@ -87,7 +87,7 @@ def _fuse(
             sums,
             total,
             torch.where(here, torch.maximum(old.most, score), old.most),
-            torch.where(here, old.count + 1, old.count),
+            torch.where(here, old.number + 1, old.number),
             torch.where(here, old.weights + weight, old.weights),
             torch.where(here & ~known, old.models + weight, old.models),
         )
@@ -146,7 +146,7 @@ def weighted_boxes_fusion(
     weighted = torch.where(live >= 0, live * weight, OUT)
     clusters = _fuse(table, weighted, label, model, weight, iou_threshold)
 
-    count = clusters.count.clamp(min=1)
+    count = clusters.number.clamp(min=1)
     if mode == "max":
         fused = clusters.most / max(weights)
     elif mode == "box_and_model_avg":
@@ -158,7 +158,7 @@ def weighted_boxes_fusion(
     else:
         most = count if allows_overflow else torch.minimum(count, number)
         fused = clusters.total / count * (most / total)
-    fused = torch.where(clusters.count > 0, fused, OUT)
+    fused = torch.where(clusters.number > 0, fused, OUT)
 
     def rule(pick: Pick) -> tuple[Tensor, Tensors]:
         corners = torch.cat(pick.box[:4])

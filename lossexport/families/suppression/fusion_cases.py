@@ -108,7 +108,7 @@ def _close(
 def _sampler(family: Callable[..., Drawn]) -> Sampler:
     def draw(rng: np.random.Generator, dims: Dims, attributes: Mapping[str, Any]) -> Arrays:
         n = dims["N"]
-        boxes, scores = family(rng, n, attributes | {"score_threshold": 0.0})
+        boxes, scores = family(rng, n, {**attributes, "score_threshold": 0.0})
         models = len(attributes["weights"])
         arrays = {
             "boxes": boxes / 256,
