@@ -56,7 +56,10 @@ Times = dict[str, float]
 def sizes(op: Op) -> dict[str, int]:
     """The size of each dimension: the one above, within the op's range, or the one it tunes for."""
     wanted = {} if op.kind == "suppression" else MATRIX if "M" in op.dims else SIZES
-    return {dim: min(wanted.get(dim, usual), most) for dim, (_, usual, most) in op.dims.items()}
+    return {
+        dim: max(least, min(wanted.get(dim, usual), most))
+        for dim, (least, usual, most) in op.dims.items()
+    }
 
 
 def forms(variant: Variant, folder: Path) -> dict[str, Session]:
@@ -121,10 +124,12 @@ def page(rows: list[dict[str, Any]], where: Mapping[str, str], now: str) -> str:
     labels = (EAGER, *BACKENDS)
     columns = ["op", "sizes", *labels, *(f"{label}, with gradient" for label in labels)]
     facts = ", ".join(f"{name} {value}" for name, value in where.items())
+    timed = {found["op"] for found in rows}
+    others = ", ".join(f"`{name}`" for name in BUILTIN if name not in timed)
     return f"""# Every op in every form
 
 {now}; {facts}. Least milliseconds of turns, {THREADS} threads, float32; "-" where there is no such
-form.
+form. {f"Not timed in this run: {others}." if others else ""}
 
 {table(columns, [cells(found) for found in rows])}
 """

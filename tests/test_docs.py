@@ -145,6 +145,8 @@ def stand_in(path: Path, side: int, **outputs: tuple[int, ...]) -> None:
     weights, infos = [], []
     for name, shape in outputs.items():
         values = rng.random(shape).astype(np.float32)
+        if shape[1] == 84:  # boxes of a raw head, in pixels
+            values[:, :4] *= 2 * side
         weights.append(numpy_helper.from_array(values, f"{name}_weights"))
         nodes.append(helper.make_node("Mul", ["mean", f"{name}_weights"], [name]))
         infos.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))

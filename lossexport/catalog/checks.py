@@ -222,7 +222,7 @@ def _check_attribute(field: str, item: Attribute, op: str) -> None:
     for name in ("minimum", "maximum", "below"):
         if not _is_number(getattr(item, name)):
             raise _wrong(f"{where}{name}", getattr(item, name), "a number")
-    for name in ("per_class", "graph_only"):
+    for name in ("per_class", "any_length", "graph_only"):
         if not isinstance(getattr(item, name), bool):
             raise _wrong(f"{where}{name}", getattr(item, name), "True or False")
     if not isinstance(item.choices, tuple) or not all(isinstance(c, str) for c in item.choices):

@@ -392,7 +392,7 @@ def kld_loss(
             directions
         sqrt: whether the root of the divergence counts (any finite number)
         post: applied to the divergence or its root
-        tau: from 1 on, the loss is 1 - 1 / (tau + d); below 1 it is d (at least 0)
+        tau: from 1 on, the loss is 1 - 1 / (tau + d); below 1 it is d (in [0, 1e+06])
         reduction: none, sum or mean
     """
 
@@ -415,7 +415,7 @@ def gwd_loss(
         normalize: whether the distance is divided by the size of the boxes (any finite
             number)
         post: applied to the distance
-        tau: from 1 on, the loss is 1 - 1 / (tau + d); below 1 it is d (at least 0)
+        tau: from 1 on, the loss is 1 - 1 / (tau + d); below 1 it is d (in [0, 1e+06])
         reduction: none, sum or mean
     """
 

@@ -56,7 +56,10 @@ def test_graph_engine_and_manifest_are_of_the_opset(opset: int, tmp_path: Path) 
         check_forms(model, opset)
 
 
-@pytest.mark.parametrize(("name", "opset"), [slow(n, o) for n in CATALOG for o in (17, 23)])
+# The oldest has other forms of many operators, the newest of none that is traced.
+@pytest.mark.parametrize(
+    ("name", "opset"), [slow(n, o) for o, step in ((17, 3), (23, 9)) for n in [*CATALOG][::step]]
+)
 def test_every_op(name: str, opset: int) -> None:
     op = CATALOG[name]
     variant = Variant.make(op, gradient=bool(op.gradient))

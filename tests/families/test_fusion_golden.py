@@ -63,3 +63,12 @@ def test_weighted_boxes_fusion_gives_the_published_boxes(entry, dtype):
     np.testing.assert_allclose(ours, theirs, **tolerance)
     assert (labels[count:] == -1).all()
     assert (scores[count:] == 0).all()
+
+
+def test_where_the_published_code_divides_0_by_0_scores_are_finite():
+    with np.load(GOLDEN / "matrix_nms__linear_identical.npz") as file:
+        assert np.isnan(file["scores_updated"]).any()
+        given = [torch.from_numpy(file[name]) for name in ("boxes", "scores", "labels")]
+    indices, scores, count = ops.matrix_nms(*given, kernel="linear")
+    assert np.isfinite(scores.numpy()).all()
+    assert 2 not in indices[:count].tolist()

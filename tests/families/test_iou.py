@@ -133,7 +133,13 @@ def test_ciou_has_no_aspect_gradient_at_a_point_box() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("column", range(4))
 @pytest.mark.parametrize(
-    "name", [n for n in CATALOG if n.startswith("box_") or n.endswith("iou_loss")]
+    "name",
+    [
+        op.name
+        for op in CATALOG.values()
+        if op.name.startswith("box_") or op.name.endswith("iou_loss")
+        if op.inputs[0].shape == ("N", 4)
+    ],
 )
 def test_a_number_that_is_none_spoils_its_own_row_only(
     name: str, column: int, value: float

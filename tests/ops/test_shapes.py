@@ -18,11 +18,15 @@ aligned_op = pytest.mark.parametrize("name", ALIGNED)
 
 
 def test_which_ops_are_aligned() -> None:
-    fixed = {f"pairwise_{kind}" for kind in ("iou", "giou", "diou", "ciou")}
-    fixed |= {"nms", "diou_nms", "cluster_nms", "soft_nms", "variance_voting", "batched_nms"}
-    fixed |= {"best_match"}
+    kinds = ("iou", "giou", "diou", "ciou", "eiou", "siou", "nwd", "probiou", "rotated_iou")
+    fixed = {f"pairwise_{kind}" for kind in kinds}
+    fixed |= {op.name for op in CATALOG.values() if op.kind == "suppression"}
+    fixed |= {"best_match", "detr_cost", "task_aligned_assign"}
+    fixed |= {"yolo_detection_loss", "retinanet_loss", "fcos_loss", "detr_detection_loss"}
     assert set(CATALOG) - set(ALIGNED) == fixed
-    elementwise = {"smooth_l1_loss", "kl_loss", "sigmoid_focal_loss", "ghm_c_loss", "ghm_r_loss"}
+    elementwise = {"quality_focal_loss", "varifocal_loss", "matched_varifocal_loss"}
+    elementwise |= {"matchability_aware_loss", "iou_aware_bce_loss"}
+    elementwise |= {"smooth_l1_loss", "kl_loss", "sigmoid_focal_loss", "ghm_c_loss", "ghm_r_loss"}
     assert set(ANY_SHAPE) == elementwise | {"ap_loss"}
 
 

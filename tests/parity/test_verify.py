@@ -300,6 +300,9 @@ def test_a_foreign_model_is_refused(tmp_path: Path) -> None:
         lossexport.verify(tmp_path / "foreign.onnx")
 
 
+MUCH_WORK = ("pairwise_rotated_iou", "yolo_detection_loss", "retinanet_loss", "fcos_loss")
+
+
 @pytest.mark.parametrize("name", CATALOG)
 def test_cases_cover_sizes_and_give_finite_oracles(name: str) -> None:
     op = CATALOG[name]
@@ -307,9 +310,11 @@ def test_cases_cover_sizes_and_give_finite_oracles(name: str) -> None:
     # Boxes, scores and 300 detections of 64 images are more than the tensors of other ops.
     elements = 2**17 if "B" in op.dims else 2**14
     chosen = list(cases(variant, seeds=1, elements=elements))
-    for dim in op.dims:
+    # The work of an assignment, or of clipping all pairs, leaves no room for 33 of everything.
+    wanted = {1, 3} if name in MUCH_WORK else {1, 3, 33}
+    for dim in variant.dynamic:
         sizes = {dict(case.sizes)[dim] for case in chosen}
-        assert {1, 3, 33} <= sizes
+        assert wanted <= sizes
     for case in chosen:
         assert Case.parse(str(case), variant) == case
         inputs = case.inputs(variant)

@@ -204,7 +204,16 @@ def test_the_verbs_are_at_the_top_of_the_package() -> None:
     from lossexport.wiring.attach import attach
 
     verbs = set(lossexport.__all__) - {"__version__"}
-    assert verbs == {"Evaluator", "attach", "compare", "export", "register", "score", "verify"}
+    assert verbs == {
+        "Evaluator",
+        "attach",
+        "attach_recipe",
+        "compare",
+        "export",
+        "register",
+        "score",
+        "verify",
+    }
     assert all(callable(getattr(lossexport, name)) for name in verbs)
     assert (lossexport.attach, lossexport.compare) == (attach, compare)
 

@@ -62,9 +62,7 @@ def _floor(default: float) -> Attribute:
     )
 
 
-_TAU = Attribute(
-    "tau", 1.0, "from 1 on, the loss is 1 - 1 / (tau + d); below 1 it is d", minimum=0.0
-)
+_TAU = Attribute("tau", 1.0, "from 1 on, the loss is 1 - 1 / (tau + d); below 1 it is d", 0.0, 1e6)
 
 
 def _post(doc: str) -> Attribute:
