@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,17 +10,18 @@ import torch
 
 from lossexport import ops
 
+OPS: Any = ops  # vectors say which arguments they have
 GOLDEN = Path(__file__).parents[1] / "golden"
 INDEX = json.loads((GOLDEN / "index.json").read_text())["entries"]
 
 
-def _entries(system):
+def _entries(system: str) -> pytest.MarkDecorator:
     found = [entry for entry in INDEX if entry["system"] == system]
     assert found
     return pytest.mark.parametrize("entry", found, ids=lambda entry: entry["case"])
 
 
-def _loaded(entry, dtype):
+def _loaded(entry: Any, dtype: torch.dtype) -> tuple[list[Any], dict[str, Any]]:
     with np.load(GOLDEN / entry["file"]) as file:
         arrays = {name: file[name] for name in file.files}
     given = [torch.from_numpy(arrays[name]) for name in entry["inputs"]]
@@ -28,9 +30,9 @@ def _loaded(entry, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @_entries("matrix_nms")
-def test_matrix_nms_gives_the_published_scores(entry, dtype):
+def test_matrix_nms_gives_the_published_scores(entry: Any, dtype: torch.dtype) -> None:
     given, arrays = _loaded(entry, dtype)
-    indices, scores, count = ops.matrix_nms(*given, **entry["parameters"])
+    indices, scores, count = OPS.matrix_nms(*given, **entry["parameters"])
     wanted = arrays.get("scores_updated_safe", arrays["scores_updated"])
     found = indices[:count].numpy()
     near = np.abs(wanted - 0.001) < 1e-6
@@ -42,10 +44,10 @@ def test_matrix_nms_gives_the_published_scores(entry, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @_entries("weighted_boxes_fusion")
-def test_weighted_boxes_fusion_gives_the_published_boxes(entry, dtype):
+def test_weighted_boxes_fusion_gives_the_published_boxes(entry: Any, dtype: torch.dtype) -> None:
     given, arrays = _loaded(entry, dtype)
     parameters = entry["parameters"]
-    boxes, scores, labels, count = ops.weighted_boxes_fusion(
+    boxes, scores, labels, count = OPS.weighted_boxes_fusion(
         *given,
         iou_threshold=parameters["iou_thr"],
         skip_threshold=parameters["skip_box_thr"],
@@ -65,10 +67,10 @@ def test_weighted_boxes_fusion_gives_the_published_boxes(entry, dtype):
     assert (scores[count:] == 0).all()
 
 
-def test_where_the_published_code_divides_0_by_0_scores_are_finite():
+def test_where_the_published_code_divides_0_by_0_scores_are_finite() -> None:
     with np.load(GOLDEN / "matrix_nms__linear_identical.npz") as file:
         assert np.isnan(file["scores_updated"]).any()
         given = [torch.from_numpy(file[name]) for name in ("boxes", "scores", "labels")]
-    indices, scores, count = ops.matrix_nms(*given, kernel="linear")
+    indices, scores, count = OPS.matrix_nms(*given, kernel="linear")
     assert np.isfinite(scores.numpy()).all()
     assert 2 not in indices[:count].tolist()
