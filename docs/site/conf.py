@@ -27,6 +27,7 @@ CONTENTS = {
             "attach",
             "deploy",
             "ci",
+            "opsets",
             "c",
             "migrating",
             "pycocotools",
