@@ -1,6 +1,6 @@
 # Everything runs in its own virtual environment, which the first target that needs it makes.
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint docs site graphs bench gpu wheels sanitize clean
+.PHONY: help demo test slow exhaustive lint docs site graphs bench gpu wheels sanitize clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -33,6 +33,9 @@ test: $(READY)  ## run the tests; with COVERAGE=1 count the lines of the package
 
 slow: $(READY)  ## run the tests that take minutes, and those that cannot run where lines are counted
 	pytest -m "slow or uncounted"
+
+exhaustive: $(READY)  ## run the sweeps that take more than CI has time for: before a release
+	pytest -m exhaustive
 
 # The loader has to find the sanitizers before it starts Python, which is not built with them.
 SANITIZED := build/liblossexport-sanitized.so

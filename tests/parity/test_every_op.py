@@ -39,12 +39,14 @@ AT_THE_EDGE = ("encode_boxes", "kl_loss")
 ATTRIBUTES = [(op.name, item) for op in CATALOG.values() for item in op.attributes]
 
 # For each name and range of an attribute the first op, of those with a gradient if there are any.
-# The losses of whole detectors would take minutes each.
 KINDS: dict[tuple[Any, ...], tuple[str, Attribute]] = {}
 for op_name, one in sorted(ATTRIBUTES, key=lambda given: not CATALOG[given[0]].gradient):
     kind = (one.name, one.minimum, one.maximum, one.below, one.choices)
     if not op_name.endswith(("detection_loss", "retinanet_loss", "fcos_loss")):
         KINDS.setdefault(kind, (op_name, one))
+# A part of them is for every run, with those that are refused.
+CHOSEN = [*KINDS.values()][::4]
+CHOSEN += [(n, i) for n, i in ATTRIBUTES if (n, i.name) in REFUSED and (n, i) not in CHOSEN]
 
 
 @pytest.mark.parametrize(("name", "item"), ATTRIBUTES, ids=lambda x: getattr(x, "name", x))
@@ -61,10 +63,12 @@ def test_every_attribute_has_two_ends(name: str, item: Attribute) -> None:
             CATALOG[name].resolve({item.name: value})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "item"),
-    [*KINDS.values(), *((n, i) for n, i in ATTRIBUTES if (n, i.name) in REFUSED)],
+    [
+        pytest.param(*given, marks=pytest.mark.slow if given in CHOSEN else pytest.mark.exhaustive)
+        for given in ATTRIBUTES
+    ],
     ids=lambda x: getattr(x, "name", x),
 )
 def test_an_attribute_at_its_ends_is_exported(name: str, item: Attribute, tmp_path: Path) -> None:
