@@ -143,13 +143,13 @@ LX_INLINE float power(float x, float y) {
   p = p * z + 1.0 / 5.0;
   p = p * z + 1.0 / 3.0;
   const double log = static_cast<double>(exponent) * 0.69314718055994531 + 2.0 * (s + s * (z * p));
-  double t = y * log;
-  t = t < -104.0 ? -104.0 : (t > 89.0 ? 89.0 : t);
+  const double wanted = y * log;  // NaN of a NaN in y, of which there is no whole part
+  const double t = wanted > -104.0 ? (wanted < 89.0 ? wanted : 89.0) : -104.0;
   const double magic = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to a whole number
   const double whole = (t * 1.4426950408889634 + magic) - magic;
   const float power = exponential_near_0(static_cast<float>(t - whole * 0.69314718055994531),
                                          static_cast<int>(whole));
-  return x > 0 ? power : x * 0.0f;
+  return x > 0 ? (wanted == wanted ? power : static_cast<float>(wanted)) : x * 0.0f;
 }
 
 // atan(w / h) of sides, pi/2 where h is 0 and 0 where both are, to 3 units in the last place.
