@@ -152,7 +152,7 @@ def fcos_loss(
     share = torch.minimum(before, after) / torch.maximum(before, after)
     centre = torch.where(taken, (share[..., 0] * share[..., 1]).sqrt(), 0)
     x = logistic(centre_logits)
-    middle = torch.where(taken, centre * x.hit + (1 - centre) * x.miss, 0)
+    middle = torch.where(taken, x.entropy(centre), 0)
 
     found = [named.sum() / norm, placed.sum() / norm, middle.sum() / norm]
     parts = total(found, (class_gain, box_gain, centre_gain), stray)

@@ -30,7 +30,7 @@ def _varifocal(logits: Tensor, own: Tensor, iou: Tensor, alpha: float, gamma: fl
     x = logistic(logits)
     quality = torch.where(own, iou.unsqueeze(-1), 0)
     weight = torch.where(own, quality, alpha * power(x.p.detach(), gamma))
-    return (weight * (quality * x.hit + (1 - quality) * x.miss)).sum()
+    return (weight * x.entropy(quality)).sum()
 
 
 def detr_detection_loss(

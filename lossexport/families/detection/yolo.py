@@ -112,7 +112,6 @@ def yolo_detection_loss(
 
     x = logistic(class_logits)
     score = given.class_scores(labels, classes)
-    entropy = score * x.hit + (1 - score) * x.miss
-    found = [(apart * weight).sum(), entropy.sum(), (sides * weight).sum()]
+    found = [(apart * weight).sum(), x.entropy(score).sum(), (sides * weight).sum()]
     parts = total([part / norm for part in found], (box_gain, class_gain, dfl_gain), stray)
     return parts.sum() * size(box_logits), parts

@@ -28,7 +28,7 @@ def sigmoid_focal_loss(
     """
     x = logistic(finite(logits))
     wrong = target * x.q + (1 - target) * x.p
-    loss = power(wrong, gamma) * (target * x.hit + (1 - target) * x.miss)
+    loss = power(wrong, gamma) * x.entropy(target)
     if alpha >= 0:
         loss = (alpha * target + (1 - alpha) * (1 - target)) * loss
     return reduce(loss, reduction)

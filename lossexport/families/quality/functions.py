@@ -48,7 +48,7 @@ def quality_focal_loss(
     """Cross entropy with a soft target, times `|target - p| ** beta`: [N,C] and [N,C] to [N,C]."""
     x = logistic(finite(logits, target))
     gap = (target * x.q - (1 - target) * x.p).abs()
-    return reduce(power(gap, beta) * _entropy(x, target), reduction)
+    return reduce(power(gap, beta) * x.entropy(target), reduction)
 
 
 def varifocal_loss(
@@ -67,7 +67,7 @@ def varifocal_loss(
     x = logistic(finite(logits, target))
     own = target if iou_weighted else torch.ones_like(target)
     weight = torch.where(target > 0, own, alpha * power(x.p, gamma))
-    return reduce(weight * _entropy(x, target), reduction)
+    return reduce(weight * x.entropy(target), reduction)
 
 
 def matched_varifocal_loss(
@@ -86,7 +86,7 @@ def matched_varifocal_loss(
     x, quality = _elements(logits, quality)
     target = torch.where(matched, quality, 0)
     weight = torch.where(matched, quality, alpha * x.p.detach().pow(gamma))
-    return reduce(weight * _entropy(x, target), reduction)
+    return reduce(weight * x.entropy(target), reduction)
 
 
 def matchability_aware_loss(
@@ -105,7 +105,7 @@ def matchability_aware_loss(
     x, quality = _elements(logits, quality)
     target = torch.where(matched, quality.pow(gamma), 0)
     weight = torch.where(matched, 1, alpha * x.p.detach().pow(gamma))
-    return reduce(weight * _entropy(x, target), reduction)
+    return reduce(weight * x.entropy(target), reduction)
 
 
 def iou_aware_bce_loss(
@@ -124,15 +124,10 @@ def iou_aware_bce_loss(
     x, quality = _elements(logits, quality)
     mixed = x.p.detach().pow(alpha) * quality.pow(1 - alpha)
     target = mixed.clamp(min=LEAST_TARGET)
-    return reduce(torch.where(matched, _entropy(x, target), x.p * x.p * x.miss), reduction)
+    return reduce(torch.where(matched, x.entropy(target), x.p * x.p * x.miss), reduction)
 
 
 def _elements(logits: Tensor, quality: Tensor) -> tuple[Logistic, Tensor]:
     """The logistic functions of the logits, NaN where a number is not finite, and the quality."""
     quality = quality.detach()
     return logistic(finite(logits, quality)), quality
-
-
-def _entropy(x: Logistic, target: Tensor) -> Tensor:
-    """Cross entropy with a soft target, as a sum of two numbers that are not negative."""
-    return target * x.hit + (1 - target) * x.miss
