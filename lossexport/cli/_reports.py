@@ -1,5 +1,6 @@
 """The options of verbs that check something: where results go for programs and CI systems."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,11 @@ def write_checks(
         click.echo(f"note: {printable(note)}")
 
 
+def write_json(file: str, data: Mapping[str, Any]) -> None:
+    """Write the results of a verb as JSON."""
+    write_bytes(Path(file), (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
+
+
 def finish(
     verb: str,
     summary: Mapping[str, Any],
@@ -48,9 +54,7 @@ def finish(
     """
     refuse_same(json=json_file, junit=junit_file)
     if json_file:
-        from lossexport.reports.output import summary_bytes
-
-        write_bytes(Path(json_file), summary_bytes(summary))
+        write_json(json_file, summary)
     rows = [(name, value, "") for name, value in numbers.items()]
     for gate in summary["gates"]:
         value = "-" if gate["value"] is None else f"{gate['value']:.4f}"

@@ -1,15 +1,13 @@
 """`lossexport diff`."""
 
-import json
 from pathlib import Path
 
 import click
 
-from lossexport.cli._reports import json_file
+from lossexport.cli._reports import json_file, write_json
 from lossexport.cli._terminal import show
 from lossexport.cli._types import FILE_OR_DIR
 from lossexport.errors import CheckFailedError
-from lossexport.files import write_bytes
 
 
 @click.command("diff", short_help="Show what changed between two exports, from their manifests.")
@@ -26,7 +24,7 @@ def command(before: str, after: str, json_file: str | None, exit_code: bool) -> 
 
     changes = difference(Path(before), Path(after))
     if json_file:
-        write_bytes(Path(json_file), (json.dumps(data(changes), indent=2) + "\n").encode())
+        write_json(json_file, data(changes))
     if changes:
         rows = [(c.file or "all", c.what, in_words(c.before), in_words(c.after)) for c in changes]
         show("Differences", ("file", "what", "before", "after"), rows)

@@ -1,6 +1,5 @@
 """`lossexport verify`."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import click
 
 from lossexport.checks import refuse_same
 from lossexport.cli._own import takes_ops
-from lossexport.cli._reports import json_file, junit_file, write_checks
+from lossexport.cli._reports import json_file, junit_file, write_checks, write_json
 from lossexport.cli._terminal import show
 from lossexport.cli._types import FILE, FILE_OR_DIR
 from lossexport.errors import CheckFailedError, LossexportError, printable
@@ -114,7 +113,7 @@ def _compare_hashes(paths: tuple[str, ...], json_file: str | None, junit_file: s
     if json_file:
         artifacts = [{"path": c.name, "status": c.status, "message": c.message} for c in checks]
         report = {"schema_version": 1, "passed": not failed, "artifacts": artifacts}
-        write_bytes(Path(json_file), (json.dumps(report, indent=2) + "\n").encode())
+        write_json(json_file, report)
     rows = [(check.name, check.status, check.message) for check in checks]
     columns = ("file", "result", "sha256, or why not")
     show("Files and their manifests", columns, rows)

@@ -1,7 +1,7 @@
 """The three files of a run, written together."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,8 @@ SUMMARY, BOXES, REPORT = "summary.json", "boxes.parquet", "report.html"
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     """Write the summary to the folder, which is that of a run that is not finished yet."""
-    (folder / SUMMARY).write_bytes(summary_bytes(summary))
-
-
-def summary_bytes(summary: Mapping[str, Any]) -> bytes:
-    """A summary as the bytes of a file."""
-    return (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode()
+    text = json.dumps(summary, indent=2, allow_nan=False)
+    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
 
 
 def write(
