@@ -235,6 +235,7 @@ def peak(data: Dataset) -> tuple[float, matching.Matching]:
         tracemalloc.stop()
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize("kind", ["same", "nested", "alike"])
 def test_memory_does_not_grow_with_the_pairs(
     kind: str, either: str, monkeypatch: pytest.MonkeyPatch
