@@ -164,6 +164,12 @@ def store_parity(folder: Path, results: Mapping[str, Iterable[BackendParity]]) -
         write_bytes(path, text)
 
 
+def plain(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as plain data, as in `manifest.json`."""
+    data: dict[str, Any] = msgspec.to_builtins(manifest)
+    return data
+
+
 def _text(manifest: Any, order: Literal["sorted"] | None = "sorted") -> bytes:
     return msgspec.json.format(msgspec.json.encode(manifest, order=order), indent=2) + b"\n"
 

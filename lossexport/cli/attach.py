@@ -7,6 +7,7 @@ from typing import Any, cast
 import click
 
 from lossexport.cli._own import takes_ops
+from lossexport.cli._reports import json_file, write_json
 from lossexport.cli._terminal import Choice, assignments, attributes
 from lossexport.cli._types import FILE, FILE_OR_NAME, OP, OPSET
 from lossexport.errors import LossexportError, printable
@@ -75,6 +76,7 @@ def _new(items: tuple[str, ...]) -> dict[str, str | None]:
     "--compute-capability", "compute_capabilities", multiple=True, metavar="X.Y",
     help="GPU generation that the engine must support.",
 )  # fmt: skip
+@json_file
 @takes_ops
 def command(
     detector: str,
@@ -95,6 +97,7 @@ def command(
     shapes: tuple[str, ...],
     backend: str,
     compute_capabilities: tuple[str, ...],
+    json_file: str | None,
 ) -> None:
     """Append an op, a recipe or expressions to the graph of a detector.
 
@@ -130,11 +133,19 @@ def command(
             given |= {"box_format": cast(Any, box_format), "image_size": size}
             done = attach(detector, op, mapping, out, progress=step, **given)
     name = recipe or op
+    engine = str(Path(out).with_suffix(".engine")) if build else None
+    notes = (*done.notes, *done.rtx.notes)
+    if json_file:
+        record = {
+            "schema_version": 1, "file": out, "engine": engine, "op": op, "recipe": recipe,
+            "precision": done.precision, "inputs": done.inputs, "outputs": done.outputs,
+            "notes": notes,
+        }  # fmt: skip
+        write_json(json_file, record)
     what = f"{name} ({done.precision}) gives" if done.precision and name else "gives"
     takes = f", and takes {', '.join(done.inputs)}" if done.inputs else ""
     click.echo(printable(f"{out}: {what} {', '.join(done.outputs)}{takes}"))
-    if build:
-        place = Path(out).with_suffix(".engine")
-        click.echo(printable(f"{place}: built by {BUILDER_TITLES[backend]}"))
-    for note in (*done.notes, *done.rtx.notes):
+    if engine:
+        click.echo(printable(f"{engine}: built by {BUILDER_TITLES[backend]}"))
+    for note in notes:
         click.echo(printable(f"note: {note}"))

@@ -1,16 +1,14 @@
 """`lossexport bench`."""
 
-import json
 import re
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 
 from lossexport import __version__
+from lossexport.cli._reports import json_file, write_json
 from lossexport.cli._terminal import show
-from lossexport.cli._types import FILE
 from lossexport.errors import LossexportError
 from lossexport.progress import steps
 
@@ -25,7 +23,7 @@ MAX_SIZE = 16384
     show_default=True,
     help="Numbers of boxes, N = M.",
 )
-@click.option("--json", "json_file", type=FILE, help="Write figures and environment as JSON.")
+@json_file
 def command(sizes: str, json_file: str | None) -> None:
     """Time pairwise CIoU in PyTorch, as a kernel and exported.
 
@@ -38,7 +36,6 @@ def command(sizes: str, json_file: str | None) -> None:
             raise LossexportError(f"--sizes {text!r}: must be a number from 1 to {MAX_SIZE}")
         parsed.append(int(text))
     from lossexport import bench
-    from lossexport.files import write_bytes
 
     with steps("timing") as step:
         rows = bench.run(parsed, step)
@@ -59,9 +56,10 @@ def command(sizes: str, json_file: str | None) -> None:
     show(title, ("N = M", *names), table, right=len(names))
     if json_file:
         record = {
+            "schema_version": 1,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "lossexport": __version__,
             "environment": where,
             "rows": [asdict(row) for row in rows],
         }
-        write_bytes(Path(json_file), (json.dumps(record, indent=2) + "\n").encode())
+        write_json(json_file, record)

@@ -5,6 +5,7 @@ from typing import Any, cast
 import click
 
 from lossexport.cli._own import takes_ops
+from lossexport.cli._reports import json_file, write_json
 from lossexport.cli._terminal import Choice, assignments, attributes
 from lossexport.cli._types import DIR, FILE_OR_NAME, OP, OPSET
 from lossexport.errors import LossexportError, printable
@@ -50,6 +51,7 @@ def _split(text: str | None) -> list[Any] | None:
     metavar="X.Y",
     help="GPU generation that engines must support; repeat it, or use commas, for several.",
 )
+@json_file
 @takes_ops
 def command(
     ops: tuple[str, ...],
@@ -64,6 +66,7 @@ def command(
     shapes: tuple[str, ...],
     backend: str,
     compute_capabilities: tuple[str, ...],
+    json_file: str | None,
 ) -> None:
     """Export ops to .onnx and .engine files with a manifest."""
     if every and ops:
@@ -73,6 +76,7 @@ def command(
     if formats is not None and not _split(formats):
         raise LossexportError(f"--format {formats!r}: must be onnx, engine or onnx,engine")
     from lossexport.exporter import export
+    from lossexport.manifest import plain
 
     with steps("exporting") as step:
         manifest = export(
@@ -89,4 +93,6 @@ def command(
             compute_capabilities=[c for text in compute_capabilities for c in text.split(",")],
             progress=step,
         )
+    if json_file:
+        write_json(json_file, plain(manifest))
     click.echo(printable(f"{out}: {len(manifest.artifacts)} artifacts listed in manifest.json"))

@@ -2,11 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import click
+import onnx
 import pytest
 
 from lossexport.checks import SUMMARY
+from lossexport.cli import cli
 from tests.boxes.helpers import coco, found, truth
 from tests.cli.conftest import Run
 from tests.conftest import ROOT
@@ -108,3 +112,44 @@ def test_hashes_alone(run: Run, tmp_path: Path) -> None:
 def test_differences(run: Run) -> None:
     code, out, _ = run("diff", GRAPHS, GRAPHS / "manifest.json", "--exit-code")
     assert (code, out) == (0, "no difference\n")
+
+
+def test_json_of_the_verbs_that_make_files(run: Run, tmp_path: Path) -> None:
+    """The JSON of every verb has the version of its form, and agrees with the files."""
+    detector, out = tmp_path / "detector.onnx", tmp_path / "out"
+    box = onnx.helper.make_tensor_value_info("a", onnx.TensorProto.FLOAT, [3, 4])
+    copy = onnx.helper.make_tensor_value_info("b", onnx.TensorProto.FLOAT, [3, 4])
+    node = onnx.helper.make_node("Identity", ["a"], ["b"])
+    graph = onnx.helper.make_graph([node], "detector", [box], [copy])
+    opset = [onnx.helper.make_opsetid("", 20)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), detector)
+    attached = ("--op", "box_iou", "--map", "pred=a", "--map", "target=b")
+    calls: dict[str, tuple[Any, ...]] = {
+        "export": ("box_iou", "--out", out),
+        "attach": (detector, *attached, "--out", tmp_path / "attached.onnx"),
+        "doctor": (),
+        "bench": ("--sizes", "8"),
+        "diff": (GRAPHS, GRAPHS),
+        "verify": (IOU, "--backend", "native"),
+    }
+    found = {}
+    for verb, arguments in calls.items():
+        assert run(verb, *arguments, "--json", tmp_path / "found.json")[0] == 0, verb
+        found[verb] = json.loads((tmp_path / "found.json").read_text())
+        assert found[verb]["schema_version"] == 1
+    assert found["export"] == json.loads((out / "manifest.json").read_text())
+    assert found["attach"]["file"] == str(tmp_path / "attached.onnx")
+    assert found["attach"]["outputs"] == ["score float32[3]"]
+    assert {entry["component"] for entry in found["doctor"]["components"]} >= {"python", "torch"}
+    assert found["bench"]["rows"][0]["size"] == 8
+
+
+def test_every_verb_that_does_something_has_json() -> None:
+    context = click.Context(cli)
+    without = []
+    for name in cli.list_commands(context):
+        verb = cli.get_command(context, name)
+        assert verb is not None
+        if not any("--json" in parameter.opts for parameter in verb.params):
+            without.append(name)
+    assert without == ["config"]
