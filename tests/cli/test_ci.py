@@ -1,6 +1,7 @@
 """What CI systems read: exit codes, JUnit XML, gates against an earlier summary."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -9,6 +10,7 @@ import click
 import onnx
 import pytest
 
+from lossexport import bench
 from lossexport.checks import SUMMARY
 from lossexport.cli import cli
 from tests.boxes.helpers import coco, found, truth
@@ -114,7 +116,9 @@ def test_differences(run: Run) -> None:
     assert (code, out) == (0, "no difference\n")
 
 
-def test_json_of_the_verbs_that_make_files(run: Run, tmp_path: Path) -> None:
+def test_json_of_the_verbs_that_make_files(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The JSON of every verb has the version of its form, and agrees with the files."""
     detector, out = tmp_path / "detector.onnx", tmp_path / "out"
     box = onnx.helper.make_tensor_value_info("a", onnx.TensorProto.FLOAT, [3, 4])
@@ -132,6 +136,8 @@ def test_json_of_the_verbs_that_make_files(run: Run, tmp_path: Path) -> None:
         "diff": (GRAPHS, GRAPHS),
         "verify": (IOU, "--backend", "native"),
     }
+    timed = bench.Row(8, {"eager": 2.0, "exported": 1.0})
+    monkeypatch.setattr(bench, "run", lambda sizes, step: [timed])
     found = {}
     for verb, arguments in calls.items():
         assert run(verb, *arguments, "--json", tmp_path / "found.json")[0] == 0, verb
@@ -141,7 +147,7 @@ def test_json_of_the_verbs_that_make_files(run: Run, tmp_path: Path) -> None:
     assert found["attach"]["file"] == str(tmp_path / "attached.onnx")
     assert found["attach"]["outputs"] == ["score float32[3]"]
     assert {entry["component"] for entry in found["doctor"]["components"]} >= {"python", "torch"}
-    assert found["bench"]["rows"][0]["size"] == 8
+    assert found["bench"]["rows"] == [asdict(timed)]
 
 
 def test_every_verb_that_does_something_has_json() -> None:
