@@ -158,6 +158,7 @@ def check_suppression(
     np.testing.assert_array_equal(diagonal, 1.0)
 
 
+@pytest.mark.slow
 @YOLOX
 def test_yolox_equals_eager_torch(yolox: Detector, photos: list[Path]) -> None:
     grid = torch.tensor(cells(416, (8, 16, 32)), dtype=torch.float32)
@@ -173,6 +174,7 @@ def test_yolox_equals_eager_torch(yolox: Detector, photos: list[Path]) -> None:
         check_suppression(found, plain, (output[:, 4] * scores).numpy(), labels.numpy())
 
 
+@pytest.mark.slow
 @NANODET
 def test_nanodet_equals_eager_torch(nanodet: Detector, photos: list[Path]) -> None:
     grid = torch.tensor(cells(320, (8, 16, 32)), dtype=torch.float32)

@@ -12,7 +12,7 @@ import pytest
 
 from lossexport.exporter import export
 from lossexport.runtime.native import ABI
-from tests.conftest import ROOT
+from tests.conftest import ROOT, slow
 from tests.packages import ENVIRONMENT, run
 
 EXAMPLE = ROOT / "examples/c"
@@ -57,7 +57,7 @@ def refused(*command: str | Path, **environment: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("block", SHELL, ids=("config", "cmake", "pkg-config"))
+@pytest.mark.parametrize("block", [SHELL[0], *map(slow, SHELL[1:])])
 def test_the_commands_of_the_page_print_what_it_says(block: str, site: Path, folder: Path) -> None:
     for tool in ("cmake", "pkg-config"):
         if tool in block and not shutil.which(tool):

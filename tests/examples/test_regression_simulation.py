@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lossexport
-from tests.conftest import GOLDEN, ROOT
+from tests.conftest import GOLDEN, ROOT, slow
 
 EXAMPLES = ROOT / "examples"
 sys.path.insert(0, str(EXAMPLES))  # where a user's `python examples/...` finds its helpers
@@ -79,7 +79,7 @@ def slopes(loss: str, boxes: np.ndarray, targets: np.ndarray) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", [*map(slow, LOSSES[:-1]), LOSSES[-1]])
 def test_true_direction_is_the_slope_of_the_metric(graphs: directions.Graphs, loss: str) -> None:
     stored = golden("directions")
     iou, ascent = directions.true(graphs, loss, stored["anchor"], stored["target"])
@@ -152,6 +152,7 @@ def test_trajectories_are_those_of_the_papers_code(graphs: directions.Graphs, lo
         np.testing.assert_allclose(boxes, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_curves_along_the_coded_directions_are_those_of_the_paper(
     graphs: directions.Graphs,
 ) -> None:
@@ -171,6 +172,7 @@ def test_curves_along_the_coded_directions_are_those_of_the_paper(
     assert final["diou"] < 0.01 * final["giou"] < 0.01 * 0.3 * final["iou"]
 
 
+@pytest.mark.slow
 def test_curves_along_the_true_gradients(graphs: directions.Graphs) -> None:
     found = {loss: run(graphs, "true", loss, simulation.anchor_points(60), 200) for loss in LOSSES}
     start = found["iou"].curve[0]

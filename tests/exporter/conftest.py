@@ -17,9 +17,9 @@ EVERY_OP = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in 
 
 @functools.cache
 def exported(name: str) -> Path:
-    """A folder with the value and gradient graphs of an op and their engines."""
+    """A folder with the value and gradient graphs of an op."""
     folder = Path(tempfile.mkdtemp(prefix=f"lossexport-{name}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     gradient = bool(CATALOG[name].gradient)
-    lossexport.export(name, folder, formats=["onnx", "engine"], gradient=gradient)
+    lossexport.export(name, folder, gradient=gradient)
     return folder

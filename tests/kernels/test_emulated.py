@@ -36,12 +36,12 @@ def narrow() -> list[Any]:
 
 
 def sizes() -> list[Any]:
-    """Every kernel; with other attributes than the default ones in the slow tests."""
+    """Every kernel of a value; gradients, and other attributes, in the slow tests."""
     return [
         pytest.param(
             *case.values,
             id=case.id,
-            marks=() if case.values[0] == defaults(case.values[0]) else pytest.mark.slow,
+            marks=() if case.values[0] == plain(case.values[0]) else pytest.mark.slow,
         )
         for case in parameters("fp32")
     ]
@@ -49,6 +49,10 @@ def sizes() -> list[Any]:
 
 def defaults(variant: Variant) -> Variant:
     return Variant.make(variant.op, {}, variant.precision, variant.gradient)
+
+
+def plain(variant: Variant) -> Variant:
+    return Variant.make(variant.op, {}, variant.precision)
 
 
 @pytest.mark.parametrize("variant", sizes())
