@@ -6,6 +6,7 @@
 #include "loops_box_losses.h"
 #include "loops_boxes.h"
 #include "loops_classes.h"
+#include "loops_costs.h"
 #include "loops_deltas.h"
 #include "loops_distributions.h"
 #include "loops_focal.h"
@@ -149,6 +150,18 @@ constexpr Op OPS[] = {
                  {"target_score", "M"},
                  {"target_index", "M", INT64}},
      .attributes = {{.name = "metric", .choices = {"iou", "giou", "diou", "ciou"}}, EPS}},
+    {.name = "detr_cost",
+     .node = "DETRCost",
+     .loop = detr_cost,
+     .inputs = {{"logits", "NC"}, {"boxes", "N4"}, {"labels", "M", INT64}, {"targets", "M4"}},
+     .outputs = {{"cost", "NM"}},
+     .attributes = {{.name = "kind", .choices = {"focal", "softmax"}},
+                    {"class_weight", 2},
+                    {"box_weight", 5},
+                    {"giou_weight", 2},
+                    {"alpha", 0.25},
+                    {"gamma", 2},
+                    {"eps", 1e-8}}},
     {.name = "smooth_l1_loss",
      .node = "SmoothL1Loss",
      .loop = smooth_l1_loss,

@@ -30,6 +30,7 @@ BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 # Attributes beside the defaults, where a kernel does something else with them.
 ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
     "best_match": ({"metric": "ciou"}, {"metric": "giou"}),
+    "detr_cost": ({"kind": "softmax", "class_weight": 1}, {"gamma": 0.5, "eps": 0}, {"gamma": 3}),
     "nms": ({"iou_threshold": 0.3, "score_threshold": 0.25, "max_output": 2000},),
     "diou_nms": ({"beta": 0.6, "max_output": 5},),
     "cluster_nms": ({"metric": "diou"},),
