@@ -11,6 +11,7 @@
 #include "loops_distributions.h"
 #include "loops_focal.h"
 #include "loops_losses.h"
+#include "loops_matrix.h"
 #include "loops_nms.h"
 #include "loops_picks.h"
 #include "loops_quality.h"
@@ -312,6 +313,15 @@ constexpr Op OPS[] = {
                     {"class_aware", 1},
                     {"multi_label", 0},
                     {.name = "max_candidates", .value = 30000, .whole = true}}},
+    {.name = "matrix_nms",
+     .node = "MatrixNMS",
+     .loop = matrix_nms,
+     .inputs = {{"boxes", "N4"}, {"scores", "N"}, {"labels", "N", INT64}},
+     .outputs = {{"indices", "O", INT64}, {"new_scores", "O"}, {"count", "", INT64}},
+     .attributes = {{.name = "kernel", .choices = {"gaussian", "linear"}},
+                    {"sigma", 2},
+                    {"score_threshold", 0.001},
+                    MAX_OUTPUT}},
     {.name = "ap_loss",
      .node = "APLoss",
      .loop = ap_loss,
