@@ -2,6 +2,7 @@
 // Compiled once for each level of the processor: every level has a list with its own loops.
 #include "ops.h"
 
+#include "loops_align.h"
 #include "loops_batched.h"
 #include "loops_box_losses.h"
 #include "loops_boxes.h"
@@ -163,6 +164,20 @@ constexpr Op OPS[] = {
                     {"alpha", 0.25},
                     {"gamma", 2},
                     {"eps", 1e-8}}},
+    {.name = "task_aligned_assign",
+     .node = "TaskAlignedAssign",
+     .loop = task_aligned_assign,
+     .inputs = {{"scores", "AC"},
+                {"boxes", "A4"},
+                {"points", "A2"},
+                {"labels", "T", INT64},
+                {"targets", "T4"},
+                {"valid", "T", BOOL}},
+     .outputs = {{"assigned", "A", INT64}, {"target_scores", "AC"}},
+     .attributes = {{"alpha", 0.5},
+                    {"beta", 6},
+                    {.name = "topk", .value = 10, .whole = true},
+                    {"small_side", 16}}},
     {.name = "smooth_l1_loss",
      .node = "SmoothL1Loss",
      .loop = smooth_l1_loss,

@@ -31,6 +31,7 @@ BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
     "best_match": ({"metric": "ciou"}, {"metric": "giou"}),
     "detr_cost": ({"kind": "softmax", "class_weight": 1}, {"gamma": 0.5, "eps": 0}, {"gamma": 3}),
+    "task_aligned_assign": ({"alpha": 1.0, "beta": 2.0, "topk": 3}, {"alpha": 0, "small_side": 0}),
     "nms": ({"iou_threshold": 0.3, "score_threshold": 0.25, "max_output": 2000},),
     "diou_nms": ({"beta": 0.6, "max_output": 5},),
     "cluster_nms": ({"metric": "diou"},),
@@ -77,9 +78,13 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
 # The largest size of a dimension that is tried where a GPU does the work.
 LARGE = 100_000
 # Dimensions whose size needs no more than this to be tried in full.
-TILES = {"batched_nms": {"B": 2, "C": 3}, "matrix_nms": {"N": 40}}
+TILES = {
+    "batched_nms": {"B": 2, "C": 3},
+    "matrix_nms": {"N": 40},
+    "task_aligned_assign": {"A": 40, "C": 3, "T": 5},
+}
 # Where it takes more to keep a block busy twice.
-SIZES = {"ghm_r_loss": {"N": 16385}, "matrix_nms": {"N": 1100}}
+SIZES = {"ghm_r_loss": {"N": 16385}, "matrix_nms": {"N": 1100}, "task_aligned_assign": {"A": 1100}}
 
 
 @dataclass

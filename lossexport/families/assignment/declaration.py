@@ -100,6 +100,7 @@ TASK_ALIGNED_ASSIGN = Op(
     samplers=cases.ALIGNED,
     references=(TOOD,),
     kind="metric",
+    kernel=launches.TASK_ALIGNED_ASSIGN,
     dims={"A": (1, 8400, 65536), "C": (1, 80, 512), "T": (0, 32, 512)},
     work=("T", "A"),
     notes=(

@@ -14,3 +14,13 @@ DETR_COST = Launch(
         **_COST(attributes),
     },
 )
+
+TASK_ALIGNED_ASSIGN = Launch(
+    source="task_align.cuh",
+    entry="task_aligned_assign",
+    grid=lambda sizes: (1,),
+    block=1024,  # PICKERS of suppression.cuh
+    sizes=lambda sizes: (sizes["A"], sizes["T"], sizes["C"]),
+    macros=macros_of("alpha", "beta", "topk", "small_side"),
+    largest={"T": 1024},  # ALIGNED_TARGETS of task_align.cuh
+)
