@@ -2,14 +2,17 @@
 // Compiled once for each level of the processor: every level has a list with its own loops.
 #include "ops.h"
 
+#include "loops_align.h"
 #include "loops_batched.h"
 #include "loops_box_losses.h"
 #include "loops_boxes.h"
 #include "loops_classes.h"
+#include "loops_costs.h"
 #include "loops_deltas.h"
 #include "loops_distributions.h"
 #include "loops_focal.h"
 #include "loops_losses.h"
+#include "loops_matrix.h"
 #include "loops_nms.h"
 #include "loops_picks.h"
 #include "loops_quality.h"
@@ -149,6 +152,32 @@ constexpr Op OPS[] = {
                  {"target_score", "M"},
                  {"target_index", "M", INT64}},
      .attributes = {{.name = "metric", .choices = {"iou", "giou", "diou", "ciou"}}, EPS}},
+    {.name = "detr_cost",
+     .node = "DETRCost",
+     .loop = detr_cost,
+     .inputs = {{"logits", "NC"}, {"boxes", "N4"}, {"labels", "M", INT64}, {"targets", "M4"}},
+     .outputs = {{"cost", "NM"}},
+     .attributes = {{.name = "kind", .choices = {"focal", "softmax"}},
+                    {"class_weight", 2},
+                    {"box_weight", 5},
+                    {"giou_weight", 2},
+                    {"alpha", 0.25},
+                    {"gamma", 2},
+                    {"eps", 1e-8}}},
+    {.name = "task_aligned_assign",
+     .node = "TaskAlignedAssign",
+     .loop = task_aligned_assign,
+     .inputs = {{"scores", "AC"},
+                {"boxes", "A4"},
+                {"points", "A2"},
+                {"labels", "T", INT64},
+                {"targets", "T4"},
+                {"valid", "T", BOOL}},
+     .outputs = {{"assigned", "A", INT64}, {"target_scores", "AC"}},
+     .attributes = {{"alpha", 0.5},
+                    {"beta", 6},
+                    {.name = "topk", .value = 10, .whole = true},
+                    {"small_side", 16}}},
     {.name = "smooth_l1_loss",
      .node = "SmoothL1Loss",
      .loop = smooth_l1_loss,
@@ -299,6 +328,15 @@ constexpr Op OPS[] = {
                     {"class_aware", 1},
                     {"multi_label", 0},
                     {.name = "max_candidates", .value = 30000, .whole = true}}},
+    {.name = "matrix_nms",
+     .node = "MatrixNMS",
+     .loop = matrix_nms,
+     .inputs = {{"boxes", "N4"}, {"scores", "N"}, {"labels", "N", INT64}},
+     .outputs = {{"indices", "O", INT64}, {"new_scores", "O"}, {"count", "", INT64}},
+     .attributes = {{.name = "kernel", .choices = {"gaussian", "linear"}},
+                    {"sigma", 2},
+                    {"score_threshold", 0.001},
+                    MAX_OUTPUT}},
     {.name = "ap_loss",
      .node = "APLoss",
      .loop = ap_loss,

@@ -1,4 +1,4 @@
-// Sums over the threads of a block, for kernels alone.
+// Sums and largest numbers over the threads of a block, for kernels alone.
 #pragma once
 
 #include "portable.cuh"
@@ -6,18 +6,29 @@
 #ifdef LX_DEVICE
 namespace lossexport {
 
-// The sum of what every one of `THREADS` threads has, for all of them. `table` has as many places.
-template <int THREADS, typename T>
-__device__ inline T total_of(T mine, T *table) {
+// What `join` makes of two at a time of what every one of `THREADS` threads has, for all of them.
+// `table` has as many places.
+template <int THREADS, typename T, typename Join>
+__device__ inline T joined(T mine, T *table, const Join &join) {
   const int thread = static_cast<int>(threadIdx.x);
   LX_SYNC();
   table[thread] = mine;
   LX_SYNC();
   for (int step = THREADS / 2; step > 0; step /= 2) {
-    if (thread < step) table[thread] += table[thread + step];
+    if (thread < step) table[thread] = join(table[thread], table[thread + step]);
     LX_SYNC();
   }
   return table[0];
+}
+
+template <int THREADS, typename T>
+__device__ inline T total_of(T mine, T *table) {
+  return joined<THREADS>(mine, table, [](T a, T b) { return a + b; });
+}
+
+template <int THREADS, typename T>
+__device__ inline T largest_of(T mine, T *table) {
+  return joined<THREADS>(mine, table, [](T a, T b) { return a < b ? b : a; });
 }
 
 #ifdef LX_REDUCTION

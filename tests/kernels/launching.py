@@ -30,9 +30,12 @@ BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 # Attributes beside the defaults, where a kernel does something else with them.
 ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
     "best_match": ({"metric": "ciou"}, {"metric": "giou"}),
+    "detr_cost": ({"kind": "softmax", "class_weight": 1}, {"gamma": 0.5, "eps": 0}, {"gamma": 3}),
+    "task_aligned_assign": ({"alpha": 1.0, "beta": 2.0, "topk": 3}, {"alpha": 0, "small_side": 0}),
     "nms": ({"iou_threshold": 0.3, "score_threshold": 0.25, "max_output": 2000},),
     "diou_nms": ({"beta": 0.6, "max_output": 5},),
     "cluster_nms": ({"metric": "diou"},),
+    "matrix_nms": ({"kernel": "linear", "max_output": 7}, {"sigma": 8.0, "score_threshold": 0.0}),
     "batched_nms": (
         {"multi_label": True, "max_candidates": 1500, "score_threshold": 0.0},
         {"metric": "diou", "class_aware": False, "max_output": 5, "iou_threshold": 0.45},
@@ -75,9 +78,13 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
 # The largest size of a dimension that is tried where a GPU does the work.
 LARGE = 100_000
 # Dimensions whose size needs no more than this to be tried in full.
-TILES = {"batched_nms": {"B": 2, "C": 3}}
+TILES = {
+    "batched_nms": {"B": 2, "C": 3},
+    "matrix_nms": {"N": 40},
+    "task_aligned_assign": {"A": 40, "C": 3, "T": 5},
+}
 # Where it takes more to keep a block busy twice.
-SIZES = {"ghm_r_loss": {"N": 16385}}
+SIZES = {"ghm_r_loss": {"N": 16385}, "matrix_nms": {"N": 1100}, "task_aligned_assign": {"A": 1100}}
 
 
 @dataclass

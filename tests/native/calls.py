@@ -15,7 +15,7 @@ KERNELS = sorted(native.kernels())
 OK, UNKNOWN_OP, BAD_ARGUMENT, BAD_TENSOR, TOO_LARGE = range(5)
 BOOL = 5  # the type of lossexport.h
 SENTINEL = 12344  # a float16 too
-SIZES: dict[Dim, int] = {"N": 5, "M": 3, "C": 4, "K": 9, "D": 4, "B": 2}
+SIZES: dict[Dim, int] = {"N": 5, "M": 3, "C": 4, "K": 9, "D": 4, "B": 2, "A": 7, "T": 3}
 
 # A list of numbers or tensors, or None.
 Pointer = Any

@@ -1,7 +1,7 @@
 """Declarations of the assignments."""
 
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
-from lossexport.families.assignment import cases
+from lossexport.families.assignment import cases, launches
 from lossexport.families.common import GIOU
 
 _torch = beside(__name__)
@@ -64,6 +64,7 @@ DETR_COST = Op(
         GIOU,
     ),
     kind="metric",
+    kernel=launches.DETR_COST,
     dims={"N": (1, 300, 8192), "M": (1, 32, 2048), "C": (1, 80, 512)},
     notes=(
         "`lossexport.runtime.assign` finds the assignment of the least total cost, in which no "
@@ -99,6 +100,7 @@ TASK_ALIGNED_ASSIGN = Op(
     samplers=cases.ALIGNED,
     references=(TOOD,),
     kind="metric",
+    kernel=launches.TASK_ALIGNED_ASSIGN,
     dims={"A": (1, 8400, 65536), "C": (1, 80, 512), "T": (0, 32, 512)},
     work=("T", "A"),
     notes=(

@@ -327,6 +327,7 @@ MATRIX_NMS = Op(
         ),
     ),
     kind="suppression",
+    kernel=launches.MATRIX_NMS,
     dims={"N": (0, 256, 4096)},
     work=("N", "N"),
     notes=(

@@ -5,9 +5,10 @@ from typing import Any
 
 from lossexport.catalog.launch import METRIC_CODES, Constant, Launch, macros_of
 
-# As in suppression.cuh: blocks whose threads keep a bit or a score per box in registers.
+# As in suppression.cuh and matrix_nms.cuh: blocks whose threads keep a bit or a score per box in registers.
 _PICKERS = 1024
 _MASK_BOXES, _SCORED_BOXES = 32 * _PICKERS, 16 * _PICKERS
+_FADED_BOXES = 8 * _PICKERS
 
 
 def _picking(
@@ -60,6 +61,16 @@ VARIANCE_VOTING = _picking(
     "variance_voting",
     _SCORED_BOXES,
     lambda attributes: {"LX_HARD": int(attributes["method"] == "hard"), **_VOTING(attributes)},
+)
+
+_MATRIX = macros_of("sigma", "score_threshold", "max_output")
+MATRIX_NMS = _picking(
+    "matrix_nms",
+    _FADED_BOXES,
+    lambda attributes: {
+        "LX_LINEAR": int(attributes["kernel"] == "linear"),
+        **_MATRIX(attributes),
+    },
 )
 
 _BATCHED = macros_of("iou_threshold", "score_threshold", "max_output", "max_candidates")
