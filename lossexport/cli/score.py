@@ -1,5 +1,6 @@
 """`lossexport score`."""
 
+import os
 import re
 from typing import Any
 
@@ -134,6 +135,8 @@ def command(
         "progress": True,
     }
     if workers is None:
+        # No matrix is multiplied, and NumPy's threads for that would run a while for nothing.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from lossexport.runtime.binding import keep_memory
         from lossexport.scoring import score
 

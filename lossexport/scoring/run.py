@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,24 +15,18 @@ from lossexport.boxes.explain import SCORED, explain
 from lossexport.boxes.gates import Gates
 from lossexport.boxes.quality import BoxQuality
 from lossexport.boxes.side import Side
-from lossexport.detectors.collect import (
-    detect_folder,
-    finish_partial,
-    name_by_order,
-    write_results,
-)
-from lossexport.detectors.description import AUTO, check_nms_iou
-from lossexport.detectors.detector import Detector
 from lossexport.errors import LossexportError
 from lossexport.files import check_folder
 from lossexport.formats.memory import Detections, given
 from lossexport.images import ImageFolder
 from lossexport.names import Extra, MatchBy
 from lossexport.progress import Progress, follow
-from lossexport.reports.pictures import Crop, crops
 from lossexport.scoring import coco_ap, confidence
 from lossexport.scoring.record import Run
 from lossexport.scoring.summary import GATE_NAMES, summarize
+
+if TYPE_CHECKING:
+    from lossexport.reports.pictures import Crop
 
 BATCH = 8
 """Images that run at once in a detector whose batch is free."""
@@ -121,13 +115,16 @@ def score(
         predictions: Path | Detections | Side = inputs[0]
         references: Path | Detections | Side = inputs[1]
         if isinstance(inputs[0], Path) and described is not None and pictures is not None:
+            from lossexport.detectors import collect
+            from lossexport.detectors.detector import Detector
+
             model = Detector(inputs[0], *described)
             model.run_batches(BATCH)
             advance = partial(tell, "running the detector")
-            predictions, read = detect_folder(model, pictures, folder, advance)
+            predictions, read = collect.detect_folder(model, pictures, folder, advance)
             told = partial(tell, "reading references")
             references = formats.read_references(inputs[1], ref_format, told)
-            name_by_order(predictions, references)
+            collect.name_by_order(predictions, references)
         data = formats.read(
             predictions,
             references,
@@ -139,7 +136,7 @@ def score(
         )
         data.inputs.update(read)
         if described is not None and folder is not None:
-            write_results(folder, data)
+            collect.write_results(folder, data)
         tell("matching", 0.0)
         order = pairs.sort_boxes(data)
         least = min(pairs.cap(iou_threshold), float(coco_ap.THRESHOLDS[0]))
@@ -168,7 +165,7 @@ def score(
         if folder is not None:
             _write(folder, pictures, run, summary, tell)
             if described is not None:
-                finish_partial(folder)
+                collect.finish_partial(folder)
     return summary
 
 
@@ -187,6 +184,9 @@ def _described(
             name = pred if isinstance(pred, Path) else "pred"
             raise LossexportError(f"{name}: is no .onnx detector: detector and nms_iou are for one")
         return None
+    # Runtimes and layouts are imported only if a detector runs.
+    from lossexport.detectors.description import AUTO, check_nms_iou
+
     if images is None:
         raise LossexportError(f"{pred}: running a detector needs a folder of images")
     return where or Path(AUTO), None, None if nms_iou is None else check_nms_iou(nms_iou)
@@ -201,6 +201,7 @@ def _write(
 ) -> None:
     # pyarrow and jinja2 are imported only if files are written.
     from lossexport.reports.output import write
+    from lossexport.reports.pictures import crops
     from lossexport.scoring.cases import worst_cases
     from lossexport.scoring.report import render
     from lossexport.scoring.table import write_boxes
