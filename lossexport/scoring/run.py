@@ -24,6 +24,7 @@ from lossexport.progress import Progress, follow
 from lossexport.scoring import coco_ap, confidence
 from lossexport.scoring.record import Run
 from lossexport.scoring.summary import GATE_NAMES, summarize
+from lossexport.threads import Aside
 
 if TYPE_CHECKING:
     from lossexport.reports.pictures import Crop
@@ -141,26 +142,27 @@ def score(
         order = pairs.sort_boxes(data)
         least = min(pairs.cap(iou_threshold), float(coco_ap.THRESHOLDS[0]))
         found = pairs.find_pairs(data, order, least)
-        coco = coco_ap.evaluate(data, order, found)
-        tell("matching", 0.8)
-        result = matching.match(data, order, found, iou_threshold)
-        tell("matching", 1.0)
-        taken, refs = result.pairs()
-        # By image, so that a backend gets the same blocks whatever the order of the images.
-        by_image = np.argsort(data.predictions.image[taken], kind="stable")
-        measured = measure(
-            data.predictions.box[taken[by_image]],
-            data.references.box[refs[by_image]],
-            partial(tell, "box quality"),
-        )
-        back = np.argsort(by_image)
-        quality = {metric: values[back] for metric, values in measured.items()}
-        estimate = confidence.predicted_quality(
-            data.predictions, backend, partial(tell, "predicted quality")
-        )
-        run = Run(data, result, quality, estimate, coco, settings, measure.backend)
+        tell("matching", 0.5)
+        with Aside(partial(coco_ap.evaluate, data, order, found)) as coco:
+            result = matching.match(data, order, found, iou_threshold)
+            tell("matching", 1.0)
+            taken, refs = result.pairs()
+            # By image, so that a backend gets the same blocks whatever the order of the images.
+            by_image = np.argsort(data.predictions.image[taken], kind="stable")
+            measured = measure(
+                data.predictions.box[taken[by_image]],
+                data.references.box[refs[by_image]],
+                partial(tell, "box quality"),
+            )
+            back = np.argsort(by_image)
+            quality = {metric: values[back] for metric, values in measured.items()}
+            estimate = confidence.predicted_quality(
+                data.predictions, backend, partial(tell, "predicted quality")
+            )
+            notes = explain(data, order, len(taken), iou_threshold, SCORED)
+            run = Run(data, result, quality, estimate, coco.result(), settings, measure.backend)
         summary = summarize(run)
-        summary["notes"] += explain(data, order, len(taken), iou_threshold, SCORED)
+        summary["notes"] += notes
         gates.apply(summary)
         if folder is not None:
             _write(folder, pictures, run, summary, tell)
