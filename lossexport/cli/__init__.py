@@ -86,6 +86,7 @@ def main() -> None:
     if refused:
         code, error = code or 2, error or error_line(f"standard output: {refused}")
     _emit(sys.stderr, printable(error))
+    gc.freeze()  # at the end Python would look through all that is left, several times
     if code:
         sys.exit(code)
 

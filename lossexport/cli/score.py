@@ -41,6 +41,11 @@ def bounds(items: tuple[str, ...], option: str) -> dict[str, float]:
 class _Command(click.Command):
     """A command whose help ends with the formats."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Nothing multiplies matrices, and NumPy's threads for that would wait busily for a while.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        return super().parse_args(ctx, args)
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from lossexport.formats import FORMATS
 
@@ -135,8 +140,6 @@ def command(
         "progress": True,
     }
     if workers is None:
-        # No matrix is multiplied, and NumPy's threads for that would run a while for nothing.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from lossexport.runtime.binding import keep_memory
         from lossexport.scoring import score
 
