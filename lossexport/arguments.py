@@ -5,12 +5,12 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, SupportsFloat, cast
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, SupportsFloat, cast
 
 from lossexport.errors import LossexportError, one_line, shown
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 def refuse(name: str, value: object, wanted: str) -> LossexportError:
@@ -18,11 +18,13 @@ def refuse(name: str, value: object, wanted: str) -> LossexportError:
     return LossexportError(f"{name} is {shown(value)}: {wanted} is expected")
 
 
-def array(name: str, value: object, kind: type | None = None) -> npt.NDArray[Any]:
+def array(name: str, value: object, kind: type | None = None) -> "npt.NDArray[Any]":
     """`value` as NumPy has it, without a copy where that is possible.
 
     Raises LossexportError on what is no array, and on one whose values are masked.
     """
+    import numpy as np
+
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise LossexportError(f"{name} has masked values: fill them, or leave their rows out")
     try:
@@ -49,6 +51,8 @@ def number(name: str, value: object) -> float:
 
     Raises LossexportError on text, bools and anything else that is not a number.
     """
+    import numpy as np
+
     plain = not isinstance(value, bool | np.bool_ | str | bytes) and hasattr(value, "__float__")
     if type(value) is int and value.bit_length() > 1024:
         return math.inf if value > 0 else -math.inf

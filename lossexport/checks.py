@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from xml.etree import ElementTree
 
 from lossexport.errors import LossexportError
 from lossexport.files import reason
@@ -14,7 +13,8 @@ from lossexport.files import reason
 SUMMARY = "GITHUB_STEP_SUMMARY"
 """Variable with the file that a step of GitHub Actions appends its summary to, as Markdown."""
 _ROWS = 40
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NO_XML = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+"""A pattern, compiled on use, because that takes as long as a small import."""
 
 
 CheckStatus = Literal["passed", "failed", "skipped"]
@@ -46,6 +46,8 @@ def gate_checks(verb: str, summary: Mapping[str, Any]) -> list[Check]:
 
 def junit(suite: str, checks: Sequence[Check]) -> bytes:
     """The checks as JUnit XML with one suite, which most CI systems read."""
+    from xml.etree import ElementTree
+
     counts = {
         plural: str(sum(check.status == status for check in checks))
         for plural, status in (("failures", "failed"), ("skipped", "skipped"))
@@ -67,7 +69,7 @@ def junit(suite: str, checks: Sequence[Check]) -> bytes:
 
 def _xml(text: str) -> str:
     """Text without the characters that XML cannot hold."""
-    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", text)
+    return re.sub(_NO_XML, "\N{REPLACEMENT CHARACTER}", text)
 
 
 def step_summary(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

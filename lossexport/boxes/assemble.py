@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import chain, compress, repeat
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,8 +34,31 @@ class Shared:
     """[n] the same for the other input."""
     known: Bool
     """[I] whether the base has the id."""
-    named: list[tuple[Table, Id]]
-    """The table that names each id, and the id there."""
+    names: list[str | None]
+    """[I] as the base or, if it has none, the other input names each id."""
+    stems: Bool
+    """[I] whether the names of that input lack the suffix of a file."""
+
+
+class Files(Sequence[tuple[str, ...]]):
+    """The names that the file of each image may have, made when they are asked for."""
+
+    def __init__(self, images: Shared) -> None:
+        """Those of `images`."""
+        self._images = images
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._images.names)
+
+    def __getitem__(self, place: Any) -> Any:
+        """The names of the image at a place, or a list of those of a slice."""
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        name = self._images.names[place]
+        if name is None:
+            return ()
+        return tuple(name + suffix for suffix in SUFFIXES) if self._images.stems[place] else (name,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +66,7 @@ class Joined:
     """Both inputs' boxes over the same images and categories."""
 
     images: list[Id]
-    files: list[tuple[str, ...]]
+    files: Sequence[tuple[str, ...]]
     sizes: Float64
     categories: list[Category]
     base: tuple[Int32, Int32]
@@ -81,7 +105,7 @@ def join(base: Side, other: Side, by: MatchBy | None) -> Joined:
     _same_unit(base, other, placed, sizes, images, notes)
     return Joined(
         images.ids,
-        [_files(table, value) for table, value in images.named],
+        Files(images),
         sizes,
         [Category(1, "any")] if any_class else _named(categories),
         placed[0],
@@ -121,39 +145,46 @@ def _shared(
         for side, code in zip((base, other), codes, strict=True)
     )
     mapping, note = match_ids(first, second, kind, by)
-    ids = first.ids
+    ids = list(first.ids)
     known = len(ids)
-    named: list[tuple[Table, Id]] = [(first.table, value) for value in ids]
-    place = {value: i for i, value in enumerate(ids)}
-    position: dict[Id, int] = {}
-    for value in second.ids:
-        target = mapping.get(value)
-        if target is None:
-            if value not in second.used:
-                continue
-            target = distinct_id(value, second.table.name(value), second.path, place)
-            place[target] = len(ids)
-            ids.append(target)
-            named.append((second.table, value))
-        elif second.rows and first.table.name(target) is None:
-            named[place[target]] = (second.table, value)
-        position[value] = place[target]
-    order = id_order(ids, text=first.table.text)
+    names = first.table.names(ids)
+    place = dict(zip(ids, range(known), strict=True))
+    position = dict(zip(mapping, map(place.__getitem__, mapping.values()), strict=True))
+    by_other = []
+    if second.rows:
+        by_other = [value for value, i in position.items() if names[i] is None]
+        for value in by_other:
+            names[position[value]] = second.table.name(value)
+    for value in [] if len(mapping) == len(second.ids) else second.ids:
+        if value in mapping or value not in second.used:
+            continue
+        name = second.table.name(value)
+        target = distinct_id(value, name, second.path, place)
+        place[target] = position[value] = len(ids)
+        ids.append(target)
+        names.append(name)
+        by_other.append(value)
+    stems = np.full(len(ids), first.table.stems)
+    stems[[position[value] for value in by_other]] = second.table.stems
+    order = np.array(id_order(ids, text=first.table.text), np.int64)
     rank = np.empty(len(ids), np.int32)
     rank[order] = np.arange(len(ids), dtype=np.int32)
+    if (order[1:] < order[:-1]).any():
+        ids, names = ([column[i] for i in order.tolist()] for column in (ids, names))
     return Shared(
-        [ids[i] for i in order],
+        ids,
         _codes_to(first.table, place, rank),
         _codes_to(second.table, position, rank),
-        np.array([i < known for i in order], np.bool_),
-        [named[i] for i in order],
+        order < known,
+        names,
+        stems[order],
     ), note
 
 
-def _used(table: Table, codes: Int32) -> dict[Id, int]:
-    """Ids that have boxes, with their number."""
+def _used(table: Table, codes: Int32) -> dict[Id, None]:
+    """Ids that have boxes."""
     counts = np.bincount(codes, minlength=len(table.ids.ids))
-    return {table.ids.ids[i]: int(counts[i]) for i in np.flatnonzero(counts).tolist()}
+    return dict.fromkeys(compress(table.ids.ids, (counts > 0).tolist()))
 
 
 def id_order(ids: Sequence[Id], *, text: bool) -> list[int]:
@@ -167,7 +198,9 @@ def id_order(ids: Sequence[Id], *, text: bool) -> list[int]:
 
 def _codes_to(table: Table, place: Mapping[Id, int], rank: Int32) -> Int32:
     """Final position of each code of a table; -1 for ids without boxes that were left out."""
-    return np.array([rank[place[v]] if v in place else -1 for v in table.ids.ids], np.int32)
+    ids = table.ids.ids
+    places = np.fromiter(map(place.get, ids, repeat(-1)), np.int64, len(ids))
+    return np.append(rank, np.int32(-1))[places]
 
 
 def _place(position: Int32, codes: Int32) -> Int32:
@@ -202,14 +235,12 @@ def _sizes(images: Shared, base: Side, other: Side) -> Float64:
     sizes = np.full((len(images.ids), 2), np.nan)
     for side, position in ((other, images.other), (base, images.base)):
         ids = side.images.ids
-        stated = {
-            ids[value]: row.size
-            for value, row in (side.images.rows or {}).items()
-            if row.size is not None and value in ids
-        }
-        place = position[list(stated)] if stated else np.empty(0, np.int32)
-        size = np.array(list(stated.values()), np.float64).reshape(-1, 2)
-        sizes[place[place >= 0]] = size[place >= 0]
+        rows = side.images.rows or {}
+        stated = {value: row.size for value, row in rows.items() if row.size is not None}
+        code = np.fromiter(map(ids.get, stated, repeat(-1)), np.int64, len(stated))
+        place = np.append(position, np.int32(-1))[code]
+        size = np.fromiter(chain.from_iterable(stated.values()), np.float64, 2 * len(stated))
+        sizes[place[place >= 0]] = size.reshape(-1, 2)[place >= 0]
     return sizes
 
 
@@ -241,17 +272,9 @@ def _same_unit(
 
 def _named(categories: Shared) -> list[Category]:
     return [
-        Category(final, table.name(value) or str(final))
-        for final, (table, value) in zip(categories.ids, categories.named, strict=True)
+        Category(final, name or str(final))
+        for final, name in zip(categories.ids, categories.names, strict=True)
     ]
-
-
-def _files(table: Table, value: Id) -> tuple[str, ...]:
-    """The names that the file of an image may have."""
-    name = table.name(value)
-    if name is None:
-        return ()
-    return tuple(name + suffix for suffix in SUFFIXES) if table.stems else (name,)
 
 
 def dataset(pred: Side, ref: Side, by: MatchBy | None, extra: Extra) -> Dataset:

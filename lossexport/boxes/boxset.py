@@ -125,7 +125,7 @@ class Dataset:
     """`pred` and `ref`."""
     notes: list[str] = field(default_factory=list)
     """What the reader did that the user may not expect, one sentence each."""
-    files: list[tuple[str, ...]] = field(default_factory=list)
+    files: Sequence[tuple[str, ...]] = ()
     """Names that the file of each image may have; empty if unknown."""
     sizes: Float64 | None = None
     """[I,2] width and height of each image in pixels, NaN if no input states them."""
@@ -213,9 +213,12 @@ def check_log_variance(path: Path, rows: Float64, where: Callable[[int, int], st
 def sort_ids(ids: Sequence[Id]) -> tuple[list[Id], Int32]:
     """Sort distinct ids, numbers before strings; also the new position [n] of each old one."""
     if set(map(type, ids)) == {int}:
-        ranked = np.argsort(np.array(ids, np.int64))
-        place = np.empty(len(ids), np.int32)
-        place[ranked] = np.arange(len(ids), dtype=np.int32)
+        numbers = np.array(ids, np.int64)
+        place = np.arange(len(ids), dtype=np.int32)
+        if (numbers[1:] > numbers[:-1]).all():
+            return list(ids), place
+        ranked = np.argsort(numbers)
+        place[ranked] = place.copy()
         return [ids[i] for i in ranked.tolist()], place
     order = sorted(range(len(ids)), key=lambda i: (isinstance(ids[i], str), ids[i]))
     position = np.empty(len(ids), np.int32)

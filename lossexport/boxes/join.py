@@ -8,6 +8,7 @@ by ids or, if those are unknown, by the names of the other input: the stems of i
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 from unicodedata import normalize
@@ -49,7 +50,7 @@ IMAGES = Kind("image", "images", "file name", " without regard to folder and cas
 CATEGORIES = Kind("category", "categories", "name", " without regard to case", paths=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Part:
     """A table of one input, the ids in it that have boxes, and the path of the input."""
 
@@ -62,10 +63,11 @@ class Part:
         """The listed rows; none if the input has no table."""
         return self.table.rows or {}
 
-    @property
+    @cached_property
     def ids(self) -> list[Id]:
         """The listed ids, then those that only boxes have."""
-        return list(dict.fromkeys([*self.rows, *self.used]))
+        rows = self.rows
+        return [*rows, *[value for value in self.used if value not in rows]]
 
     @property
     def named(self) -> bool:
@@ -214,12 +216,16 @@ def _without_names(
 def _named_by_ids(rows: Mapping[Id, Entry], ids: Collection[Id]) -> bool:
     """Whether the row of each of `ids` is named by its number, with the suffix of an image."""
     found = [row.name or "" for row in map(rows.get, ids) if row is not None]
-    parts = [name.rpartition(".") for name in found]
-    if len(found) < len(ids) or any(
-        suffix.lower() not in IMAGE_FILES for suffix in {suffix for *_, suffix in parts}
+    if not found or len(found) < len(ids):
+        return False
+    # All at once, which takes a fraction of the time of one by one.
+    suffix = found[0][found[0].rfind(".") :]
+    text = "\n".join(found) + "\n"
+    if suffix[1:].lower() not in IMAGE_FILES or not (
+        text.count(suffix) == text.count(f"{suffix}\n") == len(found)
     ):
         return False
-    stems = [short for short, *_ in parts]
+    stems = text.replace(suffix, "").split("\n")[:-1]
     digits = "".join(stems)
     plain = digits.isascii() and digits.isdigit() and len(min(stems, key=len)) > 0
     return plain and len(max(stems, key=len)) < 19 and list(map(int, stems)) == list(ids)

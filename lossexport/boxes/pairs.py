@@ -8,6 +8,8 @@ however many of them overlap.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -26,11 +28,14 @@ from lossexport.boxes.boxset import (
 from lossexport.runtime import coco as native_order
 from lossexport.runtime import pairs as native
 from lossexport.runtime.pairs import Boxes, Rules
+from lossexport.threads import at_once, cores
 
 MAX_PAIRS = 1 << 22
 """Most overlapping pairs that are listed; real sets have a few for each reference."""
 PAIRS_AT_ONCE = 1 << 18
 ASSIGNED_AT_ONCE = 1 << 15
+SHARED_FROM = 1 << 14
+"""So many predictions are worth a thread."""
 BOXES_AT_ONCE = 1 << 16
 """Predictions whose pairs are not listed."""
 
@@ -167,6 +172,9 @@ def find_pairs(data: Dataset, order: Order, threshold: float) -> Pairs:
 def _list_pairs(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> tuple[Pairs, int]:
     """The pairs of the first groups that have at most MAX_PAIRS, and where the next one begins."""
     if native.available():
+        all_pairs = _share_pairs(pred, ref, crowd, threshold)
+        if all_pairs is not None:
+            return all_pairs, len(pred)
         pieces = native.find(pred, ref, crowd, threshold, min(PAIRS_AT_ONCE, MAX_PAIRS))
     else:
         pieces = forest.find(pred, ref, crowd, threshold)
@@ -188,6 +196,32 @@ def _list_pairs(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> tuple
     stop = int(np.searchsorted(pred.group, pred.group[done]))
     count = int(np.searchsorted(pairs.pred, stop))
     return Pairs(pairs.pred[:count], pairs.ref[:count], pairs.iou[:count]), stop
+
+
+def _share_pairs(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> Pairs | None:
+    """All pairs, found by several threads; None if they are too many, or too few for that."""
+
+    def find(rows: slice) -> list[native.Found] | None:
+        here = Boxes(pred.box, pred.row[rows], pred.group[rows])
+        found = [forest.nothing(0)]
+        held = 0
+        for piece in native.find(here, ref, crowd, threshold, min(PAIRS_AT_ONCE, MAX_PAIRS)):
+            held += len(piece.iou)
+            if held > MAX_PAIRS:
+                break
+            piece.pred[:] += np.int32(rows.start)
+            found.append(piece)
+        return found if found[-1].following == len(here) else None
+
+    shares = _shares(pred.group)
+    if len(shares) < 2:
+        return None
+    parts = at_once([partial(find, rows) for rows in shares])
+    found = [piece for part in parts for piece in part or ()]
+    if None in parts or sum(len(piece.iou) for piece in found) > MAX_PAIRS:
+        return None
+    columns = ([piece[i] for piece in found] for i in range(3))
+    return Pairs(*map(np.concatenate, columns))
 
 
 def assign(
@@ -230,15 +264,37 @@ def outcomes(
     a pair.
     """
     if by is assign and pairs.rest is None and native.available():
-        rules = Rules(crowd, ignored, thresholds)
-        for block in _blocks(pairs, order.pred_group):
-            here, what = rules.of(block.low, block.high), kind[block.low : block.high]
-            count = len(block.places)
-            yield block.places, native.outcomes(*block.pairs, block.low, here, count, what)
+        yield _native_outcomes(pairs, order, Rules(crowd, ignored, thresholds), kind)
         return
     area = np.arange(ignored.shape[1])[:, None]
     for places, winner in by(pairs, order, crowd, ignored, thresholds):
         yield places, np.where(winner >= 0, kind[pairs.ref[winner], area], np.int8(0))
+
+
+def _native_outcomes(
+    pairs: Pairs, order: Order, rules: Rules, kind: Int8
+) -> tuple[Int32, Int8]:
+    """All of `outcomes` at once."""
+    first = np.flatnonzero(np.diff(pairs.pred, prepend=-1))
+    places = pairs.pred[first]
+    found = np.empty((len(places), rules.ignored.shape[1], len(rules.thresholds)), np.int8)
+
+    def fill(rows: slice) -> None:
+        listed = slice(first[rows.start], first[rows.stop] if rows.stop < len(first) else None)
+        of = pairs.pred[listed], pairs.ref[listed], pairs.iou[listed]
+        low, high = int(of[1].min()), int(of[1].max()) + 1
+        native.outcomes(*of, low, rules.of(low, high), kind[low:high], found[rows])
+
+    at_once([partial(fill, rows) for rows in _shares(order.pred_group[places])])
+    return places, found
+
+
+def _shares(group: Int64) -> list[slice]:
+    """Cut rows [n] of rising `group` into whole groups for each core; few rows into one part."""
+    count = cores() if len(group) >= SHARED_FROM else min(len(group), 1)
+    wanted = group[[len(group) * i // count for i in range(count)]]
+    cuts = [*np.unique(np.searchsorted(group, wanted)).tolist(), len(group)]
+    return [slice(*ends) for ends in pairwise(cuts)]
 
 
 class _Block(NamedTuple):

@@ -1,9 +1,11 @@
 """An input after reading: its boxes, and tables that name their images and categories."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
+
+import msgspec
 
 from lossexport.boxes.boxset import Id, Input, Int64
 from lossexport.boxes.columns import (
@@ -22,7 +24,7 @@ Size = tuple[float, float]
 """Width and height in pixels."""
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """The name of an image or a category in an input, and the size of an image."""
 
     name: str | None = None
@@ -83,6 +85,12 @@ class Table:
         """The name of `value`, if the input gives one."""
         row = (self.rows or {}).get(value)
         return None if row is None else row.name
+
+    def names(self, values: Iterable[Id]) -> list[str | None]:
+        """The name of each of `values`, or None, as from `name`."""
+        if not self.rows:
+            return [None for _ in values]
+        return [None if row is None else row.name for row in map(self.rows.get, values)]
 
     def name_rows(self, rows: Mapping[Id, Entry] | None) -> None:
         """Take the rows of another table if this input has none of its own."""

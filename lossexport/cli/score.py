@@ -1,5 +1,6 @@
 """`lossexport score`."""
 
+import os
 import re
 from typing import Any
 
@@ -39,6 +40,11 @@ def bounds(items: tuple[str, ...], option: str) -> dict[str, float]:
 
 class _Command(click.Command):
     """A command whose help ends with the formats."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Nothing multiplies matrices, and NumPy's threads for that would wait busily for a while.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from lossexport.formats import FORMATS

@@ -1,5 +1,6 @@
 """The boxes of a parent and a child, from two result files or two detectors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ class Sides:
     """Boxes of both over one table of images and one of categories."""
 
     images: list[Id]
-    files: list[tuple[str, ...]]
+    files: Sequence[tuple[str, ...]]
     """Names that the file of each image may have; empty if unknown."""
     categories: list[Category]
     parent: Predictions

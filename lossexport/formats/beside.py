@@ -3,25 +3,19 @@
 Only reading by the library of kernels gains from it: what runs in Python waits for its turn.
 """
 
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from threading import Thread
 
 from lossexport.boxes.side import Side
 from lossexport.formats.source import Advance, ignore_progress
-from lossexport.runtime import binding, rows
+from lossexport.runtime import rows
+from lossexport.threads import cores
 
 
 def worth_while(*formats: str) -> bool:
     """Whether inputs in these formats are read sooner together than one after the other."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return (
-        set(formats) == {"coco"}
-        and rows.available()
-        and min(cores, binding.most_threads() or cores) > 1
-    )
+    return set(formats) == {"coco"} and rows.available() and cores() > 1
 
 
 class _StoppedError(Exception):

@@ -187,23 +187,20 @@ def assign_pairs(
 
 
 def outcomes(
-    pred: Int32, ref: Int32, iou: Float64, low: int, rules: Rules, predictions: int, kind: Int8
-) -> Int8:
-    """What the reference of each prediction and lane is [predictions,A,T]: its `kind` [R,A], or 0.
+    pred: Int32, ref: Int32, iou: Float64, low: int, rules: Rules, kind: Int8, found: Int8
+) -> None:
+    """Write what the reference of each prediction and lane is to `found` [predictions,A,T].
 
-    Apart from that as `assign_pairs`; `kind`, like the rules, is of the references from `low` on.
+    This is its number in `kind` [R,A], or 0. Apart from that as `assign_pairs`; `kind`, like the rules, is of the references from `low` on.
     """
     held = binding.Pointers()
-    areas, thresholds = rules.ignored.shape[1], len(rules.thresholds)
-    found = np.empty((predictions, areas, thresholds), np.int8)
     binding.call(
         _OUTCOMES,
         *_listed(pred, ref, iou, low, rules, held),
         held.pointer(kind, np.int8),
-        ctypes.c_int64(predictions),
+        ctypes.c_int64(len(found)),
         ctypes.c_void_p(found.ctypes.data),
     )
-    return found
 
 
 def assign_boxes(pred: Boxes, ref: Boxes, rules: Rules, least: float) -> Int32:

@@ -211,18 +211,19 @@ def _outcomes(
     assign: Assign,
 ) -> tuple[Int32, Int8]:
     """Places [C] of predictions with a pair, rising, and their outcomes [C,A,T]."""
-    places: list[Int32] = [np.empty(0, np.int32)]
-    areas = ignored.shape[1]
-    found = [np.empty((0, areas, len(protocol.thresholds)), np.int8)]
     thresholds = np.array([cap(t) for t in protocol.thresholds])
     # pycocotools stores the matched annotation's id where 0 means "no match".
     zero_id = data.references.zero_id[order.ref]
     kind = np.where(ignored, IGNORED, np.where(zero_id, 0, TRUE)[:, None]).astype(np.int8)
     crowd = data.references.ignored[order.ref]
-    for place, outcome in outcomes(pairs, order, crowd, ignored, thresholds, kind, assign):
-        places.append(place)
-        found.append(outcome)
-    place, outcome = np.concatenate(places), np.concatenate(found)
+    blocks = [*outcomes(pairs, order, crowd, ignored, thresholds, kind, assign)]
+    if len(blocks) == 1:
+        place, outcome = blocks[0]
+    else:
+        none = np.empty((0, ignored.shape[1], len(thresholds)), np.int8)
+        place = np.concatenate([np.empty(0, np.int32), *(place for place, _ in blocks)])
+        outcome = np.concatenate([none, *(outcome for _, outcome in blocks)])
+        blocks.clear()
     if (place[1:] > place[:-1]).all():
         return place, outcome
     rising = np.argsort(place, kind="stable")

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,24 +15,19 @@ from lossexport.boxes.explain import SCORED, explain
 from lossexport.boxes.gates import Gates
 from lossexport.boxes.quality import BoxQuality
 from lossexport.boxes.side import Side
-from lossexport.detectors.collect import (
-    detect_folder,
-    finish_partial,
-    name_by_order,
-    write_results,
-)
-from lossexport.detectors.description import AUTO, check_nms_iou
-from lossexport.detectors.detector import Detector
 from lossexport.errors import LossexportError
 from lossexport.files import check_folder
 from lossexport.formats.memory import Detections, given
 from lossexport.images import ImageFolder
 from lossexport.names import Extra, MatchBy
 from lossexport.progress import Progress, follow
-from lossexport.reports.pictures import Crop, crops
 from lossexport.scoring import coco_ap, confidence
 from lossexport.scoring.record import Run
 from lossexport.scoring.summary import GATE_NAMES, summarize
+from lossexport.threads import Aside
+
+if TYPE_CHECKING:
+    from lossexport.reports.pictures import Crop
 
 BATCH = 8
 """Images that run at once in a detector whose batch is free."""
@@ -121,13 +116,16 @@ def score(
         predictions: Path | Detections | Side = inputs[0]
         references: Path | Detections | Side = inputs[1]
         if isinstance(inputs[0], Path) and described is not None and pictures is not None:
+            from lossexport.detectors import collect
+            from lossexport.detectors.detector import Detector
+
             model = Detector(inputs[0], *described)
             model.run_batches(BATCH)
             advance = partial(tell, "running the detector")
-            predictions, read = detect_folder(model, pictures, folder, advance)
+            predictions, read = collect.detect_folder(model, pictures, folder, advance)
             told = partial(tell, "reading references")
             references = formats.read_references(inputs[1], ref_format, told)
-            name_by_order(predictions, references)
+            collect.name_by_order(predictions, references)
         data = formats.read(
             predictions,
             references,
@@ -139,36 +137,37 @@ def score(
         )
         data.inputs.update(read)
         if described is not None and folder is not None:
-            write_results(folder, data)
+            collect.write_results(folder, data)
         tell("matching", 0.0)
         order = pairs.sort_boxes(data)
         least = min(pairs.cap(iou_threshold), float(coco_ap.THRESHOLDS[0]))
         found = pairs.find_pairs(data, order, least)
-        coco = coco_ap.evaluate(data, order, found)
-        tell("matching", 0.8)
-        result = matching.match(data, order, found, iou_threshold)
-        tell("matching", 1.0)
-        taken, refs = result.pairs()
-        # By image, so that a backend gets the same blocks whatever the order of the images.
-        by_image = np.argsort(data.predictions.image[taken], kind="stable")
-        measured = measure(
-            data.predictions.box[taken[by_image]],
-            data.references.box[refs[by_image]],
-            partial(tell, "box quality"),
-        )
-        back = np.argsort(by_image)
-        quality = {metric: values[back] for metric, values in measured.items()}
-        estimate = confidence.predicted_quality(
-            data.predictions, backend, partial(tell, "predicted quality")
-        )
-        run = Run(data, result, quality, estimate, coco, settings, measure.backend)
+        tell("matching", 0.5)
+        with Aside(partial(coco_ap.evaluate, data, order, found)) as coco:
+            result = matching.match(data, order, found, iou_threshold)
+            tell("matching", 1.0)
+            taken, refs = result.pairs()
+            # By image, so that a backend gets the same blocks whatever the order of the images.
+            by_image = np.argsort(data.predictions.image[taken], kind="stable")
+            measured = measure(
+                data.predictions.box[taken[by_image]],
+                data.references.box[refs[by_image]],
+                partial(tell, "box quality"),
+            )
+            back = np.argsort(by_image)
+            quality = {metric: values[back] for metric, values in measured.items()}
+            estimate = confidence.predicted_quality(
+                data.predictions, backend, partial(tell, "predicted quality")
+            )
+            notes = explain(data, order, len(taken), iou_threshold, SCORED)
+            run = Run(data, result, quality, estimate, coco.result(), settings, measure.backend)
         summary = summarize(run)
-        summary["notes"] += explain(data, order, len(taken), iou_threshold, SCORED)
+        summary["notes"] += notes
         gates.apply(summary)
         if folder is not None:
             _write(folder, pictures, run, summary, tell)
             if described is not None:
-                finish_partial(folder)
+                collect.finish_partial(folder)
     return summary
 
 
@@ -187,6 +186,9 @@ def _described(
             name = pred if isinstance(pred, Path) else "pred"
             raise LossexportError(f"{name}: is no .onnx detector: detector and nms_iou are for one")
         return None
+    # Runtimes and layouts are imported only if a detector runs.
+    from lossexport.detectors.description import AUTO, check_nms_iou
+
     if images is None:
         raise LossexportError(f"{pred}: running a detector needs a folder of images")
     return where or Path(AUTO), None, None if nms_iou is None else check_nms_iou(nms_iou)
@@ -201,6 +203,7 @@ def _write(
 ) -> None:
     # pyarrow and jinja2 are imported only if files are written.
     from lossexport.reports.output import write
+    from lossexport.reports.pictures import crops
     from lossexport.scoring.cases import worst_cases
     from lossexport.scoring.report import render
     from lossexport.scoring.table import write_boxes

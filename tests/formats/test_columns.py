@@ -148,7 +148,7 @@ def test_columns_score_like_the_rows_of_a_coco_file(tmp_path: Path) -> None:
         assert values == pytest.approx(evaluate_data(wanted).values, abs=slack)
         assert 0.1 < values["AP"] < 0.9
         assert (data.images, data.categories) == (wanted.images, wanted.categories)
-        assert data.files == wanted.files == [("1.jpg",), ("2.jpg",), ("3.jpg",)]
+        assert list(data.files) == list(wanted.files) == [("1.jpg",), ("2.jpg",), ("3.jpg",)]
 
 
 REFUSED = {

@@ -7,7 +7,7 @@ detection may have a `log_variance`: log sigma^2 of x1, y1, x2, y2 in the unit o
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -80,6 +80,9 @@ _ANNOTATIONS = msgspec.json.Decoder(list[_Annotation])
 _IMAGES = msgspec.json.Decoder(list[_Image])
 _CATEGORIES = msgspec.json.Decoder(list[_Category])
 
+_FIELDS = attrgetter(
+    "file_name", "width", "height", "neg_category_ids", "not_exhaustive_category_ids"
+)
 _REQUIRED = ("id", "image_id", "category_id", "bbox", "score")
 
 T = TypeVar("T")
@@ -119,14 +122,17 @@ def read(path: Path, scored: bool, advance: Advance) -> Side:
 def _of_tables(side: Side) -> Int64 | None:
     """Leave out references outside of the tables, as pycocotools does. Returns the rows kept."""
     codes = side.boxes.peek_codes()
+    tables = side.images, side.categories
+    if all(len(table.rows or ()) == len(table.ids.ids) for table in tables):
+        return None  # each row has an id there, so that there are no others
     listed = [
         np.array([value in (table.rows or ()) for value in table.ids.ids], np.bool_)[code]
-        for table, code in zip((side.images, side.categories), codes, strict=True)
+        for table, code in zip(tables, codes, strict=True)
     ]
     if all(known.all() for known in listed):
         return None
     for name, table, code, known in zip(
-        ("images", "categories"), (side.images, side.categories), codes, listed, strict=True
+        ("images", "categories"), tables, codes, listed, strict=True
     ):
         if not known.all():
             first = table.ids.ids[int(code[np.argmin(known)])]
@@ -255,14 +261,11 @@ def _add_rows(
 
 
 def _images(file: File, block: Sequence[_Image]) -> list[Entry]:
-    file.federated |= any(
-        row.neg_category_ids is not None or row.not_exhaustive_category_ids is not None
-        for row in block
-    )
-    names = [row.file_name for row in block]
-    sizes: Any = [(row.width, row.height) for row in block]
-    whole = set(map(type, chain.from_iterable(sizes))) == {int}
-    if not whole or min(map(min, sizes)) <= 0 or max(map(max, sizes)) >= MAX_COORDINATE:
+    names, wide, high, *of_lvis = zip(*map(_FIELDS, block), strict=True)
+    file.federated |= any(column.count(None) < len(block) for column in of_lvis)
+    sides: Any = wide + high
+    sizes: Any = zip(wide, high, strict=True)
+    if set(map(type, sides)) != {int} or min(sides) <= 0 or max(sides) >= MAX_COORDINATE:
         sizes = map(_size, sizes)
     return list(map(Entry, names, sizes))
 
