@@ -25,7 +25,7 @@ from lossexport.boxes.boxset import (
 )
 from lossexport.runtime import coco as native_order
 from lossexport.runtime import pairs as native
-from lossexport.runtime.pairs import Boxes, Rules
+from lossexport.runtime.pairs import Boxes, Found, Rules
 
 MAX_PAIRS = 1 << 22
 """Most overlapping pairs that are listed; real sets have a few for each reference."""
@@ -188,6 +188,22 @@ def _list_pairs(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> tuple
     stop = int(np.searchsorted(pred.group, pred.group[done]))
     count = int(np.searchsorted(pairs.pred, stop))
     return Pairs(pairs.pred[:count], pairs.ref[:count], pairs.iou[:count]), stop
+
+
+def every_pair(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> Iterator[Found]:
+    """Yield all pairs whose overlap is `threshold` (> 0) or more, some at a time.
+
+    `crowd` [R] is by place. A piece has at most PAIRS_AT_ONCE pairs, or those of one prediction.
+    """
+    done = 0
+    if native.available():
+        for piece in native.find(pred, ref, crowd, threshold, PAIRS_AT_ONCE):
+            yield piece
+            done = piece.following
+    if done < len(pred):
+        later = Boxes(pred.box, pred.row[done:], pred.group[done:])
+        for piece in forest.find(later, ref, crowd, threshold):
+            yield Found(piece.pred + np.int32(done), piece.ref, piece.iou, piece.following + done)
 
 
 def assign(

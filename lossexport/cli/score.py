@@ -94,6 +94,9 @@ class _Command(click.Command):
     metavar="ray[://HOST:PORT]",
     help="Score Parquet files on a cluster of Ray; --out then gets summary.json alone.",
 )
+@click.option(
+    "--explain", is_flag=True, help="Sort errors by their causes, and write tables of them."
+)
 @click.option("--fail-below", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if below.")
 @click.option("--fail-above", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if above.")
 @baseline
@@ -115,6 +118,7 @@ def command(
     workers: str | None,
     detector: str | None,
     nms_iou: float | None,
+    explain: bool,
     fail_below: tuple[str, ...],
     fail_above: tuple[str, ...],
     baseline: str | None,
@@ -149,6 +153,7 @@ def command(
             images=images,
             detector=detector,
             nms_iou=nms_iou,
+            explain=explain,
             **common,
         )
     else:
@@ -162,6 +167,7 @@ def command(
                 "--images": images is not None,
                 "--detector": detector is not None,
                 "--nms-iou": nms_iou is not None,
+                "--explain": explain,
             }
         )
         from lossexport import distributed
@@ -235,6 +241,12 @@ def _show(summary: dict[str, Any]) -> None:
             str(value) if isinstance(value, int) else number(value) for value in predicted.values()
         ]
         show("Quality that the detector predicts", list(predicted), [values], right=len(values))
+    if "errors" in summary:
+        costs = [
+            (name, str(count), number(summary["dAP"][name]))
+            for name, count in summary["errors"].items()
+        ]
+        show("Errors", ("type", "count", "AP50 that it costs"), costs, right=2)
     for kind, names in (("precision", COCO_PRECISION), ("recall", COCO_RECALL)):
         values = [number(value_of(summary, name)) for name in names]
         show(f"COCO average {kind}", names, [values], right=len(names))

@@ -11,7 +11,8 @@ import numpy as np
 from lossexport import arguments, formats
 from lossexport.boxes import matching, pairs
 from lossexport.boxes.boxset import Input
-from lossexport.boxes.explain import SCORED, explain
+from lossexport.boxes.explain import SCORED
+from lossexport.boxes.explain import explain as notes_on
 from lossexport.boxes.gates import Gates
 from lossexport.boxes.quality import BoxQuality
 from lossexport.boxes.side import Side
@@ -29,8 +30,9 @@ from lossexport.formats.memory import Detections, given
 from lossexport.images import ImageFolder
 from lossexport.names import Extra, MatchBy
 from lossexport.progress import Progress, follow
+from lossexport.reports.output import refuse_stale
 from lossexport.reports.pictures import Crop, crops
-from lossexport.scoring import coco_ap, confidence
+from lossexport.scoring import causes, coco_ap, confidence
 from lossexport.scoring.record import Run
 from lossexport.scoring.summary import GATE_NAMES, summarize
 
@@ -57,6 +59,7 @@ def score(
     fail_above: Mapping[str, float] | None = None,
     baseline: str | os.PathLike[str] | None = None,
     max_drop: Mapping[str, float] | None = None,
+    explain: bool = False,
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
     """Score predictions against references and return the summary.
@@ -82,13 +85,16 @@ def score(
     `fail_below` and `fail_above` map names of numbers (`AP50`, `iou_mean`, `best_f1`, `unmatched`,
     ...) to the lowest and the highest value that passes, and `max_drop` to how far a number may be
     below that of `baseline`, the `summary.json` of an earlier run. Failures are sentences in the
-    summary's `gate_failures` and raise no error. `progress` shows a bar on a terminal if the run
-    takes more than two seconds, and elsewhere a line on stderr every ten seconds. It may also be a
-    function, which is called with the name of the step and the part of it that is done.
+    summary's `gate_failures` and raise no error. With `explain`, errors are sorted by their causes
+    (docs/diagnosis.md), and tables of them are written to `out`. `progress` shows a bar on a
+    terminal if the run takes more than two seconds, and elsewhere a line on stderr every ten
+    seconds. It may also be a function, which is called with the name of the step and the part of it
+    that is done.
 
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
-    gates = Gates(GATE_NAMES, fail_below, fail_above, baseline, max_drop)
+    names = (*GATE_NAMES, *causes.GATE_NAMES) if explain else GATE_NAMES
+    gates = Gates(names, fail_below, fail_above, baseline, max_drop)
     inputs = given("pred", pred), given("ref", ref)
     pred_format = format if pred_format is None else pred_format
     ref_format = format if ref_format is None else ref_format
@@ -101,6 +107,9 @@ def score(
     described = _described(inputs[0], detector, nms_iou, drawn_from, runs=runs)
     if folder is not None:
         check_folder(folder)
+        if not explain:
+            for name in causes.FILES:
+                refuse_stale(folder / name, "or explain this run too")
     elif drawn_from is not None and not runs:
         raise LossexportError(f"images {drawn_from}: are drawn in the report: out is missing")
     pictures = None if drawn_from is None else ImageFolder(drawn_from)
@@ -163,10 +172,11 @@ def score(
         )
         run = Run(data, result, quality, estimate, coco, settings, measure.backend)
         summary = summarize(run)
-        summary["notes"] += explain(data, order, len(taken), iou_threshold, SCORED)
+        summary["notes"] += notes_on(data, order, len(taken), iou_threshold, SCORED)
+        findings = causes.diagnose(run, summary) if explain else ()
         gates.apply(summary)
         if folder is not None:
-            _write(folder, pictures, run, summary, tell)
+            _write(folder, pictures, run, summary, findings, tell)
             if described is not None:
                 finish_partial(folder)
     return summary
@@ -197,11 +207,13 @@ def _write(
     pictures: ImageFolder | None,
     run: Run,
     summary: dict[str, Any],
+    findings: causes.Findings,
     tell: Progress,
 ) -> None:
     # pyarrow and jinja2 are imported only if files are written.
     from lossexport.reports.output import write
     from lossexport.scoring.cases import worst_cases
+    from lossexport.scoring.causes import tables
     from lossexport.scoring.report import render
     from lossexport.scoring.table import write_boxes
 
@@ -215,6 +227,11 @@ def _write(
         folder,
         summary,
         lambda path: write_boxes(path, run),
-        lambda: render(run, summary, drawn),
+        lambda: render(run, summary, drawn, findings),
         partial(tell, "writing"),
+        {
+            diagnosed.file: partial(tables.write, data=run.data, table=finding.table)
+            for diagnosed, finding in findings
+            if finding.table is not None
+        },
     )
