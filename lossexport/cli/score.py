@@ -97,6 +97,8 @@ class _Command(click.Command):
 @click.option(
     "--explain", is_flag=True, help="Sort errors by their causes, and write tables of them."
 )
+@click.option("--at-precision", type=float, help="Find the lowest score with this precision.")
+@click.option("--at-recall", type=float, help="Find the highest score with this recall.")
 @click.option("--fail-below", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if below.")
 @click.option("--fail-above", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if above.")
 @baseline
@@ -119,6 +121,8 @@ def command(
     detector: str | None,
     nms_iou: float | None,
     explain: bool,
+    at_precision: float | None,
+    at_recall: float | None,
     fail_below: tuple[str, ...],
     fail_above: tuple[str, ...],
     baseline: str | None,
@@ -154,6 +158,8 @@ def command(
             detector=detector,
             nms_iou=nms_iou,
             explain=explain,
+            at_precision=at_precision,
+            at_recall=at_recall,
             **common,
         )
     else:
@@ -168,6 +174,8 @@ def command(
                 "--detector": detector is not None,
                 "--nms-iou": nms_iou is not None,
                 "--explain": explain,
+                "--at-precision": at_precision is not None,
+                "--at-recall": at_recall is not None,
             }
         )
         from lossexport import distributed
@@ -224,6 +232,9 @@ def _numbers(summary: dict[str, Any]) -> dict[str, str]:
     return counts | shown
 
 
+_CUTS = {"best": "best F1", "at_precision": "wanted precision", "at_recall": "wanted recall"}
+
+
 def _show(summary: dict[str, Any]) -> None:
     """Print counts, rates, quality of the matched pairs and COCO numbers; a dash if undefined."""
     from lossexport.boxes.gates import value_of
@@ -231,9 +242,16 @@ def _show(summary: dict[str, Any]) -> None:
     counts = [(name, str(value)) for name, value in summary["counts"].items()]
     counts += [(f"{name}, any score", number(summary[name])) for name in RATES]
     show("Counts", ("what", "number"), counts, right=1)
-    best = [number(summary["best"][name]) for name in ("score", *RATES)]
-    title = f"Best F1 at IoU {summary['settings']['iou_threshold']:g}"
-    show(title, ("from score", *RATES), [best], right=4)
+    cuts = [
+        (title, *(number(summary[key][name]) for name in ("score", *RATES)))
+        for key, title in _CUTS.items()
+        if key in summary
+    ]
+    title = f"Cuts of the score at IoU {summary['settings']['iou_threshold']:g}"
+    show(title, ("for", "from score", *RATES), cuts, right=4)
+    show("LRP error", [*summary["lrp"]], [list(map(number, summary["lrp"].values()))], right=5)
+    gaps = {name: summary["calibration"][name] for name in ("dece", "laece", "mce")}
+    show("Calibration of scores", [*gaps], [list(map(number, gaps.values()))], right=3)
     show_quality(summary)
     predicted = summary["quality"]
     if predicted["count"]:

@@ -32,7 +32,7 @@ from lossexport.names import Extra, MatchBy
 from lossexport.progress import Progress, follow
 from lossexport.reports.output import refuse_stale
 from lossexport.reports.pictures import Crop, crops
-from lossexport.scoring import causes, coco_ap, confidence
+from lossexport.scoring import causes, coco_ap, confidence, ranked
 from lossexport.scoring.record import Run
 from lossexport.scoring.summary import GATE_NAMES, summarize
 
@@ -60,6 +60,8 @@ def score(
     baseline: str | os.PathLike[str] | None = None,
     max_drop: Mapping[str, float] | None = None,
     explain: bool = False,
+    at_precision: float | None = None,
+    at_recall: float | None = None,
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
     """Score predictions against references and return the summary.
@@ -86,10 +88,11 @@ def score(
     ...) to the lowest and the highest value that passes, and `max_drop` to how far a number may be
     below that of `baseline`, the `summary.json` of an earlier run. Failures are sentences in the
     summary's `gate_failures` and raise no error. With `explain`, errors are sorted by their causes
-    (docs/diagnosis.md), and tables of them are written to `out`. `progress` shows a bar on a
-    terminal if the run takes more than two seconds, and elsewhere a line on stderr every ten
-    seconds. It may also be a function, which is called with the name of the step and the part of it
-    that is done.
+    (docs/diagnosis.md), and tables of them are written to `out`. `at_precision` and `at_recall`, in
+    (0, 1], ask for the lowest cut of the score with this precision and the highest with this
+    recall. `progress` shows a bar on a terminal if the run takes more than two seconds, and
+    elsewhere a line on stderr every ten seconds. It may also be a function, which is called with
+    the name of the step and the part of it that is done.
 
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
@@ -101,6 +104,11 @@ def score(
     for form in (pred_format, ref_format):
         formats.FORMATS.find(form)
     iou_threshold = matching.check_iou_threshold(iou_threshold)
+    wanted = {
+        rate: ranked.check_rate(f"at_{rate}", value)
+        for rate, value in (("precision", at_precision), ("recall", at_recall))
+        if value is not None
+    }
     folder = arguments.optional_path("out", out)
     drawn_from = arguments.optional_path("images", images)
     runs = isinstance(inputs[0], Path) and inputs[0].suffix == ".onnx"
@@ -171,7 +179,7 @@ def score(
             data.predictions, backend, partial(tell, "predicted quality")
         )
         run = Run(data, result, quality, estimate, coco, settings, measure.backend)
-        summary = summarize(run)
+        summary = summarize(run, wanted)
         summary["notes"] += notes_on(data, order, len(taken), iou_threshold, SCORED)
         findings = causes.diagnose(run, summary) if explain else ()
         gates.apply(summary)
