@@ -144,6 +144,7 @@ def _categories(tally: Tally, matched: Int64) -> list[dict[str, Any]]:
             "AP": float(coco.category_ap[k].mean()),
             "AP50": float(coco.category_ap[k, 0]),
             "AP75": float(coco.category_ap[k, 5]),
+            **dict(zip(("APs", "APm", "APl"), coco.category_size_ap[k].tolist(), strict=True)),
         }
         for k, kind in enumerate(tally.categories)
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from lossexport.boxes.boxset import Dataset, Float32
 from lossexport.boxes.matching import Matching
-from lossexport.scoring.coco_ap import CocoResult
+from lossexport.scoring.coco_ap import CocoResult, Outcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,5 +20,6 @@ class Run:
     estimate: Float32
     """[N] the quality that the detector predicts; NaN for boxes without one."""
     coco: CocoResult
+    outcomes: Outcomes
     settings: Mapping[str, Any]
     backend: str

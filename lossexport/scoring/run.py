@@ -161,7 +161,8 @@ def score(
         order = pairs.sort_boxes(data)
         least = min(pairs.cap(iou_threshold), float(coco_ap.THRESHOLDS[0]))
         found = pairs.find_pairs(data, order, least)
-        coco = coco_ap.evaluate(data, order, found)
+        outcomes = coco_ap.match(data, order, found)
+        coco = coco_ap.accumulate(outcomes, parts=data.parts)
         tell("matching", 0.8)
         result = matching.match(data, order, found, iou_threshold)
         tell("matching", 1.0)
@@ -178,7 +179,7 @@ def score(
         estimate = confidence.predicted_quality(
             data.predictions, backend, partial(tell, "predicted quality")
         )
-        run = Run(data, result, quality, estimate, coco, settings, measure.backend)
+        run = Run(data, result, quality, estimate, coco, outcomes, settings, measure.backend)
         summary = summarize(run, wanted)
         summary["notes"] += notes_on(data, order, len(taken), iou_threshold, SCORED)
         findings = causes.diagnose(run, summary) if explain else ()

@@ -7,11 +7,14 @@ for the report and a table for a Parquet file.
 from collections.abc import Sequence
 from typing import Any
 
+from lossexport.scoring.causes.classes import CLASSES, CURVES
+from lossexport.scoring.causes.confusion import CONFUSION
 from lossexport.scoring.causes.errors import ERRORS
+from lossexport.scoring.causes.images import IMAGES
 from lossexport.scoring.causes.record import Diagnosis, Finding
 from lossexport.scoring.record import Run
 
-DIAGNOSES: tuple[Diagnosis, ...] = (ERRORS,)
+DIAGNOSES: tuple[Diagnosis, ...] = (ERRORS, CONFUSION, IMAGES, CLASSES, CURVES)
 GATE_NAMES = tuple(name for diagnosis in DIAGNOSES for name in diagnosis.gates)
 FILES = tuple(diagnosis.file for diagnosis in DIAGNOSES)
 

@@ -26,6 +26,11 @@ class Table:
     category: Int32 | None = None
     """[n] position of the category of each row; None if the rows are of no category."""
 
+    def __len__(self) -> int:
+        """Number of rows."""
+        values = (self.image, self.category, *(column for column, _ in self.columns.values()))
+        return next(len(one) for one in values if one is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class PageTable:

@@ -16,8 +16,7 @@ def write(path: Path, data: Dataset, table: Table) -> None:
 
 
 def _blocks(table: Table) -> Iterator[Block]:
-    rows = len(next(iter(table.columns.values()))[0])
-    for start in range(0, rows, ROWS_AT_ONCE):
+    for start in range(0, len(table), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
         columns = {
             name: (values[part], None if null is None else null[part])
