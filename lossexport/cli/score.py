@@ -7,7 +7,7 @@ import click
 
 from lossexport.cli._reports import baseline, finish, json_file, junit_file, max_drop
 from lossexport.cli._terminal import Choice, assignments, show
-from lossexport.cli._types import DIR, FILE_OR_DIR, FILE_OR_NAME, FORMAT
+from lossexport.cli._types import DIR, FILE, FILE_OR_DIR, FILE_OR_NAME, FORMAT
 from lossexport.errors import LossexportError, printable
 from lossexport.names import (
     BACKENDS,
@@ -99,6 +99,12 @@ class _Command(click.Command):
 )
 @click.option("--at-precision", type=float, help="Find the lowest score with this precision.")
 @click.option("--at-recall", type=float, help="Find the highest score with this recall.")
+@click.option("--slices", type=FILE,
+    help="CSV of image_id or file_name and attributes: score the images of each value too.",
+)  # fmt: skip
+@click.option("--slice-by", multiple=True, metavar="FIELD",
+    help="Score the images of each value of a field of COCO's images too.",
+)  # fmt: skip
 @click.option("--fail-below", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if below.")
 @click.option("--fail-above", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if above.")
 @baseline
@@ -123,6 +129,8 @@ def command(
     explain: bool,
     at_precision: float | None,
     at_recall: float | None,
+    slices: str | None,
+    slice_by: tuple[str, ...],
     fail_below: tuple[str, ...],
     fail_above: tuple[str, ...],
     baseline: str | None,
@@ -160,6 +168,8 @@ def command(
             explain=explain,
             at_precision=at_precision,
             at_recall=at_recall,
+            slices=slices,
+            slice_by=slice_by,
             **common,
         )
     else:
@@ -176,6 +186,8 @@ def command(
                 "--explain": explain,
                 "--at-precision": at_precision is not None,
                 "--at-recall": at_recall is not None,
+                "--slices": slices is not None,
+                "--slice-by": bool(slice_by),
             }
         )
         from lossexport import distributed
@@ -265,6 +277,14 @@ def _show(summary: dict[str, Any]) -> None:
             for name, count in summary["errors"].items()
         ]
         show("Errors", ("type", "count", "AP50 that it costs"), costs, right=2)
+    if "slices" in summary:
+        shown = ("AP", "AP50", "AP75", "best_f1", "lrp_optimal", "iou_mean")
+        rows = []
+        for row in summary["slices"]:
+            name = f"{row['attribute']}/{row['value']}"
+            values = (number(value_of(summary, f"{what}:{name}")) for what in shown)
+            rows.append((name, str(row["counts"]["images"]), *values))
+        show("Slices", ("slice", "images", *shown), rows, right=7)
     for kind, names in (("precision", COCO_PRECISION), ("recall", COCO_RECALL)):
         values = [number(value_of(summary, name)) for name in names]
         show(f"COCO average {kind}", names, [values], right=len(names))

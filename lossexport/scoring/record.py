@@ -6,6 +6,7 @@ from typing import Any
 
 from lossexport.boxes.boxset import Dataset, Float32
 from lossexport.boxes.matching import Matching
+from lossexport.boxes.pairs import Order
 from lossexport.scoring.coco_ap import CocoResult, Outcomes
 
 
@@ -21,5 +22,7 @@ class Run:
     """[N] the quality that the detector predicts; NaN for boxes without one."""
     coco: CocoResult
     outcomes: Outcomes
+    order: Order
+    """That of the outcomes."""
     settings: Mapping[str, Any]
     backend: str

@@ -24,7 +24,7 @@ def render(
     run: Run,
     summary: Mapping[str, Any],
     crops: Sequence[Crop] = (),
-    findings: Findings = (),
+    findings: Findings | None = None,
 ) -> str:
     """Fill the template."""
     data, matching, quality, coco = run.data, run.matching, run.quality, run.coco
@@ -49,7 +49,7 @@ def render(
         categories=rows[:SHOWN_CATEGORIES],
         more_categories=rows[SHOWN_CATEGORIES:],
         crops=crops,
-        findings=findings,
+        findings=findings or (),
     )
 
 

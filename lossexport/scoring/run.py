@@ -1,7 +1,7 @@
 """`score`: a whole scoring run, from two inputs to three files."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from lossexport.progress import Progress, follow
 from lossexport.reports.output import refuse_stale
 from lossexport.reports.pictures import Crop, crops
 from lossexport.scoring import causes, coco_ap, confidence, ranked
+from lossexport.scoring import slices as slices_of
 from lossexport.scoring.record import Run
 from lossexport.scoring.summary import GATE_NAMES, summarize
 
@@ -62,6 +63,8 @@ def score(
     explain: bool = False,
     at_precision: float | None = None,
     at_recall: float | None = None,
+    slices: str | os.PathLike[str] | Mapping[str, Sequence[int | str]] | None = None,
+    slice_by: str | Sequence[str] = (),
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
     """Score predictions against references and return the summary.
@@ -90,9 +93,13 @@ def score(
     summary's `gate_failures` and raise no error. With `explain`, errors are sorted by their causes
     (docs/diagnosis.md), and tables of them are written to `out`. `at_precision` and `at_recall`, in
     (0, 1], ask for the lowest cut of the score with this precision and the highest with this
-    recall. `progress` shows a bar on a terminal if the run takes more than two seconds, and
-    elsewhere a line on stderr every ten seconds. It may also be a function, which is called with
-    the name of the step and the part of it that is done.
+    recall. `slices`, a CSV file of attributes of images or a mapping of names to ids of images, and
+    `slice_by`, fields of the images of COCO references, add the numbers of parts of the images.
+    They can be gates, such as `AP:night`, and those of a category too: `AP50:person`.
+
+    `progress` shows a bar on a terminal if the run takes more than two seconds, and elsewhere a
+    line on stderr every ten seconds. It may also be a function, which is called with the name of
+    the step and the part of it that is done.
 
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
@@ -104,6 +111,7 @@ def score(
     for form in (pred_format, ref_format):
         formats.FORMATS.find(form)
     iou_threshold = matching.check_iou_threshold(iou_threshold)
+    sliced = slices_of.Request.of(slices, slice_by)
     wanted = {
         rate: ranked.check_rate(f"at_{rate}", value)
         for rate, value in (("precision", at_precision), ("recall", at_recall))
@@ -115,9 +123,9 @@ def score(
     described = _described(inputs[0], detector, nms_iou, drawn_from, runs=runs)
     if folder is not None:
         check_folder(folder)
-        if not explain:
-            for name in causes.FILES:
-                refuse_stale(folder / name, "or explain this run too")
+        unwritten = () if explain else causes.FILES
+        for name in (*unwritten, *(() if sliced else (slices_of.SLICES.file,))):
+            refuse_stale(folder / name, "or write it again with explain or slices")
     elif drawn_from is not None and not runs:
         raise LossexportError(f"images {drawn_from}: are drawn in the report: out is missing")
     pictures = None if drawn_from is None else ImageFolder(drawn_from)
@@ -157,6 +165,7 @@ def score(
         data.inputs.update(read)
         if described is not None and folder is not None:
             write_results(folder, data)
+        parts = slices_of.read(sliced, inputs[1], ref_format, data)
         tell("matching", 0.0)
         order = pairs.sort_boxes(data)
         least = min(pairs.cap(iou_threshold), float(coco_ap.THRESHOLDS[0]))
@@ -179,10 +188,14 @@ def score(
         estimate = confidence.predicted_quality(
             data.predictions, backend, partial(tell, "predicted quality")
         )
-        run = Run(data, result, quality, estimate, coco, outcomes, settings, measure.backend)
+        run = Run(data, result, quality, estimate, coco, outcomes, order, settings, measure.backend)
         summary = summarize(run, wanted)
         summary["notes"] += notes_on(data, order, len(taken), iou_threshold, SCORED)
-        findings = causes.diagnose(run, summary) if explain else ()
+        findings = causes.diagnose(run, summary) if explain else []
+        if sliced:
+            finding = slices_of.find(run, parts)
+            summary.update(finding.numbers)
+            findings.append((slices_of.SLICES, finding))
         gates.apply(summary)
         if folder is not None:
             _write(folder, pictures, run, summary, findings, tell)

@@ -59,9 +59,8 @@ def find_curves(run: Run, _: Mapping[str, Any]) -> Finding:
     size = len(DRAWN) * len(RECALLS)
     found = [(k, one[DRAWN, :], cut[DRAWN, :]) for k, one, cut in curves(run.outcomes)]
     kinds = np.array([k for k, _, _ in found], np.int32)
-    precision, score = (
-        np.concatenate([np.empty(0), *(row[part].ravel() for row in found)]) for part in (1, 2)
-    )
+    precision = np.concatenate([np.empty(0), *(one.ravel() for _, one, _ in found)])
+    score = np.concatenate([np.empty(0), *(cut.ravel() for _, _, cut in found)])
     return Finding(
         {},
         table=Table(

@@ -73,7 +73,7 @@ def classify(data: Dataset) -> Errors:
     """Give each wrong prediction and each missed reference its type."""
     predictions, references = data.predictions, data.references
     by_image = np.lexsort((-predictions.score, predictions.image))
-    rows = by_image[ranks(predictions.image[by_image]) < MOST]
+    rows = by_image[ranks(predictions.image[by_image].astype(np.int64)) < MOST]
     counted = np.flatnonzero(~references.ignored)
     pred = predictions.take(rows)
     matched = _match(replace(data, predictions=pred, references=references.take(counted)))
@@ -208,11 +208,11 @@ def costs(data: Dataset, errors: Errors) -> tuple[float | None, dict[str, float 
         rank = ranks(kinds.astype(np.int64))
         hits, of = rank[true], kinds[true]
         bounds = np.searchsorted(of, np.arange(size + 1))
-        total = sum(
-            average_precision(hits[bounds[k] : bounds[k + 1]], int(wanted[k]), RECALLS)
-            for k in np.unique(of).tolist()
-        )
-        return float(total / np.count_nonzero(some))
+        total = 0.0
+        for k in np.unique(of).tolist():
+            own = hits[bounds[k] : bounds[k + 1]]
+            total += average_precision(own, int(wanted[k]), RECALLS)
+        return total / int(np.count_nonzero(some))
 
     base = mean(processed[counted], category[counted], right[counted], score[counted], positives)
     if base is None:

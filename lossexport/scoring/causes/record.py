@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossexport.boxes.boxset import Bool, Float64, Int32
+from lossexport.boxes.boxset import Bool, Float64, Int32, Int64
 from lossexport.scoring.record import Run
 
 Column = npt.NDArray[Any]
@@ -54,22 +54,28 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """A diagnosis that `--explain` makes; summary, tables and report derive from it."""
+class Section:
+    """What a finding is called in the report and among the files."""
 
     name: str
     title: str
     caption: str
-    """A sentence or two for the report."""
-    find: Callable[[Run, Mapping[str, Any]], Finding]
-    """From a run and its summary, in which the numbers of earlier diagnoses stand."""
-    gates: tuple[str, ...] = ()
-    """Names of the numbers that can be gates."""
+    """A sentence or two."""
 
     @property
     def file(self) -> str:
         """Name of its Parquet file, if it has one."""
         return f"{self.name}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis(Section):
+    """A diagnosis that `--explain` makes; summary, tables and report derive from it."""
+
+    find: Callable[[Run, Mapping[str, Any]], Finding]
+    """From a run and its summary, which has the numbers of earlier diagnoses."""
+    gates: tuple[str, ...] = ()
+    """Names of the numbers that can be gates."""
 
 
 def shown(value: float | None, digits: int = 3) -> str:
@@ -78,7 +84,7 @@ def shown(value: float | None, digits: int = 3) -> str:
     return "\N{EN DASH}" if undefined else f"{value:.{digits}f}"
 
 
-def average_precision(hits: Float64, positives: int, recalls: Float64) -> float:
+def average_precision(hits: Int64, positives: int, recalls: Float64) -> float:
     """Mean over `recalls` [R] of the highest precision at each recall or a higher one.
 
     `hits` [H] are the ranks of the true predictions of a category, from 0 and rising, and
