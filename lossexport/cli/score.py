@@ -105,6 +105,9 @@ class _Command(click.Command):
 @click.option("--slice-by", multiple=True, metavar="FIELD",
     help="Score the images of each value of a field of COCO's images too.",
 )  # fmt: skip
+@click.option("--size-grid", metavar="SIDE,SIDE,...",
+    help="Score the references of each range of sizes too; sides in pixels.",
+)  # fmt: skip
 @click.option("--fail-below", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if below.")
 @click.option("--fail-above", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if above.")
 @baseline
@@ -131,6 +134,7 @@ def command(
     at_recall: float | None,
     slices: str | None,
     slice_by: tuple[str, ...],
+    size_grid: str | None,
     fail_below: tuple[str, ...],
     fail_above: tuple[str, ...],
     baseline: str | None,
@@ -170,6 +174,7 @@ def command(
             at_recall=at_recall,
             slices=slices,
             slice_by=slice_by,
+            size_grid=_sides(size_grid),
             **common,
         )
     else:
@@ -188,6 +193,7 @@ def command(
                 "--at-recall": at_recall is not None,
                 "--slices": slices is not None,
                 "--slice-by": bool(slice_by),
+                "--size-grid": size_grid is not None,
             }
         )
         from lossexport import distributed
@@ -198,6 +204,13 @@ def command(
     if out and workers is None:
         click.echo(f"report: {click.format_filename(out)}/report.html")
     finish("score", summary, _numbers(summary), json_file, junit_file)
+
+
+def _sides(text: str | None) -> list[float]:
+    try:
+        return [] if text is None else [float(side) for side in text.split(",")]
+    except ValueError as error:
+        raise LossexportError(f"--size-grid {text!r}: expected SIDE,SIDE,...") from error
 
 
 def _refuse_beside_workers(given: dict[str, bool]) -> None:
@@ -250,6 +263,7 @@ _CUTS = {"best": "best F1", "at_precision": "wanted precision", "at_recall": "wa
 def _show(summary: dict[str, Any]) -> None:
     """Print counts, rates, quality of the matched pairs and COCO numbers; a dash if undefined."""
     from lossexport.boxes.gates import value_of
+    from lossexport.scoring.causes.flat import flat
 
     counts = [(name, str(value)) for name, value in summary["counts"].items()]
     counts += [(f"{name}, any score", number(summary[name])) for name in RATES]
@@ -281,10 +295,11 @@ def _show(summary: dict[str, Any]) -> None:
         shown = ("AP", "AP50", "AP75", "best_f1", "lrp_optimal", "iou_mean")
         rows = []
         for row in summary["slices"]:
+            values = dict(flat(row))
             name = f"{row['attribute']}/{row['value']}"
-            values = (number(value_of(summary, f"{what}:{name}")) for what in shown)
-            rows.append((name, str(row["counts"]["images"]), *values))
-        show("Slices", ("slice", "images", *shown), rows, right=7)
+            counts = (str(values.get(f"counts_{what}", "")) for what in ("images", "references"))
+            rows.append((name, *counts, *(number(values.get(what)) for what in shown)))
+        show("Slices", ("slice", "images", "references", *shown), rows, right=8)
     for kind, names in (("precision", COCO_PRECISION), ("recall", COCO_RECALL)):
         values = [number(value_of(summary, name)) for name in names]
         show(f"COCO average {kind}", names, [values], right=len(names))

@@ -65,6 +65,7 @@ def score(
     at_recall: float | None = None,
     slices: str | os.PathLike[str] | Mapping[str, Sequence[int | str]] | None = None,
     slice_by: str | Sequence[str] = (),
+    size_grid: Sequence[float] = (),
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
     """Score predictions against references and return the summary.
@@ -94,8 +95,9 @@ def score(
     (docs/diagnosis.md), and tables of them are written to `out`. `at_precision` and `at_recall`, in
     (0, 1], ask for the lowest cut of the score with this precision and the highest with this
     recall. `slices`, a CSV file of attributes of images or a mapping of names to ids of images, and
-    `slice_by`, fields of the images of COCO references, add the numbers of parts of the images.
-    They can be gates, such as `AP:night`, and those of a category too: `AP50:person`.
+    `slice_by`, fields of the images of COCO references, add the numbers of parts of the images,
+    and `size_grid`, rising sides in pixels, those of ranges of sizes. They can be gates, such as
+    `AP:night`, and those of a category too: `AP50:person`.
 
     `progress` shows a bar on a terminal if the run takes more than two seconds, and elsewhere a
     line on stderr every ten seconds. It may also be a function, which is called with the name of
@@ -111,7 +113,7 @@ def score(
     for form in (pred_format, ref_format):
         formats.FORMATS.find(form)
     iou_threshold = matching.check_iou_threshold(iou_threshold)
-    sliced = slices_of.Request.of(slices, slice_by)
+    sliced = slices_of.Request.of(slices, slice_by, size_grid)
     wanted = {
         rate: ranked.check_rate(f"at_{rate}", value)
         for rate, value in (("precision", at_precision), ("recall", at_recall))
@@ -193,7 +195,7 @@ def score(
         summary["notes"] += notes_on(data, order, len(taken), iou_threshold, SCORED)
         findings = causes.diagnose(run, summary) if explain else []
         if sliced:
-            finding = slices_of.find(run, parts)
+            finding = slices_of.find(run, found, sliced, parts)
             summary.update(finding.numbers)
             findings.append((slices_of.SLICES, finding))
         gates.apply(summary)

@@ -2,20 +2,22 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lossexport import arguments
-from lossexport.boxes.boxset import Bool, Dataset, Int32
+from lossexport.boxes.boxset import Bool, Dataset, Float64, Int32
 from lossexport.boxes.columns import plain_id
 from lossexport.boxes.matching import MATCHED
+from lossexport.boxes.pairs import Pairs
 from lossexport.errors import LossexportError, shown
 from lossexport.formats import attributes, of_path
 from lossexport.formats.memory import Detections
 from lossexport.scoring import coco_ap
-from lossexport.scoring.causes.classes import flat
+from lossexport.scoring.causes.flat import columns, flat
 from lossexport.scoring.causes.record import Finding, PageTable, Section, Table
 from lossexport.scoring.causes.record import shown as digits
 from lossexport.scoring.numbers import Tally, numbers
@@ -23,6 +25,9 @@ from lossexport.scoring.record import Run
 
 MOST = 200
 """Slices of one run."""
+MOST_SIZES = 50
+LARGEST = float(coco_ap.AREAS[0, 1] ** 0.5)
+"""Largest side of a box in COCO's range of all areas."""
 LEFT_OUT = ("schema_version", "categories")
 """Numbers of a summary that a slice does not have."""
 SHOWN = ("AP", "AP50", "AP75", "AR100", "best_f1", "lrp_optimal", "iou_mean")
@@ -37,11 +42,6 @@ class Slice:
     images: Bool
     """[I] which images are in it."""
 
-    @property
-    def name(self) -> str:
-        """As gates name it."""
-        return f"{self.attribute}/{self.value}"
-
 
 Given = Mapping[str, Sequence[Any]]
 """Ids of images by the name of a slice."""
@@ -53,18 +53,27 @@ class Request:
 
     given: Path | Given | None
     fields: tuple[str, ...]
+    sizes: tuple[float, ...]
+    """Limits of the sides of boxes, rising."""
 
     @classmethod
-    def of(cls, slices: Any, slice_by: Any) -> "Request":
-        """From the arguments of `score`. Raises LossexportError on another type."""
+    def of(cls, slices: Any, slice_by: Any, size_grid: Any) -> "Request":
+        """From the arguments of `score`. Raises LossexportError on wrong ones."""
         fields = (slice_by,) if isinstance(slice_by, str) else tuple(slice_by)
+        sizes = tuple(arguments.number("size_grid", size) for size in size_grid)
+        rising = all(low < high for low, high in pairwise((0.0, *sizes, LARGEST)))
+        if not rising or len(sizes) >= MOST_SIZES:
+            raise LossexportError(
+                f"size_grid is {shown(list(size_grid))}: rising sides in pixels, above 0, below "
+                f"{LARGEST:g} and fewer than {MOST_SIZES}, are expected"
+            )
         if slices is None or isinstance(slices, Mapping):
-            return cls(slices, fields)
-        return cls(arguments.path("slices", slices), fields)
+            return cls(slices, fields, sizes)
+        return cls(arguments.path("slices", slices), fields, sizes)
 
     def __bool__(self) -> bool:
         """Whether there are any."""
-        return bool(self.fields) or self.given is not None
+        return bool(self.fields or self.sizes) or self.given is not None
 
 
 def read(request: Request, references: Path | Detections, form: str, data: Dataset) -> list[Slice]:
@@ -83,7 +92,7 @@ def read(request: Request, references: Path | Detections, form: str, data: Datas
         if not isinstance(references, Path) or of_path(references, form) != "coco":
             raise LossexportError("slice_by: is for references in a COCO file, which has fields")
         found += _of_values(attributes.of_coco(references, fields, data), data)
-    if request and not found:
+    if not found and (fields or given is not None):
         raise LossexportError("slices: no image has a value, so there is none")
     if len(found) > MOST:
         raise LossexportError(
@@ -123,44 +132,78 @@ def _of_ids(given: Given, data: Dataset) -> Iterable[Slice]:
         yield Slice("slice", name, mask)
 
 
-def find(run: Run, slices: Sequence[Slice]) -> Finding:
-    """The numbers of each slice, equal to those of `score` on its images alone."""
+def find(run: Run, pairs: Pairs, request: Request, slices: Sequence[Slice]) -> Finding:
+    """The numbers of each slice, equal to those of `score` on its images alone, and of each size.
+
+    `pairs` are those of the COCO protocol.
+    """
     rows = [
         {"attribute": one.attribute, "value": one.value, **_numbers(run, one.images)}
         for one in slices
     ]
+    rows += _sizes(run, pairs, request.sizes)
     flats = [dict(flat(row)) for row in rows]
-    names = [name for name, value in flats[0].items() if not isinstance(value, str | list)]
-    columns: dict[str, tuple[Any, Bool | None]] = {
-        name: (np.array([row[name] for row in flats], object), None)
-        for name in ("attribute", "value")
-    }
-    for name in names:
-        values = [row[name] for row in flats]
-        null = np.array([value is None or value == -1 for value in values])
-        columns[name] = np.array([0 if value is None else value for value in values]), null
+    words = {name: [row.pop(name) for row in flats] for name in ("attribute", "value")}
+    types, values = columns(flats)
     return Finding(
         {"slices": rows},
         PageTable(
             ("Slice", "Images", "References", *(name.replace("_", " ") for name in SHOWN)),
             [
                 (
-                    one.name,
-                    f"{row['counts_images']:,}",
-                    f"{row['counts_references']:,}",
-                    *(digits(row[name]) for name in SHOWN),
+                    f"{attribute}/{value}",
+                    *(digits(row.get(f"counts_{name}"), 0) for name in ("images", "references")),
+                    *(digits(row.get(name)) for name in SHOWN),
                 )
-                for one, row in zip(slices, flats, strict=True)
+                for attribute, value, row in zip(*words.values(), flats, strict=True)
             ],
         ),
         Table(
-            {
-                name: {"O": "string", "i": "int64"}.get(values.dtype.kind, "double")
-                for name, (values, _) in columns.items()
-            },
-            columns,
+            {**dict.fromkeys(words, "string"), **types},
+            {**{name: (np.array(word, object), None) for name, word in words.items()}, **values},
         ),
     )
+
+
+def _sizes(run: Run, pairs: Pairs, sizes: Sequence[float]) -> list[dict[str, Any]]:
+    """AP and AR by the COCO protocol of references of each range of sizes."""
+    if not sizes:
+        return []
+    if run.data.parts:
+        raise LossexportError("size_grid: boxes are in parts of their images: sizes are not known")
+    edges = np.array([0, *sizes, coco_ap.AREAS[0, 1] ** 0.5])
+    areas = np.stack([edges[:-1], edges[1:]], axis=1) ** 2
+    most = coco_ap.MAX_DETECTIONS[-1:]
+    protocol = coco_ap.Protocol(coco_ap.THRESHOLDS, coco_ap.RECALLS, areas, most)
+    found = coco_ap.match(run.data, run.order, pairs, protocol)
+    names = [f"{low:g}-{high:g}" for low, high in pairwise(edges[:-1])]
+    rows = []
+    for a, name in enumerate([*names, f"{sizes[-1]:g}-"]):
+        one = replace(
+            found,
+            inside=found.inside >> a & 1,
+            outcome=found.outcome[:, a : a + 1],
+            positives=found.positives[a : a + 1],
+        )
+        tables = coco_ap.tabulate(one, replace(protocol, areas=areas[a : a + 1]))
+        rows.append(
+            {
+                "attribute": "size",
+                "value": name,
+                "counts": {"references": int(one.positives.sum())},
+                "AP": _mean(tables.precision),
+                "AP50": _mean(tables.precision[0]),
+                "AP75": _mean(tables.precision[5]),
+                "AR100": _mean(tables.recall),
+            }
+        )
+    return rows
+
+
+def _mean(values: Float64) -> float:
+    """The mean of what is defined, or -1."""
+    known = values[values > -1]
+    return float(known.mean()) if len(known) else -1.0
 
 
 def _numbers(run: Run, images: Bool) -> dict[str, Any]:

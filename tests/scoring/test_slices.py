@@ -162,3 +162,28 @@ def test_too_many_slices(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("lossexport.scoring.slices.MOST", 1)
     with pytest.raises(LossexportError, match="slices: 2 values of time: at most 1 slices"):
         score(*files, slice_by="time")
+
+
+def test_size_grid_of_coco_gives_its_numbers(shared: Path, tmp_path: Path) -> None:
+    pred, ref = (shared / "data" / part for part in REAL["yolact_base"])
+    gates = {"AP:size/32-96": 0.5, "AP50:8-32": 0.0}
+    grid = (8, 32, 96)
+    summary = score(pred, ref, size_grid=grid, fail_below=gates, out=tmp_path / "out")
+    first, second, *others = summary["slices"]
+    assert [row["value"] for row in summary["slices"]] == ["0-8", "8-32", "32-96", "96-"]
+    for row, size in zip(others, "ml", strict=True):
+        assert row["AP"] == pytest.approx(summary[f"AP{size}"], abs=1e-12)
+        assert row["AR100"] == pytest.approx(summary[f"AR{size}"], abs=1e-12)
+    areas = [row["area"] for row in load(ref)["annotations"]]
+    assert first["counts"]["references"] == sum(area <= 64 for area in areas)
+    assert second["counts"]["references"] == sum(64 <= area <= 1024 for area in areas)
+    assert [row.partition(" is")[0] for row in summary["gate_failures"]] == ["AP:size/32-96"]
+    table = parquet.read_table(tmp_path / "out/slices.parquet")
+    assert table.schema.names[:2] == ["attribute", "value"]
+    assert table.column("AP").to_pylist()[3] == others[1]["AP"]
+
+
+@pytest.mark.parametrize("grid", [(0, 3), (32, 16), (1e6,), (float("nan"),), range(1, 60)])
+def test_refused_grids(files: tuple[Path, Path], grid: Any) -> None:
+    with pytest.raises(LossexportError, match=r"size_grid is \[.*: rising sides in pixels"):
+        score(*files, size_grid=grid)

@@ -1,10 +1,11 @@
 """The rows of categories as a table, and the curves of each."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from lossexport.scoring.causes.flat import columns, flat
 from lossexport.scoring.causes.record import Diagnosis, Finding, PageTable, Table, shown
 from lossexport.scoring.coco_ap import RECALLS, THRESHOLDS, curves
 from lossexport.scoring.record import Run
@@ -14,31 +15,13 @@ DRAWN = (0, 5)
 NAMES = ("id", "name")
 
 
-def flat(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float | None]]:
-    """The numbers of nested objects, with `lrp_score` for the `score` in `lrp`."""
-    for name, value in row.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}_")
-        else:
-            yield prefix + name, value
-
-
 def find(run: Run, summary: Mapping[str, Any]) -> Finding:
     """All numbers of each category."""
     rows = [
         {name: value for name, value in flat(row) if name not in NAMES}
         for row in summary["categories"]
     ]
-    names = list(rows[0]) if rows else []
-    columns = {}
-    for name in names:
-        values = [row[name] for row in rows]
-        null = np.array([value is None or value == -1 for value in values])
-        columns[name] = np.array([0 if value is None else value for value in values]), null
-    types = {
-        name: "int64" if values.dtype.kind == "i" else "double"
-        for name, (values, _) in columns.items()
-    }
+    types, values = columns(rows)
     shows = ("best_score", "best_f1", "lrp_score", "lrp_optimal", "APs", "APm", "APl")
     wanted = tuple(f"{key}_score" for key in ("at_precision", "at_recall") if key in summary)
     named = sorted(
@@ -50,7 +33,7 @@ def find(run: Run, summary: Mapping[str, Any]) -> Finding:
             ("Category", *(name.replace("_", " ") for name in shows + wanted)),
             [(kind["name"], *(shown(row[name]) for name in shows + wanted)) for kind, row in named],
         ),
-        Table(types, columns, category=np.arange(len(rows), dtype=np.int32)),
+        Table(types, values, category=np.arange(len(rows), dtype=np.int32)),
     )
 
 

@@ -80,8 +80,7 @@ class Diagnosis(Section):
 
 def shown(value: float | None, digits: int = 3) -> str:
     """A number for people; a dash if it is undefined."""
-    undefined = value is None or value == -1 or np.isnan(value)
-    return "\N{EN DASH}" if undefined else f"{value:.{digits}f}"
+    return "\N{EN DASH}" if value is None else f"{value:,.{digits}f}"
 
 
 def average_precision(hits: Int64, positives: int, recalls: Float64) -> float:
