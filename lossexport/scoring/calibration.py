@@ -10,36 +10,33 @@ from typing import Any
 
 import numpy as np
 
-from lossexport.boxes.boxset import Float64, Int32
+from lossexport.boxes.boxset import Float64, Int64
 from lossexport.scoring.ranked import Ranked
 
 BINS = 25
 
 
-def block(ranked: Ranked) -> dict[str, Any]:
+def block(whole: Ranked, each: Ranked) -> dict[str, Any]:
     """The `calibration` of a summary; all None if there is no score, or one outside of 0 to 1.
+
+    `whole` has all categories as one.
 
     `dece` is the mean over the predictions of the gap between mean score and precision of their
     bin, and `mce` the largest gap of a bin. `laece` takes the IoU of each match in place of 1 and
     bins within each category, and is the mean over the categories with a prediction. `bins` are the
     rows of a reliability table.
     """
-    score = ranked.score
-    if not len(score) or score.min() < 0 or score.max() > 1:
+    score = whole.score
+    if not len(score) or score[-1] < 0 or score[0] > 1:
         return {"dece": None, "laece": None, "mce": None, "bins": []}
-    low, high = score.min(), score.max()
-    place = _bin(score, low, high)
-    count = np.bincount(place, minlength=BINS)
-    some = count > 0
+    count, right, mean, iou, edges = (part[0] for part in _bins(whole))
+    some = np.flatnonzero(count)
     size = np.maximum(count, 1)
-    mean = np.bincount(place, score, BINS) / size
-    precision = np.bincount(place[ranked.hit], minlength=BINS) / size
-    iou = np.bincount(place[ranked.hit], ranked.iou, BINS) / size
+    mean, precision, iou = mean / size, right / size, iou / size
     gap = np.abs(mean - precision)
-    edges = np.linspace(low, high, BINS + 1)
     return {
         "dece": float((count * gap).sum() / len(score)),
-        "laece": _by_category(ranked),
+        "laece": _by_category(each),
         "mce": float(gap[some].max()),
         "bins": [
             {
@@ -50,32 +47,36 @@ def block(ranked: Ranked) -> dict[str, Any]:
                 "precision": float(precision[k]),
                 "iou": float(iou[k]),
             }
-            for k in np.flatnonzero(some).tolist()
+            for k in some.tolist()
         ],
     }
 
 
-def _by_category(ranked: Ranked) -> float:
-    kinds, score = ranked.category, ranked.score
-    start = np.flatnonzero(np.diff(kinds, prepend=-1))
-    size = np.diff(start, append=len(kinds))
-    low, high = (np.repeat(score[at], size) for at in (start + size - 1, start))
-    place = np.repeat(np.arange(0, len(start) * BINS, BINS), size) + _bin(score, low, high)
-    total = len(start) * BINS
-    gap = np.bincount(place, score, total)
-    gap -= np.bincount(place[ranked.hit], ranked.iou, total)
-    return float((np.abs(gap).reshape(-1, BINS).sum(axis=1) / size).mean())
+def _by_category(each: Ranked) -> float:
+    count, _, score, iou, _ = _bins(each)
+    size = count.sum(axis=1)
+    return float((np.abs(score - iou).sum(axis=1)[size > 0] / size[size > 0]).mean())
 
 
-def _bin(score: Float64, low: Float64 | np.float64, high: Float64 | np.float64) -> Int32:
-    """[n] the bin of each score among BINS equal ones from `low` to `high`, of all or of each.
+def _bins(ranked: Ranked) -> tuple[Int64, Int64, Float64, Float64, Float64]:
+    """[K,BINS] predictions, matches, sum of scores and of overlaps of each bin; [K,BINS+1] edges.
 
-    A score on an edge belongs to the bin below it, with the edges that numpy.linspace gives.
+    A score on an edge belongs to the bin below it.
     """
-    step = (high - low) / BINS
-    place = np.ceil((score - low) / np.maximum(step, np.finfo(np.float64).tiny))
-    place = np.clip(place, 1, BINS)
-    # The quotient may be rounded across an edge.
-    place -= (score <= (place - 1) * step + low) & (place > 1)
-    place += (score > place * step + low) & (place < BINS)
-    return place.astype(np.int32) - np.int32(1)
+    first, score = ranked.first, ranked.score
+    size = np.diff(first)
+    some = np.flatnonzero(size)
+    edges = np.zeros((len(size), BINS + 1))
+    edges[some] = np.linspace(score[first[1:][some] - 1], score[first[some]], BINS + 1, axis=1)
+    # Scores fall, so the bins of a category lie one after the other, the highest first.
+    cuts = np.repeat(first[1:, None], BINS + 1, axis=1)
+    cuts[:, BINS] = first[:-1]
+    for k in some.tolist():
+        own = score[first[k] : first[k + 1]]
+        cuts[k, 1:BINS] -= np.searchsorted(own[::-1], edges[k, 1:BINS], "right")
+    hits = np.searchsorted(ranked.hit, cuts)
+    total, overlap = (np.append(0.0, np.cumsum(values)) for values in (score, ranked.iou))
+    count, right, sums, iou = (
+        -np.diff(values, axis=1) for values in (cuts, hits, total[cuts], overlap[hits])
+    )
+    return count, right, sums, iou, edges

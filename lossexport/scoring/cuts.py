@@ -30,24 +30,3 @@ def rates(score: Float64, status: Int8, missed: int, cuts: Float64) -> Rates:
     seen = len(counted) - np.searchsorted(counted, cuts, "left")
     hit = len(hits) - np.searchsorted(hits, cuts, "left")
     return Rates(hit / seen, hit / positives, 2 * hit / (seen + positives))
-
-
-def best(score: Float64, status: Int8, missed: int) -> dict[str, float | None]:
-    """The `best` of a summary: the score to cut at for the highest F1, and the rates there.
-
-    The arguments are those of `rates`. Of several such scores it is the highest; all are None
-    without a match.
-    """
-    # Lowering a cut raises F1 only if it lets in a match.
-    cuts = np.sort(score[status == MATCHED])[::-1]
-    if not len(cuts):
-        return dict.fromkeys(("score", "precision", "recall", "f1"))
-    cuts = cuts[np.append(True, cuts[1:] != cuts[:-1])]
-    found = rates(score, status, missed, cuts)
-    at = int(np.argmax(found.f1))
-    return {
-        "score": float(cuts[at]),
-        "precision": float(found.precision[at]),
-        "recall": float(found.recall[at]),
-        "f1": float(found.f1[at]),
-    }

@@ -12,7 +12,6 @@ from lossexport.boxes.quality import statistics
 from lossexport.names import METRICS
 from lossexport.scoring import calibration, confidence
 from lossexport.scoring.coco_ap import CocoResult
-from lossexport.scoring.cuts import best
 from lossexport.scoring.ranked import Cuts, Ranked, mean_lrp, optimal_lrp, whole_lrp
 
 SCHEMA_VERSION = 3
@@ -59,8 +58,8 @@ def numbers(tally: Tally, wanted: Mapping[str, float] | None = None) -> dict[str
     matched = np.flatnonzero(status == MATCHED)
     wrong = int(np.count_nonzero(status == UNMATCHED))
     missed = int(tally.missed.sum())
-    ranked = Ranked.of(tally.category, tally.score, status, tally.quality["iou"], tally.missed)
-    cuts = Cuts.of(ranked)
+    whole, each = Ranked.of(tally.category, tally.score, status, tally.quality["iou"], tally.missed)
+    pooled, cuts = Cuts.of(whole), Cuts.of(each)
     optimal = optimal_lrp(cuts, tally.threshold)
     rows = _categories(tally, matched)
     for row, first, error in zip(rows, cuts.highest(cuts.f1).tolist(), optimal, strict=True):
@@ -81,28 +80,27 @@ def numbers(tally: Tally, wanted: Mapping[str, float] | None = None) -> dict[str
             "inverted": tally.inverted,
         },
         **_rates(len(matched), wrong, missed),
-        "best": best(tally.score, status, missed),
+        "best": pooled.rates(int(pooled.highest(pooled.f1)[0])),
         **{metric: statistics(tally.quality[metric]) for metric in METRICS},
         "quality": confidence.block(tally.estimate, matched, tally.quality["iou"]),
         **tally.coco.values,
-        "lrp": {"all": whole_lrp(ranked, tally.threshold), **mean_lrp(optimal)},
-        "calibration": calibration.block(ranked),
-        **_wanted(ranked, cuts, rows, wanted or {}),
+        "lrp": {"all": whole_lrp(whole, tally.threshold), **mean_lrp(optimal)},
+        "calibration": calibration.block(whole, each),
+        **_wanted(pooled, cuts, rows, wanted or {}),
         "categories": rows,
     }
 
 
 def _wanted(
-    ranked: Ranked, cuts: Cuts, rows: list[dict[str, Any]], wanted: Mapping[str, float]
+    pooled: Cuts, cuts: Cuts, rows: list[dict[str, Any]], wanted: Mapping[str, float]
 ) -> dict[str, Any]:
     """The cuts for wanted rates, of all categories together; those of each go into its row."""
     found = {}
-    whole = Cuts.of(ranked.pooled()) if wanted else cuts
     for name, rate in wanted.items():
         key, search = AT[name]
         for row, cut in zip(rows, search(cuts, rate).tolist(), strict=True):
             row[key] = cuts.rates(cut)
-        found[key] = whole.rates(int(search(whole, rate)[0]))
+        found[key] = pooled.rates(int(search(pooled, rate)[0]))
     return found
 
 

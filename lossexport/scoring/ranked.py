@@ -18,8 +18,8 @@ class Ranked:
     Of equal scores the overlaps are in rising order, and nothing depends on that of the rows.
     """
 
-    category: Int64
-    """[n] rising."""
+    first: Int64
+    """[K+1] where each category begins, and the end."""
     score: Float64
     """[n]"""
     hit: Int64
@@ -32,36 +32,34 @@ class Ranked:
     @classmethod
     def of(
         cls, category: Int32, score: Float64, status: Int8, iou: Float32, missed: Int64
-    ) -> "Ranked":
-        """From `category`, `score` and `status` [N], and the `iou` of the matches by rising row."""
+    ) -> tuple["Ranked", "Ranked"]:
+        """All categories as one, and each by itself.
+
+        Of `category`, `score` and `status` [N], and the `iou` of the matches by rising row.
+        """
         rows = np.flatnonzero(status != IGNORED)
         rows = rows[np.argsort(-score[rows])]
+        ranked, hit = score[rows], status[rows] == MATCHED
+        matched = np.flatnonzero(status == MATCHED)
+        by_iou = np.lexsort((iou, -score[matched]))
+        overlap = iou[by_iou].astype(np.float64)
+        whole = cls(
+            np.array([0, len(rows)]),
+            ranked,
+            np.flatnonzero(hit),
+            overlap,
+            missed.sum(keepdims=True),
+        )
         # Whole numbers of 16 bits are sorted by their digits.
         code = category.astype(np.min_scalar_type(len(missed)), copy=False)
-        rows = rows[np.argsort(code[rows], kind="stable")]
-        matched = np.flatnonzero(status == MATCHED)
-        by_iou = np.lexsort((iou, -score[matched], category[matched]))
-        return cls(
-            category[rows].astype(np.int64),
-            score[rows],
-            np.flatnonzero(status[rows] == MATCHED),
-            iou[by_iou].astype(np.float64),
+        place = np.argsort(code[rows], kind="stable")
+        size = np.bincount(code[rows], minlength=len(missed))
+        return whole, cls(
+            np.append(0, np.cumsum(size)),
+            ranked[place],
+            np.flatnonzero(hit[place]),
+            overlap[np.argsort(code[matched[by_iou]], kind="stable")],
             missed,
-        )
-
-    def pooled(self) -> "Ranked":
-        """All categories as one."""
-        order = np.argsort(-self.score, kind="stable")
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
-        at = place[self.hit]
-        hits = np.lexsort((self.iou, -self.score[self.hit]))
-        return Ranked(
-            np.zeros(len(order), np.int64),
-            self.score[order],
-            np.sort(at),
-            self.iou[hits],
-            self.missed.sum(keepdims=True),
         )
 
 
@@ -88,19 +86,20 @@ class Cuts:
     @classmethod
     def of(cls, ranked: Ranked) -> "Cuts":
         """All cuts of all categories."""
-        kinds, score, size = ranked.category, ranked.score, len(ranked.missed)
-        last = np.append((np.diff(kinds) != 0) | (np.diff(score) != 0), np.True_)
-        ends = np.flatnonzero(last[: len(score)])
-        ends = ends[np.unique(np.searchsorted(ends, ranked.hit))]
-        first = np.searchsorted(kinds, np.arange(size + 1))
-        before = np.searchsorted(ranked.hit, first)
-        done = np.searchsorted(ranked.hit, ends, "right")
+        score, first, hit = ranked.score, ranked.first, ranked.hit
+        before = np.searchsorted(hit, first)
+        kind = np.repeat(np.arange(len(ranked.missed)), np.diff(before))
+        # The last hit of each score of a category, and the end of the predictions with this score.
+        last = np.append((np.diff(kind) != 0) | (np.diff(score[hit]) != 0), np.True_)
+        done = np.flatnonzero(last[: len(hit)]) + 1
+        kind = kind[done - 1]
+        ends = np.append(np.flatnonzero(np.diff(score)), len(score) - 1) + 1
+        end = ends[np.searchsorted(ends, hit[done - 1], "right")]
         loss = np.append(0.0, np.cumsum(1 - ranked.iou))
-        kind = kinds[ends]
         return cls(
             kind,
-            score[ends],
-            ends + 1 - first[kind],
+            score[hit[done - 1]],
+            np.minimum(end, first[kind + 1]) - first[kind],
             done - before[kind],
             np.maximum(loss[done] - loss[before[kind]], 0.0),
             np.diff(before) + ranked.missed,
@@ -151,8 +150,16 @@ class Cuts:
 
     def rates(self, cut: int) -> dict[str, float | None]:
         """Score, precision, recall and F1 at a cut, as a summary has them; None for -1."""
-        names = ("score", "precision", "recall", "f1")
-        return {name: None if cut < 0 else float(getattr(self, name)[cut]) for name in names}
+        if cut < 0:
+            return dict.fromkeys(("score", "precision", "recall", "f1"))
+        seen, hits = int(self.seen[cut]), int(self.hits[cut])
+        positives = int(self.positives[self.category[cut]])
+        return {
+            "score": float(self.score[cut]),
+            "precision": hits / seen,
+            "recall": hits / positives,
+            "f1": 2 * hits / (seen + positives),
+        }
 
 
 def check_rate(name: str, value: object) -> float:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,12 +30,14 @@ from lossexport.formats.memory import Detections, given
 from lossexport.images import ImageFolder
 from lossexport.names import Extra, MatchBy
 from lossexport.progress import Progress, follow
-from lossexport.reports.output import refuse_stale
 from lossexport.reports.pictures import Crop, crops
-from lossexport.scoring import causes, coco_ap, confidence, ranked
-from lossexport.scoring import slices as slices_of
+from lossexport.scoring import coco_ap, confidence, ranked
+from lossexport.scoring.extras import Extras, tables
 from lossexport.scoring.record import Run
 from lossexport.scoring.summary import GATE_NAMES, summarize
+
+if TYPE_CHECKING:
+    from lossexport.scoring.causes import Findings
 
 BATCH = 8
 """Images that run at once in a detector whose batch is free."""
@@ -105,15 +107,14 @@ def score(
 
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
-    names = (*GATE_NAMES, *causes.GATE_NAMES) if explain else GATE_NAMES
-    gates = Gates(names, fail_below, fail_above, baseline, max_drop)
+    extras = Extras.of(explain, slices, slice_by, size_grid)
+    gates = Gates((*GATE_NAMES, *extras.gate_names()), fail_below, fail_above, baseline, max_drop)
     inputs = given("pred", pred), given("ref", ref)
     pred_format = format if pred_format is None else pred_format
     ref_format = format if ref_format is None else ref_format
     for form in (pred_format, ref_format):
         formats.FORMATS.find(form)
     iou_threshold = matching.check_iou_threshold(iou_threshold)
-    sliced = slices_of.Request.of(slices, slice_by, size_grid)
     wanted = {
         rate: ranked.check_rate(f"at_{rate}", value)
         for rate, value in (("precision", at_precision), ("recall", at_recall))
@@ -125,9 +126,7 @@ def score(
     described = _described(inputs[0], detector, nms_iou, drawn_from, runs=runs)
     if folder is not None:
         check_folder(folder)
-        unwritten = () if explain else causes.FILES
-        for name in (*unwritten, *(() if sliced else (slices_of.SLICES.file,))):
-            refuse_stale(folder / name, "or write it again with explain or slices")
+        extras.check_folder(folder)
     elif drawn_from is not None and not runs:
         raise LossexportError(f"images {drawn_from}: are drawn in the report: out is missing")
     pictures = None if drawn_from is None else ImageFolder(drawn_from)
@@ -167,7 +166,7 @@ def score(
         data.inputs.update(read)
         if described is not None and folder is not None:
             write_results(folder, data)
-        parts = slices_of.read(sliced, inputs[1], ref_format, data)
+        parts = extras.read(inputs[1], ref_format, data)
         tell("matching", 0.0)
         order = pairs.sort_boxes(data)
         least = min(pairs.cap(iou_threshold), float(coco_ap.THRESHOLDS[0]))
@@ -193,11 +192,7 @@ def score(
         run = Run(data, result, quality, estimate, coco, outcomes, order, settings, measure.backend)
         summary = summarize(run, wanted)
         summary["notes"] += notes_on(data, order, len(taken), iou_threshold, SCORED)
-        findings = causes.diagnose(run, summary) if explain else []
-        if sliced:
-            finding = slices_of.find(run, found, sliced, parts)
-            summary.update(finding.numbers)
-            findings.append((slices_of.SLICES, finding))
+        findings = extras.find(run, found, parts, summary)
         gates.apply(summary)
         if folder is not None:
             _write(folder, pictures, run, summary, findings, tell)
@@ -231,13 +226,12 @@ def _write(
     pictures: ImageFolder | None,
     run: Run,
     summary: dict[str, Any],
-    findings: causes.Findings,
+    findings: "Findings",
     tell: Progress,
 ) -> None:
     # pyarrow and jinja2 are imported only if files are written.
     from lossexport.reports.output import write
     from lossexport.scoring.cases import worst_cases
-    from lossexport.scoring.causes import tables
     from lossexport.scoring.report import render
     from lossexport.scoring.table import write_boxes
 
@@ -253,9 +247,5 @@ def _write(
         lambda path: write_boxes(path, run),
         lambda: render(run, summary, drawn, findings),
         partial(tell, "writing"),
-        {
-            diagnosed.file: partial(tables.write, data=run.data, table=finding.table)
-            for diagnosed, finding in findings
-            if finding.table is not None
-        },
+        tables(run, findings),
     )

@@ -49,7 +49,7 @@ Given = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The slices that are asked for; false if there are none."""
+    """The slices that are asked for."""
 
     given: Path | Given | None
     fields: tuple[str, ...]
@@ -71,45 +71,42 @@ class Request:
             return cls(slices, fields, sizes)
         return cls(arguments.path("slices", slices), fields, sizes)
 
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self.fields or self.sizes) or self.given is not None
+    def read(self, references: Path | Detections, form: str, data: Dataset) -> list[Slice]:
+        """The slices of a CSV file or of lists of ids, and by fields of images of the references.
 
-
-def read(request: Request, references: Path | Detections, form: str, data: Dataset) -> list[Slice]:
-    """The slices of a CSV file or of lists of ids, and by fields of images of the references.
-
-    Raises LossexportError on unknown images, on fields of references that are no COCO file, and on
-    too many slices.
-    """
-    given, fields = request.given, request.fields
-    found: list[Slice] = []
-    if isinstance(given, Path):
-        found += _of_values(attributes.of_csv(given, data), data)
-    elif given is not None:
-        found += _of_ids(given, data)
-    if fields:
-        if not isinstance(references, Path) or of_path(references, form) != "coco":
-            raise LossexportError("slice_by: is for references in a COCO file, which has fields")
-        found += _of_values(attributes.of_coco(references, fields, data), data)
-    if not found and (fields or given is not None):
-        raise LossexportError("slices: no image has a value, so there is none")
-    if len(found) > MOST:
-        raise LossexportError(
-            f"slices: {len(found)} values of {', '.join(dict.fromkeys(s.attribute for s in found))}"
-            f": at most {MOST} slices are scored; give values that more images share"
-        )
-    return found
+        Raises LossexportError on unknown images, on fields of references that are no COCO file,
+        and on too many slices.
+        """
+        given, fields = self.given, self.fields
+        found: list[Slice] = []
+        if isinstance(given, Path):
+            found += _of_values(attributes.of_csv(given, data), data)
+        elif given is not None:
+            found += _of_ids(given, data)
+        if fields:
+            if not isinstance(references, Path) or of_path(references, form) != "coco":
+                raise LossexportError("slice_by: is for references in a COCO file")
+            found += _of_values(attributes.of_coco(references, fields, data), data)
+        if not found and (fields or given is not None):
+            raise LossexportError("slices: no image has a value, so there is none")
+        return found
 
 
 def _of_values(values: attributes.Values, data: Dataset) -> Iterable[Slice]:
+    distinct = {
+        name: sorted(set(by_image.values()), key=_rank) for name, by_image in values.items()
+    }
+    count = sum(map(len, distinct.values()))
+    if count > MOST:
+        raise LossexportError(
+            f"slices: {count} values of {', '.join(values)}: at most {MOST} slices are scored; "
+            "give values that more images share"
+        )
     for name, by_image in values.items():
-        masks: dict[str, Bool] = {}
+        masks = {value: np.zeros(len(data.images), np.bool_) for value in distinct[name]}
         for image, value in by_image.items():
-            mask = masks.setdefault(value, np.zeros(len(data.images), np.bool_))
-            mask[image] = True
-        for value in sorted(masks, key=_rank):
-            yield Slice(name, value, masks[value])
+            masks[value][image] = True
+        yield from (Slice(name, value, mask) for value, mask in masks.items())
 
 
 def _rank(value: str) -> tuple[bool, Any]:
@@ -132,7 +129,7 @@ def _of_ids(given: Given, data: Dataset) -> Iterable[Slice]:
         yield Slice("slice", name, mask)
 
 
-def find(run: Run, pairs: Pairs, request: Request, slices: Sequence[Slice]) -> Finding:
+def find(run: Run, pairs: Pairs, slices: Sequence[Slice], sizes: Sequence[float]) -> Finding:
     """The numbers of each slice, equal to those of `score` on its images alone, and of each size.
 
     `pairs` are those of the COCO protocol.
@@ -141,7 +138,7 @@ def find(run: Run, pairs: Pairs, request: Request, slices: Sequence[Slice]) -> F
         {"attribute": one.attribute, "value": one.value, **_numbers(run, one.images)}
         for one in slices
     ]
-    rows += _sizes(run, pairs, request.sizes)
+    rows += _sizes(run, pairs, sizes)
     flats = [dict(flat(row)) for row in rows]
     words = {name: [row.pop(name) for row in flats] for name in ("attribute", "value")}
     types, values = columns(flats)

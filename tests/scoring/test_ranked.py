@@ -31,7 +31,7 @@ class Outcomes:
         self.iou = rng.uniform(0.5, 1, int(np.sum(self.status == MATCHED))).astype(np.float32)
         self.missed = rng.integers(1, 60, 4) * np.array([1, 1, 1, 0])
 
-    def ranked(self, rows: np.ndarray | None = None) -> Ranked:
+    def ranked(self, rows: np.ndarray | None = None) -> tuple[Ranked, Ranked]:
         rows = np.arange(300) if rows is None else rows
         overlap = np.zeros(300, np.float32)
         overlap[self.status == MATCHED] = self.iou
@@ -56,8 +56,8 @@ class Outcomes:
 @pytest.mark.parametrize("pooled", [False, True])
 def test_each_cut_is_the_best_of_all_scores(seed: int, pooled: bool) -> None:
     outcomes = Outcomes(seed)
-    ranked = outcomes.ranked()
-    cuts = Cuts.of(ranked.pooled() if pooled else ranked)
+    whole, each = outcomes.ranked()
+    cuts = Cuts.of(whole if pooled else each)
     for k in [0] if pooled else [0, 1, 2]:
         scores = np.unique(outcomes.score)[::-1]
         found = [outcomes.at(None if pooled else k, cut) for cut in scores]
@@ -98,21 +98,22 @@ def test_no_bit_depends_on_the_order_of_rows() -> None:
     first = outcomes.ranked()
     for seed in range(5):
         other = outcomes.ranked(np.random.default_rng(seed).permutation(300))
-        assert calibration.block(other) == calibration.block(first)
-        assert optimal_lrp(Cuts.of(other), 0.5) == optimal_lrp(Cuts.of(first), 0.5)
-        assert whole_lrp(other, 0.5) == whole_lrp(first, 0.5)
+        assert calibration.block(*other) == calibration.block(*first)
+        for one, same in zip(other, first, strict=True):
+            assert optimal_lrp(Cuts.of(one), 0.5) == optimal_lrp(Cuts.of(same), 0.5)
+            assert whole_lrp(one, 0.5) == whole_lrp(same, 0.5)
 
 
 def test_parts_by_hand() -> None:
     """A match of IoU 0.8, two wrong boxes of which one is ranked lower, a reference missed."""
-    ranked = Ranked.of(
+    whole, ranked = Ranked.of(
         np.zeros(3, np.int32),
         np.array([0.9, 0.8, 0.1]),
         np.array([0, 1, 0], np.int8),
         np.array([0.8], np.float32),
         np.array([1, 3, 0]),
     )
-    assert whole_lrp(ranked, 0.5) == pytest.approx((2 + 4 + 0.4) / 7)
+    assert whole_lrp(whole, 0.5) == pytest.approx((2 + 4 + 0.4) / 7)
     first, second, third = optimal_lrp(Cuts.of(ranked), 0.5)
     assert first == pytest.approx(
         {
@@ -158,28 +159,43 @@ def test_equal_to_peers(name: str, shared: Path, tmp_path: Path) -> None:
 def test_scores_that_are_no_probabilities_have_no_calibration() -> None:
     outcomes = Outcomes(0)
     outcomes.score *= 100
-    assert calibration.block(outcomes.ranked()) == {
+    assert calibration.block(*outcomes.ranked()) == {
         "dece": None,
         "laece": None,
         "mce": None,
         "bins": [],
     }
     outcomes.score[:] = 0.5
-    block = calibration.block(outcomes.ranked())
+    block = calibration.block(*outcomes.ranked())
     (row,) = block["bins"]
     assert row["low"] == row["high"] == row["score"] == 0.5
     assert block["dece"] == block["mce"] == abs(0.5 - row["precision"])
 
 
 def test_bins_are_those_of_numpy() -> None:
+    """Scores at the edges and just beside them, in two categories of other ranges."""
     rng = np.random.default_rng(1)
-    for low, high in ((0.05, 0.99), (0.1, 0.7), (1e-9, 1.0)):
+    scores, kinds = [], []
+    for kind, (low, high) in enumerate(((0.05, 0.99), (0.1, 0.7))):
         edges = np.linspace(low, high, calibration.BINS + 1)
         near = [edges, np.nextafter(edges, -1), np.nextafter(edges, 2), rng.uniform(low, high, 99)]
-        values = np.clip(np.concatenate(near), low, high)
-        wanted = np.clip(np.digitize(values, edges, right=True), 1, calibration.BINS) - 1
-        found = calibration._bin(values, np.float64(low), np.float64(high))
-        assert (found == wanted).all()
+        scores.append(np.clip(np.concatenate(near), low, high))
+        kinds.append(np.full(len(scores[-1]), kind, np.int32))
+    status = rng.integers(0, 2, sum(map(len, scores))).astype(np.int8)
+    iou = rng.uniform(0.5, 1, int(status.sum())).astype(np.float32)
+    columns = np.concatenate(kinds), np.concatenate(scores)
+    _, each = Ranked.of(*columns, status, iou, np.zeros(2, np.int64))
+    count, right, sums, overlaps, _ = calibration._bins(each)
+    accuracy = np.zeros(len(status))
+    accuracy[status == 1] = iou
+    hits, real = np.split(status, [len(scores[0])]), np.split(accuracy, [len(scores[0])])
+    for k, values in enumerate(scores):
+        edges = np.linspace(values.min(), values.max(), calibration.BINS + 1)
+        place = np.clip(np.digitize(values, edges, right=True), 1, calibration.BINS) - 1
+        assert (count[k] == np.bincount(place, minlength=calibration.BINS)).all()
+        assert (right[k] == np.bincount(place[hits[k] == 1], minlength=calibration.BINS)).all()
+        for found, weight in ((sums, values), (overlaps, real[k])):
+            assert found[k] == pytest.approx(np.bincount(place, weight, calibration.BINS))
 
 
 def test_wanted_rates(shared: Path) -> None:
