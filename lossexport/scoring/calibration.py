@@ -75,8 +75,13 @@ def _bins(ranked: Ranked) -> tuple[Int64, Int64, Float64, Float64, Float64]:
         own = score[first[k] : first[k + 1]]
         cuts[k, 1:BINS] -= np.searchsorted(own[::-1], edges[k, 1:BINS], "right")
     hits = np.searchsorted(ranked.hit, cuts)
-    total, overlap = (np.append(0.0, np.cumsum(values)) for values in (score, ranked.iou))
-    count, right, sums, iou = (
-        -np.diff(values, axis=1) for values in (cuts, hits, total[cuts], overlap[hits])
-    )
+    sums, iou = _up_to(score, cuts), _up_to(ranked.iou, hits)
+    count, right, sums, iou = (-np.diff(values, axis=1) for values in (cuts, hits, sums, iou))
     return count, right, sums, iou, edges
+
+
+def _up_to(values: Float64, stops: Int64) -> Float64:
+    """The sums of the first values, as many as `stops` says."""
+    total = np.zeros(len(values) + 1)
+    np.cumsum(values, out=total[1:])
+    return total[stops]

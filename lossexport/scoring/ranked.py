@@ -38,8 +38,10 @@ class Ranked:
         Of `category`, `score` and `status` [N], and the `iou` of the matches by rising row.
         """
         rows = np.flatnonzero(status != IGNORED)
-        rows = rows[np.argsort(-score[rows])]
-        ranked, hit = score[rows], status[rows] == MATCHED
+        ranked = -score[rows]
+        rows = rows[np.argsort(ranked)]
+        np.take(score, rows, out=ranked)
+        hit = status[rows] == MATCHED
         matched = np.flatnonzero(status == MATCHED)
         by_iou = np.lexsort((iou, -score[matched]))
         overlap = iou[by_iou].astype(np.float64)
@@ -52,13 +54,15 @@ class Ranked:
         )
         # Whole numbers of 16 bits are sorted by their digits.
         code = category.astype(np.min_scalar_type(len(missed)), copy=False)
-        place = np.argsort(code[rows], kind="stable")
-        size = np.bincount(code[rows], minlength=len(missed))
+        kind, of_hits = code[rows], code[matched[by_iou]]
+        del rows
+        place = np.argsort(kind, kind="stable")
+        size = np.bincount(kind, minlength=len(missed))
         return whole, cls(
             np.append(0, np.cumsum(size)),
             ranked[place],
             np.flatnonzero(hit[place]),
-            overlap[np.argsort(code[matched[by_iou]], kind="stable")],
+            overlap[np.argsort(of_hits, kind="stable")],
             missed,
         )
 
