@@ -15,7 +15,14 @@ import numpy as np
 from lossexport.boxes.boxset import Bool, Dataset, Float64, Int8, Int32, Int64
 from lossexport.boxes.pairs import assign, every_pair, find_pairs, ranks, sort_boxes
 from lossexport.runtime.pairs import Boxes
-from lossexport.scoring.causes.record import Diagnosis, Finding, PageTable, Table, average_precision
+from lossexport.scoring.causes.record import (
+    Diagnosis,
+    Finding,
+    PageTable,
+    Table,
+    average_precision,
+    shown,
+)
 from lossexport.scoring.record import Run
 
 FOREGROUND, BACKGROUND = 0.5, 0.1
@@ -198,23 +205,7 @@ def costs(data: Dataset, errors: Errors) -> tuple[float | None, dict[str, float 
     counted = ~errors.ignored
     processed = np.arange(len(score))
 
-    def mean(rows: Int64, kinds: Int32, true: Bool, ranked: Float64, wanted: Int64) -> float | None:
-        """AP50 of predictions in the order of `ranked`, then as they come."""
-        some = (np.bincount(kinds, minlength=size) > 0) | (wanted > 0)
-        if not some.any():
-            return None
-        order = np.lexsort((rows, -ranked, kinds))
-        kinds, true = kinds[order], true[order]
-        rank = ranks(kinds.astype(np.int64))
-        hits, of = rank[true], kinds[true]
-        bounds = np.searchsorted(of, np.arange(size + 1))
-        total = 0.0
-        for k in np.unique(of).tolist():
-            own = hits[bounds[k] : bounds[k + 1]]
-            total += average_precision(own, int(wanted[k]), RECALLS)
-        return total / int(np.count_nonzero(some))
-
-    base = mean(processed[counted], category[counted], right[counted], score[counted], positives)
+    base = _ap50(processed[counted], category[counted], right[counted], score[counted], positives)
     if base is None:
         return None, dict.fromkeys((*CAUSES, *SPECIAL))
     found: dict[str, float | None] = {}
@@ -229,15 +220,36 @@ def costs(data: Dataset, errors: Errors) -> tuple[float | None, dict[str, float 
         wanted = positives
         if which == MISSED:
             wanted = positives - np.bincount(references[errors.missed], minlength=size)
-        found[name] = mean(turn[keep], kinds[keep], (right | mended)[keep], score[keep], wanted)
+        found[name] = _ap50(turn[keep], kinds[keep], (right | mended)[keep], score[keep], wanted)
     rows = turn[counted], category[counted], right[counted]
-    found["false_positive"] = mean(*rows, right[counted].astype(np.float64), positives)
+    found["false_positive"] = _ap50(*rows, right[counted].astype(np.float64), positives)
     free = np.bincount(references[errors.free], minlength=size)
-    found["false_negative"] = mean(*rows, score[counted], positives - free)
+    found["false_negative"] = _ap50(*rows, score[counted], positives - free)
     return base, {
         name: None if value is None else max(value - base, 0.0) if name in CAUSES else value - base
         for name, value in found.items()
     }
+
+
+def _ap50(
+    turn: Int64, category: Int32, true: Bool, score: Float64, positives: Int64
+) -> float | None:
+    """AP50 of predictions by falling score and, for equal scores, rising `turn`; None without any.
+
+    `positives` [K] are the references of each category.
+    """
+    some = (np.bincount(category, minlength=len(positives)) > 0) | (positives > 0)
+    if not some.any():
+        return None
+    order = np.lexsort((turn, -score, category))
+    category, true = category[order], true[order]
+    hits, of = ranks(category.astype(np.int64))[true], category[true]
+    bounds = np.searchsorted(of, np.arange(len(positives) + 1))
+    total = 0.0
+    for k in np.unique(of).tolist():
+        own = hits[bounds[k] : bounds[k + 1]]
+        total += average_precision(own, int(positives[k]), RECALLS)
+    return total / int(np.count_nonzero(some))
 
 
 def find(run: Run, _: Mapping[str, Any]) -> Finding:
@@ -247,18 +259,14 @@ def find(run: Run, _: Mapping[str, Any]) -> Finding:
     count = np.bincount(errors.kind[errors.kind >= 0], minlength=len(CAUSES))
     count[MISSED] = np.count_nonzero(errors.missed)
     counts = dict(zip(CAUSES, count.tolist(), strict=True))
-    rows = [(name, CAUSES[name], f"{counts[name]:,}", _points(gain[name])) for name in CAUSES] + [
-        (name.replace("_", " "), SPECIAL[name], "", _points(gain[name])) for name in SPECIAL
+    rows = [(name, CAUSES[name], f"{counts[name]:,}", shown(gain[name], 4)) for name in CAUSES] + [
+        (name.replace("_", " "), SPECIAL[name], "", shown(gain[name], 4)) for name in SPECIAL
     ]
     return Finding(
         {"errors": counts, "dAP": {"AP50": base, **gain}},
         PageTable(("Error", "Meaning", "Count", "AP50 that it costs"), rows, texts=(1,)),
         _table(run.data, errors),
     )
-
-
-def _points(value: float | None) -> str:
-    return "\N{EN DASH}" if value is None else f"{value:.4f}"
 
 
 def _table(data: Dataset, errors: Errors) -> Table:
