@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lossexport.exporter import export
     from lossexport.parity.verify import verify
     from lossexport.scoring import score
+    from lossexport.scoring.trackers import flat
     from lossexport.wiring.attach import attach, attach_recipe
 else:
     __getattr__ = lazy(
@@ -24,6 +25,7 @@ else:
             "attach_recipe": "lossexport.wiring.attach",
             "compare": "lossexport.comparison",
             "export": "lossexport.exporter",
+            "flat": "lossexport.scoring.trackers",
             "nn": "lossexport.nn",
             "ops": "lossexport.ops",
             "register": "lossexport.catalog",
@@ -41,6 +43,7 @@ __all__ = [
     "attach_recipe",
     "compare",
     "export",
+    "flat",
     "register",
     "score",
     "verify",

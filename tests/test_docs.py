@@ -1,6 +1,7 @@
 """The pages are as generated, their links resolve, their commands parse, their examples run."""
 
 import dataclasses
+import json
 import math
 import os
 import re
@@ -249,6 +250,15 @@ def test_scoring_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
     page, data = DOCS / "scoring.md", "```sh\npython -m lossexport.sample --out .\n```\n"
     play(data + between(page, "# Scoring", "## Quality without references"))
     assert (tmp_path / "score" / "report.html").is_file()
+
+
+def test_diagnosis_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
+    play("```sh\npython -m lossexport.sample --images 60 --predictions 2000 --out .\n```\n")
+    ids = [row["id"] for row in json.loads((tmp_path / "gt.json").read_text())["images"]]
+    rows = [f"{value},{'night' if value % 2 else 'day'}" for value in ids]
+    (tmp_path / "images.csv").write_text("\n".join(["image_id,time", *rows]))
+    play((DOCS / "diagnosis.md").read_text("utf-8"))
+    assert (tmp_path / "score" / "errors.parquet").is_file()
 
 
 def test_comparison_page_runs(play: Callable[..., None], tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ CONTENTS = {
             "scoring",
             "evaluator",
             "cluster",
+            "diagnosis",
             "compare",
             "detectors",
             "attach",

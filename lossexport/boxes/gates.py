@@ -56,7 +56,12 @@ class Gates:
         """
         summary["gates"], summary["gate_failures"] = [], []
         for name, kind, sign, bound in self._bounds:
-            value = value_of(summary, name)
+            try:
+                value = value_of(summary, name)
+            except LookupError:
+                raise LossexportError(
+                    f"gate {name}: a slice or category has no such number"
+                ) from None
             passed = value is not None and sign * (value - bound) >= -TOLERANCE
             summary["gates"].append(
                 {"name": name, "value": value, "kind": kind, "bound": bound, "passed": passed}
@@ -67,10 +72,12 @@ class Gates:
 
 
 def _check_name(option: str, name: str, names: Sequence[str]) -> None:
-    if name not in names:
+    """A name may be followed by a colon and the name of a slice or category."""
+    number = name.partition(":")[0]
+    if number not in names:
         raise LossexportError(
             f"{option} {name!r}: no such number; there are {', '.join(names)}"
-            f"{arguments.did_you_mean(name, names)}"
+            f"{arguments.did_you_mean(number, names)}"
         )
 
 
@@ -109,6 +116,7 @@ def _drops(
 
 def _why(name: str) -> str:
     """Why a number is undefined."""
+    name = name.partition(":")[0]
     if name in COCO_OF_SIZE:
         return "no reference counts in its range of areas, or areas in pixels are not known"
     return "no reference counts" if name in COCO_NUMBERS else "there is nothing to measure"
@@ -117,16 +125,48 @@ def _why(name: str) -> str:
 def value_of(summary: Mapping[str, Any], name: str) -> float | None:
     """Look up a number by its name as a gate; None if it is undefined.
 
-    `matched` is one of the counts, `AP50` and `kept` are keys of the summary, and `iou_mean` is the
-    `mean` of `iou`.
+    `matched` is one of the counts, `AP50` and `kept` are keys of the summary, `iou_mean` is the
+    `mean` of `iou`, and `AP50:night` that of a slice or category. Raises LossexportError if there
+    is no such slice or category or if several have this name, and LookupError on another number.
     """
-    value: float | None
-    if name in summary["counts"]:
-        value = summary["counts"][name]
-    elif name in summary:
-        value = summary[name]
-    else:
-        part, _, statistic = name.partition("_")
-        value = summary[part][statistic]
-    undefined = value is None or math.isnan(value) or (name in COCO_NUMBERS and value == -1)
+    number, colon, part = name.partition(":")
+    value = _look_up(_part(summary, name, part) if colon else summary, number)
+    undefined = value is None or math.isnan(value) or (number in COCO_NUMBERS and value == -1)
     return None if undefined else value
+
+
+def _look_up(numbers: Mapping[str, Any], name: str) -> float | None:
+    for place in (numbers.get("counts", {}), numbers):
+        if name in place:
+            found: float | None = place[name]
+            return found
+    parts = name.split("_")
+    for cut in range(1, len(parts)):
+        inner, rest = numbers.get("_".join(parts[:cut])), "_".join(parts[cut:])
+        if isinstance(inner, Mapping) and rest in inner:
+            return _look_up(inner, rest)
+    raise KeyError(name)
+
+
+def _part(summary: Mapping[str, Any], name: str, part: str) -> Mapping[str, Any]:
+    """The numbers of a slice or a category."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in summary.get("slices", ()):
+        for called in (f"{row['attribute']}/{row['value']}", row["value"]):
+            found.setdefault(called, []).append(row)
+    for row in summary.get("categories", ()):
+        for called in dict.fromkeys((row["name"], str(row["id"]))):
+            found.setdefault(called, []).append(row)
+    rows = found.get(part, [])
+    if len(rows) == 1:
+        return rows[0]
+    if rows:
+        raise LossexportError(
+            f"gate {name}: {len(rows)} slices or categories are called {part!r}: write "
+            "ATTRIBUTE/VALUE for a slice and the id for a category"
+        )
+    shown = ", ".join(list(found)[:20])
+    raise LossexportError(
+        f"gate {name}: no slice or category {part!r}; there are {shown}"
+        f"{arguments.did_you_mean(part, list(found))}"
+    )

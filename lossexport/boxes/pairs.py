@@ -27,7 +27,7 @@ from lossexport.boxes.boxset import (
 )
 from lossexport.runtime import coco as native_order
 from lossexport.runtime import pairs as native
-from lossexport.runtime.pairs import Boxes, Rules
+from lossexport.runtime.pairs import Boxes, Found, Rules
 from lossexport.threads import at_once, cores
 
 MAX_PAIRS = 1 << 22
@@ -201,7 +201,7 @@ def _list_pairs(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> tuple
 def _share_pairs(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> Pairs | None:
     """All pairs, found by several threads; None if they are too many, or too few for that."""
 
-    def find(rows: slice) -> list[native.Found] | None:
+    def find(rows: slice) -> list[Found] | None:
         here = Boxes(pred.box, pred.row[rows], pred.group[rows])
         found = [forest.nothing(0)]
         held = 0
@@ -222,6 +222,22 @@ def _share_pairs(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> Pair
         return None
     columns = ([piece[i] for piece in found] for i in range(3))
     return Pairs(*map(np.concatenate, columns))
+
+
+def every_pair(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> Iterator[Found]:
+    """Yield all pairs whose overlap is `threshold` (> 0) or more, some at a time.
+
+    `crowd` [R] is by place. A piece has at most PAIRS_AT_ONCE pairs, or those of one prediction.
+    """
+    done = 0
+    if native.available():
+        for piece in native.find(pred, ref, crowd, threshold, PAIRS_AT_ONCE):
+            yield piece
+            done = piece.following
+    if done < len(pred):
+        later = Boxes(pred.box, pred.row[done:], pred.group[done:])
+        for piece in forest.find(later, ref, crowd, threshold):
+            yield Found(piece.pred + np.int32(done), piece.ref, piece.iou, piece.following + done)
 
 
 def assign(
@@ -271,9 +287,7 @@ def outcomes(
         yield places, np.where(winner >= 0, kind[pairs.ref[winner], area], np.int8(0))
 
 
-def _native_outcomes(
-    pairs: Pairs, order: Order, rules: Rules, kind: Int8
-) -> tuple[Int32, Int8]:
+def _native_outcomes(pairs: Pairs, order: Order, rules: Rules, kind: Int8) -> tuple[Int32, Int8]:
     """All of `outcomes` at once."""
     first = np.flatnonzero(np.diff(pairs.pred, prepend=-1))
     places = pairs.pred[first]

@@ -8,7 +8,7 @@ import click
 
 from lossexport.cli._reports import baseline, finish, json_file, junit_file, max_drop
 from lossexport.cli._terminal import Choice, assignments, show
-from lossexport.cli._types import DIR, FILE_OR_DIR, FILE_OR_NAME, FORMAT
+from lossexport.cli._types import DIR, FILE, FILE_OR_DIR, FILE_OR_NAME, FORMAT
 from lossexport.errors import LossexportError, printable
 from lossexport.names import (
     BACKENDS,
@@ -100,6 +100,20 @@ class _Command(click.Command):
     metavar="ray[://HOST:PORT]",
     help="Score Parquet files on a cluster of Ray; --out then gets summary.json alone.",
 )
+@click.option(
+    "--explain", is_flag=True, help="Sort errors by their causes, and write tables of them."
+)
+@click.option("--at-precision", type=float, help="Find the lowest score with this precision.")
+@click.option("--at-recall", type=float, help="Find the highest score with this recall.")
+@click.option("--slices", type=FILE,
+    help="CSV of image_id or file_name and attributes: score the images of each value too.",
+)  # fmt: skip
+@click.option("--slice-by", multiple=True, metavar="FIELD",
+    help="Score the images of each value of a field of COCO's images too.",
+)  # fmt: skip
+@click.option("--size-grid", metavar="SIDE,SIDE,...",
+    help="Score the references of each range of sizes too; sides in pixels.",
+)  # fmt: skip
 @click.option("--fail-below", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if below.")
 @click.option("--fail-above", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if above.")
 @baseline
@@ -121,6 +135,12 @@ def command(
     workers: str | None,
     detector: str | None,
     nms_iou: float | None,
+    explain: bool,
+    at_precision: float | None,
+    at_recall: float | None,
+    slices: str | None,
+    slice_by: tuple[str, ...],
+    size_grid: str | None,
     fail_below: tuple[str, ...],
     fail_above: tuple[str, ...],
     baseline: str | None,
@@ -155,6 +175,12 @@ def command(
             images=images,
             detector=detector,
             nms_iou=nms_iou,
+            explain=explain,
+            at_precision=at_precision,
+            at_recall=at_recall,
+            slices=slices,
+            slice_by=slice_by,
+            size_grid=_sides(size_grid),
             **common,
         )
     else:
@@ -168,6 +194,12 @@ def command(
                 "--images": images is not None,
                 "--detector": detector is not None,
                 "--nms-iou": nms_iou is not None,
+                "--explain": explain,
+                "--at-precision": at_precision is not None,
+                "--at-recall": at_recall is not None,
+                "--slices": slices is not None,
+                "--slice-by": bool(slice_by),
+                "--size-grid": size_grid is not None,
             }
         )
         from lossexport import distributed
@@ -178,6 +210,13 @@ def command(
     if out and workers is None:
         click.echo(f"report: {click.format_filename(out)}/report.html")
     finish("score", summary, _numbers(summary), json_file, junit_file)
+
+
+def _sides(text: str | None) -> list[float]:
+    try:
+        return [] if text is None else [float(side) for side in text.split(",")]
+    except ValueError as error:
+        raise LossexportError(f"--size-grid {text!r}: expected SIDE,SIDE,...") from error
 
 
 def _refuse_beside_workers(given: dict[str, bool]) -> None:
@@ -224,16 +263,27 @@ def _numbers(summary: dict[str, Any]) -> dict[str, str]:
     return counts | shown
 
 
+_CUTS = {"best": "best F1", "at_precision": "wanted precision", "at_recall": "wanted recall"}
+
+
 def _show(summary: dict[str, Any]) -> None:
     """Print counts, rates, quality of the matched pairs and COCO numbers; a dash if undefined."""
     from lossexport.boxes.gates import value_of
+    from lossexport.scoring.causes.flat import flat
 
     counts = [(name, str(value)) for name, value in summary["counts"].items()]
     counts += [(f"{name}, any score", number(summary[name])) for name in RATES]
     show("Counts", ("what", "number"), counts, right=1)
-    best = [number(summary["best"][name]) for name in ("score", *RATES)]
-    title = f"Best F1 at IoU {summary['settings']['iou_threshold']:g}"
-    show(title, ("from score", *RATES), [best], right=4)
+    cuts = [
+        (title, *(number(summary[key][name]) for name in ("score", *RATES)))
+        for key, title in _CUTS.items()
+        if key in summary
+    ]
+    title = f"Cuts of the score at IoU {summary['settings']['iou_threshold']:g}"
+    show(title, ("for", "from score", *RATES), cuts, right=4)
+    show("LRP error", [*summary["lrp"]], [list(map(number, summary["lrp"].values()))], right=5)
+    gaps = {name: summary["calibration"][name] for name in ("dece", "laece", "mce")}
+    show("Calibration of scores", [*gaps], [list(map(number, gaps.values()))], right=3)
     show_quality(summary)
     predicted = summary["quality"]
     if predicted["count"]:
@@ -241,6 +291,21 @@ def _show(summary: dict[str, Any]) -> None:
             str(value) if isinstance(value, int) else number(value) for value in predicted.values()
         ]
         show("Quality that the detector predicts", list(predicted), [values], right=len(values))
+    if "errors" in summary:
+        costs = [
+            (name, str(count), number(summary["dAP"][name]))
+            for name, count in summary["errors"].items()
+        ]
+        show("Errors", ("type", "count", "AP50 that it costs"), costs, right=2)
+    if "slices" in summary:
+        shown = ("AP", "AP50", "AP75", "best_f1", "lrp_optimal", "iou_mean")
+        rows = []
+        for row in summary["slices"]:
+            values = dict(flat(row))
+            name = f"{row['attribute']}/{row['value']}"
+            counts = (str(values.get(f"counts_{what}", "")) for what in ("images", "references"))
+            rows.append((name, *counts, *(number(values.get(what)) for what in shown)))
+        show("Slices", ("slice", "images", "references", *shown), rows, right=8)
     for kind, names in (("precision", COCO_PRECISION), ("recall", COCO_RECALL)):
         values = [number(value_of(summary, name)) for name in names]
         show(f"COCO average {kind}", names, [values], right=len(names))

@@ -18,14 +18,18 @@ def of_state(state: State, measure: BoxQuality, backend: str | None) -> dict[str
     """The numbers of all images of a state, with its settings."""
     block, categories = state.arranged(canonical=False)
     return {
-        **summary(block, categories, measure, backend),
+        **summary(block, categories, measure, backend, state.threshold),
         "settings": {"iou_threshold": state.threshold},
         "backend": measure.backend,
     }
 
 
 def summary(
-    block: Block, categories: Sequence[Category], measure: BoxQuality, backend: str | None
+    block: Block,
+    categories: Sequence[Category],
+    measure: BoxQuality,
+    backend: str | None,
+    threshold: float,
 ) -> dict[str, Any]:
     """The numbers of a block whose images are in their order and whose codes are positions."""
     target = np.concatenate([np.zeros_like(block.pairs[:, :2]), block.pairs[:, 4:]], axis=1)
@@ -43,6 +47,7 @@ def summary(
             measure.of_corners(block.pairs[:, :4], target),
             _estimate(block, backend),
             coco_ap.accumulate(_outcomes(block), parts=False),
+            threshold,
         )
     )
 

@@ -1,7 +1,7 @@
-"""The three files of a run, written together."""
+"""The files of a run, written together."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +19,40 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
 
 
+def refuse_stale(path: Path, why: str) -> None:
+    """Raise LossexportError if there is a table that this run does not write."""
+    if path.exists():
+        raise LossexportError(f"{path}: is of an earlier run: delete it; {why}")
+
+
 def write(
     folder: Path,
     summary: dict[str, Any],
     table: Callable[[Path], None],
     page: Callable[[], str],
     advance: Callable[[float], None],
+    more: Mapping[str, Callable[[Path], None]] | None = None,
 ) -> None:
-    """Write summary, table and report to `folder`, all or none of them.
+    """Write summary, tables and report to `folder`, all or none of them.
 
-    `table` writes the boxes to the path that it is given, `page` returns the HTML of the report.
-    Without pyarrow there is no table, as a note in the summary says; a table of an earlier run in
-    the folder raises LossexportError then.
+    `table` writes the boxes to the path that it is given, `page` returns the HTML of the report,
+    and `more` writes other tables, by the names of their files. Without pyarrow there is no table,
+    as a note in the summary says; a table of an earlier run in the folder raises LossexportError
+    then.
     """
+    tables = {BOXES: table, **(more or {})}
     tabled = has_module("pyarrow")
     if not tabled:
         missing = f"pyarrow is not installed: {install_command('parquet')}"
-        if (folder / BOXES).exists():
-            raise LossexportError(f"{folder / BOXES}: is of an earlier run: delete it; {missing}")
-        summary["notes"].append(f"{BOXES} was not written, because {missing}")
+        for name in tables:
+            refuse_stale(folder / name, missing)
+        verb = "was" if len(tables) == 1 else "were"
+        summary["notes"].append(f"{', '.join(tables)} {verb} not written, because {missing}")
     with appear_together(folder) as stage:
         write_summary(stage, summary)
         advance(0.1)
-        if tabled:
-            table(stage / BOXES)
+        for name, fill in tables.items() if tabled else ():
+            fill(stage / name)
         advance(0.8)
         (stage / REPORT).write_text(page(), encoding="utf-8", errors="replace")
         advance(1.0)

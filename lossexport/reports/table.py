@@ -13,13 +13,13 @@ SCHEMA = 2
 Columns = dict[str, tuple[Any, Any]]
 """The values of a column and which of them are null; None if none is."""
 Block = tuple[Any, Any, Columns]
-"""Positions of images and of categories, and the other columns, of some rows."""
+"""Positions of images and of categories or None, and the other columns, of some rows."""
 
 
 def write_table(
     path: Path,
-    images: Sequence[Id],
-    categories: Sequence[Category],
+    images: Sequence[Id] | None,
+    categories: Sequence[Category] | None,
     types: Mapping[str, str],
     blocks: Iterable[Block],
     files: Sequence[tuple[str, ...]] = (),
@@ -28,35 +28,40 @@ def write_table(
 
     Columns are image_id and category_id (int64, or string if an id is not a number), those of
     `types`, name -> Arrow's name of its type, and the names category and file_name, which is the
-    first of the image's `files`. The metadata have SCHEMA as `lossexport.schema`.
+    first of the image's `files`. Rows that are of no image (`images` is None) or of no category
+    have no columns of it. The metadata have SCHEMA as `lossexport.schema`.
     """
     # pyarrow is imported only if files are written.
     import pyarrow as pa
     from pyarrow import parquet
 
-    ids = _ids(pa, images), _ids(pa, [kind.id for kind in categories])
-    first = [_text(names[0]) if names else None for names in files or [()] * len(images)]
-    kinds = pa.array([_text(kind.name) for kind in categories], pa.string())
-    names = pa.array(first, pa.string())
+    lookups: list[tuple[str, int, Any]] = []  # column, position in a block, values by code
+    names: list[tuple[str, int, Any]] = []
+    if images is not None:
+        lookups.append(("image_id", 0, _ids(pa, images)))
+        first = [_text(one[0]) if one else None for one in files or [()] * len(images)]
+        names.append(("file_name", 0, pa.array(first, pa.string())))
+    if categories is not None:
+        lookups.append(("category_id", 1, _ids(pa, [kind.id for kind in categories])))
+        kinds = pa.array([_text(kind.name) for kind in categories], pa.string())
+        names.insert(0, ("category", 1, kinds))
     schema = pa.schema(
         [
-            ("image_id", ids[0].type),
-            ("category_id", ids[1].type),
+            *((name, values.type) for name, _, values in lookups),
             *((name, pa.type_for_alias(alias)) for name, alias in types.items()),
-            ("category", pa.string()),
-            ("file_name", pa.string()),
+            *((name, values.type) for name, _, values in names),
         ],
         metadata={"lossexport.schema": str(SCHEMA)},
     )
     # pyarrow itself opens only paths whose names are UTF-8.
     with path.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
-        for image, category, columns in blocks:
-            values = [ids[0].take(pa.array(image)), ids[1].take(pa.array(category))]
+        for *codes, columns in blocks:
+            arrays = [values.take(pa.array(codes[k])) for _, k, values in lookups]
             for name in types:
                 column, mask = columns[name]
-                values.append(pa.array(column, schema.field(name).type, mask=mask))
-            values += [kinds.take(pa.array(category)), names.take(pa.array(image))]
-            writer.write_table(pa.Table.from_arrays(values, schema=schema), ROWS_AT_ONCE)
+                arrays.append(pa.array(column, schema.field(name).type, mask=mask))
+            arrays += [values.take(pa.array(codes[k])) for _, k, values in names]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema), ROWS_AT_ONCE)
 
 
 def _ids(pa: Any, ids: Sequence[Id]) -> Any:

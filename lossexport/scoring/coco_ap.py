@@ -93,6 +93,8 @@ class CocoResult:
     """[10,101] precision at each threshold and recall, mean over categories; -1 without any."""
     category_ap: Float64
     """[K,10] average precision of each category at each threshold, all areas."""
+    category_size_ap: Float64
+    """[K,3] average precision of each category's small, medium and large boxes."""
 
 
 def evaluate(data: Dataset, order: Order, pairs: Pairs) -> CocoResult:
@@ -162,10 +164,23 @@ def accumulate(found: Outcomes, *, parts: bool) -> CocoResult:
     curve = shown.mean(axis=2) if shown.size else np.full(shown.shape[:2], -1.0)
     category_ap = np.full((positives.shape[1], len(THRESHOLDS)), -1.0)
     category_ap[present] = precision[0].mean(axis=1).T
+    category_size_ap = np.full((positives.shape[1], len(AREAS) - 1), -1.0)
     values = _summary(precision, recall)
     if parts:
         values |= dict.fromkeys(COCO_OF_SIZE, -1.0)
-    return CocoResult(values, curve, category_ap)
+    else:
+        category_size_ap[present] = precision[1:].mean(axis=(1, 2)).T
+    return CocoResult(values, curve, category_ap, category_size_ap)
+
+
+def curves(found: Outcomes) -> Iterator[tuple[int, Float64, Float64]]:
+    """Category, and precision and score [T,R] over recall, of those with a reference; all areas.
+
+    Precision and score are 0 where a recall is not reached.
+    """
+    for k, a, drawn in _curves(found, COCO, MAX_DETECTIONS[-1]):
+        if a == 0:
+            yield k, drawn.precision(), drawn.scores()
 
 
 @dataclass(frozen=True, slots=True)

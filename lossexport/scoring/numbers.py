@@ -10,11 +10,11 @@ from lossexport.boxes.boxset import Category, Float32, Float64, Int8, Int32, Int
 from lossexport.boxes.matching import IGNORED, MATCHED, UNMATCHED
 from lossexport.boxes.quality import statistics
 from lossexport.names import METRICS
-from lossexport.scoring import confidence
+from lossexport.scoring import calibration, confidence
 from lossexport.scoring.coco_ap import CocoResult
-from lossexport.scoring.cuts import best
+from lossexport.scoring.ranked import Cuts, Ranked, mean_lrp, optimal_lrp, whole_lrp
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +42,28 @@ class Tally:
     estimate: Float32
     """[N] the quality that the detector predicts; NaN for predictions without one."""
     coco: CocoResult
+    threshold: float
+    """IoU from which boxes were matched."""
 
 
-def numbers(tally: Tally) -> dict[str, Any]:
+def numbers(tally: Tally, wanted: Mapping[str, float] | None = None) -> dict[str, Any]:
     """Counts, statistics, AP and AR and the table of categories; no bit depends on the order of N.
 
     Precision, recall and F1 are those of all predictions; `best` has those at the score cut with
     the highest F1. Statistics without a matched pair are None; AP and AR without a reference -1.
+    `wanted` has rates ("precision", "recall") whose cut of the score is to be found: the lowest one
+    with this precision, the highest one with this recall.
     """
     status = tally.status
     matched = np.flatnonzero(status == MATCHED)
     wrong = int(np.count_nonzero(status == UNMATCHED))
     missed = int(tally.missed.sum())
+    whole, each = Ranked.of(tally.category, tally.score, status, tally.quality["iou"], tally.missed)
+    pooled, cuts = Cuts.of(whole), Cuts.of(each)
+    optimal = optimal_lrp(cuts, tally.threshold)
+    rows = _categories(tally, matched)
+    for row, first, error in zip(rows, cuts.highest(cuts.f1).tolist(), optimal, strict=True):
+        row |= {"best": cuts.rates(first), "lrp": error}
     return {
         "schema_version": SCHEMA_VERSION,
         "counts": {
@@ -70,12 +80,35 @@ def numbers(tally: Tally) -> dict[str, Any]:
             "inverted": tally.inverted,
         },
         **_rates(len(matched), wrong, missed),
-        "best": best(tally.score, status, missed),
+        "best": pooled.rates(int(pooled.highest(pooled.f1)[0])),
         **{metric: statistics(tally.quality[metric]) for metric in METRICS},
         "quality": confidence.block(tally.estimate, matched, tally.quality["iou"]),
         **tally.coco.values,
-        "categories": _categories(tally, matched),
+        "lrp": {"all": whole_lrp(whole, tally.threshold), **mean_lrp(optimal)},
+        "calibration": calibration.block(whole, each),
+        **_wanted(pooled, cuts, rows, wanted or {}),
+        "categories": rows,
     }
+
+
+def _wanted(
+    pooled: Cuts, cuts: Cuts, rows: list[dict[str, Any]], wanted: Mapping[str, float]
+) -> dict[str, Any]:
+    """The cuts for wanted rates, of all categories together; those of each go into its row."""
+    found = {}
+    for name, rate in wanted.items():
+        key, search = AT[name]
+        for row, cut in zip(rows, search(cuts, rate).tolist(), strict=True):
+            row[key] = cuts.rates(cut)
+        found[key] = pooled.rates(int(search(pooled, rate)[0]))
+    return found
+
+
+AT = {
+    "precision": ("at_precision", Cuts.least_precise),
+    "recall": ("at_recall", Cuts.most_strict),
+}
+"""Rate -> its key in a summary, and what finds its cut."""
 
 
 def _rates(matched: int, wrong: int, missed: int) -> dict[str, float | None]:
@@ -109,6 +142,7 @@ def _categories(tally: Tally, matched: Int64) -> list[dict[str, Any]]:
             "AP": float(coco.category_ap[k].mean()),
             "AP50": float(coco.category_ap[k, 0]),
             "AP75": float(coco.category_ap[k, 5]),
+            **dict(zip(("APs", "APm", "APl"), coco.category_size_ap[k].tolist(), strict=True)),
         }
         for k, kind in enumerate(tally.categories)
     ]

@@ -6,7 +6,8 @@ from typing import Any
 
 from lossexport.boxes.boxset import Dataset, Float32
 from lossexport.boxes.matching import Matching
-from lossexport.scoring.coco_ap import CocoResult
+from lossexport.boxes.pairs import Order
+from lossexport.scoring.coco_ap import CocoResult, Outcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,5 +21,8 @@ class Run:
     estimate: Float32
     """[N] the quality that the detector predicts; NaN for boxes without one."""
     coco: CocoResult
+    outcomes: Outcomes
+    order: Order
+    """That of the outcomes."""
     settings: Mapping[str, Any]
     backend: str

@@ -11,6 +11,7 @@ from lossexport.names import COCO_NUMBERS
 from lossexport.reports import charts
 from lossexport.reports.page import SHOWN_CATEGORIES, UNIT, fill, score_density, score_range
 from lossexport.reports.pictures import Crop
+from lossexport.scoring.causes import Findings
 from lossexport.scoring.coco_ap import RECALLS, THRESHOLDS, CocoResult
 from lossexport.scoring.confidence import bins, matched_quality
 from lossexport.scoring.cuts import rates
@@ -19,7 +20,12 @@ from lossexport.scoring.record import Run
 _CURVES = ((0, "s1"), (3, "s2"), (5, "s3"), (7, "s4"), (9, "s5"))
 
 
-def render(run: Run, summary: Mapping[str, Any], crops: Sequence[Crop] = ()) -> str:
+def render(
+    run: Run,
+    summary: Mapping[str, Any],
+    crops: Sequence[Crop] = (),
+    findings: Findings | None = None,
+) -> str:
     """Fill the template."""
     data, matching, quality, coco = run.data, run.matching, run.quality, run.coco
     drawings = {
@@ -43,6 +49,7 @@ def render(run: Run, summary: Mapping[str, Any], crops: Sequence[Crop] = ()) -> 
         categories=rows[:SHOWN_CATEGORIES],
         more_categories=rows[SHOWN_CATEGORIES:],
         crops=crops,
+        findings=findings or (),
     )
 
 

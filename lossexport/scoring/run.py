@@ -1,7 +1,7 @@
 """`score`: a whole scoring run, from two inputs to three files."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,11 @@ import numpy as np
 
 from lossexport import arguments, formats
 from lossexport.boxes import matching, pairs
-from lossexport.boxes.boxset import Input
-from lossexport.boxes.explain import SCORED, explain
+from lossexport.boxes.boxset import Dataset, Input
+from lossexport.boxes.explain import SCORED
+from lossexport.boxes.explain import explain as notes_on
 from lossexport.boxes.gates import Gates
+from lossexport.boxes.pairs import Order, Pairs
 from lossexport.boxes.quality import BoxQuality
 from lossexport.boxes.side import Side
 from lossexport.errors import LossexportError
@@ -21,13 +23,15 @@ from lossexport.formats.memory import Detections, given
 from lossexport.images import ImageFolder
 from lossexport.names import Extra, MatchBy
 from lossexport.progress import Progress, follow
-from lossexport.scoring import coco_ap, confidence
+from lossexport.scoring import coco_ap, confidence, ranked
+from lossexport.scoring.extras import Extras, tables
 from lossexport.scoring.record import Run
 from lossexport.scoring.summary import GATE_NAMES, summarize
 from lossexport.threads import Aside
 
 if TYPE_CHECKING:
     from lossexport.reports.pictures import Crop
+    from lossexport.scoring.causes import Findings
 
 BATCH = 8
 """Images that run at once in a detector whose batch is free."""
@@ -52,6 +56,12 @@ def score(
     fail_above: Mapping[str, float] | None = None,
     baseline: str | os.PathLike[str] | None = None,
     max_drop: Mapping[str, float] | None = None,
+    explain: bool = False,
+    at_precision: float | None = None,
+    at_recall: float | None = None,
+    slices: str | os.PathLike[str] | Mapping[str, Sequence[int | str]] | None = None,
+    slice_by: str | Sequence[str] = (),
+    size_grid: Sequence[float] = (),
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
     """Score predictions against references and return the summary.
@@ -77,25 +87,40 @@ def score(
     `fail_below` and `fail_above` map names of numbers (`AP50`, `iou_mean`, `best_f1`, `unmatched`,
     ...) to the lowest and the highest value that passes, and `max_drop` to how far a number may be
     below that of `baseline`, the `summary.json` of an earlier run. Failures are sentences in the
-    summary's `gate_failures` and raise no error. `progress` shows a bar on a terminal if the run
-    takes more than two seconds, and elsewhere a line on stderr every ten seconds. It may also be a
-    function, which is called with the name of the step and the part of it that is done.
+    summary's `gate_failures` and raise no error. With `explain`, errors are sorted by their causes
+    (docs/diagnosis.md), and tables of them are written to `out`. `at_precision` and `at_recall`, in
+    (0, 1], ask for the lowest cut of the score with this precision and the highest with this
+    recall. `slices`, a CSV file of attributes of images or a mapping of names to ids of images, and
+    `slice_by`, fields of the images of COCO references, add the numbers of parts of the images,
+    and `size_grid`, rising sides in pixels, those of ranges of sizes. They can be gates, such as
+    `AP:night`, and those of a category too: `AP50:person`.
+
+    `progress` shows a bar on a terminal if the run takes more than two seconds, and elsewhere a
+    line on stderr every ten seconds. It may also be a function, which is called with the name of
+    the step and the part of it that is done.
 
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
-    gates = Gates(GATE_NAMES, fail_below, fail_above, baseline, max_drop)
+    extras = Extras.of(explain, slices, slice_by, size_grid)
+    gates = Gates((*GATE_NAMES, *extras.gate_names()), fail_below, fail_above, baseline, max_drop)
     inputs = given("pred", pred), given("ref", ref)
     pred_format = format if pred_format is None else pred_format
     ref_format = format if ref_format is None else ref_format
     for form in (pred_format, ref_format):
         formats.FORMATS.find(form)
     iou_threshold = matching.check_iou_threshold(iou_threshold)
+    wanted = {
+        rate: ranked.check_rate(f"at_{rate}", value)
+        for rate, value in (("precision", at_precision), ("recall", at_recall))
+        if value is not None
+    }
     folder = arguments.optional_path("out", out)
     drawn_from = arguments.optional_path("images", images)
     runs = isinstance(inputs[0], Path) and inputs[0].suffix == ".onnx"
     described = _described(inputs[0], detector, nms_iou, drawn_from, runs=runs)
     if folder is not None:
         check_folder(folder)
+        extras.check_folder(folder)
     elif drawn_from is not None and not runs:
         raise LossexportError(f"images {drawn_from}: are drawn in the report: out is missing")
     pictures = None if drawn_from is None else ImageFolder(drawn_from)
@@ -138,12 +163,13 @@ def score(
         data.inputs.update(read)
         if described is not None and folder is not None:
             collect.write_results(folder, data)
+        parts = extras.read(inputs[1], ref_format, data)
         tell("matching", 0.0)
         order = pairs.sort_boxes(data)
         least = min(pairs.cap(iou_threshold), float(coco_ap.THRESHOLDS[0]))
         found = pairs.find_pairs(data, order, least)
         tell("matching", 0.5)
-        with Aside(partial(coco_ap.evaluate, data, order, found)) as coco:
+        with Aside(partial(_by_coco, data, order, found)) as coco:
             result = matching.match(data, order, found, iou_threshold)
             tell("matching", 1.0)
             taken, refs = result.pairs()
@@ -159,16 +185,25 @@ def score(
             estimate = confidence.predicted_quality(
                 data.predictions, backend, partial(tell, "predicted quality")
             )
-            notes = explain(data, order, len(taken), iou_threshold, SCORED)
-            run = Run(data, result, quality, estimate, coco.result(), settings, measure.backend)
-        summary = summarize(run)
+            notes = notes_on(data, order, len(taken), iou_threshold, SCORED)
+            found_by_coco = coco.result()
+        run = Run(data, result, quality, estimate, *found_by_coco, order, settings, measure.backend)
+        summary = summarize(run, wanted)
         summary["notes"] += notes
+        findings = extras.find(run, found, parts, summary)
         gates.apply(summary)
         if folder is not None:
-            _write(folder, pictures, run, summary, tell)
+            _write(folder, pictures, run, summary, findings, tell)
             if described is not None:
                 collect.finish_partial(folder)
     return summary
+
+
+def _by_coco(
+    data: Dataset, order: Order, found: Pairs
+) -> tuple[coco_ap.CocoResult, coco_ap.Outcomes]:
+    outcomes = coco_ap.match(data, order, found)
+    return coco_ap.accumulate(outcomes, parts=data.parts), outcomes
 
 
 def _described(
@@ -199,6 +234,7 @@ def _write(
     pictures: ImageFolder | None,
     run: Run,
     summary: dict[str, Any],
+    findings: "Findings",
     tell: Progress,
 ) -> None:
     # pyarrow and jinja2 are imported only if files are written.
@@ -218,6 +254,7 @@ def _write(
         folder,
         summary,
         lambda path: write_boxes(path, run),
-        lambda: render(run, summary, drawn),
+        lambda: render(run, summary, drawn, findings),
         partial(tell, "writing"),
+        tables(run, findings),
     )

@@ -1,11 +1,13 @@
 """The numbers of a scoring run, as `summary.json` holds them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from lossexport.names import COCO_NUMBERS, METRICS, RATES, STATISTICS
 from lossexport.scoring.numbers import Tally, numbers
+from lossexport.scoring.ranked import PARTS
 from lossexport.scoring.record import Run
 
 COUNTS = (
@@ -20,12 +22,14 @@ GATE_NAMES = (
     *(f"quality_{name}" for name in PREDICTED),
     *RATES,
     *(f"best_{name}" for name in ("score", *RATES)),
+    *(f"lrp_{name}" for name in ("all", *PARTS[:-1])),
+    *(f"calibration_{name}" for name in ("dece", "laece", "mce")),
     *COUNTS,
 )
 
 
-def summarize(run: Run) -> dict[str, Any]:
-    """Add settings, inputs and notes to the numbers."""
+def summarize(run: Run, wanted: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """Add settings, inputs and notes to the numbers; `wanted` is that of `numbers`."""
     data, matching = run.data, run.matching
     references, size = data.references.category, len(data.categories)
     tally = Tally(
@@ -41,9 +45,10 @@ def summarize(run: Run) -> dict[str, Any]:
         run.quality,
         run.estimate,
         run.coco,
+        run.settings["iou_threshold"],
     )
     return {
-        **numbers(tally),
+        **numbers(tally, wanted),
         "settings": dict(run.settings),
         "backend": run.backend,
         "inputs": {

@@ -3,13 +3,27 @@
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lossexport.boxes.matching import MATCHED, UNMATCHED
-from lossexport.scoring.cuts import best
+from lossexport.boxes.boxset import Dataset
+from lossexport.boxes.matching import MATCHED, UNMATCHED, Matching
+from lossexport.scoring.ranked import Cuts, Ranked
 from tests.boxes.helpers import Json, coco, found, read_json, truth
 from tests.boxes.test_matching import run
+
+
+def best(data: Dataset, result: Matching) -> dict[str, float | None]:
+    """The cut of all categories with the highest F1."""
+    predictions = data.predictions
+    iou = np.ones(int((result.status == MATCHED).sum()), np.float32)
+    missed = np.array([len(result.unmatched_refs)])
+    category = np.zeros_like(predictions.category)
+    whole, _ = Ranked.of(category, predictions.score, result.status, iou, missed)
+    cuts = Cuts.of(whole)
+    return cuts.rates(int(cuts.highest(cuts.f1)[0]))
+
 
 side = st.integers(1, 6)
 box = st.tuples(side, side, side, side)
@@ -27,7 +41,7 @@ def test_equals_matching_anew_at_every_cut(references: Json, detections: Json) -
     with tempfile.TemporaryDirectory() as folder:
         data = read_json(Path(folder), rows, gt)
         result = run(data, 0.5)
-        whole = best(data.predictions.score, result.status, len(result.unmatched_refs))
+        whole = best(data, result)
         for cut in sorted({row["score"] for row in rows}, reverse=True):
             kept = read_json(Path(folder), [row for row in rows if row["score"] >= cut], gt)
             result = run(kept, 0.5)
@@ -54,5 +68,5 @@ def test_by_hand(tmp_path: Path) -> None:
     ]
     data = read_json(tmp_path, detections, coco(references))
     result = run(data, 0.5)
-    found_best = best(data.predictions.score, result.status, len(result.unmatched_refs))
+    found_best = best(data, result)
     assert found_best == {"score": 0.6, "precision": 0.75, "recall": 0.75, "f1": 0.75}

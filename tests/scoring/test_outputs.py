@@ -55,7 +55,7 @@ def test_summary_and_boxes(small: tuple[Path, Path], tmp_path: Path) -> None:
     assert names(tmp_path / "a/b/out") == FILES
     assert names(tmp_path / "a/b") == {"out"}
     assert json.loads((tmp_path / "a/b/out/summary.json").read_text()) == summary
-    assert summary["schema_version"] == 2
+    assert summary["schema_version"] == 3
     assert summary["counts"] == {
         "images": 2,
         "categories": 2,

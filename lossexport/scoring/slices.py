@@ -1,0 +1,265 @@
+"""The numbers of parts of the images, by their attributes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lossexport import arguments
+from lossexport.boxes.boxset import Bool, Dataset, Float64, Int32
+from lossexport.boxes.columns import plain_id
+from lossexport.boxes.matching import MATCHED
+from lossexport.boxes.pairs import Pairs
+from lossexport.errors import LossexportError, shown
+from lossexport.formats import attributes, of_path
+from lossexport.formats.memory import Detections
+from lossexport.scoring import coco_ap
+from lossexport.scoring.causes.flat import columns, flat
+from lossexport.scoring.causes.record import Finding, PageTable, Section, Table
+from lossexport.scoring.causes.record import shown as digits
+from lossexport.scoring.numbers import Tally, numbers
+from lossexport.scoring.record import Run
+
+MOST = 200
+"""Slices of one run."""
+MOST_SIZES = 50
+LARGEST = float(coco_ap.AREAS[0, 1] ** 0.5)
+"""Largest side of a box in COCO's range of all areas."""
+LEFT_OUT = ("schema_version", "categories")
+"""Numbers of a summary that a slice does not have."""
+SHOWN = ("AP", "AP50", "AP75", "AR100", "best_f1", "lrp_optimal", "iou_mean")
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Some of the images."""
+
+    attribute: str
+    value: str
+    images: Bool
+    """[I] which images are in it."""
+
+
+Given = Mapping[str, Sequence[Any]]
+"""Ids of images by the name of a slice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The slices that are asked for."""
+
+    given: Path | Given | None
+    fields: tuple[str, ...]
+    sizes: tuple[float, ...]
+    """Limits of the sides of boxes, rising."""
+
+    @classmethod
+    def of(cls, slices: Any, slice_by: Any, size_grid: Any) -> "Request":
+        """From the arguments of `score`. Raises LossexportError on wrong ones."""
+        fields = (slice_by,) if isinstance(slice_by, str) else tuple(slice_by)
+        sizes = tuple(arguments.number("size_grid", size) for size in size_grid)
+        rising = all(low < high for low, high in pairwise((0.0, *sizes, LARGEST)))
+        if not rising or len(sizes) >= MOST_SIZES:
+            raise LossexportError(
+                f"size_grid is {shown(list(size_grid))}: rising sides in pixels, above 0, below "
+                f"{LARGEST:g} and fewer than {MOST_SIZES}, are expected"
+            )
+        if slices is None or isinstance(slices, Mapping):
+            return cls(slices, fields, sizes)
+        return cls(arguments.path("slices", slices), fields, sizes)
+
+    def read(self, references: Path | Detections, form: str, data: Dataset) -> list[Slice]:
+        """The slices of a CSV file or of lists of ids, and by fields of images of the references.
+
+        Raises LossexportError on unknown images, on fields of references that are no COCO file,
+        and on too many slices.
+        """
+        given, fields = self.given, self.fields
+        found: list[Slice] = []
+        if isinstance(given, Path):
+            found += _of_values(attributes.of_csv(given, data), data)
+        elif given is not None:
+            found += _of_ids(given, data)
+        if fields:
+            if not isinstance(references, Path) or of_path(references, form) != "coco":
+                raise LossexportError("slice_by: is for references in a COCO file")
+            found += _of_values(attributes.of_coco(references, fields, data), data)
+        if not found and (fields or given is not None):
+            raise LossexportError("slices: no image has a value, so there is none")
+        return found
+
+
+def _of_values(values: attributes.Values, data: Dataset) -> Iterable[Slice]:
+    distinct = {
+        name: sorted(set(by_image.values()), key=_rank) for name, by_image in values.items()
+    }
+    count = sum(map(len, distinct.values()))
+    if count > MOST:
+        raise LossexportError(
+            f"slices: {count} values of {', '.join(values)}: at most {MOST} slices are scored; "
+            "give values that more images share"
+        )
+    for name, by_image in values.items():
+        masks = {value: np.zeros(len(data.images), np.bool_) for value in distinct[name]}
+        for image, value in by_image.items():
+            masks[value][image] = True
+        yield from (Slice(name, value, mask) for value, mask in masks.items())
+
+
+def _rank(value: str) -> tuple[bool, Any]:
+    """Numbers before texts."""
+    number = plain_id(value)
+    return isinstance(number, str), number
+
+
+def _of_ids(given: Given, data: Dataset) -> Iterable[Slice]:
+    place = {plain_id(value): i for i, value in enumerate(data.images)}
+    for name, ids in arguments.mapping("slices", given).items():
+        mask = np.zeros(len(data.images), np.bool_)
+        for value in ids:
+            image = place.get(plain_id(value) if isinstance(value, str | int) else None)
+            if image is None:
+                raise LossexportError(
+                    f"slices: {name} has {shown(value)}: no input has such an image"
+                )
+            mask[image] = True
+        yield Slice("slice", name, mask)
+
+
+def find(run: Run, pairs: Pairs, slices: Sequence[Slice], sizes: Sequence[float]) -> Finding:
+    """The numbers of each slice, equal to those of `score` on its images alone, and of each size.
+
+    `pairs` are those of the COCO protocol.
+    """
+    rows = [
+        {"attribute": one.attribute, "value": one.value, **_numbers(run, one.images)}
+        for one in slices
+    ]
+    rows += _sizes(run, pairs, sizes)
+    flats = [dict(flat(row)) for row in rows]
+    words = {name: [row.pop(name) for row in flats] for name in ("attribute", "value")}
+    types, values = columns(flats)
+    return Finding(
+        {"slices": rows},
+        PageTable(
+            ("Slice", "Images", "References", *(name.replace("_", " ") for name in SHOWN)),
+            [
+                (
+                    f"{attribute}/{value}",
+                    *(digits(row.get(f"counts_{name}"), 0) for name in ("images", "references")),
+                    *(digits(row.get(name)) for name in SHOWN),
+                )
+                for attribute, value, row in zip(*words.values(), flats, strict=True)
+            ],
+        ),
+        Table(
+            {**dict.fromkeys(words, "string"), **types},
+            {**{name: (np.array(word, object), None) for name, word in words.items()}, **values},
+        ),
+    )
+
+
+def _sizes(run: Run, pairs: Pairs, sizes: Sequence[float]) -> list[dict[str, Any]]:
+    """AP and AR by the COCO protocol of references of each range of sizes."""
+    if not sizes:
+        return []
+    if run.data.parts:
+        raise LossexportError("size_grid: boxes are in parts of their images: sizes are not known")
+    edges = np.array([0, *sizes, coco_ap.AREAS[0, 1] ** 0.5])
+    areas = np.stack([edges[:-1], edges[1:]], axis=1) ** 2
+    most = coco_ap.MAX_DETECTIONS[-1:]
+    protocol = coco_ap.Protocol(coco_ap.THRESHOLDS, coco_ap.RECALLS, areas, most)
+    found = coco_ap.match(run.data, run.order, pairs, protocol)
+    names = [f"{low:g}-{high:g}" for low, high in pairwise(edges[:-1])]
+    rows = []
+    for a, name in enumerate([*names, f"{sizes[-1]:g}-"]):
+        one = replace(
+            found,
+            inside=found.inside >> a & 1,
+            outcome=found.outcome[:, a : a + 1],
+            positives=found.positives[a : a + 1],
+        )
+        tables = coco_ap.tabulate(one, replace(protocol, areas=areas[a : a + 1]))
+        rows.append(
+            {
+                "attribute": "size",
+                "value": name,
+                "counts": {"references": int(one.positives.sum())},
+                "AP": _mean(tables.precision),
+                "AP50": _mean(tables.precision[0]),
+                "AP75": _mean(tables.precision[5]),
+                "AR100": _mean(tables.recall),
+            }
+        )
+    return rows
+
+
+def _mean(values: Float64) -> float:
+    """The mean of what is defined, or -1."""
+    known = values[values > -1]
+    return float(known.mean()) if len(known) else -1.0
+
+
+def _numbers(run: Run, images: Bool) -> dict[str, Any]:
+    """What `numbers` gives for the boxes of some images."""
+    data, matching = run.data, run.matching
+    predictions, references = data.predictions, data.references
+    size = len(data.categories)
+    rows = np.flatnonzero(images[predictions.image])
+    refs = images[references.image]
+    matched = matching.status == MATCHED
+    of_slice = images[predictions.image[matched]]
+    missed = matching.unmatched_refs[refs[matching.unmatched_refs]]
+    tally = Tally(
+        int(images.sum()),
+        data.categories,
+        predictions.category[rows],
+        predictions.score[rows],
+        matching.status[rows],
+        int(np.count_nonzero((predictions.box[rows, 2:] < 0).any(axis=1))),
+        _count(references.category[refs], size),
+        _count(references.category[missed], size),
+        int(np.count_nonzero(references.ignored & refs)),
+        {name: values[of_slice] for name, values in run.quality.items()},
+        run.estimate[rows],
+        coco_ap.accumulate(_outcomes(run, images), parts=data.parts),
+        run.settings["iou_threshold"],
+    )
+    return {name: value for name, value in numbers(tally).items() if name not in LEFT_OUT}
+
+
+def _outcomes(run: Run, images: Bool) -> coco_ap.Outcomes:
+    found, references = run.outcomes, run.data.references
+    keep = images[run.data.predictions.image[run.order.pred]]
+    position = np.cumsum(keep, dtype=np.int32) - np.int32(1)
+    kept = keep[found.place]
+    counted = ~(
+        coco_ap.outside(references.area, coco_ap.AREAS)
+        | (references.ignored | ~images[references.image])[:, None]
+    )
+    return replace(
+        found,
+        category=found.category[keep],
+        rank=found.rank[keep],
+        score=found.score[keep],
+        inside=found.inside[keep],
+        place=position[found.place[kept]],
+        outcome=found.outcome[kept],
+        positives=np.stack(
+            [_count(references.category[column], len(run.data.categories)) for column in counted.T]
+        ),
+    )
+
+
+def _count(category: Int32, size: int) -> Any:
+    return np.bincount(category, minlength=size)
+
+
+SLICES = Section(
+    name="slices",
+    title="Slices",
+    caption="The same numbers for the images of each value of an attribute.",
+)
