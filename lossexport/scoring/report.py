@@ -7,9 +7,10 @@ import numpy as np
 
 from lossexport.boxes.boxset import Float32, Float64
 from lossexport.boxes.matching import IGNORED, Matching
-from lossexport.names import COCO_NUMBERS
+from lossexport.names import COCO_NUMBERS, RATES
 from lossexport.reports import charts
-from lossexport.reports.page import SHOWN_CATEGORIES, UNIT, fill, score_density, score_range
+from lossexport.reports.browse import Scene
+from lossexport.reports.page import UNIT, fill, named, score_density, score_range
 from lossexport.reports.pictures import Crop
 from lossexport.scoring.coco_ap import RECALLS, THRESHOLDS, CocoResult
 from lossexport.scoring.confidence import bins, matched_quality
@@ -19,8 +20,13 @@ from lossexport.scoring.record import Run
 _CURVES = ((0, "s1"), (3, "s2"), (5, "s3"), (7, "s4"), (9, "s5"))
 
 
-def render(run: Run, summary: Mapping[str, Any], crops: Sequence[Crop] = ()) -> str:
-    """Fill the template."""
+def render(
+    run: Run,
+    summary: Mapping[str, Any],
+    crops: Sequence[Crop] = (),
+    scenes: Sequence[Scene] = (),
+) -> str:
+    """Fill the template; `crops` and `scenes` are the pictures of the worst boxes and images."""
     data, matching, quality, coco = run.data, run.matching, run.quality, run.coco
     drawings = {
         "curves": _precision_recall(coco),
@@ -32,17 +38,25 @@ def render(run: Run, summary: Mapping[str, Any], crops: Sequence[Crop] = ()) -> 
             *matched_quality(run.estimate[matching.pairs()[0]], quality["iou"])
         ),
     }
-    rows = sorted(summary["categories"], key=lambda row: (-row["AP"], str(row["name"])))
     return fill(
         "score.html.j2",
         quality,
         summary=summary,
-        ap_names=COCO_NUMBERS,
         drawings=drawings,
-        curve_names=[(style, f"IoU {THRESHOLDS[t]:.2f}") for t, style in _CURVES],
-        categories=rows[:SHOWN_CATEGORIES],
-        more_categories=rows[SHOWN_CATEGORIES:],
+        curve_keys=[(style, f"IoU {THRESHOLDS[t]:.2f}") for t, style in _CURVES],
+        # The worst first; those without a reference have no AP and come last.
+        categories=sorted(
+            summary["categories"],
+            key=lambda row: (row["AP"] == -1, row["AP"], -row["references"], str(row["name"])),
+        ),
+        coco_rows=named({name: summary[name] for name in COCO_NUMBERS}),
+        count_rows=[
+            *named({name: n for name, n in summary["counts"].items() if name != "unmatched"}),
+            *named({name: summary[name] for name in RATES}, ", any score"),
+            *named(summary["best"], " at best F1"),
+        ],
         crops=crops,
+        scenes=scenes,
     )
 
 

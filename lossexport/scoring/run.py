@@ -27,8 +27,9 @@ from lossexport.errors import LossexportError
 from lossexport.files import check_folder
 from lossexport.formats.memory import Detections, given
 from lossexport.images import ImageFolder
-from lossexport.names import Extra, MatchBy
+from lossexport.names import BROWSED, Extra, MatchBy
 from lossexport.progress import Progress, follow
+from lossexport.reports.browse import check_browse, scenes
 from lossexport.reports.pictures import Crop, crops
 from lossexport.scoring import coco_ap, confidence
 from lossexport.scoring.record import Run
@@ -51,6 +52,7 @@ def score(
     backend: str | None = None,
     out: str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
+    browse: int = BROWSED,
     detector: str | os.PathLike[str] | None = None,
     nms_iou: float | None = None,
     fail_below: Mapping[str, float] | None = None,
@@ -72,7 +74,8 @@ def score(
     (None: the best one here), and so is the quality estimated from predicted log variances, for
     COCO results that have them. With `out`, `summary.json`, `boxes.parquet` and `report.html` are
     written to that folder, all or none. The report draws the worst boxes on images of the folder
-    `images`, found by file name.
+    `images`, found by file name, and up to `browse` whole images with their faults, from 0 to 200;
+    without `images`, these have boxes only.
 
     `pred` may be an `.onnx` detector, which runs on every JPEG and PNG file of the folder `images`,
     several at once where its batch is free; `detector` and `nms_iou` are as in `compare`. Images
@@ -95,6 +98,7 @@ def score(
     for form in (pred_format, ref_format):
         formats.FORMATS.find(form)
     iou_threshold = matching.check_iou_threshold(iou_threshold)
+    browse = check_browse(browse)
     folder = arguments.optional_path("out", out)
     drawn_from = arguments.optional_path("images", images)
     runs = isinstance(inputs[0], Path) and inputs[0].suffix == ".onnx"
@@ -166,7 +170,7 @@ def score(
         summary["notes"] += explain(data, order, len(taken), iou_threshold, SCORED)
         gates.apply(summary)
         if folder is not None:
-            _write(folder, pictures, run, summary, tell)
+            _write(folder, pictures, run, summary, browse, tell)
             if described is not None:
                 finish_partial(folder)
     return summary
@@ -197,11 +201,12 @@ def _write(
     pictures: ImageFolder | None,
     run: Run,
     summary: dict[str, Any],
+    browse: int,
     tell: Progress,
 ) -> None:
     # pyarrow and jinja2 are imported only if files are written.
     from lossexport.reports.output import write
-    from lossexport.scoring.cases import worst_cases
+    from lossexport.scoring.cases import findings, worst_cases
     from lossexport.scoring.report import render
     from lossexport.scoring.table import write_boxes
 
@@ -215,6 +220,6 @@ def _write(
         folder,
         summary,
         lambda path: write_boxes(path, run),
-        lambda: render(run, summary, drawn),
+        lambda: render(run, summary, drawn, scenes(run.data, findings(run), pictures, browse)),
         partial(tell, "writing"),
     )
