@@ -29,6 +29,14 @@ def find_axe() -> Path | None:
     return next((path for path in given if path.is_file()), None)
 
 
+_EXEC = """import os, sys
+for given, wanted in zip(sys.argv[1:3], (3, 4)):
+    os.dup2(int(given), wanted)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Becomes a browser, which reads commands from file 3 and writes results to file 4."""
+
+
 class Browser:
     """One tab; commands wait for their results."""
 
@@ -40,7 +48,6 @@ class Browser:
         target = self("Target.createTarget", url="about:blank")["targetId"]
         self._session = self("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self("Page.enable")
-        self("Page.setBypassCSP", enabled=False)
 
     def __call__(self, method: str, **parameters: Any) -> Any:
         """Run a command of the protocol and return its result."""
@@ -106,10 +113,9 @@ class Browser:
 @contextmanager
 def browser(program: str, profile: Path) -> Iterator[Browser]:
     """Start a headless browser with an empty profile, and end it."""
-    assert sys.platform != "win32"
     (their_read, write), (read, their_write) = os.pipe(), os.pipe()
     command = [
-        "sh", "-c", f'exec "$0" "$@" 3<&{their_read} 4>&{their_write}', program,
+        sys.executable, "-c", _EXEC, str(their_read), str(their_write), program,
         "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
         "--hide-scrollbars", "--remote-debugging-pipe", f"--user-data-dir={profile}",
         "--no-first-run", "--disable-extensions", "--disable-background-networking",
