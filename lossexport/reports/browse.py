@@ -94,8 +94,8 @@ def scenes(data: Dataset, found: Findings, folder: ImageFolder | None, most: int
     for kind in range(len(found.kinds)):
         rows = found.kind == kind
         total = np.bincount(found.image[rows], found.weight[rows], minlength=len(data.images))
-        worst = np.argsort(-total, kind="stable")[:most]
-        ranked.append(worst[total[worst] > 0].tolist())
+        some = np.flatnonzero(total)
+        ranked.append(some[np.argsort(-total[some], kind="stable")[:most]].tolist())
     chosen = list(dict.fromkeys(in_turn(*ranked)))[:most]
     return [_scene(data, found, folder, image) for image in chosen]
 
@@ -104,9 +104,13 @@ def _scene(data: Dataset, found: Findings, folder: ImageFolder | None, image: in
     faults = np.flatnonzero(found.image == image)
     faults = faults[np.argsort(-found.weight[faults], kind="stable")]
     shown = faults[:BOXES]
-    rows = [
-        np.setdiff1d(np.flatnonzero(boxes.image == image), used[faults])
-        for boxes, used in ((data.references, found.first), (data.predictions, found.second))
+    references, predictions = data.references, data.predictions
+    without = [
+        (style, box[np.setdiff1d(np.flatnonzero(places == image), used[faults])[:BOXES]])
+        for style, box, places, used in (
+            ("one", references.box, references.image, found.first),
+            ("two", predictions.box, predictions.image, found.second),
+        )
     ]
     files = data.files[image] if data.files else ()
     size, uri, remark = _canvas(data, folder, files, image)
@@ -125,13 +129,7 @@ def _scene(data: Dataset, found: Findings, folder: ImageFolder | None, image: in
         width=width,
         height=height,
         faults=[_fault(data, found, int(row), place) for row in shown],
-        fine=[
-            (style, place(boxes.box[row]))
-            for style, boxes, chosen in zip(
-                ("one", "two"), (data.references, data.predictions), rows, strict=True
-            )
-            for row in chosen[:BOXES]
-        ],
+        fine=[(style, place(box)) for style, rows in without for box in rows],
         remark="; ".join(filter(None, facts)),
     )
 

@@ -59,7 +59,7 @@ def boxes(seed: int, categories: int, images: int) -> tuple[Json, Json]:
 
 def parity(folder: Path) -> Path:
     """A report with a passed, a failed, a crashed and a missing backend."""
-    errors = {
+    errors: dict[str, int | float | None] = {
         "max_abs": 1e-7, "max_rel": 2e-7, "p999_ulp": 1.5, "max_ulp": 2.0**30,
         "tolerance_used": 0.4,
         "worst_actual": 0.5, "worst_expected": 0.25, "breaches": 3, "elements": 40,

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -209,7 +210,7 @@ def test_lines_differ_without_colour() -> None:
     assert len({place for _, place in at}) == 12  # on one line, yet none hides another
 
 
-EMPTY = {
+EMPTY: dict[str, Any] = {
     "passed": True, "verdict": "", "heads": [], "results": [], "not_run": [], "tolerances": [],
     "notes_found": [],
 }  # fmt: skip
