@@ -12,6 +12,7 @@ from lossexport.cli._types import DIR, FILE, FILE_OR_DIR, FILE_OR_NAME, FORMAT
 from lossexport.errors import LossexportError, printable
 from lossexport.names import (
     BACKENDS,
+    BROWSED,
     COCO_PRECISION,
     COCO_RECALL,
     EXTRA_CATEGORIES,
@@ -88,6 +89,10 @@ class _Command(click.Command):
     help="Folder of images: a detector runs on them, and the report shows the worst boxes.",
 )  # fmt: skip
 @click.option(
+    "--browse", default=BROWSED, show_default=True, metavar="N",
+    help="Images in the report with all of their faults, 0 to 200.",
+)  # fmt: skip
+@click.option(
     "--detector", type=FILE_OR_NAME,
     help="Description of an .onnx detector, or name of its layout, as in compare.  [default: auto]",
 )  # fmt: skip
@@ -132,6 +137,7 @@ def command(
     backend: str | None,
     out: str | None,
     images: str | None,
+    browse: int,
     workers: str | None,
     detector: str | None,
     nms_iou: float | None,
@@ -173,6 +179,7 @@ def command(
             match_by=match_by,
             extra_categories=extra_categories,
             images=images,
+            browse=browse,
             detector=detector,
             nms_iou=nms_iou,
             explain=explain,
@@ -192,6 +199,7 @@ def command(
                 "--match-by": match_by is not None,
                 "--extra-categories": extra_categories != "count",
                 "--images": images is not None,
+                "--browse": browse != BROWSED,
                 "--detector": detector is not None,
                 "--nms-iou": nms_iou is not None,
                 "--explain": explain,

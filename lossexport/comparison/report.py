@@ -9,7 +9,7 @@ from lossexport.boxes.boxset import Float64
 from lossexport.comparison.match import Comparison
 from lossexport.comparison.record import Run
 from lossexport.reports import charts
-from lossexport.reports.page import SHOWN_CATEGORIES, fill, score_density, score_range
+from lossexport.reports.page import fill, named, score_density, score_range
 from lossexport.reports.pictures import Crop
 
 BINS = 8
@@ -33,8 +33,8 @@ def render(run: Run, summary: Mapping[str, Any], crops: Sequence[Crop] = ()) -> 
             "scores": _scores(before, after, least),
             "density": score_density(before, quality["iou"]),
         },
-        categories=rows[:SHOWN_CATEGORIES],
-        more_categories=rows[SHOWN_CATEGORIES:],
+        categories=rows,
+        count_rows=named(summary["counts"]),
         crops=crops,
     )
 

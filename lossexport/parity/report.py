@@ -1,11 +1,11 @@
 """A parity report as a table, as JSON and as one HTML page."""
 
 import json
+import math
 import shlex
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -196,11 +196,85 @@ def json_text(report: Report) -> str:
 
 def html_page(report: Report) -> str:
     """The report as one self-contained page."""
-    import jinja2
+    from lossexport.reports.document import document
 
-    template = files("lossexport.parity").joinpath("report.html.j2").read_text("utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"number": _number, "ulp": _ulp}
-    return environment.from_string(template).render(
-        data(report), verdict=verdict(report), not_run=_not_run(report)
+    results = [result for file in report.files for result in file.results]
+    return document(
+        "parity.html.j2",
+        backends={
+            result.backend: result.backend_version
+            for result in results
+            if result.status != _NOT_RUN and result.backend_version
+        },
+        passed=report.passed,
+        verdict=verdict(report),
+        heads=[
+            ("Passed", sum(result.status == "passed" for result in results), "a file on a backend"),
+            ("Failed", sum(result.status == "failed" for result in results), "beyond tolerance"),
+            ("Not run here", sum(result.status == _NOT_RUN for result in results), "not passed"),
+            ("Files", len(report.files), "artifacts"),
+        ],
+        results=_result_rows(report),
+        not_run=[
+            {"backend": backend, "status": status, "reason": reason, "artifacts": ", ".join(names)}
+            for (backend, status, reason), names in _not_run(report).items()
+        ],
+        tolerances=_tolerance_rows(report),
+        notes_found=report.notes,
     )
+
+
+def _result_rows(report: Report) -> list[dict[str, Any]]:
+    """One row for each output on a backend that ran, the most of its tolerance used first."""
+    found: list[dict[str, Any]] = []
+    for file in report.files:
+        for result in file.results:
+            if result.status == _NOT_RUN:
+                continue
+            head = {
+                "artifact": file.path.name,
+                "backend": result.backend,
+                "status": result.status,
+                "cases": result.cases,
+            }
+            if not result.outputs:
+                empty = dict.fromkeys(("max_abs", "max_rel", "p999_ulp", "max_ulp", "case"), "")
+                found.append({**head, **empty, "output": result.reason or "", **_used(None)})
+            for name, errors in result.outputs.items():
+                worst = result.worst is not None and result.worst.output == name
+                found.append(
+                    {
+                        **head,
+                        "output": name,
+                        **{key: _number(errors[key]) for key in ("max_abs", "max_rel")},
+                        **{key: _ulp(errors[key]) for key in ("p999_ulp", "max_ulp")},
+                        "case": result.worst.case if result.worst is not None and worst else "",
+                        **_used(errors["tolerance_used"]),
+                    }
+                )
+    return sorted(found, key=lambda row: -math.inf if row["used"] is None else -row["used"])
+
+
+def _used(part: float | None) -> dict[str, float | None]:
+    """The part of a tolerance that is used, and its bar, which is full for all that is beyond."""
+    return {"used": part, "bar": 1.0 if part is None else part}
+
+
+def _tolerance_rows(report: Report) -> list[dict[str, Any]]:
+    """One row for each op, precision and output."""
+    found = {
+        (file.variant.op.name, file.variant.precision, name): tolerance
+        for file in report.files
+        for name, tolerance in tolerances(file.variant).items()
+    }
+    return [
+        {
+            "op": op,
+            "precision": precision,
+            "output": name,
+            "ulp": f"{tolerance.ulp:g}",
+            "abs": f"{tolerance.abs:.3g}",
+            "why": tolerance.why,
+        }
+        for (op, precision, name), tolerance in found.items()
+    ]

@@ -1,8 +1,12 @@
-"""Charts as inline SVG without scripts or other files; the page's style sheet has the colours."""
+"""Charts as inline SVG without scripts or other files; the page's style sheet has the colours.
+
+Texts that are given to a chart are escaped here.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 
@@ -10,11 +14,25 @@ from lossexport.boxes.boxset import Float64
 
 WIDTH, HEIGHT = 440, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 14, 14, 42
+_POINTS = {
+    "s1": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0Z",
+    "s2": "M-3.5 -3.5H3.5V3.5H-3.5Z",
+    "s3": "M0 -4.5L4.2 3.5H-4.2Z",
+    "s4": "M0 -5L5 0L0 5L-5 0Z",
+    "s5": "M0 4.5L-4.2 -3.5H4.2Z",
+}
+"""The shape of the points on a curve of each style, so that colour alone never tells them apart."""
+_PATCHES = ("cell", "band", "bar", "one", "two", "fine one")
+_MARKED = 6
+"""Points on a curve."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A curve; `style` is a class of the style sheet."""
+    """A curve; `style` is a class of the style sheet: s1 to s5, or mid for what it is held against.
+
+    Each has its own colour, dashes and, but for mid, points.
+    """
 
     x: Float64
     y: Float64
@@ -46,12 +64,12 @@ class Axes:
     def draw(self, title: str, marks: Sequence[str]) -> str:
         """Frame `marks` with grid, ticks and labels; `title` is for screen readers."""
         parts = [
-            f'<svg viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{title}">',
+            f'<svg viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{escape(title)}">',
             *self._grid(),
             *marks,
             _text((_LEFT + WIDTH - _RIGHT) / 2, self.height - 6, self.x_label, "axis middle"),
             f'<text class="axis middle" transform="translate(8 {(self.height - _BOTTOM) / 2:.1f}) '
-            f'rotate(-90)">{self.y_label}</text>',
+            f'rotate(-90)">{escape(self.y_label)}</text>',
             "</svg>",
         ]
         return "".join(parts)
@@ -79,7 +97,7 @@ def span(low: float, high: float) -> tuple[float, float]:
 
 
 def _text(x: float, y: float, text: str, style: str) -> str:
-    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}">{text}</text>'
+    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
 
 
 def _ticks(low: float, high: float) -> list[tuple[float, str]]:
@@ -105,13 +123,41 @@ def _path(x: Float64, y: Float64) -> str:
 
 
 def lines(title: str, axes: Axes, curves: Sequence[Line], extra: Sequence[str] = ()) -> str:
-    """Draw curves; the names of the curves belong in a `legend`."""
+    """Draw curves; a legend with their names is made of their `key`s."""
     marks = []
-    for curve in curves:
+    for turn, curve in enumerate(curves):
         x, y = axes.at(curve.x, curve.y)
-        hover = f"<title>{curve.label}</title>" if curve.label else ""
+        hover = f"<title>{escape(curve.label)}</title>" if curve.label else ""
         marks.append(f'<path class="line {curve.style}" d="{_path(x, y)}">{hover}</path>')
+        if curve.style in _POINTS and len(x) > _MARKED:
+            # Evenly along the curve; each curve elsewhere, so that points do not cover others.
+            way = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
+            places = (np.arange(_MARKED) + (turn + 0.5) / len(curves)) / _MARKED * way[-1]
+            rows = np.unique(np.searchsorted(way, places).clip(0, len(x) - 1))
+            marks += [_point(curve.style, x[row], y[row]) for row in rows]
     return axes.draw(title, [*marks, *extra])
+
+
+def _point(style: str, x: float, y: float) -> str:
+    return (
+        f'<path class="point {style}" transform="translate({x:.1f} {y:.1f})" d="{_POINTS[style]}"/>'
+    )
+
+
+def key(style: str) -> str:
+    """The sample of a style in a legend: a line with its points, or a patch of a surface.
+
+    Styles are those of `Line`, or "cell", "band" and "bar" of the other charts, or "one", "two"
+    and "fine one" of boxes on pictures.
+    """
+    if style in _PATCHES:
+        place = 'x="7" y="2" width="16" height="10"'
+        drawn = f'<rect class="under" {place}/><rect class="{style}" {place}/>'
+    else:
+        drawn = f'<path class="line {style}" d="M1 7H29"/>'
+        if style in _POINTS:
+            drawn += _point(style, 15, 7)
+    return f'<svg class="key" viewBox="0 0 30 14" aria-hidden="true">{drawn}</svg>'
 
 
 def marker(axes: Axes, x: float, y: float, label: str) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 from lossexport.boxes.boxset import Float32, Float64
 from lossexport.names import METRIC_TITLES, METRICS, STATISTICS
 from lossexport.reports import charts
+from lossexport.reports.document import document
+from lossexport.runtime.backends import version
 
-SHOWN_CATEGORIES = 40
 UNIT = (0.0, 1.0)
 
 
@@ -21,32 +22,33 @@ def fill(
     drawings: Mapping[str, str],
     **values: Any,
 ) -> str:
-    """Fill a template with `values` and with the parts that both verbs' reports share."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+    """Fill a template with `values` and with the parts that both verbs' reports share.
+
+    `quality` has each metric of the matched pairs [M]; `drawings` are the charts of the template by
+    name, made by `charts`, empty where there is nothing to draw.
+    """
     from markupsafe import Markup
 
-    import lossexport
-
-    environment = Environment(
-        loader=PackageLoader("lossexport.reports", "templates"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = _number
-    environment.filters["signed"] = _signed
-    environment.filters["count"] = lambda value: f"{value:,}"
-    return environment.get_template(template).render(
+    return document(
+        template,
+        backends={summary["backend"]: version(summary["backend"]) or ""},
         summary=summary,
         counts=summary["counts"],
+        input_rows=[{"side": side, **value} for side, value in summary["inputs"].items()],
         metric_names=METRIC_TITLES,
         statistics=STATISTICS,
         charts={name: Markup(text) for name, text in drawings.items()},
+        drawn=any(drawings.values()),
         spreads={name: Markup(text) for name, text in _spreads(quality).items()},
-        version=lossexport.__version__,
         **values,
     )
+
+
+def named(values: Mapping[str, Any], suffix: str = "") -> list[dict[str, Any]]:
+    """Rows of a table of names and values."""
+    return [
+        {"name": name.replace("_", " ") + suffix, "value": value} for name, value in values.items()
+    ]
 
 
 def _spreads(quality: Mapping[str, Float32]) -> dict[str, str]:
@@ -61,19 +63,6 @@ def _spreads(quality: Mapping[str, Float32]) -> dict[str, str]:
         )
         for metric in METRICS
     }
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    """Format a number for people; a dash if it is undefined."""
-    return "\N{EN DASH}" if value is None or value == -1 else f"{value:.{digits}f}"
-
-
-def _signed(value: float | None, digits: int = 3) -> str:
-    """Format a difference, with its sign unless it rounds to 0."""
-    if value is None:
-        return "\N{EN DASH}"
-    text = f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
-    return text if float(f"{value:.{digits}f}") else text[1:]
 
 
 def score_range(score: Float64) -> tuple[float, float]:

@@ -85,7 +85,7 @@ def in_turn(*ranked: Sequence[Any]) -> list[Any]:
 
 def _crop(folder: ImageFolder, case: Case) -> Crop:
     """Cut the surroundings of the boxes out of the image, in the shape of a tile."""
-    file = _existing(folder, case.files)
+    file = existing(folder, case.files)
     image = folder.decode(file, folder.read(file))
     whole = np.array([image.width, image.height], np.float64)
     unit = np.tile(whole, 2) if case.parts else 1.0
@@ -94,11 +94,11 @@ def _crop(folder: ImageFolder, case: Case) -> Crop:
     scale = min(float((TILE / (high - low)).min()), 1.0)
     width, height = (max(round(float(side)), 1) for side in (high - low) * scale)
     small = image.resize((width, height), box=(*low, *high), reducing_gap=3.0)
-    first, second = (None if box is None else _drawn(box, low, scale) for box in boxes)
-    return Crop(case, file, _data_uri(small), width, height, first, second)
+    first, second = (None if box is None else drawn(box, low, scale, TILE) for box in boxes)
+    return Crop(case, file, data_uri(small), width, height, first, second)
 
 
-def _existing(folder: ImageFolder, files: Sequence[str]) -> str:
+def existing(folder: ImageFolder, files: Sequence[str]) -> str:
     """The first of the names that exists. Raises the error of the first name if none does."""
     errors = [LossexportError("one whose file name no input gives")] if not files else []
     for file in files:
@@ -122,14 +122,17 @@ def _region(boxes: Sequence[Float64], whole: Float64) -> tuple[Float64, Float64]
     return low, low + size
 
 
-def _drawn(box: Float64, low: Float64, scale: float) -> tuple[float, ...]:
-    """The box in pixels of the crop; sides far outside of it are moved to just outside."""
+def drawn(box: Float64, low: Float64, scale: float, size: tuple[int, int]) -> tuple[float, ...]:
+    """The box in pixels of a drawing of `size`, whose corner is at `low`.
+
+    Sides far outside of the drawing are moved to just outside.
+    """
     corners = (np.concatenate([box[:2], box[:2] + box[2:]]) - np.tile(low, 2)) * scale
-    x0, y0, x1, y1 = (round(float(value), 1) for value in np.clip(corners, -20, 2 * TILE[0]))
+    x0, y0, x1, y1 = (round(float(value), 1) for value in np.clip(corners, -20, 2 * max(size)))
     return x0, y0, round(x1 - x0, 1), round(y1 - y0, 1)
 
 
-def _data_uri(image: "Image") -> str:
+def data_uri(image: "Image") -> str:
     """A JPEG of at most MAX_JPEG bytes, in text."""
     for quality in (82, 65, 45, 20):
         stream = io.BytesIO()

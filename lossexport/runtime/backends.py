@@ -87,6 +87,11 @@ def available() -> dict[str, Availability]:
     return {name: _module(name).availability(name) for name in NAMES}
 
 
+def version(backend: str) -> str | None:
+    """The version of what runs `backend`, one of NAMES, here; None if nothing does."""
+    return _module(backend).availability(backend).version
+
+
 def installed_version(*distributions: str) -> str | None:
     """The version of the first of `distributions` that is installed."""
     from importlib import metadata

@@ -3,8 +3,47 @@
 import numpy as np
 
 from lossexport.boxes.matching import UNMATCHED
+from lossexport.reports.browse import Findings
 from lossexport.reports.pictures import CANDIDATES, Case, in_turn
 from lossexport.scoring.record import Run
+
+WELL_PLACED = 0.75
+"""Least IoU of a match whose box is well placed: that of AP75."""
+
+
+def faults(run: Run) -> Findings:
+    """Missed boxes, each as bad as any; false ones by their score; matches by 1 - IoU.
+
+    Only matches with an IoU below WELL_PLACED are badly placed.
+    """
+    data, matching = run.data, run.matching
+    pred, refs = matching.pairs()
+    loose = np.flatnonzero(run.quality["iou"] < WELL_PLACED)
+    missed = matching.unmatched_refs
+    false = np.flatnonzero(matching.status == UNMATCHED)
+    score = data.predictions.score[false]
+    none = np.full(max(len(missed), len(false)), -1, np.int64)
+    return Findings(
+        kinds=("missed", "false", "badly placed"),
+        kind=np.repeat(np.arange(3, dtype=np.int8), [len(missed), len(false), len(loose)]),
+        image=np.concatenate(
+            [
+                data.references.image[missed],
+                data.predictions.image[false],
+                data.predictions.image[pred[loose]],
+            ]
+        ),
+        first=np.concatenate([missed, none[: len(false)], refs[loose]]),
+        second=np.concatenate([none[: len(missed)], false, pred[loose]]),
+        weight=np.concatenate(
+            [
+                np.ones(len(missed)),
+                # Scores may be logits.
+                score - min(0.0, float(score.min(initial=0.0))),
+                1.0 - run.quality["iou"][loose].astype(np.float64),
+            ]
+        ),
+    )
 
 
 def worst_cases(run: Run) -> list[Case]:

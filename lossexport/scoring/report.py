@@ -1,15 +1,17 @@
 """report.html: a self-contained page for screens of any size, dark mode and print."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lossexport.boxes.boxset import Float32, Float64
 from lossexport.boxes.matching import IGNORED, Matching
-from lossexport.names import COCO_NUMBERS
+from lossexport.names import COCO_NUMBERS, RATES
 from lossexport.reports import charts
-from lossexport.reports.page import SHOWN_CATEGORIES, UNIT, fill, score_density, score_range
+from lossexport.reports.browse import Scene
+from lossexport.reports.document import Column
+from lossexport.reports.page import UNIT, fill, named, score_density, score_range
 from lossexport.reports.pictures import Crop
 from lossexport.scoring.causes import Findings
 from lossexport.scoring.coco_ap import RECALLS, THRESHOLDS, CocoResult
@@ -24,9 +26,10 @@ def render(
     run: Run,
     summary: Mapping[str, Any],
     crops: Sequence[Crop] = (),
+    scenes: Sequence[Scene] = (),
     findings: Findings | None = None,
 ) -> str:
-    """Fill the template."""
+    """Fill the template; `crops` and `scenes` are the pictures of the worst boxes and images."""
     data, matching, quality, coco = run.data, run.matching, run.quality, run.coco
     drawings = {
         "curves": _precision_recall(coco),
@@ -38,19 +41,41 @@ def render(
             *matched_quality(run.estimate[matching.pairs()[0]], quality["iou"])
         ),
     }
-    rows = sorted(summary["categories"], key=lambda row: (-row["AP"], str(row["name"])))
     return fill(
         "score.html.j2",
         quality,
         summary=summary,
-        ap_names=COCO_NUMBERS,
         drawings=drawings,
-        curve_names=[(style, f"IoU {THRESHOLDS[t]:.2f}") for t, style in _CURVES],
-        categories=rows[:SHOWN_CATEGORIES],
-        more_categories=rows[SHOWN_CATEGORIES:],
+        curve_keys=[(style, f"IoU {THRESHOLDS[t]:.2f}") for t, style in _CURVES],
+        # The worst first; those without a reference have no AP and come last.
+        categories=sorted(
+            summary["categories"],
+            key=lambda row: (row["AP"] == -1, row["AP"], -row["references"], str(row["name"])),
+        ),
+        coco_rows=named({name: summary[name] for name in COCO_NUMBERS}),
+        count_rows=[
+            *named({name: n for name, n in summary["counts"].items() if name != "unmatched"}),
+            *named({name: summary[name] for name in RATES}, ", any score"),
+            *named(summary["best"], " at best F1"),
+        ],
         crops=crops,
-        findings=findings or (),
+        scenes=scenes,
+        diagnoses=list(_diagnoses(findings or ())),
     )
+
+
+def _diagnoses(findings: Findings) -> Iterator[tuple[str, str, list[Column], list[dict[str, str]]]]:
+    """Title, caption, columns and rows of each finding that has a table."""
+    for diagnosis, finding in findings:
+        if (page := finding.page) is None:
+            continue
+        words = (0, *page.texts)
+        columns = [
+            Column(title, str(i), "wrap" if i in words else "shown")
+            for i, title in enumerate(page.header)
+        ]
+        rows = [{str(i): cell for i, cell in enumerate(row)} for row in page.rows]
+        yield diagnosis.title, diagnosis.caption, columns, rows
 
 
 def _precision_recall(coco: CocoResult) -> str:

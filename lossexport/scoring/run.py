@@ -21,8 +21,9 @@ from lossexport.errors import LossexportError
 from lossexport.files import check_folder
 from lossexport.formats.memory import Detections, given
 from lossexport.images import ImageFolder
-from lossexport.names import Extra, MatchBy
+from lossexport.names import BROWSED, Extra, MatchBy
 from lossexport.progress import Progress, follow
+from lossexport.reports.browse import check_browse, scenes
 from lossexport.scoring import coco_ap, confidence, ranked
 from lossexport.scoring.extras import Extras, tables
 from lossexport.scoring.record import Run
@@ -50,6 +51,7 @@ def score(
     backend: str | None = None,
     out: str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
+    browse: int = BROWSED,
     detector: str | os.PathLike[str] | None = None,
     nms_iou: float | None = None,
     fail_below: Mapping[str, float] | None = None,
@@ -77,7 +79,8 @@ def score(
     (None: the best one here), and so is the quality estimated from predicted log variances, for
     COCO results that have them. With `out`, `summary.json`, `boxes.parquet` and `report.html` are
     written to that folder, all or none. The report draws the worst boxes on images of the folder
-    `images`, found by file name.
+    `images`, found by file name, and up to `browse` whole images with their faults, from 0 to 200;
+    without `images`, these have boxes only.
 
     `pred` may be an `.onnx` detector, which runs on every JPEG and PNG file of the folder `images`,
     several at once where its batch is free; `detector` and `nms_iou` are as in `compare`. Images
@@ -114,6 +117,7 @@ def score(
         for rate, value in (("precision", at_precision), ("recall", at_recall))
         if value is not None
     }
+    browse = check_browse(browse)
     folder = arguments.optional_path("out", out)
     drawn_from = arguments.optional_path("images", images)
     runs = isinstance(inputs[0], Path) and inputs[0].suffix == ".onnx"
@@ -193,7 +197,7 @@ def score(
         findings = extras.find(run, found, parts, summary)
         gates.apply(summary)
         if folder is not None:
-            _write(folder, pictures, run, summary, findings, tell)
+            _write(folder, pictures, run, summary, findings, browse, tell)
             if described is not None:
                 collect.finish_partial(folder)
     return summary
@@ -235,12 +239,13 @@ def _write(
     run: Run,
     summary: dict[str, Any],
     findings: "Findings",
+    browse: int,
     tell: Progress,
 ) -> None:
     # pyarrow and jinja2 are imported only if files are written.
     from lossexport.reports.output import write
     from lossexport.reports.pictures import crops
-    from lossexport.scoring.cases import worst_cases
+    from lossexport.scoring.cases import faults, worst_cases
     from lossexport.scoring.report import render
     from lossexport.scoring.table import write_boxes
 
@@ -254,7 +259,9 @@ def _write(
         folder,
         summary,
         lambda path: write_boxes(path, run),
-        lambda: render(run, summary, drawn, findings),
+        lambda: render(
+            run, summary, drawn, scenes(run.data, faults(run), pictures, browse), findings
+        ),
         partial(tell, "writing"),
         tables(run, findings),
     )

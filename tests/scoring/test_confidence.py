@@ -72,7 +72,7 @@ def test_some_rows_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert block["p95"] == pytest.approx(np.percentile(known, 95), rel=1e-6)
     page = (tmp_path / "out/report.html").read_text()
     assert "Quality that the detector predicts" in page
-    assert page.count("<svg") == 10
+    assert page.count("<figcaption><h3>") == 10
 
 
 def test_the_first_block_may_have_none(tmp_path: Path) -> None:
