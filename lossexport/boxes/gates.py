@@ -10,7 +10,7 @@ from typing import Any
 from lossexport import arguments
 from lossexport.errors import LossexportError
 from lossexport.files import read_bytes
-from lossexport.names import COCO_NUMBERS, COCO_OF_SIZE
+from lossexport.names import COCO_NUMBERS, COCO_OF_SIZE, METRIC_TITLES
 
 MAX_BASELINE_BYTES = 64 * 2**20
 
@@ -127,6 +127,8 @@ def value_of(summary: Mapping[str, Any], name: str) -> float | None:
         value = summary[name]
     else:
         part, _, statistic = name.partition("_")
-        value = summary[part][statistic]
+        # A kind of boxes has some of the metrics.
+        absent = part in METRIC_TITLES and part not in summary and "iou" in summary
+        value = None if absent else summary[part][statistic]
     undefined = value is None or math.isnan(value) or (name in COCO_NUMBERS and value == -1)
     return None if undefined else value

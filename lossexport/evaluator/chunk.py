@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lossexport.boxes.boxset import Float32, Float64, Id, Int32, Predictions, References
-from lossexport.boxes.columns import IdTable
+from lossexport.boxes.columns import PLAIN_WIDTH, IdTable
 from lossexport.boxes.side import Side
+from lossexport.errors import LossexportError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,10 @@ def chunk_of(pred: Side, ref: Side, table: IdTable) -> Chunk:
     """The boxes of both sides, joined by the ids of images and categories."""
     images: dict[Id, int] = {}
     for side in (ref, pred):
+        if side.boxes.width != PLAIN_WIDTH:
+            raise LossexportError(
+                f"{side.path}: oriented boxes are for score, not for an Evaluator"
+            )
         listed = () if side is pred else (side.images.rows or ())
         for value in (*listed, *side.images.ids.ids):
             images.setdefault(value, len(images))

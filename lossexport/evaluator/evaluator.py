@@ -200,7 +200,8 @@ class Evaluator:
         summary = self.compute()
         rows = [(name, summary[name]) for name in COCO_NUMBERS]
         rows += [(name, summary[name]) for name in ("precision", "recall", "f1")]
-        rows += [(f"{METRIC_TITLES[m]}, mean", summary[m]["mean"]) for m in METRIC_TITLES]
+        metrics = {m: title for m, title in METRIC_TITLES.items() if m in summary}
+        rows += [(f"{title}, mean", summary[m]["mean"]) for m, title in metrics.items()]
         cells = "".join(
             f"<tr><th>{escape(name)}</th><td>{_shown(value)}</td></tr>" for name, value in rows
         )

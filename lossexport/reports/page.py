@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lossexport.boxes.boxset import Float32, Float64
-from lossexport.names import METRIC_TITLES, METRICS, STATISTICS
+from lossexport.names import METRIC_TITLES, STATISTICS
 from lossexport.reports import charts
 
 SHOWN_CATEGORIES = 40
@@ -40,7 +40,7 @@ def fill(
     return environment.get_template(template).render(
         summary=summary,
         counts=summary["counts"],
-        metric_names=METRIC_TITLES,
+        metric_names={name: METRIC_TITLES[name] for name in quality},
         statistics=STATISTICS,
         charts={name: Markup(text) for name, text in drawings.items()},
         spreads={name: Markup(text) for name, text in _spreads(quality).items()},
@@ -59,7 +59,7 @@ def _spreads(quality: Mapping[str, Float32]) -> dict[str, str]:
             quality[metric].astype(np.float64),
             METRIC_TITLES[metric],
         )
-        for metric in METRICS
+        for metric in quality
     }
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from lossexport.boxes.boxset import Category, Float32, Float64, Int8, Int32, Int64
 from lossexport.boxes.matching import IGNORED, MATCHED, UNMATCHED
 from lossexport.boxes.quality import statistics
-from lossexport.names import METRICS
 from lossexport.scoring import confidence
 from lossexport.scoring.coco_ap import CocoResult
 from lossexport.scoring.cuts import best
@@ -71,7 +70,7 @@ def numbers(tally: Tally) -> dict[str, Any]:
         },
         **_rates(len(matched), wrong, missed),
         "best": best(tally.score, status, missed),
-        **{metric: statistics(tally.quality[metric]) for metric in METRICS},
+        **{metric: statistics(values) for metric, values in tally.quality.items()},
         "quality": confidence.block(tally.estimate, matched, tally.quality["iou"]),
         **tally.coco.values,
         "categories": _categories(tally, matched),

@@ -138,6 +138,9 @@ def score(
             extra_categories=extra_categories,
         )
         data.inputs.update(read)
+        if data.oriented:
+            settings["boxes"] = "oriented"
+            measure = BoxQuality(backend, oriented=True)
         if described is not None and folder is not None:
             write_results(folder, data)
         tell("matching", 0.0)

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from lossexport.names import COCO_NUMBERS, METRICS, RATES, STATISTICS
+from lossexport.boxes.oriented import inverted
+from lossexport.names import COCO_NUMBERS, METRIC_TITLES, RATES, STATISTICS
 from lossexport.scoring.numbers import Tally, numbers
 from lossexport.scoring.record import Run
 
@@ -16,7 +17,7 @@ COUNTS = (
 PREDICTED = ("count", *STATISTICS, "pairs", "spearman")
 GATE_NAMES = (
     *COCO_NUMBERS,
-    *(f"{metric}_{statistic}" for metric in METRICS for statistic in STATISTICS),
+    *(f"{metric}_{statistic}" for metric in METRIC_TITLES for statistic in STATISTICS),
     *(f"quality_{name}" for name in PREDICTED),
     *RATES,
     *(f"best_{name}" for name in ("score", *RATES)),
@@ -34,7 +35,7 @@ def summarize(run: Run) -> dict[str, Any]:
         data.predictions.category,
         data.predictions.score,
         matching.status,
-        int(np.count_nonzero((data.predictions.box[:, 2] < 0) | (data.predictions.box[:, 3] < 0))),
+        int(np.count_nonzero(inverted(data.predictions.box))),
         np.bincount(references, minlength=size),
         np.bincount(references[matching.unmatched_refs], minlength=size),
         int(np.count_nonzero(data.references.ignored)),
