@@ -63,7 +63,7 @@ def join(base: Side, other: Side, by: MatchBy | None) -> Joined:
     no box of `other` is on an image of `base`, and if only one is in pixels and the image has no
     size.
     """
-    _same_kind(base, other)
+    same_kind(base, other)
     notes = [*base.notes, *other.notes]
     any_class = _forget_classes(base, other, notes)
     base_codes, other_codes = base.boxes.codes(), other.boxes.codes()
@@ -95,7 +95,7 @@ def join(base: Side, other: Side, by: MatchBy | None) -> Joined:
     )
 
 
-def _same_kind(base: Side, other: Side) -> None:
+def same_kind(base: Side, other: Side) -> None:
     """Raise LossexportError if only one has oriented boxes; a side without any takes either."""
     for side, beside in ((base, other), (other, base)):
         if not side.boxes.count:

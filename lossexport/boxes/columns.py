@@ -124,7 +124,7 @@ class BoxColumns:
     ) -> None:
         """Append n rows; predictions have a `score`, references may have `area` and `ignored`.
 
-        All blocks of `box` have the same width.
+        All blocks of `box` that have rows have the same width.
 
         With `any_class` ignored references act on predictions of every category.
 
@@ -138,8 +138,11 @@ class BoxColumns:
             self._log_variance.append(_nothing(len(box)) if log_variance is None else log_variance)
         self._image.append(image)
         self._category.append(category)
-        self._box.append(box)
-        self.width = box.shape[1]
+        if not self.count:  # blocks without a row have either width
+            self._box.clear()
+            self.width = box.shape[1]
+        if len(box) or not self._box:
+            self._box.append(box)
         if score is not None:
             self._score.append(score)
         else:

@@ -90,6 +90,7 @@ class BoxQuality:
     def __init__(self, backend: str | None = None, *, oriented: bool = False) -> None:
         """Load the shipped artifacts. Raises LossexportError if `backend` cannot run here."""
         self._metrics: dict[str, Metric]
+        self.oriented = oriented
         ops = ORIENTED_OPS if oriented else OPS
         kernels = backend is None or (isinstance(backend, str) and backend == "native")
         if kernels and set(ops.values()) <= binding.kernels():
