@@ -5,7 +5,6 @@ from pathlib import Path
 
 from lossexport.boxes.assemble import join
 from lossexport.boxes.boxset import Category, Float64, Id, Input, Predictions
-from lossexport.boxes.columns import PLAIN_WIDTH
 from lossexport.boxes.side import Side
 from lossexport.detectors.collect import Collector, notes
 from lossexport.detectors.detector import Detector
@@ -70,9 +69,6 @@ def _sides(
     parent: Side, child: Side, match_by: MatchBy | None, inputs: dict[str, Input], notes: list[str]
 ) -> Sides:
     joined = join(parent, child, match_by)
-    for side in (parent, child):
-        if side.boxes.width != PLAIN_WIDTH:
-            raise LossexportError(f"{side.path}: oriented boxes are for score, not for compare")
     return Sides(
         joined.images,
         joined.files,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from lossexport.boxes.oriented import inverted
-from lossexport.names import COCO_NUMBERS, METRIC_TITLES, RATES, STATISTICS
+from lossexport.names import COCO_NUMBERS, METRICS, RATES, STATISTICS
 from lossexport.scoring.numbers import Tally, numbers
 from lossexport.scoring.record import Run
 
@@ -17,7 +17,7 @@ COUNTS = (
 PREDICTED = ("count", *STATISTICS, "pairs", "spearman")
 GATE_NAMES = (
     *COCO_NUMBERS,
-    *(f"{metric}_{statistic}" for metric in METRIC_TITLES for statistic in STATISTICS),
+    *(f"{metric}_{statistic}" for metric in METRICS for statistic in STATISTICS),
     *(f"quality_{name}" for name in PREDICTED),
     *RATES,
     *(f"best_{name}" for name in ("score", *RATES)),

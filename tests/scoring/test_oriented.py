@@ -252,8 +252,11 @@ def test_the_files_say_oriented(
 
 
 def test_gates_of_other_metrics_are_undefined() -> None:
-    gates = score(*in_memory(), fail_below={"giou_mean": -1, "probiou_mean": 0.5})["gates"]
-    assert [(gate["name"], gate["value"] is None, gate["passed"]) for gate in gates] == [
+    summary = score(*in_memory(), fail_below={"giou_mean": -1, "probiou_mean": 0.5})
+    assert summary["gate_failures"] == [
+        "giou_mean is undefined: it is not given for such boxes; at least -1 is required"
+    ]
+    assert [(g["name"], g["value"] is None, g["passed"]) for g in summary["gates"]] == [
         ("giou_mean", True, False),
         ("probiou_mean", False, True),
     ]
@@ -344,8 +347,24 @@ def test_rows_and_tables_read_as_files_do(tmp_path: Path) -> None:
         }
 
 
-def test_compare_refuses_them() -> None:
-    pred, _ = in_memory()
-    why = "oriented boxes are for score, not for compare"
-    with pytest.raises(LossexportError, match=rf"^parent: {why}$"):
-        lossexport.compare(pred, pred)
+def test_they_are_compared(tmp_path: Path) -> None:
+    _, parent = sets.draw(4)
+    child = [{**row, "score": row["score"] * 0.9} for row in parent]
+    for row in child[::3]:
+        x, y, w, h, angle = row[sets.FIELD]
+        row[sets.FIELD] = [x, y, w, h, angle + (0.2 if angle < 0 else -0.2)]
+    summary = lossexport.compare(parent, child, score_threshold=0.0, out=tmp_path / "out")
+    assert summary["settings"]["boxes"] == "oriented"
+    assert (summary["iou"]["median"], summary["iou"]["p5"] < 0.9) == (1, True)
+    table = pq.read_table(tmp_path / "out/boxes.parquet").to_pydict()
+    pairs_of = zip(table["parent_index"], table["child_index"], table["iou"], strict=True)
+    for first, second, iou in list(pairs_of)[: summary["counts"]["matched"]]:
+        boxes = sets.box(parent[first]), sets.box(child[second])
+        assert iou == pytest.approx(clipped_overlap(*boxes, False), abs=2e-6)
+    assert "<b>oriented</b> boxes" in (tmp_path / "out/report.html").read_text("utf-8")
+    areas = [sets.box(row)[2] * sets.box(row)[3] for row in parent if min(sets.box(row)[2:4]) > 0]
+    small = sum(area < 32**2 for area in areas)
+    assert summary["sizes"][0]["parent"] >= small
+    flat = {"image_id": [1], "category_id": [1], "bbox": [[0, 0, 1, 1]], "score": [1.0]}
+    with pytest.raises(LossexportError, match=r"^child: the boxes are bbox, and those of parent"):
+        lossexport.compare(parent, flat)
