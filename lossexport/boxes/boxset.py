@@ -136,7 +136,7 @@ class Dataset:
     @property
     def oriented(self) -> bool:
         """Whether the boxes are oriented; both sides are of one kind."""
-        return self.references.box.shape[1] > 4
+        return bool(self.references.box.shape[1] > 4)
 
 
 def fail(path: Path, where: str, value: object, why: str) -> NoReturn:

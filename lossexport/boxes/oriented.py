@@ -29,7 +29,7 @@ FULL_TURN = 6.3
 
 def are_oriented(box: Float64) -> bool:
     """Whether a column of boxes holds oriented ones."""
-    return box.shape[1] == WIDTH
+    return bool(box.shape[1] == WIDTH)
 
 
 def rows_of(rbox: Float64) -> Float64:
@@ -58,8 +58,7 @@ def areas(box: Float64) -> Float64:
 
 def inverted(box: Float64) -> Bool:
     """Which boxes [n] of either kind have a negative side."""
-    found: Bool = (sides(box) < 0).any(axis=1)
-    return found
+    return np.any(sides(box) < 0, axis=1)
 
 
 def check_oriented(

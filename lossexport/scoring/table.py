@@ -95,10 +95,10 @@ def _blocks(run: Run) -> Iterator[Block]:
 def _boxes(box: Float64, area: Float64, parts: bool) -> Columns:
     """The numbers of boxes, their area and size."""
     if are_oriented(box):
-        names, numbers = _OWN, box[:, OWN]
+        columns: Columns = {name: (box[:, OWN][:, k], None) for k, name in enumerate(_OWN)}
     else:
-        names, numbers = _CORNERS, np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1)
-    columns: Columns = {name: (numbers[:, k], None) for k, name in enumerate(names)}
+        corners = np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1)
+        columns = {name: (corners[:, k], None) for k, name in enumerate(_CORNERS)}
     columns["area"] = (area, None)
     # At a limit, which both sizes include, the smaller one.
     size = _SIZES[np.searchsorted([32**2, 96**2], area)]

@@ -1,9 +1,13 @@
-// The exact overlap of oriented boxes in float64: lossexport/boxes/oriented.py, operation by
-// operation.
+// The kinds of boxes that are matched, and the exact overlap of oriented ones in float64:
+// lossexport/boxes/oriented.py, operation by operation.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <vector>
+
+#include "pairs_index.h"
 
 namespace lossexport {
 
@@ -58,5 +62,31 @@ inline double oriented_overlap(const double *pred, const double *ref, bool crowd
   const double area = pw * ph;
   return std::min(inside / (crowd ? area : area + rw * rh - inside), 1.0);
 }
+
+// Boxes x, y, width, height, whose overlap the index knows.
+struct Plain {
+  static constexpr int WIDTH = 4;
+  template <typename Row>
+  static void find(const Index &index, const double *box, double threshold, Row,
+                   std::vector<Candidate> *found) {
+    index.find(Edges(box), threshold, found);
+  }
+};
+
+// Oriented boxes: the index finds those whose boxes around them overlap at all.
+struct Oriented {
+  static constexpr int WIDTH = ORIENTED_WIDTH;
+  // `row` gives the numbers of a reference, and whether it is a crowd.
+  template <typename Row>
+  static void find(const Index &index, const double *box, double threshold, Row row,
+                   std::vector<Candidate> *found) {
+    index.find(Edges(box), std::numeric_limits<double>::min(), found);
+    std::erase_if(*found, [&](Candidate &one) {
+      const auto [ref, crowd] = row(one.ref);
+      one.iou = oriented_overlap(box, ref, crowd);
+      return !(one.iou >= threshold);
+    });
+  }
+};
 
 }  // namespace lossexport

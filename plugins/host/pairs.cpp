@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <new>
 #include <utility>
 #include <vector>
@@ -35,32 +34,6 @@ bool usable_pairs(const int32_t *pred, const int32_t *ref, const double *iou, in
   return count >= 0 && count <= INT32_MAX && refs >= 0 && refs <= INT32_MAX && predictions >= 0 &&
          (!count || (pred && ref && iou)) && (!predictions || out);
 }
-
-// Boxes x, y, width, height, whose overlap the index knows.
-struct Plain {
-  static constexpr int WIDTH = 4;
-  template <typename Row>
-  static void find(const Index &index, const double *box, double threshold, Row,
-                   std::vector<Candidate> *found) {
-    index.find(Edges(box), threshold, found);
-  }
-};
-
-// Oriented boxes: the index finds those whose boxes around them overlap at all.
-struct Oriented {
-  static constexpr int WIDTH = ORIENTED_WIDTH;
-  // `row` gives the numbers of a reference, and whether it is a crowd.
-  template <typename Row>
-  static void find(const Index &index, const double *box, double threshold, Row row,
-                   std::vector<Candidate> *found) {
-    index.find(Edges(box), std::numeric_limits<double>::min(), found);
-    std::erase_if(*found, [&](Candidate &one) {
-      const auto [ref, crowd] = row(one.ref);
-      one.iou = oriented_overlap(box, ref, crowd);
-      return !(one.iou >= threshold);
-    });
-  }
-};
 
 // The box at a place, or null if there is none or it is not finite.
 template <typename Kind>

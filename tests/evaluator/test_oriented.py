@@ -85,14 +85,15 @@ def test_a_mixture_is_refused() -> None:
     why = "boxes are not oriented, and those before are oriented (rbox): an evaluator takes one of"
     other = Evaluator()
     other.update([plain], [plain])
-    for call in (
-        lambda: evaluator.update([plain], [plain]),
-        lambda: evaluator.update_image(2, [[0, 0, 1, 1]], [1], [1], [], []),
-        lambda: evaluator.merge(other),
-    ):
-        with pytest.raises(LossexportError) as caught:
-            call()
-        assert str(caught.value) == f"{why} both"
+    with pytest.raises(LossexportError) as caught:
+        evaluator.update([plain], [plain])
+    assert str(caught.value) == f"{why} both"
+    with pytest.raises(LossexportError) as caught:
+        evaluator.update_image(2, [[0, 0, 1, 1]], [1], [1], [], [])
+    assert str(caught.value) == f"{why} both"
+    with pytest.raises(LossexportError) as caught:
+        evaluator.merge(other)
+    assert str(caught.value) == f"{why} both"
     assert evaluator.to_bytes() == before
 
 

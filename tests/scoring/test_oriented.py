@@ -127,9 +127,9 @@ boxes = st.tuples(coordinate, coordinate, side, side, angle).map(list)
 @settings(max_examples=300, deadline=None)
 @given(pred=boxes, ref=boxes, crowd=st.booleans(), far=st.sampled_from([0.0, 1e6]))
 def test_the_overlap_is_exact(pred: list[float], ref: list[float], crowd: bool, far: float) -> None:
-    rows = [oriented.rows_of(np.array([[b[0] + far, *b[1:]]])) for b in (pred, ref)]
-    pred, ref = ([float(v) for v in row[0, 4:9]] for row in rows)
-    (iou,) = oriented.overlap(*rows, np.array([crowd]))
+    first, second = (oriented.rows_of(np.array([[b[0] + far, *b[1:]]])) for b in (pred, ref))
+    (iou,) = oriented.overlap(first, second, np.array([crowd]))
+    pred, ref = ([float(v) for v in row[0, oriented.OWN]] for row in (first, second))
     assert abs(iou - max(clipped_overlap(pred, ref, crowd), 0)) < 1e-12
 
 
@@ -224,6 +224,19 @@ def test_a_backend_measures_the_same_boxes() -> None:
     for metric in ("iou", "probiou"):
         for name, value in default[metric].items():
             assert other[metric][name] == pytest.approx(value, abs=1e-5)
+
+
+def test_notes_name_a_wrong_reading() -> None:
+    _, rows = sets.draw(10)
+    rows = [{**row, "score": 0.5} for row in rows if min(sets.box(row)[2:4]) > 0]
+    mirrored = changed(rows, lambda x, y, w, h, a: [x, y, w, h, -a])
+    notes = score(mirrored, rows)["notes"]
+    assert any(note.endswith("would if the angles were counter-clockwise.") for note in notes)
+    twins = [
+        {**row, sets.FIELD: [50, 50, 40, 10, a]} for row, a in zip(rows, (1, -1), strict=False)
+    ]
+    one = [{**row, "image_id": 1, "category_id": 1} for row in twins]
+    assert not [note for note in score(one, one)["notes"] if "more than once" in note]
 
 
 def written(folder: Path, pred: Json, ref: Json) -> tuple[Path, Path]:
