@@ -13,6 +13,7 @@ from lossexport.boxes import matching, pairs
 from lossexport.boxes.boxset import Input
 from lossexport.boxes.explain import SCORED, explain
 from lossexport.boxes.gates import Gates
+from lossexport.boxes.oriented import FIELDS
 from lossexport.boxes.quality import BoxQuality
 from lossexport.boxes.side import Side
 from lossexport.detectors.collect import (
@@ -123,10 +124,12 @@ def score(
         if isinstance(inputs[0], Path) and described is not None and pictures is not None:
             model = Detector(inputs[0], *described)
             model.run_batches(BATCH)
-            advance = partial(tell, "running the detector")
-            predictions, read = detect_folder(model, pictures, folder, advance)
             told = partial(tell, "reading references")
             references = formats.read_references(inputs[1], ref_format, told)
+            if references.box_field in FIELDS:
+                model.give_oriented(references.path)
+            advance = partial(tell, "running the detector")
+            predictions, read = detect_folder(model, pictures, folder, advance)
             name_by_order(predictions, references)
         data = formats.read(
             predictions,
