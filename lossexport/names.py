@@ -5,7 +5,11 @@ from typing import Literal, get_args
 Metric = Literal["iou", "giou", "diou", "ciou"]
 METRICS: tuple[str, ...] = get_args(Metric)
 """Box quality of a matched pair."""
-METRIC_TITLES = dict(zip(METRICS, ("IoU", "GIoU", "DIoU", "CIoU"), strict=True))
+ORIENTED_METRICS = ("iou", "probiou")
+"""That of oriented boxes: the IoU is exact, ProbIoU that of Gaussians."""
+METRIC_TITLES = dict(zip(METRICS, ("IoU", "GIoU", "DIoU", "CIoU"), strict=True)) | {
+    "probiou": "ProbIoU"
+}
 STATISTICS = ("mean", "median", "p5", "p95")
 """Statistics of a metric over all matched pairs."""
 RATES = ("precision", "recall", "f1")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lossexport.boxes.boxset import Bool, Category, Dataset, Float64, Id, Int32, Int64, sort_ids
+from lossexport.boxes.columns import PLAIN_WIDTH
 from lossexport.boxes.join import CATEGORIES, IMAGES, Kind, Part, distinct_id, match_ids
 from lossexport.boxes.side import Side, Table
 from lossexport.errors import LossexportError
@@ -82,9 +83,11 @@ class Joined:
 def join(base: Side, other: Side, by: MatchBy | None) -> Joined:
     """Give `base` (references, parent) and `other` (predictions, child) shared tables.
 
-    Raises LossexportError if the tables contradict each other, if no box of `other` is on an
-    image of `base`, and if only one is in pixels and the image has no size.
+    Raises LossexportError if only one has oriented boxes, if the tables contradict each other, if
+    no box of `other` is on an image of `base`, and if only one is in pixels and the image has no
+    size.
     """
+    same_kind(base, other)
     notes = [*base.notes, *other.notes]
     any_class = _forget_classes(base, other, notes)
     base_codes, other_codes = base.boxes.codes(), other.boxes.codes()
@@ -114,6 +117,21 @@ def join(base: Side, other: Side, by: MatchBy | None) -> Joined:
         ~categories.known,
         notes,
     )
+
+
+def same_kind(base: Side, other: Side) -> None:
+    """Raise LossexportError if only one has oriented boxes; a side without any takes either."""
+    for side, beside in ((base, other), (other, base)):
+        if not side.boxes.count:
+            side.boxes.width = beside.boxes.width
+    if base.boxes.width != other.boxes.width:
+        raise LossexportError(
+            f"{other.path}: the boxes are {other.box_field}, and those of {base.path} are "
+            f"{base.box_field}: give both as rbox, or both as bbox alone"
+        )
+    if base.boxes.width != PLAIN_WIDTH and (base.parts or other.parts):
+        side = base if base.parts else other
+        raise LossexportError(f"{side.path}: oriented boxes have to be in pixels")
 
 
 def _forget_classes(base: Side, other: Side, notes: list[str]) -> bool:

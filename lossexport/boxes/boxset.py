@@ -48,7 +48,7 @@ class References:
     category: Int32
     """[R] position in `Dataset.categories`."""
     box: Float64
-    """[R,4] x, y, width, height."""
+    """[R,4] x, y, width, height; oriented ones [R,11] as in `boxes.oriented`."""
     area: Float64
     """[R] the area that decides the COCO size range; not always width x height."""
     ignored: Bool
@@ -84,7 +84,8 @@ class Predictions:
     category: Int32
     """[N] position in `Dataset.categories`."""
     box: Float64
-    """[N,4] x, y, width, height; an inverted box has a negative side and matches nothing."""
+    """[N,4] x, y, width, height; an inverted box has a negative side and matches nothing. Oriented
+    boxes are [N,11] as in `boxes.oriented`."""
     score: Float64
     """[N]"""
     log_variance: Float32 | None = None
@@ -131,6 +132,11 @@ class Dataset:
     """[I,2] width and height of each image in pixels, NaN if no input states them."""
     parts: bool = False
     """Boxes are in parts of their image, whose size is not known."""
+
+    @property
+    def oriented(self) -> bool:
+        """Whether the boxes are oriented; both sides are of one kind."""
+        return bool(self.references.box.shape[1] > 4)
 
 
 def fail(path: Path, where: str, value: object, why: str) -> NoReturn:

@@ -18,6 +18,7 @@ from lossexport.boxes.boxset import (
     Predictions,
     References,
 )
+from lossexport.boxes.oriented import areas
 
 RawId = int | str | float
 
@@ -26,6 +27,7 @@ ID = "an id is a string or a whole number, at least -2^63 and at most 2^63 - 1"
 
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 LEAST_ID, MOST_ID = -(2**63), 2**63 - 1
+PLAIN_WIDTH = 4
 
 
 def plain_id(value: RawId) -> Id | None:
@@ -83,10 +85,10 @@ class IdTable(dict[RawId, int]):
         return np.fromiter(map(self.__getitem__, raws), np.int32, len(raws))
 
 
-def box_array(rows: Sequence[Sequence[float]]) -> Float64:
-    """Turn n rows of four numbers into an array [n,4]."""
-    flat = np.fromiter(chain.from_iterable(rows), np.float64, 4 * len(rows))
-    return flat.reshape(-1, 4)
+def box_array(rows: Sequence[Sequence[float]], width: int = PLAIN_WIDTH) -> Float64:
+    """Turn n rows of `width` numbers into an array [n,width]."""
+    flat = np.fromiter(chain.from_iterable(rows), np.float64, width * len(rows))
+    return flat.reshape(-1, width)
 
 
 class BoxColumns:
@@ -104,6 +106,8 @@ class BoxColumns:
         self._any_class: list[Bool] = []
         self._owned = False
         self.count = 0
+        self.width = PLAIN_WIDTH
+        """Numbers of a box: PLAIN_WIDTH, or those of `boxes.oriented`."""
 
     def add(
         self,
@@ -120,6 +124,8 @@ class BoxColumns:
     ) -> None:
         """Append n rows; predictions have a `score`, references may have `area` and `ignored`.
 
+        All blocks of `box` that have rows have the same width.
+
         With `any_class` ignored references act on predictions of every category.
 
         `log_variance` [n,4] is NaN in rows without one. It takes no memory until a block has some.
@@ -132,11 +138,15 @@ class BoxColumns:
             self._log_variance.append(_nothing(len(box)) if log_variance is None else log_variance)
         self._image.append(image)
         self._category.append(category)
-        self._box.append(box)
+        if not self.count:  # blocks without a row have either width
+            self._box.clear()
+            self.width = box.shape[1]
+        if len(box) or not self._box:
+            self._box.append(box)
         if score is not None:
             self._score.append(score)
         else:
-            self._area.append(box[:, 2] * box[:, 3] if area is None else area)
+            self._area.append(areas(box) if area is None else area)
             self._ignored.append(np.zeros(len(box), np.bool_) if ignored is None else ignored)
             self._any_class.append(self._ignored[-1] & any_class)
         self.count += len(box)
@@ -185,7 +195,7 @@ class BoxColumns:
 
     def predictions(self, image: Int32, category: Int32) -> Predictions:
         """All rows as predictions, with the final image and category positions."""
-        box = self._all(self._box, np.float64).reshape(-1, 4)
+        box = self._all(self._box, np.float64).reshape(-1, self.width)
         log_variance = _join(self._log_variance, np.float32) if self._log_variance else None
         score = self._all(self._score, np.float64)
         return Predictions(image, category, box, score, log_variance)
@@ -196,7 +206,7 @@ class BoxColumns:
         return References(
             image,
             category,
-            self._all(self._box, np.float64).reshape(-1, 4),
+            self._all(self._box, np.float64).reshape(-1, self.width),
             self._all(self._area, np.float64),
             self._all(self._ignored, np.bool_),
             np.zeros(self.count, np.bool_) if ids is None else ids == 0,

@@ -6,7 +6,7 @@ images.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 from lossexport.boxes import matching, pairs
 from lossexport.boxes.assemble import plural
 from lossexport.boxes.boxset import Dataset, Float64, Id, Int64, Predictions, References
+from lossexport.boxes.oriented import OWN, PLAIN, are_oriented, rows_of
 from lossexport.boxes.pairs import Order
 from lossexport.runtime import coco as native
 
@@ -91,7 +92,7 @@ def _doubled(data: Dataset, order: Order, words: Words) -> Iterator[str]:
 
 def _repeats(boxes: Boxes, value: Float64, row: Int64, group: Int64) -> int:
     """How many rows repeat an earlier one; `row` and `group` are those of an order."""
-    if native.available():
+    if native.available() and not are_oriented(boxes.box):
         return native.repeats(row, group, boxes.box, value)
     place = boxes.category.astype(np.int64) << 32 | boxes.image
     columns = [place.view(np.uint64), *boxes.box.T.copy().view(np.uint64), value.view(np.uint64)]
@@ -126,7 +127,7 @@ class Looks(NamedTuple):
 
 
 def _look(boxes: Boxes, data: Dataset) -> Look:
-    box, sizes = boxes.box, None if data.parts else data.sizes
+    box, sizes = boxes.box[:, PLAIN], None if data.parts else data.sizes
     if native.available():
         most, beyond, turned = native.look(box, boxes.image, sizes, SPILL)
     else:
@@ -138,7 +139,7 @@ def _look(boxes: Boxes, data: Dataset) -> Look:
             low, high = box[:, :2], box[:, :2] + box[:, 2:]
             out = (high > (1 + SPILL) * size) | (low < -SPILL * size)
         beyond = int(np.count_nonzero(out.any(axis=1)))
-    return Look(most, beyond, 1 < len(box) == turned)
+    return Look(most, beyond, 1 < len(box) == turned and not data.oriented)
 
 
 def _in_parts(data: Dataset, looks: Looks, words: Words) -> Iterator[str]:
@@ -161,10 +162,11 @@ def _beyond_image(data: Dataset, looks: Looks, words: Words) -> Iterator[str]:
         (words.ref, data.references, looks.ref),
     ):
         if look.beyond > 0.05 * len(boxes):
+            corners = "bbox x1, y1, x2, y2 instead of x, y, width, height, or"
             yield (
                 f"{look.beyond} of {plural(len(boxes), 'box')} of the {name} reach out of their "
-                "image by more than a tenth of its side: is bbox x1, y1, x2, y2 instead of x, y, "
-                "width, height, or of another image size?"
+                "image by more than a tenth of its side: is "
+                f"{'rbox' if data.oriented else corners} of another image size?"
             )
 
 
@@ -192,7 +194,7 @@ def _other_readings(data: Dataset, threshold: float, words: Words, *, few: bool)
         yield _categories_differ(data, pred, ref, now, words)
     enough = max(MUCH * len(pred), FEW * possible, 1)
     best, sentence = 0, ""
-    for reading, change in _READINGS:
+    for reading, change in _ORIENTED_READINGS if data.oriented else _READINGS:
         if not few and change is not _corners:
             continue
         least = enough if few else 1.2 * len(pred)
@@ -293,13 +295,33 @@ def _moved(step: int) -> Reading:
     return move
 
 
+def _oriented(order: Sequence[int], sign: int) -> Reading:
+    """Oriented boxes whose numbers are in another order, with the angle times `sign`."""
+
+    def change(boxes: Predictions, images: list[Id]) -> Predictions:
+        rbox = boxes.box[:, OWN][:, order]
+        rbox[:, 4] *= sign
+        return replace(boxes, box=rows_of(rbox))
+
+    return change
+
+
+_FRAMES: tuple[tuple[str, Reading], ...] = (
+    ("on the next image: does one side count frames from 0?", _moved(1)),
+    ("on the image before: does one side count frames from 0?", _moved(-1)),
+)
 _READINGS: tuple[tuple[str, Reading], ...] = (
     ("if bbox were x1, y1, x2, y2.", _corners),
     ("if x and y were the centre of the box.", _centres),
     ("if x and y, and width and height, changed places.", _swapped),
     ("if the score came second, as in class score cx cy w h.", _score_second),
-    ("on the next image: does one side count frames from 0?", _moved(1)),
-    ("on the image before: does one side count frames from 0?", _moved(-1)),
+    *_FRAMES,
+)
+_ORIENTED_READINGS: tuple[tuple[str, Reading], ...] = (
+    ("if the angles were counter-clockwise.", _oriented(range(5), -1)),
+    ("if w and h changed places.", _oriented((0, 1, 3, 2, 4), 1)),
+    ("if x and y changed places.", _oriented((1, 0, 2, 3, 4), 1)),
+    *_FRAMES,
 )
 
 

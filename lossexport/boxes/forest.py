@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from lossexport.boxes import oriented
 from lossexport.boxes.boxset import Bool, Float64, Int32, Int64
 from lossexport.runtime.pairs import Boxes, Found
 
@@ -21,7 +22,9 @@ LARGEST_COORDINATE, SMALLEST_SIDE, SMALLEST_THRESHOLD = 2.0**30, 1e-140, 1e-20
 
 
 def overlap(pred: Float64, ref: Float64, crowd: Bool) -> Float64:
-    """IoU of rows of x, y, width, height; for a crowd the part of the prediction inside it."""
+    """IoU of rows of boxes of one kind; for a crowd the part of the prediction inside it."""
+    if oriented.are_oriented(pred):
+        return oriented.overlap(pred, ref, crowd)
     px, py, pw, ph = pred.T
     rx, ry, rw, rh = ref.T
     width = np.minimum(pw + px, rw + rx) - np.maximum(px, rx)
@@ -59,7 +62,7 @@ def _edges(box: Float64) -> tuple[Float64, Bool]:
     The roundings of a sane box are so small against its sides that its overlap cannot exceed what
     the sides allow.
     """
-    low, side = box[:, :2], box[:, 2:]
+    low, side = box[:, :2], box[:, 2:4]
     high = side + low
     size = np.maximum(np.abs(low), np.abs(high))
     sane = (side > SMALLEST_SIDE) & (size <= LARGEST_COORDINATE * side)
@@ -71,7 +74,8 @@ class _Forest:
 
     def __init__(self, pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> None:
         self.pred, self.ref, self.crowd, self.threshold = pred, ref, crowd, threshold
-        self.allowed = 0.0 if threshold < SMALLEST_THRESHOLD else threshold * SLACK
+        free = threshold < SMALLEST_THRESHOLD or oriented.are_oriented(ref.box)
+        self.allowed = 0.0 if free else threshold * SLACK
         begin = np.flatnonzero(np.diff(ref.group, prepend=ref.group[0] - 1))
         self.groups = ref.group[begin]
         size = np.diff(begin, append=len(ref))

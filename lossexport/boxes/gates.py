@@ -10,16 +10,25 @@ from typing import Any
 from lossexport import arguments
 from lossexport.errors import LossexportError
 from lossexport.files import read_bytes
-from lossexport.names import COCO_NUMBERS, COCO_OF_SIZE
+from lossexport.names import (
+    COCO_NUMBERS,
+    COCO_OF_SIZE,
+    METRIC_TITLES,
+    METRICS,
+    ORIENTED_METRICS,
+    STATISTICS,
+)
 
 MAX_BASELINE_BYTES = 64 * 2**20
 
+_ORIENTED = tuple(f"{m}_{s}" for m in ORIENTED_METRICS if m not in METRICS for s in STATISTICS)
+"""Numbers that only sets of oriented boxes have."""
 TOLERANCE = 1e-9
 """How far beyond its bound a number still passes: a perfect set has an AP of 1 - 2e-16."""
 
 
 class Gates:
-    """The bounds of numbers by name; `names` are the numbers that exist."""
+    """The bounds of numbers by name; `names` are those of a verb, whatever the boxes are."""
 
     def __init__(
         self,
@@ -34,6 +43,7 @@ class Gates:
         Raises LossexportError on a number that does not exist, on a bound that is NaN, and on a
         baseline that cannot be read or lacks a number.
         """
+        names = (*names, *_ORIENTED)
         self._bounds = [
             (name, kind, sign, arguments.number(f"gate {name}", bound))
             for option, kind, sign, bounds in (
@@ -67,7 +77,7 @@ class Gates:
                 {"name": name, "value": value, "kind": kind, "bound": bound, "passed": passed}
             )
             if not passed:
-                text = f"undefined: {_why(name)};" if value is None else f"{value:.6g},"
+                text = f"undefined: {_why(summary, name)};" if value is None else f"{value:.6g},"
                 summary["gate_failures"].append(f"{name} is {text} {kind} {bound:g} is required")
 
 
@@ -114,12 +124,20 @@ def _drops(
         yield name, "at least", 1, bound
 
 
-def _why(name: str) -> str:
+def _why(summary: Mapping[str, Any], name: str) -> str:
     """Why a number is undefined."""
     name = name.partition(":")[0]
+    if _is_absent(summary, name):
+        return "it is not given for such boxes"
     if name in COCO_OF_SIZE:
         return "no reference counts in its range of areas, or areas in pixels are not known"
     return "no reference counts" if name in COCO_NUMBERS else "there is nothing to measure"
+
+
+def _is_absent(summary: Mapping[str, Any], name: str) -> bool:
+    """Whether it is of a metric that boxes of this kind, oriented or not, do not have."""
+    metric = name.partition("_")[0]
+    return metric in METRIC_TITLES and metric not in summary and "iou" in summary
 
 
 def value_of(summary: Mapping[str, Any], name: str) -> float | None:
@@ -130,6 +148,8 @@ def value_of(summary: Mapping[str, Any], name: str) -> float | None:
     is no such slice or category or if several have this name, and LookupError on another number.
     """
     number, colon, part = name.partition(":")
+    if _is_absent(summary, number):
+        return None
     value = _look_up(_part(summary, name, part) if colon else summary, number)
     undefined = value is None or math.isnan(value) or (number in COCO_NUMBERS and value == -1)
     return None if undefined else value

@@ -6,15 +6,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossexport.boxes.boxset import Float32, Float64
+from lossexport.boxes.oriented import OWN, are_oriented
 from lossexport.errors import LossexportError
-from lossexport.names import METRICS, STATISTICS
+from lossexport.names import METRICS, ORIENTED_METRICS, STATISTICS
 from lossexport.runtime import binding
 
 if TYPE_CHECKING:
     from lossexport.runtime import Session
 
 Metric = Callable[[Float32, Float32], Float32]
-"""Scores rows x1, y1, x2, y2 [n,4] against rows [n,4]."""
+"""Scores rows x1, y1, x2, y2 [n,4], or oriented ones [n,5], against as many."""
+
+OPS = {metric: f"box_{metric}" for metric in METRICS}
+ORIENTED_OPS = dict(zip(ORIENTED_METRICS, ("box_rotated_iou", "box_probiou"), strict=True))
+"""The ops that compute the metrics."""
 
 ENGINE_BACKENDS = ("tensorrt", "rtx")
 ROWS_AT_ONCE = 65_536
@@ -48,13 +53,24 @@ def corners(box: Float64, origin: Float64) -> Float32:
     return np.concatenate([low, low + box[:, 2:]], axis=1).astype(np.float32)
 
 
-def _kernel(metric: str) -> Metric:
+def in_frame(box: Float64, origin: Float64) -> Float32:
+    """Turn oriented rows [n,11] into cx, cy, w, h, angle [n,5] as seen from those of `origin`.
+
+    The metrics do not depend on the position and the angle of both, and float32 is precise near 0.
+    """
+    own, other, cos, sin = box[:, OWN], origin[:, OWN], origin[:, 9], origin[:, 10]
+    x, y = own[:, 0] - other[:, 0], own[:, 1] - other[:, 1]
+    turned = (cos * x + sin * y, cos * y - sin * x, *own[:, 2:4].T, own[:, 4] - other[:, 4])
+    return np.stack(turned, axis=1).astype(np.float32)
+
+
+def _kernel(op: str) -> Metric:
     """A metric by the library's kernel, which is what `native` runs for the artifact."""
 
     def measure(pred: Float32, target: Float32) -> Float32:
         found = np.empty(len(pred), np.float32)
         rows = np.ascontiguousarray(pred), np.ascontiguousarray(target)
-        binding.run(f"box_{metric}", {}, rows, [found])
+        binding.run(op, {}, rows, [found])
         return found
 
     return measure
@@ -69,35 +85,37 @@ def _artifact(session: "Session") -> Metric:
 
 
 class BoxQuality:
-    """The four metrics, loaded once; `backend` is the name of the backend that runs them."""
+    """The metrics of a kind of boxes, loaded once; `backend` is the name of what runs them."""
 
-    def __init__(self, backend: str | None = None) -> None:
+    def __init__(self, backend: str | None = None, *, oriented: bool = False) -> None:
         """Load the shipped artifacts. Raises LossexportError if `backend` cannot run here."""
         self._metrics: dict[str, Metric]
-        names = {f"box_{metric}" for metric in METRICS}
+        self.oriented = oriented
+        ops = ORIENTED_OPS if oriented else OPS
         kernels = backend is None or (isinstance(backend, str) and backend == "native")
-        if kernels and names <= binding.kernels():
+        if kernels and set(ops.values()) <= binding.kernels():
             binding.check_environment()
-            self._metrics = {metric: _kernel(metric) for metric in METRICS}
+            self._metrics = {metric: _kernel(op) for metric, op in ops.items()}
             self.backend, self._rows = "native", ROWS_AT_ONCE
             return
-        sessions = {metric: open_artifact(f"box_{metric}", backend) for metric in METRICS}
+        sessions = {metric: open_artifact(op, backend) for metric, op in ops.items()}
         self._metrics = {metric: _artifact(session) for metric, session in sessions.items()}
-        first = sessions[METRICS[0]]
+        first = sessions["iou"]
         self.backend, self._rows = first.backend, rows_at_once(first)
 
     def __call__(
         self, pred: Float64, ref: Float64, advance: Callable[[float], None] | None = None
     ) -> dict[str, Float32]:
-        """Score rows of x, y, width, height [N,4] against rows [N,4]: each metric [N] by name."""
+        """Score rows of boxes [N,4] or [N,11] against as many: each metric [N] by name."""
+        seen = in_frame if are_oriented(ref) else corners
         return self._measure(
             len(pred),
-            lambda rows: (corners(pred[rows], ref[rows]), corners(ref[rows], ref[rows])),
+            lambda rows: (seen(pred[rows], ref[rows]), seen(ref[rows], ref[rows])),
             advance,
         )
 
     def of_corners(self, pred: Float32, target: Float32) -> dict[str, Float32]:
-        """The same of rows x1, y1, x2, y2 from the corner of the reference, as by `corners`."""
+        """The same of rows as `corners` or `in_frame` give them, from the reference."""
         return self._measure(len(pred), lambda rows: (pred[rows], target[rows]), None)
 
     def _measure(
@@ -106,7 +124,7 @@ class BoxQuality:
         block: Callable[[slice], tuple[Float32, Float32]],
         advance: Callable[[float], None] | None,
     ) -> dict[str, Float32]:
-        found = {metric: np.empty(count, np.float32) for metric in METRICS}
+        found = {metric: np.empty(count, np.float32) for metric in self._metrics}
         for start in range(0, count, self._rows):
             rows = slice(start, start + self._rows)
             pred, target = block(rows)

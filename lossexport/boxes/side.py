@@ -105,6 +105,8 @@ class Side:
     path: Path
     input: Input = _UNREAD
     """Known after all has been read."""
+    box_field: str = "bbox"
+    """The name of the boxes in the input."""
     boxes: BoxColumns = field(default_factory=BoxColumns)
     """Image and category codes are positions in the tables' `ids.ids`."""
     images: Table = field(default_factory=Table)

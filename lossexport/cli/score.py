@@ -17,7 +17,7 @@ from lossexport.names import (
     COCO_RECALL,
     EXTRA_CATEGORIES,
     MATCH_BY,
-    METRICS,
+    METRIC_TITLES,
     RATES,
     STATISTICS,
 )
@@ -250,9 +250,12 @@ def number(value: float | None) -> str:
 def show_quality(summary: dict[str, Any]) -> None:
     """Print the statistics of the metrics of the matched pairs."""
     rows = [
-        (metric, *(number(summary[metric][place]) for place in STATISTICS)) for metric in METRICS
+        (metric, *(number(summary[metric][place]) for place in STATISTICS))
+        for metric in METRIC_TITLES
+        if metric in summary
     ]
-    show("Quality of matched boxes", ("metric", *STATISTICS), rows, right=4)
+    boxes = "oriented boxes" if "boxes" in summary["settings"] else "boxes"
+    show(f"Quality of matched {boxes}", ("metric", *STATISTICS), rows, right=4)
 
 
 def show_notes(summary: dict[str, Any]) -> None:

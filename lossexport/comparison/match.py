@@ -12,6 +12,8 @@ from lossexport.boxes.boxset import (
     Int64,
     References,
 )
+from lossexport.boxes.oriented import areas
+from lossexport.boxes.oriented import sides as sides_of
 from lossexport.comparison.sides import Sides
 
 SIZES = ("small", "medium", "large")
@@ -84,19 +86,20 @@ def as_dataset(sides: Sides, parent: Int64, child: Int64) -> Dataset:
     """Boxes `child` [n] of the child as predictions, boxes `parent` [r] as their references."""
     boxes = sides.parent.take(parent)
     no = np.zeros(len(parent), np.bool_)
-    area = boxes.box[:, 2] * boxes.box[:, 3]
     return Dataset(
         sides.images,
         sides.categories,
         sides.child.take(child),
-        References(boxes.image, boxes.category, boxes.box, area, ignored=no, zero_id=no),
+        References(
+            boxes.image, boxes.category, boxes.box, areas(boxes.box), ignored=no, zero_id=no
+        ),
         {},
         sizes=sides.sizes,
     )
 
 
 def size_of(box: Float64) -> Int64:
-    """Position in SIZES of each box [n,4] x, y, width, height."""
-    area = np.prod(np.maximum(box[:, 2:], 0), axis=1)
+    """Position in SIZES of each box, of either kind."""
+    area = np.prod(np.maximum(sides_of(box), 0), axis=1)
     size: Int64 = np.searchsorted(SIZE_BOUNDS, area, "right")
     return size

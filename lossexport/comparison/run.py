@@ -15,6 +15,7 @@ from lossexport.boxes.explain import COMPARED, explain, scores_differ
 from lossexport.boxes.gates import Gates
 from lossexport.boxes.join import check_match_by
 from lossexport.boxes.matching import check_iou_threshold
+from lossexport.boxes.oriented import are_oriented
 from lossexport.boxes.quality import BoxQuality
 from lossexport.comparison.match import as_dataset, compare_boxes
 from lossexport.comparison.record import Run
@@ -101,7 +102,10 @@ def compare(
         check_folder(folder)
     pictures = None if drawn_from is None else ImageFolder(drawn_from)
     measure = BoxQuality(backend)
-    settings = {"iou_threshold": iou_threshold, "score_threshold": score_threshold}
+    settings: dict[str, Any] = {
+        "iou_threshold": iou_threshold,
+        "score_threshold": score_threshold,
+    }
     with follow(progress, "comparing") as tell:
 
         def watch(step: str) -> Callable[[float], None]:
@@ -111,6 +115,9 @@ def compare(
             sides = run_detectors(*detectors, nms_iou, pictures, match_by, watch)
         else:
             sides = read_results(*pair, table, match_by, watch)
+        if are_oriented(sides.parent.box):
+            settings["boxes"] = "oriented"
+            measure = BoxQuality(backend, oriented=True)
         tell("matching", 0.0)
         result = compare_boxes(sides, iou_threshold, score_threshold)
         tell("matching", 1.0)

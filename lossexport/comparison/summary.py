@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from lossexport.boxes.boxset import Float32, Float64, Int32, Int64
+from lossexport.boxes.oriented import sides as sides_of
 from lossexport.boxes.quality import statistics
 from lossexport.comparison.match import SIZES, size_of
 from lossexport.comparison.record import Run
@@ -55,10 +56,10 @@ def summarize(run: Run) -> dict[str, Any]:
             "new": new,
             "lost_below_threshold": int(np.count_nonzero(result.child_below >= 0)),
             "new_below_threshold": int(np.count_nonzero(result.parent_below >= 0)),
-            "without_area": int(np.count_nonzero((boxes[:, 2:] <= 0).any(axis=1))),
+            "without_area": int(np.count_nonzero((sides_of(boxes) <= 0).any(axis=1))),
         },
         **_rates(matched, lost, new),
-        **{metric: statistics(quality[metric]) for metric in METRICS},
+        **{metric: statistics(values) for metric, values in quality.items()},
         "drift": {**statistics(drift), "max_abs": float(np.abs(drift).max()) if matched else None},
         "sizes": _rows(
             SIZES,

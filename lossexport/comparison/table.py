@@ -10,20 +10,9 @@ from lossexport.boxes.boxset import Float32, Int64
 from lossexport.comparison.match import SIZES, size_of
 from lossexport.comparison.record import Run
 from lossexport.comparison.sides import Sides
-from lossexport.names import METRICS
 from lossexport.reports.table import ROWS_AT_ONCE, Block, Columns, write_table
 
 STATUS = ("matched", "lost", "new")
-_TYPES = {
-    "parent_index": "int64",
-    "child_index": "int64",
-    "parent_score": "double",
-    "child_score": "double",
-    "drift": "double",
-    **dict.fromkeys(METRICS, "float"),
-    "size": "string",
-    "status": "string",
-}
 
 
 def write_boxes(path: Path, run: Run) -> None:
@@ -31,13 +20,23 @@ def write_boxes(path: Path, run: Run) -> None:
 
     Columns: image_id and category_id (int64, or string if an id is not a number), parent_index
     and child_index (int64, positions in the inputs), parent_score, child_score and drift (double),
-    iou, giou, diou and ciou (float), size and status ("matched", "lost" or "new"). Only matched
-    rows have a drift and metrics. A lost or new row has index and score of the other side if that
-    side has the box below the score threshold. At the end the names
+    iou, giou, diou and ciou (float; of oriented boxes iou and probiou), size and status ("matched",
+    "lost" or "new"). Only matched rows have a drift and metrics. A lost or new row has index and
+    score of the other side if that side has the box below the score threshold. At the end the names
     category and file_name (string), null where the inputs have none.
     """
     sides = run.sides
-    write_table(path, sides.images, sides.categories, _TYPES, _blocks(run), sides.files)
+    types = {
+        "parent_index": "int64",
+        "child_index": "int64",
+        "parent_score": "double",
+        "child_score": "double",
+        "drift": "double",
+        **dict.fromkeys(run.quality, "float"),
+        "size": "string",
+        "status": "string",
+    }
+    write_table(path, sides.images, sides.categories, types, _blocks(run), sides.files)
 
 
 def _blocks(run: Run) -> Iterator[Block]:
@@ -72,9 +71,9 @@ def _block(
         "child_score": (scores[1], child < 0),
         "drift": (scores[1] - scores[0], single),
     }
-    for metric in METRICS:
+    for metric, values in quality.items():
         column = np.zeros(len(status), np.float32)
-        column[~single] = quality[metric]
+        column[~single] = values
         columns[metric] = (column, single)
     columns["size"] = (np.array(SIZES, object)[size_of(box)], None)
     columns["status"] = (np.array(STATUS, object)[status], None)

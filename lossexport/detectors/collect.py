@@ -11,6 +11,7 @@ import numpy as np
 
 from lossexport import __version__
 from lossexport.boxes.boxset import Dataset, Input, UInt8
+from lossexport.boxes.oriented import FIELDS, OWN, rows_of
 from lossexport.boxes.side import Entry, Side
 from lossexport.detectors.detector import Detector
 from lossexport.detectors.layout import Found
@@ -54,11 +55,15 @@ class Collector:
 
     def take(self, file: str, found: Found) -> None:
         """Add the boxes of an image."""
-        size = found.box[:, 2:] - found.box[:, :2]
+        if found.box.shape[1] == 5:
+            box, self.side.box_field = rows_of(found.box), FIELDS[0]
+        else:
+            size = found.box[:, 2:] - found.box[:, :2]
+            box = np.concatenate([found.box[:, :2], size], axis=1)
         self.side.boxes.add(
-            np.full(len(size), self.side.images.ids[file], np.int32),
+            np.full(len(box), self.side.images.ids[file], np.int32),
             found.label.astype(np.int32),
-            np.concatenate([found.box[:, :2], size], axis=1),
+            box,
             score=found.score,
         )
 
@@ -155,13 +160,13 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     file: str
     sha256: str
-    boxes: list[tuple[float, float, float, float]]
+    boxes: list[tuple[float, ...]]
     scores: list[float]
     labels: list[int]
 
-    def found(self) -> Found:
+    def found(self, width: int) -> Found:
         return Found(
-            np.array(self.boxes, np.float64).reshape(-1, 4),
+            np.array(self.boxes, np.float64).reshape(-1, width),
             np.array(self.scores, np.float64),
             np.array(self.labels, np.int64),
         )
@@ -179,6 +184,7 @@ class Partial:
         self.path = out / PARTIAL
         self._hashes: dict[str, str] = {}
         self._lines: dict[str, _Line] = {}
+        self._width = 5 if getattr(detector.description.output, "oriented", False) else 4
         key = _key(detector)
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -196,7 +202,8 @@ class Partial:
             line = msgspec.json.decode(text, type=_Line)
         except (msgspec.DecodeError, RecursionError):
             return
-        if len(line.boxes) == len(line.scores) == len(line.labels):
+        whole = all(len(box) == self._width for box in line.boxes)
+        if whole and len(line.boxes) == len(line.scores) == len(line.labels):
             self._lines[line.file] = line
 
     def known(self, file: str, data: bytes, detector: Detector) -> Found | None:
@@ -205,7 +212,7 @@ class Partial:
         line = self._lines.get(file)
         if line is None or line.sha256 != self._hashes[file]:
             return None
-        found = line.found()
+        found = line.found(self._width)
         detector.count(found.label)
         return found
 
@@ -231,12 +238,13 @@ class Partial:
 def write_results(out: Path, data: Dataset) -> None:
     """Write the predictions of a data set as COCO results, with its ids, into the folder `out`."""
     boxes = data.predictions
-    columns = (boxes.image.tolist(), boxes.category.tolist(), boxes.box.tolist())
+    field, own = (FIELDS[0], boxes.box[:, OWN]) if data.oriented else ("bbox", boxes.box)
+    columns = (boxes.image.tolist(), boxes.category.tolist(), own.tolist())
     rows = [
         {
             "image_id": data.images[image],
             "category_id": data.categories[category].id,
-            "bbox": box,
+            field: box,
             "score": score,
         }
         for image, category, box, score in zip(*columns, boxes.score.tolist(), strict=True)

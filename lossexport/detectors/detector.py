@@ -1,12 +1,15 @@
 """Runs an .onnx detector on images, with resizing and NMS in numpy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
 import numpy as np
 
-from lossexport.boxes.boxset import Category, Input, Int64, UInt8
+from lossexport.boxes.boxset import Bool, Category, Float64, Input, Int64, UInt8
+from lossexport.boxes.oriented import overlap, rows_of, sides
 from lossexport.detectors.auto import Completed, complete
 from lossexport.detectors.description import AUTO, Description, describe, read
 from lossexport.detectors.graph import MAX_NAMES, Graph, shown, written
@@ -91,6 +94,17 @@ class Detector:
     def named(self) -> bool:
         """Whether the categories have names and not only numbers."""
         return self.completed.named
+
+    def give_oriented(self, path: Path) -> None:
+        """Give the turned boxes themselves, as the references of `path` are.
+
+        Raises LossexportError if the head has no angle.
+        """
+        keys = self.description.output
+        if not getattr(keys, "angle", False):
+            self._fail(f"gives no angle, and the boxes of {path} are oriented")
+        turned = msgspec.structs.replace(keys, oriented=True)
+        self.description = replace(self.description, output=turned)
 
     def _check_inputs(self) -> None:
         """Compare the inputs with the description."""
@@ -221,11 +235,27 @@ class Detector:
         if np.isnan(found.box).any():
             self._fail("a box has a coordinate that is NaN")
         high, wide = image.shape[:2]
+        if found.box.shape[1] == 5:
+            return self._oriented(found, ready, (wide, high))
         box = (found.box - np.tile(ready.shift, 2)) / np.tile(ready.scale, 2)
         box = np.clip(box, 0, [wide, high, wide, high])
         found = Found(box, found.score, found.label)
         # A box outside of the image is clipped to one without area, which nothing could match.
         found = found.take(np.all(box[:, 2:] > box[:, :2], axis=1))
+        return found.take(select(found, limits.nms_iou, limits.boxes))
+
+    def _oriented(self, found: Found, ready: Prepared, size: tuple[int, int]) -> Found:
+        """The oriented boxes in pixels of the image, not clipped; those outside of it left out."""
+        scale = ready.scale
+        if scale[0] != scale[1]:
+            self._fail("stretches images, in which turned boxes are no rectangles: use letterbox")
+        own = np.concatenate([found.box[:, :2] - ready.shift, found.box[:, 2:4]], axis=1) / scale[0]
+        angle = np.remainder(found.box[:, 4:], 2 * np.pi)
+        found = Found(np.concatenate([own, angle], axis=1), found.score, found.label)
+        box = rows_of(found.box)
+        low, high = box[:, :2], box[:, :2] + box[:, 2:4]
+        found = found.take(np.all((low < size) & (high > 0) & (sides(box) > 0), axis=1))
+        limits = self.description.limits
         return found.take(select(found, limits.nms_iou, limits.boxes))
 
     def count(self, label: Int64) -> None:
@@ -264,15 +294,38 @@ def select(found: Found, iou: float | None, most: int) -> Int64:
     order = np.argsort(-found.score, kind="stable")[:MAX_CANDIDATES]
     if iou is None:
         return order[:most]
-    x0, y0, x1, y1 = found.box.T
-    area = (x1 - x0) * (y1 - y0)
+    above = _turned_above(found.box, iou) if found.box.shape[1] == 5 else _above(found.box, iou)
     kept: list[int] = []
     while len(order) and len(kept) < most:
         best, rest = order[0], order[1:]
         kept.append(int(best))
+        order = rest[~above(best, rest) | (found.label[rest] != found.label[best])]
+    return np.array(kept, np.int64)
+
+
+Above = Callable[[Int64, Int64], Bool]
+"""Whether the IoU of a box with each of some others [n] is above a limit."""
+
+
+def _above(box: Float64, iou: float) -> Above:
+    x0, y0, x1, y1 = box.T
+    area = (x1 - x0) * (y1 - y0)
+
+    def above(best: Int64, rest: Int64) -> Bool:
         wide = np.minimum(x1[rest], x1[best]) - np.maximum(x0[rest], x0[best])
         high = np.minimum(y1[rest], y1[best]) - np.maximum(y0[rest], y0[best])
         inside = np.maximum(wide, 0) * np.maximum(high, 0)
-        above = inside > iou * (area[rest] + area[best] - inside)
-        order = rest[~above | (found.label[rest] != found.label[best])]
-    return np.array(kept, np.int64)
+        found: Bool = inside > iou * (area[rest] + area[best] - inside)
+        return found
+
+    return above
+
+
+def _turned_above(box: Float64, iou: float) -> Above:
+    rows = rows_of(box)
+
+    def above(best: Int64, rest: Int64) -> Bool:
+        one = np.broadcast_to(rows[best], (len(rest), rows.shape[1]))
+        return overlap(one, rows[rest], np.zeros(len(rest), np.bool_)) > iou
+
+    return above

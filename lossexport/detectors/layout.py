@@ -38,7 +38,8 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Boxes [n,4] x1, y1, x2, y2, scores [n] and labels [n], the positions of categories."""
+    """Boxes [n,4] x1, y1, x2, y2, or oriented ones [n,5] cx, cy, w, h, radians, scores [n] and
+    labels [n], the positions of categories."""
 
     box: Float64
     score: Float64
@@ -138,7 +139,8 @@ class Layout:
 
     `decode(keys, outputs, size, classes)` gets the keys of the description, the outputs by name,
     the width and height of the input tensor and the number of categories. It returns boxes [N,4] in
-    the form that `keys.corners` takes, and either scores [N,classes] and None, or scores [N] and
+    the form that `keys.corners` takes (where the keys have `oriented` set, boxes [N,5] cx, cy, w,
+    h, radians, in pixels), and either scores [N,classes] and None, or scores [N] and
     labels [N], before any threshold or NMS. It raises ValueError, naming the output, if one does
     not fit; the functions of `lossexport.detectors.tensors` do this.
 
@@ -181,7 +183,7 @@ class Layout:
         """
         try:
             decoded = self.decode(keys, outputs, size, classes)
-            self._check(decoded, classes)
+            self._check(decoded, classes, 5 if getattr(keys, "oriented", False) else 4)
         except ValueError:
             raise
         except Exception as error:  # `decode` may be the code of another package
@@ -198,7 +200,7 @@ class Layout:
             (column[0] if label is None else label[row]).astype(np.int64),
         )
 
-    def _check(self, decoded: Decoded, classes: int) -> None:
+    def _check(self, decoded: Decoded, classes: int, width: int) -> None:
         """Raise ValueError if the shapes are not those that `decode` must return."""
         if not (isinstance(decoded, tuple) and len(decoded) == 3):
             raise ValueError(f"layout {self.name!r} gives no tuple of boxes, scores and labels")
@@ -206,7 +208,7 @@ class Layout:
         rows = len(box)
         columns = (classes,) if label is None else ()
         for what, array, shape in (
-            ("boxes", box, (rows, 4)),
+            ("boxes", box, (rows, width)),
             ("scores", score, (rows, *columns)),
             ("labels", label, (rows,)),
         ):

@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from lossexport.boxes.boxset import Id, Int32, Predictions, References, check_rows
+from lossexport.boxes.columns import PLAIN_WIDTH
+from lossexport.boxes.oriented import FIELDS
 from lossexport.boxes.side import Entry, Side
+from lossexport.errors import LossexportError
 from lossexport.evaluator import wire
 from lossexport.evaluator.state import State
 from lossexport.files import open_regular
@@ -126,6 +129,8 @@ def side_of(parts: Sequence[Part], path: Path, listed: Iterable[Id] = ()) -> Sid
         boxes = part.boxes
         image = side.images.ids.codes(part.images)[boxes.image]
         category = side.categories.ids.codes(part.categories)[boxes.category]
+        if len(boxes) and side.boxes.count and boxes.box.shape[1] != side.boxes.width:
+            raise LossexportError(f"{path}: some files have oriented boxes (rbox) and some do not")
         if isinstance(boxes, Predictions):
             side.boxes.add(
                 image, category, boxes.box, score=boxes.score, log_variance=boxes.log_variance
@@ -133,6 +138,8 @@ def side_of(parts: Sequence[Part], path: Path, listed: Iterable[Id] = ()) -> Sid
         else:
             side.boxes.add(image, category, boxes.box, area=boxes.area, ignored=boxes.ignored)
             zero.append(boxes.zero_id)
+    if side.boxes.width != PLAIN_WIDTH:
+        side.box_field = FIELDS[0]
     if parts:
         side.images.text, side.categories.text = (all(p.text[i] for p in parts) for i in range(2))
     side.annotation_ids = (~np.concatenate(zero)).astype(np.int64)

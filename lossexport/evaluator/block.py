@@ -18,7 +18,8 @@ from lossexport.boxes.boxset import (
     Int64,
     UInt8,
 )
-from lossexport.boxes.quality import corners
+from lossexport.boxes.oriented import inverted, sides
+from lossexport.boxes.quality import corners, in_frame
 from lossexport.evaluator.chunk import Chunk
 from lossexport.scoring import coco_ap
 
@@ -52,7 +53,8 @@ class Block:
     """[N] the bits above."""
     pairs: Float32
     """[M,6] x1, y1, x2, y2 of each matched prediction, from the corner of its reference, and width
-    and height of that."""
+    and height of that; of oriented boxes [M,7] cx, cy, w, h, angle in the frame of the reference,
+    and w and h of that."""
     variances: Float32
     """[V,6] width, height and the four log variances of each prediction that has them."""
     counts: Int64
@@ -94,7 +96,7 @@ def match(chunk: Chunk, categories: int, threshold: float) -> Block:
     ignored[rows] = np.packbits(lanes == coco_ap.IGNORED, axis=1)
     flags: UInt8 = result.status.astype(np.uint8) << np.uint8(STATUS_AT)
     flags[order.pred] |= coco.inside
-    flags[(predictions.box[:, 2:] < 0).any(axis=1)] |= INVERTED
+    flags[inverted(predictions.box)] |= INVERTED
     variances = np.empty((0, 6), np.float32)
     if predictions.log_variance is not None:
         known = ~np.isnan(predictions.log_variance).any(axis=1)
@@ -103,7 +105,8 @@ def match(chunk: Chunk, categories: int, threshold: float) -> Block:
         variances = np.concatenate([size, predictions.log_variance[known]], axis=1)
     pred, ref = result.pairs()
     target = references.box[ref]
-    matched = corners(predictions.box[pred], target)
+    seen = in_frame if chunk.oriented else corners
+    matched = seen(predictions.box[pred], target)
     return Block(
         chunk.images,
         np.bincount(predictions.image, minlength=len(chunk.images)),
@@ -112,7 +115,7 @@ def match(chunk: Chunk, categories: int, threshold: float) -> Block:
         true,
         ignored,
         flags,
-        np.concatenate([matched, target[:, 2:].astype(np.float32)], axis=1),
+        np.concatenate([matched, sides(target).astype(np.float32)], axis=1),
         variances,
         np.stack(
             [
@@ -159,7 +162,7 @@ def join(blocks: Sequence[Block], categories: int) -> Block:
         np.concatenate([block.true for block in blocks]),
         np.concatenate([block.ignored for block in blocks]),
         np.concatenate([block.flags for block in blocks]),
-        np.concatenate([block.pairs for block in blocks]),
+        np.concatenate([b.pairs for b in blocks if len(b.pairs)] or [blocks[0].pairs]),
         np.concatenate([block.variances for block in blocks]),
         counts,
         sum(block.ignored_references for block in blocks),

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lossexport.boxes.assemble import same_kind
 from lossexport.boxes.boxset import Float32, Float64, Id, Int32, Predictions, References
 from lossexport.boxes.columns import IdTable
+from lossexport.boxes.oriented import are_oriented
 from lossexport.boxes.side import Side
 
 
@@ -27,9 +29,18 @@ class Chunk:
         """Number of boxes."""
         return len(self.predictions) + len(self.references)
 
+    @property
+    def oriented(self) -> bool:
+        """Whether the boxes are oriented."""
+        return are_oriented(self.references.box)
+
 
 def chunk_of(pred: Side, ref: Side, table: IdTable) -> Chunk:
-    """The boxes of both sides, joined by the ids of images and categories."""
+    """The boxes of both sides, joined by the ids of images and categories.
+
+    Raises LossexportError if only one has oriented boxes.
+    """
+    same_kind(ref, pred)
     images: dict[Id, int] = {}
     for side in (ref, pred):
         listed = () if side is pred else (side.images.rows or ())
@@ -70,14 +81,14 @@ def join(chunks: Sequence[Chunk]) -> Chunk:
         Predictions(
             _moved([boxes.image for boxes in predictions], starts),
             np.concatenate([boxes.category for boxes in predictions]),
-            np.concatenate([boxes.box for boxes in predictions]),
+            _boxes(predictions),
             np.concatenate([boxes.score for boxes in predictions]),
             _variances(predictions),
         ),
         References(
             _moved([boxes.image for boxes in references], starts),
             np.concatenate([boxes.category for boxes in references]),
-            np.concatenate([boxes.box for boxes in references]),
+            _boxes(references),
             np.concatenate([boxes.area for boxes in references]),
             np.concatenate([boxes.ignored for boxes in references]),
             np.concatenate([boxes.zero_id for boxes in references]),
@@ -90,6 +101,12 @@ def join(chunks: Sequence[Chunk]) -> Chunk:
 def _moved(images: Sequence[Int32], starts: Int32) -> Int32:
     sizes = [len(image) for image in images]
     return np.concatenate(images) + np.repeat(starts[:-1], sizes)
+
+
+def _boxes(chunks: Sequence[Predictions | References]) -> Float64:
+    """All boxes. A chunk without any is of either kind."""
+    widest = max((boxes.box for boxes in chunks), key=lambda box: box.shape[1])
+    return np.concatenate([boxes.box for boxes in chunks if len(boxes)] or [widest])
 
 
 def _variances(chunks: Sequence[Predictions]) -> Float32 | None:

@@ -66,6 +66,7 @@ class Evaluator:
         Both are columns (a mapping of arrays of NumPy, PyTorch or DLPack, or an Arrow table) or a
         list of COCO rows: `image_id` [n] and `category_id` [n] (whole numbers or texts), `bbox`
         [n,4] (x, y, width, height) or `box` [n,4] (x1, y1, x2, y2), `score` [n] (predictions).
+        Oriented boxes are `rbox` [n,5] (cx, cy, w, h, radians), in all updates or in none.
         Optional are `log_variance` [n,4] (predictions; NaN for a row without one) and, of
         references, `iscrowd` [n], `area` [n] (NaN stands for width x height), `id` [n] (0 is never
         matched in AP and AR, as in pycocotools) and `images`, a mapping whose ids also count where
@@ -200,7 +201,8 @@ class Evaluator:
         summary = self.compute()
         rows = [(name, summary[name]) for name in COCO_NUMBERS]
         rows += [(name, summary[name]) for name in ("precision", "recall", "f1")]
-        rows += [(f"{METRIC_TITLES[m]}, mean", summary[m]["mean"]) for m in METRIC_TITLES]
+        metrics = {m: title for m, title in METRIC_TITLES.items() if m in summary}
+        rows += [(f"{title}, mean", summary[m]["mean"]) for m, title in metrics.items()]
         cells = "".join(
             f"<tr><th>{escape(name)}</th><td>{_shown(value)}</td></tr>" for name, value in rows
         )

@@ -42,6 +42,8 @@ class State:
     categories: tuple[Category, ...] | None
     """All categories there are; None for any."""
     spelled: int = 0
+    oriented: bool | None = None
+    """Whether the boxes are oriented; None before the first one."""
     table: IdTable = field(default_factory=IdTable)
     """Categories so far."""
     images: set[Id] = field(default_factory=set)
@@ -66,10 +68,12 @@ class State:
     def add(self, chunk: Chunk, spelled: int) -> None:
         """Add images that were not seen before."""
         self._check(chunk.images, chunk.new, len(chunk.predictions), len(chunk.references))
+        oriented = self._kind(chunk.oriented if chunk.boxes else None)
         large = chunk.boxes > BOXES_AT_ONCE or chunk.candidates > CANDIDATES_AT_ONCE
         if large:  # may have more overlaps than are held
             count = len(self.table.ids) + len(chunk.new)
             self.blocks.append(blocks.match(chunk, count, self.threshold))
+        self.oriented = oriented
         self.table.codes(chunk.new)
         self.images.update(chunk.images)
         self.predictions += len(chunk.predictions)
@@ -103,6 +107,16 @@ class State:
             if count > most:
                 raise LossexportError(f"more than {most} {what}, the most that are evaluated")
 
+    def _kind(self, oriented: bool | None) -> bool | None:
+        """Whether all boxes are oriented after such ones. Raises LossexportError on a mixture."""
+        if None not in (oriented, self.oriented) and oriented != self.oriented:
+            kinds = {True: "oriented (rbox)", False: "not oriented"}
+            raise LossexportError(
+                f"boxes are {kinds[bool(oriented)]}, and those before are "
+                f"{kinds[bool(self.oriented)]}: an evaluator takes one of both"
+            )
+        return self.oriented if oriented is None else oriented
+
     def flush(self) -> None:
         """Match the boxes that wait."""
         if self.waiting:
@@ -129,9 +143,11 @@ class State:
                     f"{name} is {shown(mine)} here and {shown(theirs)} in the other evaluator: "
                     "merged ones need the same settings"
                 )
+        oriented = self._kind(other.oriented)
         new = [value for value in other.table.ids if value not in self.table]
         self._check(other.images, new, other.predictions, other.references)
         block = other.whole()
+        self.oriented = oriented
         self.table.codes(new)
         codes = self.table.codes(other.table.ids)
         counts = np.zeros((len(self.table.ids), blocks.COUNTS), np.int64)

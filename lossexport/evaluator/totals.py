@@ -15,11 +15,18 @@ from lossexport.scoring.numbers import Tally, numbers
 
 
 def of_state(state: State, measure: BoxQuality, backend: str | None) -> dict[str, Any]:
-    """The numbers of all images of a state, with its settings."""
+    """The numbers of all images of a state, with its settings.
+
+    `measure` is for boxes that are not oriented; for those that are there is another one.
+    """
     block, categories = state.arranged(canonical=False)
+    settings: dict[str, Any] = {"iou_threshold": state.threshold}
+    if state.oriented:
+        measure = BoxQuality(backend, oriented=True)
+        settings["boxes"] = "oriented"
     return {
         **summary(block, categories, measure, backend, state.threshold),
-        "settings": {"iou_threshold": state.threshold},
+        "settings": settings,
         "backend": measure.backend,
     }
 
@@ -32,7 +39,9 @@ def summary(
     threshold: float,
 ) -> dict[str, Any]:
     """The numbers of a block whose images are in their order and whose codes are positions."""
-    target = np.concatenate([np.zeros_like(block.pairs[:, :2]), block.pairs[:, 4:]], axis=1)
+    pairs, own = block.pairs, 5 if measure.oriented else 4
+    origin = np.zeros_like(pairs[:, :own])
+    origin[:, 2:4] = pairs[:, -2:]
     return numbers(
         Tally(
             len(block.images),
@@ -44,7 +53,7 @@ def summary(
             block.counts[:, 0],
             block.counts[:, 1],
             block.ignored_references,
-            measure.of_corners(block.pairs[:, :4], target),
+            measure.of_corners(pairs[:, :own], origin),
             _estimate(block, backend),
             coco_ap.accumulate(_outcomes(block), parts=False),
             threshold,

@@ -11,6 +11,7 @@
 | counts [K,6] u4 | references, missed ones, and those that count in each of COCO's four areas |
 | predictions [N] | category i4, score f8, true 5 bytes, ignored 5 bytes, flags u1: 23 bytes each |
 | matched pairs [M,6] f4 | corners of the prediction from the reference's, width and height of it |
+| or, if oriented, [M,7] f4 | cx, cy, w, h, angle in the reference's frame, w and h of it |
 | variances [V,6] f4 | width, height and four log variances, of the predictions that have them |
 
 Images and categories are sorted, so that equal states have equal bytes.
@@ -52,7 +53,9 @@ _MAX_SIDE = 4 * MAX_COORDINATE
 """Coordinates are differences of two that are in the bounds, of boxes that are too."""
 
 
-class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Header(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
     """Settings, and the counts from which the length of every array follows."""
 
     iou_threshold: float
@@ -70,6 +73,13 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     matched: int
     variances: int
     ignored_references: int
+    oriented: bool = False
+    """Not written unless it is true."""
+
+    @property
+    def pair(self) -> int:
+        """Numbers of a matched pair."""
+        return 7 if self.oriented else 6
 
 
 def to_bytes(state: State) -> bytes:
@@ -95,6 +105,7 @@ def to_bytes(state: State) -> bytes:
         matched=len(block.pairs),
         variances=len(block.variances),
         ignored_references=block.ignored_references,
+        oriented=bool(state.oriented),
     )
     head = msgspec.json.encode(header)
     body = [head, *image, block.sizes.astype("<u4").tobytes(), *category, *name]
@@ -205,7 +216,7 @@ def _state(header: Header, reader: _Reader) -> State:
         + 8 * header.category_numbers + 4 * header.category_texts + header.category_bytes
         + 4 * names + header.name_bytes + 4 * COUNTS * kinds
         + header.predictions * (4 + 8 + 2 * OUTCOME_BYTES + 1)
-        + 24 * (header.matched + header.variances)
+        + 4 * header.pair * header.matched + 24 * header.variances
     )  # fmt: skip
     ids = reader.ids("images", header.image_numbers, header.image_texts, header.image_bytes)
     sizes = reader.array("<u4", images).astype(np.int64)
@@ -223,7 +234,7 @@ def _state(header: Header, reader: _Reader) -> State:
         reader.array("u1", count, OUTCOME_BYTES),
         reader.array("u1", count, OUTCOME_BYTES),
         reader.array("u1", count),
-        reader.array("<f4", header.matched, 6),
+        reader.array("<f4", header.matched, header.pair),
         reader.array("<f4", header.variances, 6),
         counts,
         header.ignored_references,
@@ -236,6 +247,7 @@ def _state(header: Header, reader: _Reader) -> State:
     state.table.codes(categories)
     state.images.update(ids)
     state.predictions, state.references = count, int(counts[:, 0].sum())
+    state.oriented = header.oriented if state.predictions or state.references else None
     state.blocks.append(block)
     return state
 
@@ -280,7 +292,7 @@ def _check(block: Block, kinds: int) -> None:
         "pairs": np.count_nonzero(found) == len(block.pairs),
         "variances": np.count_nonzero(block.flags & VARIANCE) == len(block.variances),
         "boxes of pairs": bool((np.abs(block.pairs) <= _MAX_SIDE).all())
-        and not (block.pairs[:, 4:] < 0).any(),
+        and not (block.pairs[:, -2:] < 0).any(),
         "sides": bool((np.abs(block.variances[:, :2]) <= _MAX_SIDE).all()),
         "log variances": bool((np.abs(block.variances[:, 2:]) <= MAX_LOG_VARIANCE).all()),
         "counts": bool((counts <= counts[:, :1]).all())

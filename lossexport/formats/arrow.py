@@ -8,14 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from lossexport.boxes.boxset import fail
+from lossexport.boxes.oriented import FIELDS
 from lossexport.errors import LossexportError
 from lossexport.formats.columns import NAMES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-KNOWN = (*NAMES[:8], "id")
-LISTS = ("bbox", "box", "log_variance")
+KNOWN = (*NAMES[:10], "id")
+LISTS = {"bbox": 4, "box": 4, "log_variance": 4, **dict.fromkeys(FIELDS, 5)}
+"""Columns of lists, and the length of those."""
 OPTIONAL: Mapping[str, Any] = {"log_variance": [float("nan")] * 4, "area": float("nan")} | {
     "iscrowd": 0
 }
@@ -26,7 +28,7 @@ def to_numpy(name: str, column: str, data: "pa.ChunkedArray", first: int = 0) ->
     """A column of detections as NumPy has it, without a copy where its type allows that.
 
     Raises LossexportError, naming the column and the row, counted from `first`, on a null where a
-    value is needed and on a list that is not four numbers.
+    value is needed and on a list that is not as many numbers as the column has.
     """
     import pyarrow as pa
     from pyarrow import compute
@@ -42,22 +44,20 @@ def to_numpy(name: str, column: str, data: "pa.ChunkedArray", first: int = 0) ->
             array = array.dictionary_decode()
         found: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
         return found
+    width = LISTS[column]
+    why = f"{'five' if width == 5 else 'four'} numbers are expected"
     length = compute.list_value_length(array)
-    wrong = compute.fill_null(compute.not_equal(length, 4), False)
+    wrong = compute.fill_null(compute.not_equal(length, width), False)
     if compute.any(wrong, min_count=0).as_py():
         row = int(np.argmax(wrong.to_numpy(zero_copy_only=False)))
-        fail(
-            Path(name), f"{column}[{first + row}]", array[row].as_py(), "four numbers are expected"
-        )
+        fail(Path(name), f"{column}[{first + row}]", array[row].as_py(), why)
     flat = array.flatten()
     if flat.null_count:
-        row = int(np.argmax(compute.is_null(flat).to_numpy(zero_copy_only=False))) // 4
-        fail(
-            Path(name), f"{column}[{first + row}]", array[row].as_py(), "four numbers are expected"
-        )
-    rows: npt.NDArray[Any] = flat.to_numpy(zero_copy_only=False).reshape(-1, 4)
+        row = int(np.argmax(compute.is_null(flat).to_numpy(zero_copy_only=False))) // width
+        fail(Path(name), f"{column}[{first + row}]", array[row].as_py(), why)
+    rows: npt.NDArray[Any] = flat.to_numpy(zero_copy_only=False).reshape(-1, width)
     if not array.null_count:
         return rows
-    whole = np.full((len(array), 4), np.nan)
+    whole = np.full((len(array), width), np.nan)
     whole[compute.is_valid(array).to_numpy(zero_copy_only=False)] = rows
     return whole

@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | `image_id`, `category_id` | [n] | whole numbers or texts |
 | `bbox` or `box` | [n,4] | x, y, width, height; or x1, y1, x2, y2 |
+| `rbox` or `obb` | [n,5] | oriented boxes: cx, cy, w, h, radians; `bbox` is not read beside it |
 | `score` | [n] | predictions only, required |
 | `log_variance` | [n,4] | predictions only, optional: of x1, y1, x2, y2; NaN for a row without |
 | `iscrowd` | [n] | references only, optional: 0 or 1 |
@@ -40,6 +41,7 @@ from lossexport.boxes.boxset import (
     fail,
 )
 from lossexport.boxes.columns import ID, RawId
+from lossexport.boxes.oriented import FIELDS, areas, check_oriented, refuse_variances, rows_of
 from lossexport.boxes.side import Entry, Side, Size, Table
 from lossexport.errors import LossexportError, shown, within
 
@@ -47,9 +49,11 @@ Columns = Mapping[str, Any]
 Array = npt.NDArray[Any]
 
 NAMES = (
-    *("image_id", "category_id", "bbox", "box", "score", "log_variance", "iscrowd", "area"),
+    *("image_id", "category_id", "bbox", "box", *FIELDS),
+    *("score", "log_variance", "iscrowd", "area"),
     *("images", "categories", "notes"),
 )
+_WIDTHS = dict.fromkeys(FIELDS, 5)
 _CORNERS = ("x1", "y1", "x2 - x1", "y2 - y1")
 _SIZED = "a file name, or file name, width and height,"
 _NO_TEXT = "has half of a surrogate pair"
@@ -76,6 +80,12 @@ def add(side: Side, path: Path, columns: object, scored: bool, first: int = 0) -
         notes = arguments.several("notes", given.get("notes", ()))
     side.notes += [f"{path.name}: {note}" for note in notes]
     rows = _Rows(path, given, scored, first)
+    if side.boxes.count and rows.name != side.box_field:
+        raise LossexportError(
+            f"{path}: the boxes are {rows.name}, and {side.box_field} before: either all rows are "
+            "oriented boxes or none"
+        )
+    side.box_field = rows.name
     image = rows.ids("image", side.images, MAX_IMAGES)
     category = rows.ids("category", side.categories, MAX_CATEGORIES)
     if scored:
@@ -93,6 +103,8 @@ def _given(columns: object) -> Columns:
     given = {name: value for name, value in columns.items() if value is not None}
     for name in given:
         arguments.choice("column", name, NAMES)
+    if not given.keys().isdisjoint(FIELDS):
+        return {name: value for name, value in given.items() if name not in ("bbox", "box")}
     if ("bbox" in given) == ("box" in given):
         raise LossexportError(
             f"{'both' if 'box' in given else 'neither'} of the columns bbox (x, y, width, height) "
@@ -102,16 +114,20 @@ def _given(columns: object) -> Columns:
 
 
 class _Rows:
-    """The columns of a side. All have as many rows as the boxes [n,4] x, y, w, h."""
+    """The columns of a side. All have as many rows as the boxes: x, y, w, h or oriented."""
 
     def __init__(self, path: Path, given: Columns, scored: bool, first: int) -> None:
         self._path = path
         self._given = given
         self._first = first
-        name = "bbox" if "bbox" in given else "box"
+        name = next(name for name in (*FIELDS, "bbox", "box") if name in given)
         values = self._numbers(name, rank=2)
-        self.count = len(values)
+        self.name, self.count = name, len(values)
         check_rows(path, self.count, scored)
+        if name in FIELDS:
+            check_oriented(path, values, lambda r, c: f"{self._at(name, r)}[{c}]", inverted=scored)
+            self.box = rows_of(values)
+            return
         corners = name == "box"
         check_boxes(
             path, values, lambda r, c: f"{self._at(name, r)}[{c}]", inverted=scored or corners
@@ -161,6 +177,8 @@ class _Rows:
         if "log_variance" not in self._given:
             return None
         values = self._numbers("log_variance", rank=2)
+        if self.name in FIELDS:
+            refuse_variances(self._path, "log_variance")
         rows = np.flatnonzero(~np.isnan(values).all(axis=1))
         check_log_variance(
             self._path, values[rows], lambda r, c: f"{self._at('log_variance', int(rows[r]))}[{c}]"
@@ -169,7 +187,7 @@ class _Rows:
 
     def area(self) -> Float64:
         """[n]"""
-        area = self.box[:, 2] * self.box[:, 3]
+        area = areas(self.box)
         if "area" in self._given:
             stated = self._numbers("area")
             check_areas(self._path, stated, lambda r: self._at("area", r))
@@ -201,20 +219,21 @@ class _Rows:
         return arguments.array(f"{self._path}: {name}", value, kind)
 
     def _numbers(self, name: str, rank: int = 1, kinds: str = "iuf") -> Float64:
-        """The column [n], or [n,4] for `rank` 2, of a dtype whose kind is in `kinds`."""
+        """The column [n], or [n,4] or [n,5] for `rank` 2, of a dtype whose kind is in `kinds`."""
         value = self._required(name)
+        width = _WIDTHS.get(name, 4)
         try:
             array = self._array(name, value)
         except LossexportError:
             self._blame(name, value, rank)
             raise
         if array.shape == (0,) and rank == 2:
-            array = array.reshape(0, 4)
-        fits = array.ndim == rank and (rank == 1 or array.shape[1] == 4)
+            array = array.reshape(0, width)
+        fits = array.ndim == rank and (rank == 1 or array.shape[1] == width)
         if not fits or array.dtype.kind not in kinds:
             self._blame(name, value, rank)
-            self._misfit(name, array, f"{'[n,4]' if rank == 2 else '[n]'} of numbers")
-        if name not in ("bbox", "box"):
+            self._misfit(name, array, f"{f'[n,{width}]' if rank == 2 else '[n]'} of numbers")
+        if name not in ("bbox", "box", *FIELDS):
             self._check_length(name, array)
         return array.astype(np.float64, copy=False)
 
@@ -231,16 +250,18 @@ class _Rows:
         )
 
     def _blame(self, name: str, value: Any, rank: int) -> None:
-        """Raise LossexportError on the first row that is not a number, or not four of them."""
+        """Raise LossexportError on the first row that is not a number, or not enough of them."""
         if not isinstance(value, list | tuple):
             return
         for row, found in enumerate(value):
             plain = found.tolist() if isinstance(found, np.ndarray) else found
             items = plain if rank == 2 else [plain]
-            if not isinstance(items, list | tuple) or len(items) != (4 if rank == 2 else 1):
+            width = _WIDTHS.get(name, 4) if rank == 2 else 1
+            if not isinstance(items, list | tuple) or len(items) != width:
                 items = [None]
             if not all(map(_is_number, items)):
-                wanted = "four numbers are expected" if rank == 2 else "a number is expected"
+                many = {1: "a number is", 4: "four numbers are", 5: "five numbers are"}[width]
+                wanted = f"{many} expected"
                 fail(self._path, self._at(name, row), found, wanted)
 
     def _fill(self, name: str, rows: Any, table: Table, limit: int) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from lossexport import arguments
 from lossexport.boxes.boxset import Input, Int64, fail
 from lossexport.boxes.columns import plain_id
+from lossexport.boxes.oriented import FIELDS
 from lossexport.boxes.side import Side, Table
 from lossexport.errors import LossexportError, one_line
 from lossexport.formats.arrow import KNOWN, OPTIONAL, to_numpy
@@ -145,6 +146,7 @@ def _of_rows(name: str, rows: Sequence[Any], scored: bool) -> dict[str, Any]:
         if not isinstance(row, Mapping):
             fail(Path(name), f"[{i}]", row, "a row of COCO, a dict, is expected")
     box = "box" if rows and "box" in rows[0] else "bbox"
+    box = next((f for f in FIELDS if any(row.get(f) is not None for row in rows)), box)
     needed = ["image_id", "category_id", box, *(["score"] if scored else [])]
     columns: dict[str, Any] = {}
     for field in needed:

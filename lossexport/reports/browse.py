@@ -7,6 +7,7 @@ import numpy as np
 
 from lossexport import arguments
 from lossexport.boxes.boxset import Dataset, Float64, Int8, Int32, Int64
+from lossexport.boxes.forest import overlap
 from lossexport.errors import LossexportError
 from lossexport.images import ImageFolder
 from lossexport.reports.pictures import data_uri, drawn, existing, in_turn
@@ -115,10 +116,10 @@ def _scene(data: Dataset, found: Findings, folder: ImageFolder | None, image: in
     files = data.files[image] if data.files else ()
     size, uri, remark = _canvas(data, folder, files, image)
     scale = min(SIDE[0] / size[0], SIDE[1] / size[1])
-    unit = np.tile(size, 2) * scale if data.parts else scale
+    unit = np.tile(size, 2) if data.parts else 1.0
 
     def place(box: Float64) -> tuple[float, ...]:
-        return drawn(box * unit, np.zeros(2), 1.0, SIDE)
+        return drawn(box * unit, np.zeros(2), scale, SIDE)
 
     hidden = len(faults) - len(shown)
     facts = [remark, f"{hidden} more faults are not drawn" if hidden else ""]
@@ -157,7 +158,7 @@ def _canvas(
     if data.parts:
         return np.ones(2), "", "drawn on a square: no input states the size of the image"
     boxes = [side.box[side.image == image] for side in (data.references, data.predictions)]
-    reach = np.concatenate([box[:, :2] + box[:, 2:] for box in boxes]).max(axis=0, initial=1.0)
+    reach = np.concatenate([box[:, :2] + box[:, 2:4] for box in boxes]).max(axis=0, initial=1.0)
     return reach, "", "drawn around the boxes: no input states the size of the image"
 
 
@@ -176,7 +177,8 @@ def _fault(
     if score is not None:
         facts.append(f"score {score:.3g}")
     if first >= 0 and second >= 0:
-        facts.append(f"IoU {_iou(references.box[first], predictions.box[second]):.2f}")
+        pair = predictions.box[second][None], references.box[first][None]
+        facts.append(f"IoU {overlap(*pair, np.zeros(1, np.bool_))[0]:.2f}")
     return Fault(
         found.kinds[found.kind[row]],
         names[0],
@@ -185,11 +187,3 @@ def _fault(
         place(references.box[first]) if first >= 0 else None,
         place(predictions.box[second]) if second >= 0 else None,
     )
-
-
-def _iou(one: Float64, other: Float64) -> float:
-    """IoU of two boxes x, y, width, height [4]; 0 without an area."""
-    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[:2] + one[2:], other[:2] + other[2:])
-    shared = float(np.prod(np.maximum(high - low, 0.0)))
-    whole = float(np.prod(one[2:]) + np.prod(other[2:])) - shared
-    return shared / whole if whole > 0 else 0.0

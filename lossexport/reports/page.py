@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lossexport.boxes.boxset import Float32, Float64
-from lossexport.names import METRIC_TITLES, METRICS, STATISTICS
+from lossexport.names import METRIC_TITLES, STATISTICS
 from lossexport.reports import charts
 from lossexport.reports.document import document
 from lossexport.runtime.backends import version
@@ -35,7 +35,7 @@ def fill(
         summary=summary,
         counts=summary["counts"],
         input_rows=[{"side": side, **value} for side, value in summary["inputs"].items()],
-        metric_names=METRIC_TITLES,
+        metric_names={name: METRIC_TITLES[name] for name in quality},
         statistics=STATISTICS,
         charts={name: Markup(text) for name, text in drawings.items()},
         drawn=any(drawings.values()),
@@ -61,7 +61,7 @@ def _spreads(quality: Mapping[str, Float32]) -> dict[str, str]:
             quality[metric].astype(np.float64),
             METRIC_TITLES[metric],
         )
-        for metric in METRICS
+        for metric in quality
     }
 
 

@@ -30,7 +30,7 @@ MAX_JPEG = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Boxes to draw: x, y, width, height in pixels, or in parts of the image.
+    """Boxes to draw: x, y, width, height in pixels, or in parts of the image; or oriented ones.
 
     `first` is the box of the parent or the reference, `second` that of the child or the prediction.
     One of them may be missing.
@@ -56,6 +56,8 @@ class Crop:
     width: int
     height: int
     first: tuple[float, ...] | None
+    """x, y, width, height; of an oriented box then degrees, and x and y of what it is turned about.
+    """
     second: tuple[float, ...] | None
 
 
@@ -114,7 +116,7 @@ def existing(folder: ImageFolder, files: Sequence[str]) -> str:
 def _region(boxes: Sequence[Float64], whole: Float64) -> tuple[Float64, Float64]:
     """Corners of the part of an image of size `whole` that shows `boxes` with some context."""
     low = np.clip(np.min([box[:2] for box in boxes], axis=0), 0, whole - 1)
-    high = np.clip(np.max([box[:2] + box[2:] for box in boxes], axis=0), low + 1, whole)
+    high = np.clip(np.max([box[:2] + box[2:4] for box in boxes], axis=0), low + 1, whole)
     size = np.maximum((high - low) * 1.6, LEAST_CONTEXT)
     aspect = TILE[0] / TILE[1]
     size = np.minimum(np.maximum(size, [size[1] * aspect, size[0] / aspect]), whole)
@@ -125,8 +127,13 @@ def _region(boxes: Sequence[Float64], whole: Float64) -> tuple[Float64, Float64]
 def drawn(box: Float64, low: Float64, scale: float, size: tuple[int, int]) -> tuple[float, ...]:
     """The box in pixels of a drawing of `size`, whose corner is at `low`.
 
-    Sides far outside of the drawing are moved to just outside.
+    Sides far outside of the drawing are moved to just outside. Of an oriented box the degrees
+    follow, and x and y of what it is turned about.
     """
+    if len(box) > 4:
+        x, y, w, h = np.concatenate([box[4:6] - low, box[6:8]]) * scale
+        turn = np.degrees(box[8]), x, y
+        return tuple(round(float(v), 1) for v in (x - w / 2, y - h / 2, w, h, *turn))
     corners = (np.concatenate([box[:2], box[:2] + box[2:]]) - np.tile(low, 2)) * scale
     x0, y0, x1, y1 = (round(float(value), 1) for value in np.clip(corners, -20, 2 * max(size)))
     return x0, y0, round(x1 - x0, 1), round(y1 - y0, 1)

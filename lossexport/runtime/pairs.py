@@ -17,12 +17,16 @@ Int32 = npt.NDArray[np.int32]
 Int8 = npt.NDArray[np.int8]
 Bool = npt.NDArray[np.bool_]
 
-_FIND, _ASSIGN_PAIRS, _OUTCOMES, _ASSIGN_BOXES = _FUNCTIONS = (
+_FIND, _ASSIGN_PAIRS, _OUTCOMES, _ASSIGN_BOXES, *_ORIENTED = _FUNCTIONS = (
     "lossexport_find_pairs",
     "lossexport_assign_pairs",
     "lossexport_pair_outcomes",
     "lossexport_assign_boxes",
+    "lossexport_find_oriented_pairs",
+    "lossexport_assign_oriented_boxes",
 )
+_PLAIN = 4
+"""Numbers of a box that is not oriented."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Boxes:
     """A set of boxes by place: by rising group, which is one image and category."""
 
     box: Float64
-    """[rows,4] x, y, width, height, finite."""
+    """[rows,4] x, y, width, height, finite; [rows,11] as in `boxes.oriented` if oriented."""
     row: Int64
     """[n] of the box at each place."""
     group: Int64
@@ -113,6 +117,11 @@ def _boxes(boxes: Boxes, held: binding.Pointers) -> Any:
     return ctypes.byref(given)
 
 
+def _plain(pred: Boxes, ref: Boxes) -> bool:
+    """Whether no box is oriented."""
+    return pred.box.shape[1] == ref.box.shape[1] == _PLAIN
+
+
 def _rules(rules: Rules, held: binding.Pointers) -> Any:
     """`lossexport_rules`."""
     given = _Rules(
@@ -152,7 +161,7 @@ def find(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float, at_once: int) -
         places = np.empty((2, at_once), np.int32)
         iou = np.empty(at_once)
         binding.call(
-            _FIND,
+            _FIND if _plain(pred, ref) else _ORIENTED[0],
             *sets,
             ctypes.c_double(threshold),
             ctypes.c_int64(at_once),
@@ -212,7 +221,7 @@ def assign_boxes(pred: Boxes, ref: Boxes, rules: Rules, least: float) -> Int32:
     held = binding.Pointers()
     winner = np.empty((len(pred), rules.lanes), np.int32)
     binding.call(
-        _ASSIGN_BOXES,
+        _ASSIGN_BOXES if _plain(pred, ref) else _ORIENTED[1],
         _boxes(pred, held),
         _boxes(ref, held),
         _rules(rules, held),

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossexport.boxes.boxset import Bool, Dataset, Float64, Int8, Int32, Int64
+from lossexport.boxes.oriented import areas
 from lossexport.boxes.pairs import Assign, Order, Pairs, assign, cap, outcomes
 from lossexport.names import COCO_NUMBERS, COCO_OF_SIZE
 from lossexport.runtime import coco as native
@@ -128,7 +129,7 @@ def match(
         [np.bincount(ref_category[~column], minlength=categories) for column in ignored.T]
     )
     if size is None:
-        size = predictions.box[:, 2] * predictions.box[:, 3]
+        size = areas(predictions.box)
     return Outcomes(
         predictions.category[order.pred],
         order.rank,

@@ -9,7 +9,6 @@ import numpy as np
 from lossexport.boxes.boxset import Category, Float32, Float64, Int8, Int32, Int64
 from lossexport.boxes.matching import IGNORED, MATCHED, UNMATCHED
 from lossexport.boxes.quality import statistics
-from lossexport.names import METRICS
 from lossexport.scoring import calibration, confidence
 from lossexport.scoring.coco_ap import CocoResult
 from lossexport.scoring.ranked import Cuts, Ranked, mean_lrp, optimal_lrp, whole_lrp
@@ -81,7 +80,7 @@ def numbers(tally: Tally, wanted: Mapping[str, float] | None = None) -> dict[str
         },
         **_rates(len(matched), wrong, missed),
         "best": pooled.rates(int(pooled.highest(pooled.f1)[0])),
-        **{metric: statistics(tally.quality[metric]) for metric in METRICS},
+        **{metric: statistics(values) for metric, values in tally.quality.items()},
         "quality": confidence.block(tally.estimate, matched, tally.quality["iou"]),
         **tally.coco.values,
         "lrp": {"all": whole_lrp(whole, tally.threshold), **mean_lrp(optimal)},

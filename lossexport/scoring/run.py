@@ -14,6 +14,7 @@ from lossexport.boxes.boxset import Dataset, Input
 from lossexport.boxes.explain import SCORED
 from lossexport.boxes.explain import explain as notes_on
 from lossexport.boxes.gates import Gates
+from lossexport.boxes.oriented import FIELDS
 from lossexport.boxes.pairs import Order, Pairs
 from lossexport.boxes.quality import BoxQuality
 from lossexport.boxes.side import Side
@@ -150,10 +151,12 @@ def score(
 
             model = Detector(inputs[0], *described)
             model.run_batches(BATCH)
-            advance = partial(tell, "running the detector")
-            predictions, read = collect.detect_folder(model, pictures, folder, advance)
             told = partial(tell, "reading references")
             references = formats.read_references(inputs[1], ref_format, told)
+            if references.box_field in FIELDS:
+                model.give_oriented(references.path)
+            advance = partial(tell, "running the detector")
+            predictions, read = collect.detect_folder(model, pictures, folder, advance)
             collect.name_by_order(predictions, references)
         data = formats.read(
             predictions,
@@ -165,6 +168,9 @@ def score(
             extra_categories=extra_categories,
         )
         data.inputs.update(read)
+        if data.oriented:
+            settings["boxes"] = "oriented"
+            measure = BoxQuality(backend, oriented=True)
         if described is not None and folder is not None:
             collect.write_results(folder, data)
         parts = extras.read(inputs[1], ref_format, data)

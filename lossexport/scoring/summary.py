@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from lossexport.boxes.oriented import inverted
 from lossexport.names import COCO_NUMBERS, METRICS, RATES, STATISTICS
 from lossexport.scoring.numbers import Tally, numbers
 from lossexport.scoring.ranked import PARTS
@@ -38,7 +39,7 @@ def summarize(run: Run, wanted: Mapping[str, float] | None = None) -> dict[str, 
         data.predictions.category,
         data.predictions.score,
         matching.status,
-        int(np.count_nonzero((data.predictions.box[:, 2] < 0) | (data.predictions.box[:, 3] < 0))),
+        int(np.count_nonzero(inverted(data.predictions.box))),
         np.bincount(references, minlength=size),
         np.bincount(references[matching.unmatched_refs], minlength=size),
         int(np.count_nonzero(data.references.ignored)),

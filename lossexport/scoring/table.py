@@ -7,20 +7,12 @@ import numpy as np
 
 from lossexport.boxes.boxset import Float64, Int64
 from lossexport.boxes.matching import MATCHED, STATUS, UNMATCHED
-from lossexport.names import METRICS
+from lossexport.boxes.oriented import OWN, are_oriented, areas
 from lossexport.reports.table import ROWS_AT_ONCE, Block, Columns, write_table
 from lossexport.scoring.record import Run
 
-_TYPES = {
-    "pred_index": "int64",
-    "ref_index": "int64",
-    "score": "double",
-    **dict.fromkeys(METRICS, "float"),
-    "status": "string",
-    "quality": "float",
-    **dict.fromkeys(("x1", "y1", "x2", "y2", "area"), "double"),
-    "size": "string",
-}
+_CORNERS = ("x1", "y1", "x2", "y2")
+_OWN = ("cx", "cy", "w", "h", "angle")
 _SIZES = np.array(("small", "medium", "large"), object)
 
 
@@ -35,9 +27,25 @@ def write_boxes(path: Path, run: Run) -> None:
     prediction, or of the unmatched reference: x1, y1, x2, y2 and area (double), and size by COCO's
     limits ("small", "medium" or "large"; null where boxes are in parts of an image). At the end the
     names category and file_name (string), null where the inputs have none.
+
+    Oriented boxes have the metrics iou and probiou, and cx, cy, w, h and angle (double) in place of
+    the corners.
     """
     data = run.data
-    write_table(path, data.images, data.categories, _TYPES, _blocks(run), data.files)
+    write_table(path, data.images, data.categories, _types(run), _blocks(run), data.files)
+
+
+def _types(run: Run) -> dict[str, str]:
+    return {
+        "pred_index": "int64",
+        "ref_index": "int64",
+        "score": "double",
+        **dict.fromkeys(run.quality, "float"),
+        "status": "string",
+        "quality": "float",
+        **dict.fromkeys((*(_OWN if run.data.oriented else _CORNERS), "area"), "double"),
+        "size": "string",
+    }
 
 
 def _blocks(run: Run) -> Iterator[Block]:
@@ -58,15 +66,15 @@ def _blocks(run: Run) -> Iterator[Block]:
         }
         # The metrics have the order of the matched predictions.
         stop = done + int(np.count_nonzero(pair))
-        for metric in METRICS:
+        for metric, values in quality.items():
             column = np.zeros(size, np.float32)
-            column[pair] = quality[metric][done:stop]
+            column[pair] = values[done:stop]
             columns[metric] = (column, ~pair)
         done = stop
         columns["status"] = (names[status], None)
         columns["quality"] = (estimate[rows], np.isnan(estimate[rows]))
         box = predictions.box[rows]
-        columns |= _boxes(box, box[:, 2] * box[:, 3], data.parts)
+        columns |= _boxes(box, areas(box), data.parts)
         yield predictions.image[rows], predictions.category[rows], columns
     for start in range(0, len(matching.unmatched_refs), ROWS_AT_ONCE):
         refs: Int64 = matching.unmatched_refs[start : start + ROWS_AT_ONCE]
@@ -76,7 +84,7 @@ def _blocks(run: Run) -> Iterator[Block]:
             "pred_index": (refs, empty),
             "ref_index": (refs, None),
             "score": (zeros, empty),
-            **{metric: (zeros.astype(np.float32), empty) for metric in METRICS},
+            **{metric: (zeros.astype(np.float32), empty) for metric in quality},
             "status": (np.full(len(refs), STATUS[UNMATCHED], object), None),
             "quality": (zeros.astype(np.float32), empty),
             **_boxes(references.box[refs], references.area[refs], data.parts),
@@ -85,11 +93,12 @@ def _blocks(run: Run) -> Iterator[Block]:
 
 
 def _boxes(box: Float64, area: Float64, parts: bool) -> Columns:
-    """Corners, area and size of boxes [n,4] x, y, w, h."""
-    corners = np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1)
-    columns: Columns = {
-        name: (corners[:, k], None) for k, name in enumerate(("x1", "y1", "x2", "y2"))
-    }
+    """The numbers of boxes, their area and size."""
+    if are_oriented(box):
+        columns: Columns = {name: (box[:, OWN][:, k], None) for k, name in enumerate(_OWN)}
+    else:
+        corners = np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1)
+        columns = {name: (corners[:, k], None) for k, name in enumerate(_CORNERS)}
     columns["area"] = (area, None)
     # At a limit, which both sizes include, the smaller one.
     size = _SIZES[np.searchsorted([32**2, 96**2], area)]

@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <cmath>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "arguments.h"
+#include "oriented.h"
 #include "pairs_index.h"
 
 namespace lossexport {
@@ -34,17 +36,19 @@ bool usable_pairs(const int32_t *pred, const int32_t *ref, const double *iou, in
 }
 
 // The box at a place, or null if there is none or it is not finite.
+template <typename Kind>
 const double *box_at(const lossexport_boxes &boxes, int64_t place) {
   const int64_t row = boxes.row[place];
   if (row < 0 || row >= boxes.rows) return nullptr;
-  const double *box = boxes.box + 4 * row;
-  for (int i = 0; i < 4; ++i) {
+  const double *box = boxes.box + Kind::WIDTH * row;
+  for (int i = 0; i < Kind::WIDTH; ++i) {
     if (!std::isfinite(box[i])) return nullptr;
   }
   return box;
 }
 
 // The references of the group that comes next, in an index.
+template <typename Kind>
 class Group {
  public:
   Group(const lossexport_boxes &ref, const uint8_t *crowd) : ref_(ref), crowd_(crowd) {}
@@ -67,7 +71,7 @@ class Group {
     if (!count_) return true;
     index_.clear(count_);
     for (int64_t i = 0; i < count_; ++i) {
-      const double *box = box_at(ref_, first_ + i);
+      const double *box = box_at<Kind>(ref_, first_ + i);
       if (!box) return false;
       index_.add(Edges(box), crowd_[first_ + i], static_cast<int32_t>(i));
     }
@@ -75,9 +79,18 @@ class Group {
     return true;
   }
 
+  // Replaces `found` by every reference that `box` overlaps by `threshold` or more, in no order.
+  void find(const double *box, double threshold, std::vector<Candidate> *found) const {
+    const auto row = [this](int32_t ref) {
+      const int64_t place = first_ + ref;
+      return std::pair(ref_.box + Kind::WIDTH * ref_.row[place], crowd_[place] != 0);
+    };
+    Kind::find(index_, box, threshold, row, found);
+  }
+
   int64_t first() const { return first_; }
   int64_t count() const { return count_; }
-  Index &index() { return index_; }
+  void remove(int32_t ref) { index_.remove(ref); }
 
  private:
   const lossexport_boxes &ref_;
@@ -210,19 +223,20 @@ class Lanes {
   std::vector<uint64_t> taken_;
 };
 
+template <typename Kind>
 int32_t find(const lossexport_boxes &pred, const lossexport_boxes &ref, const uint8_t *crowd,
              double threshold, int64_t capacity, int32_t *pred_place, int32_t *ref_place,
              double *iou, int64_t *found, int64_t *next) {
-  Group group(ref, crowd);
+  Group<Kind> group(ref, crowd);
   std::vector<Candidate> near;
   while (*next < pred.count) {
     const int64_t end = group_end(pred, *next);
     if (!group.take(pred.group[*next])) return refuse("a reference that is not usable");
     if (!group.count()) *next = end;
     for (; *next < end; ++*next) {
-      const double *box = box_at(pred, *next);
+      const double *box = box_at<Kind>(pred, *next);
       if (!box) return refuse("a prediction that is not usable");
-      group.index().find(Edges(box), threshold, &near);
+      group.find(box, threshold, &near);
       if (static_cast<int64_t>(near.size()) > capacity - *found) return LOSSEXPORT_OK;
       std::sort(near.begin(), near.end(),
                 [](const Candidate &a, const Candidate &b) { return a.ref < b.ref; });
@@ -261,9 +275,10 @@ int32_t assign_pairs(const int32_t *pred, const int32_t *ref, const double *iou,
   return LOSSEXPORT_OK;
 }
 
+template <typename Kind>
 int32_t assign_boxes(const lossexport_boxes &pred, const lossexport_boxes &ref,
                      const lossexport_rules &rules, double least, int32_t *winner) {
-  Group group(ref, rules.crowd);
+  Group<Kind> group(ref, rules.crowd);
   Lanes lanes(rules);
   std::fill_n(winner, pred.count * lanes.count(), -1);
   std::vector<Candidate> near;
@@ -273,9 +288,9 @@ int32_t assign_boxes(const lossexport_boxes &pred, const lossexport_boxes &ref,
     if (!group.count()) place = end;
     lanes.clear(group.first(), group.count());
     for (; place < end; ++place) {
-      const double *box = box_at(pred, place);
+      const double *box = box_at<Kind>(pred, place);
       if (!box) return refuse("a prediction that is not usable");
-      group.index().find(Edges(box), least, &near);
+      group.find(box, least, &near);
       int32_t *out = winner + place * lanes.count();
       const int32_t from = static_cast<int32_t>(group.first());
       lanes.choose(&near, [=](int64_t lane, const Candidate &one) { out[lane] = from + one.ref; });
@@ -284,7 +299,7 @@ int32_t assign_boxes(const lossexport_boxes &pred, const lossexport_boxes &ref,
       for (int64_t lane = 0; lane < lanes.count(); ++lane) {
         if (out[lane] < 0 || out[lane] == used) continue;
         used = out[lane];
-        if (lanes.taken_in_all(used - from)) group.index().remove(used - from);
+        if (lanes.taken_in_all(used - from)) group.remove(used - from);
       }
     }
   }
@@ -300,6 +315,33 @@ int32_t guarded(Body body) {
   }
 }
 
+template <typename Kind>
+int32_t find_checked(const lossexport_boxes *pred, const lossexport_boxes *ref,
+                     const uint8_t *crowd, double threshold, int64_t capacity, int32_t *pred_place,
+                     int32_t *ref_place, double *iou, int64_t *found, int64_t *next) {
+  forget();
+  if (!usable(pred) || !usable(ref) || (ref->count && !crowd)) return refuse("boxes are missing");
+  if (!(threshold > 0)) return refuse("the threshold must be above 0");
+  if (!found || !next || *next < 0 || capacity < 0) return refuse("no place to begin with");
+  if (capacity && !(pred_place && ref_place && iou)) return refuse("no memory to write to");
+  return guarded([&] {
+    *found = 0;
+    return find<Kind>(*pred, *ref, crowd, threshold, capacity, pred_place, ref_place, iou, found,
+                      next);
+  });
+}
+
+template <typename Kind>
+int32_t assign_checked(const lossexport_boxes *pred, const lossexport_boxes *ref,
+                       const lossexport_rules *rules, double least, int32_t *winner) {
+  forget();
+  if (!usable(pred) || !usable(ref) || !usable(rules, ref->count))
+    return refuse("boxes or rules are missing");
+  if (!(least > 0)) return refuse("the threshold must be above 0");
+  if (pred->count && !winner) return refuse("no memory to write to");
+  return guarded([&] { return assign_boxes<Kind>(*pred, *ref, *rules, least, winner); });
+}
+
 }  // namespace
 }  // namespace lossexport
 
@@ -309,16 +351,16 @@ int32_t lossexport_find_pairs(const lossexport_boxes *pred, const lossexport_box
                               const uint8_t *crowd, double threshold, int64_t capacity,
                               int32_t *pred_place, int32_t *ref_place, double *iou, int64_t *found,
                               int64_t *next) {
-  using namespace lossexport;
-  forget();
-  if (!usable(pred) || !usable(ref) || (ref->count && !crowd)) return refuse("boxes are missing");
-  if (!(threshold > 0)) return refuse("the threshold must be above 0");
-  if (!found || !next || *next < 0 || capacity < 0) return refuse("no place to begin with");
-  if (capacity && !(pred_place && ref_place && iou)) return refuse("no memory to write to");
-  return guarded([&] {
-    *found = 0;
-    return find(*pred, *ref, crowd, threshold, capacity, pred_place, ref_place, iou, found, next);
-  });
+  return lossexport::find_checked<lossexport::Plain>(pred, ref, crowd, threshold, capacity,
+                                                     pred_place, ref_place, iou, found, next);
+}
+
+int32_t lossexport_find_oriented_pairs(const lossexport_boxes *pred, const lossexport_boxes *ref,
+                                       const uint8_t *crowd, double threshold, int64_t capacity,
+                                       int32_t *pred_place, int32_t *ref_place, double *iou,
+                                       int64_t *found, int64_t *next) {
+  return lossexport::find_checked<lossexport::Oriented>(pred, ref, crowd, threshold, capacity,
+                                                        pred_place, ref_place, iou, found, next);
 }
 
 int32_t lossexport_assign_pairs(const int32_t *pred, const int32_t *ref, const double *iou,
@@ -356,13 +398,13 @@ int32_t lossexport_pair_outcomes(const int32_t *pred, const int32_t *ref, const 
 
 int32_t lossexport_assign_boxes(const lossexport_boxes *pred, const lossexport_boxes *ref,
                                 const lossexport_rules *rules, double least, int32_t *winner) {
-  using namespace lossexport;
-  forget();
-  if (!usable(pred) || !usable(ref) || !usable(rules, ref->count))
-    return refuse("boxes or rules are missing");
-  if (!(least > 0)) return refuse("the threshold must be above 0");
-  if (pred->count && !winner) return refuse("no memory to write to");
-  return guarded([&] { return assign_boxes(*pred, *ref, *rules, least, winner); });
+  return lossexport::assign_checked<lossexport::Plain>(pred, ref, rules, least, winner);
+}
+
+int32_t lossexport_assign_oriented_boxes(const lossexport_boxes *pred, const lossexport_boxes *ref,
+                                         const lossexport_rules *rules, double least,
+                                         int32_t *winner) {
+  return lossexport::assign_checked<lossexport::Oriented>(pred, ref, rules, least, winner);
 }
 
 }  // extern "C"

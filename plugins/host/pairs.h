@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 typedef struct lossexport_boxes {
-  const double *box; /* [rows,4] x, y, width, height, finite */
+  const double *box; /* [rows,4] x, y, width, height, finite; oriented: [rows,11], oriented.h */
   int64_t rows;
   const int64_t *row;   /* [count] of the box at each place */
   const int64_t *group; /* [count] rising */
@@ -39,6 +39,14 @@ LOSSEXPORT_API int32_t lossexport_find_pairs(const lossexport_boxes *pred,
                                              int32_t *pred_place, int32_t *ref_place, double *iou,
                                              int64_t *found, int64_t *next);
 
+/* The same for oriented boxes. */
+LOSSEXPORT_API int32_t lossexport_find_oriented_pairs(const lossexport_boxes *pred,
+                                                      const lossexport_boxes *ref,
+                                                      const uint8_t *crowd, double threshold,
+                                                      int64_t capacity, int32_t *pred_place,
+                                                      int32_t *ref_place, double *iou,
+                                                      int64_t *found, int64_t *next);
+
 /* Gives each prediction, in the order of the pairs, the free reference of highest overlap, of equal
  * ones the last. The pairs are by rising prediction, and their references are in [low, low + refs).
  * Writes the index of the pair, or -1, to `winner` [predictions,lanes]: a row for each prediction
@@ -62,6 +70,12 @@ LOSSEXPORT_API int32_t lossexport_assign_boxes(const lossexport_boxes *pred,
                                                const lossexport_boxes *ref,
                                                const lossexport_rules *rules, double least,
                                                int32_t *winner);
+
+/* The same for oriented boxes. */
+LOSSEXPORT_API int32_t lossexport_assign_oriented_boxes(const lossexport_boxes *pred,
+                                                        const lossexport_boxes *ref,
+                                                        const lossexport_rules *rules, double least,
+                                                        int32_t *winner);
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,7 @@
 // Reads the rows of COCO json. Whatever is not plain is left to the caller's reader.
 #include "rows.h"
 
+#include <algorithm>
 #include <bit>
 #include <charconv>
 #include <cstring>
@@ -20,18 +21,33 @@ constexpr double TENS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8, 
 constexpr int64_t MOST_TENS = 22;
 constexpr uint64_t MOST_EXACT = uint64_t{1} << 53;
 
-enum Field { IMAGE, CATEGORY, BOX, SCORE, LOG_VARIANCE, ID, AREA, CROWD, IGNORE, FIELDS };
+enum Field {
+  IMAGE,
+  CATEGORY,
+  BOX,
+  SCORE,
+  LOG_VARIANCE,
+  ID,
+  AREA,
+  CROWD,
+  IGNORE,
+  RBOX,
+  OBB,
+  FIELDS
+};
 
-constexpr std::string_view NAMES[FIELDS] = {
-    "image_id", "category_id", "bbox", "score", "log_variance", "id", "area", "iscrowd", "ignore"};
+constexpr std::string_view NAMES[FIELDS] = {"image_id",     "category_id", "bbox", "score",
+                                            "log_variance", "id",          "area", "iscrowd",
+                                            "ignore",       "rbox",        "obb"};
 
 constexpr unsigned bit(Field field) { return 1u << field; }
 
+constexpr unsigned ORIENTED = bit(RBOX) | bit(OBB);
 constexpr unsigned DETECTION =
-    bit(IMAGE) | bit(CATEGORY) | bit(BOX) | bit(SCORE) | bit(LOG_VARIANCE);
-constexpr unsigned ANNOTATION =
-    bit(IMAGE) | bit(CATEGORY) | bit(BOX) | bit(ID) | bit(AREA) | bit(CROWD) | bit(IGNORE);
-constexpr unsigned OPTIONAL = bit(LOG_VARIANCE) | bit(AREA) | bit(CROWD) | bit(IGNORE);
+    bit(IMAGE) | bit(CATEGORY) | bit(BOX) | bit(SCORE) | bit(LOG_VARIANCE) | ORIENTED;
+constexpr unsigned ANNOTATION = bit(IMAGE) | bit(CATEGORY) | bit(BOX) | bit(ID) | bit(AREA) |
+                                bit(CROWD) | bit(IGNORE) | ORIENTED;
+constexpr unsigned OPTIONAL = bit(LOG_VARIANCE) | bit(AREA) | bit(CROWD) | bit(IGNORE) | ORIENTED;
 
 bool is_digit(char c) { return static_cast<unsigned char>(c - '0') < 10; }
 
@@ -48,7 +64,9 @@ struct Number {
 class Reader {
  public:
   Reader(const char *text, int64_t length, const lossexport_rows &rows)
-      : at_(text), end_(text + length), rows_(rows), known_(rows.score ? DETECTION : ANNOTATION) {}
+      : at_(text), end_(text + length), rows_(rows), known_(rows.score ? DETECTION : ANNOTATION) {
+    std::fill_n(order_, int{FIELDS}, -1);
+  }
 
   const char *at() const { return at_; }
   bool ended() const { return at_ >= end_; }
@@ -304,7 +322,7 @@ class Reader {
   const char *const end_;
   const lossexport_rows &rows_;
   const unsigned known_;
-  int order_[FIELDS] = {-1, -1, -1, -1, -1, -1, -1, -1, -1};
+  int order_[FIELDS];
 };
 
 void read_rows(const char *text, int64_t length, bool first, const lossexport_rows &rows,

@@ -11,7 +11,7 @@ SHIPPED = Path(lossexport.__file__).parent / "graphs"
 def test_shipped_artifacts_are_verified() -> None:
     manifest = load_manifest(SHIPPED)
     assert manifest is not None
-    assert len(manifest.artifacts) == 9
+    assert len(manifest.artifacts) == 11
     for entry in manifest.artifacts:
         assert entry.parity is not None
         status = {result.backend: result.status for result in entry.parity}

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lossexport.boxes.oriented import rows_of
 from lossexport.errors import LossexportError
 from lossexport.runtime import binding, native, pairs
 from lossexport.runtime.pairs import Boxes, Rules
@@ -43,6 +44,21 @@ def test_a_right_call() -> None:
     assert won.tolist() == [[0] * 4, [1] * 4, [2] * 4]
     listed = pairs.assign_pairs(piece.pred, piece.ref, piece.iou, 0, rules(), 3)
     assert listed.tolist() == [[0] * 4, [3] * 4, [4] * 4]
+
+
+ORIENTED = rows_of(np.array([[5.0, 5, 10, 10, 0], [5, 2.5, 5, 10, np.pi / 2], [50, 50, 1, 1, 1]]))
+
+
+def test_a_right_call_with_oriented_boxes() -> None:
+    (piece,) = find(boxes(ORIENTED), boxes(ORIENTED))
+    assert (piece.pred.tolist(), piece.ref.tolist()) == ([0, 0, 1, 1, 2], [0, 1, 0, 1, 2])
+    assert np.abs(piece.iou - [1, 0.5, 0.5, 1, 1]).max() < 1e-15
+    won = pairs.assign_boxes(boxes(ORIENTED), boxes(ORIENTED), rules(), 0.4)
+    assert won.tolist() == [[0] * 4, [1] * 4, [2] * 4]
+    (inside,) = pairs.find(boxes(ORIENTED), boxes(ORIENTED), np.ones(3, np.bool_), 0.9, 9)
+    assert (inside.pred.tolist(), inside.ref.tolist()) == ([0, 1, 1, 2], [0, 0, 1, 2])
+    with pytest.raises(LossexportError, match=r"^pairs: a reference that is not usable$"):
+        find(boxes(ORIENTED), boxes(np.where(np.arange(11) == 10, np.nan, ORIENTED)))
 
 
 def test_pieces_end_with_a_prediction() -> None:
@@ -110,6 +126,8 @@ def test_rules_without_areas_or_thresholds() -> None:
         ("lossexport_find_pairs", 10, 3),
         ("lossexport_assign_pairs", 9, None),
         ("lossexport_assign_boxes", 5, 3),
+        ("lossexport_find_oriented_pairs", 10, 3),
+        ("lossexport_assign_oriented_boxes", 5, 3),
     ],
 )
 def test_null_pointers(name: str, count: int, threshold: int | None) -> None:

@@ -26,16 +26,19 @@ class RowKeys(Keys, frozen=True, kw_only=True):
 
     `others` is the number of columns at the end that are not read, such as the mask coefficients
     of a segmentation or the points of a pose. With `angle`, the last of them turns the box, in
-    radians; the upright box around it is taken.
+    radians; the upright box around it is taken or, with `oriented`, the turned box itself.
     """
 
     tensor: Name
     others: Annotated[int, Meta(ge=0, le=10_000)] = 0
     angle: bool = False
+    oriented: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse an angle without a column."""
+        """Refuse an angle without a column, and oriented boxes without an angle."""
         super().__post_init__()
+        if self.oriented and (not self.angle or self.new_boxes):
+            raise ValueError("oriented boxes need angle, and cannot have new_boxes")
         if self.angle and not self.others:
             raise ValueError("angle is the last of the others: others must be 1 or more")
 
@@ -64,6 +67,8 @@ def _head(
 
 
 def _corners(keys: RowKeys, rows: Array) -> Array:
+    if keys.oriented:
+        return np.concatenate([rows[:, :4], rows[:, -1:]], axis=1)
     return centred(turned(rows[:, :4], rows[:, -1]) if keys.angle else rows[:, :4])
 
 

@@ -17,6 +17,7 @@ from lossexport.boxes.boxset import (
     check_rows,
     check_scores,
 )
+from lossexport.boxes.oriented import are_oriented, areas, check_oriented, rows_of
 from lossexport.boxes.side import Side
 from lossexport.formats.coco.json_stream import JsonStream
 
@@ -45,19 +46,35 @@ class File:
         """Refuse too many rows, and impossible boxes [n,4] and scores [n]."""
         start = self.side.boxes.count
         check_rows(self.path, start + len(box), scored=True)
-        self._check_boxes(box, inverted=True)
+        if not are_oriented(box):
+            self._check_boxes(box, inverted=True)
         check_scores(self.path, score, lambda r: f"{self.where}[{start + r}].score")
 
     def check_annotations(self, box: Float64) -> None:
         """Refuse too many rows, and impossible boxes [n,4]."""
         check_rows(self.path, self.side.boxes.count + len(box), scored=False)
-        self._check_boxes(box, inverted=False)
+        if not are_oriented(box):
+            self._check_boxes(box, inverted=False)
+
+    def oriented(self, rbox: Float64, field: str, *, inverted: bool) -> Float64:
+        """The rows [n,11] of oriented boxes [n,5] in `field`, of which impossible ones are refused.
+
+        Those above with this result have no other check of the boxes.
+        """
+        start = self.side.boxes.count
+
+        def where(row: int, column: int) -> str:
+            return f"{self.where}[{start + row}].{field}[{column}]"
+
+        check_oriented(self.path, rbox, where, inverted=inverted)
+        self.side.box_field = field
+        return rows_of(rbox)
 
     def areas(self, stated: Float64, box: Float64) -> Float64:
         """The areas [n] that are `stated`, and width x height where that is NaN."""
         start = self.side.boxes.count
         check_areas(self.path, stated, lambda r: f"{self.where}[{start + r}].area")
-        return np.where(np.isnan(stated), box[:, 2] * box[:, 3], stated)
+        return np.where(np.isnan(stated), areas(box), stated)
 
     def check_ids(self) -> None:
         """Refuse too many different ids."""

@@ -2,7 +2,8 @@
 
 As in pycocotools, only `iscrowd` makes a reference ignored (a field `ignore` does not), and the
 size of a reference is its `area`, or width x height if it has none. As an addition to COCO, a
-detection may have a `log_variance`: log sigma^2 of x1, y1, x2, y2 in the unit of its box.
+detection may have a `log_variance`: log sigma^2 of x1, y1, x2, y2 in the unit of its box. Rows with
+`rbox` or `obb`, cx, cy, w, h and an angle in radians, are oriented boxes; their `bbox` is not read.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from lossexport.boxes.boxset import (
     MAX_COORDINATE,
     MAX_IMAGES,
     Float32,
+    Float64,
     Int32,
     Int64,
     check_count,
@@ -28,6 +30,7 @@ from lossexport.boxes.boxset import (
     fail,
 )
 from lossexport.boxes.columns import ID, RawId, box_array, plain_id
+from lossexport.boxes.oriented import FIELDS, refuse_variances
 from lossexport.boxes.side import Entry, Side, Size, Table
 from lossexport.errors import LossexportError
 from lossexport.formats.coco import plain, refusal
@@ -36,6 +39,7 @@ from lossexport.formats.coco.json_stream import JsonStream
 from lossexport.formats.source import Advance, Source
 
 Box = tuple[float, float, float, float]
+OrientedBox = tuple[float, float, float, float, float]
 _MISSING: Any = UNSET
 """Stands where a row lacks a field, so that the message can count such rows."""
 
@@ -44,6 +48,8 @@ class _Row(msgspec.Struct, gc=False):
     image_id: RawId = _MISSING
     category_id: RawId = _MISSING
     bbox: Box = _MISSING
+    rbox: OrientedBox | None = None
+    obb: OrientedBox | None = None
 
 
 class _Detection(_Row, gc=False):
@@ -292,9 +298,24 @@ def _add_ids(file: File, rows: Sequence[_Row]) -> tuple[Int32, Int32]:
     return image, category
 
 
+def _boxes(file: File, rows: Sequence[_Row], *, inverted: bool) -> Float64:
+    """The boxes [n,4], or of oriented ones, which have to be all or none, the rows [n,11]."""
+    field = next((f for f in FIELDS if any(getattr(row, f) is not None for row in rows)), "bbox")
+    start, before = file.side.boxes.count, file.side.box_field
+    if start and field != before:
+        wanted = before if field == "bbox" else field
+        refusal.refuse_missing(file.path, file.where, start if field == "bbox" else 0, wanted)
+    if field == "bbox":
+        return box_array([row.bbox for row in rows])
+    found = [getattr(row, field) for row in rows]
+    if None in found:
+        refusal.refuse_missing(file.path, file.where, start + found.index(None), field)
+    return file.oriented(box_array(found, 5), field, inverted=inverted)
+
+
 def _add_detections(file: File, rows: Sequence[_Detection]) -> None:
     """Add rows of detections. Raises LossexportError on an impossible value."""
-    box = box_array([row.bbox for row in rows])
+    box = _boxes(file, rows, inverted=True)
     score = np.array([row.score for row in rows], np.float64)
     file.check_detections(box, score)
     variance = _log_variance(file, rows)
@@ -308,6 +329,8 @@ def _log_variance(file: File, rows: Sequence[_Detection]) -> Float32 | None:
         return None
     places, values = list(given), box_array(list(given.values()))
     start = file.side.boxes.count
+    if file.side.box_field in FIELDS:
+        refuse_variances(file.path, f"{file.where}[{start + places[0]}].log_variance")
 
     def where(row: int, column: int) -> str:
         return f"{file.where}[{start + places[row]}].log_variance[{column}]"
@@ -320,7 +343,7 @@ def _log_variance(file: File, rows: Sequence[_Detection]) -> Float32 | None:
 
 def _add_annotations(file: File, rows: Sequence[_Annotation]) -> None:
     start = file.side.boxes.count
-    box = box_array([row.bbox for row in rows])
+    box = _boxes(file, rows, inverted=False)
     file.check_annotations(box)
     ids = [plain_id(row.id) for row in rows]
     for i, (row, number) in enumerate(zip(rows, ids, strict=True)):

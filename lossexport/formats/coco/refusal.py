@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import msgspec
 
+from lossexport.boxes.oriented import FIELDS
 from lossexport.errors import LossexportError
 from lossexport.formats.coco.json_stream import JsonStream
 from lossexport.formats.source import Source
@@ -116,6 +117,8 @@ def _rows_without(
 
 
 def _hint(field: str, keys: Collection[str]) -> str:
+    if field in FIELDS:
+        return ": either all rows are oriented boxes or none"
     if field == "bbox" and "segmentation" in keys:
         return ": a box is needed; masks are not scored"
     if field == "bbox" and "keypoints" in keys:
