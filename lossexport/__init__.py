@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lossexport.comparison import compare
     from lossexport.evaluator import Evaluator
     from lossexport.exporter import export
+    from lossexport.monitor import Calibration, Watch, calibrate
     from lossexport.parity.verify import verify
     from lossexport.scoring import score
     from lossexport.wiring.attach import attach, attach_recipe
@@ -19,9 +20,12 @@ else:
     __getattr__ = lazy(
         __name__,
         {
+            "Calibration": "lossexport.monitor",
             "Evaluator": "lossexport.evaluator",
+            "Watch": "lossexport.monitor",
             "attach": "lossexport.wiring.attach",
             "attach_recipe": "lossexport.wiring.attach",
+            "calibrate": "lossexport.monitor",
             "compare": "lossexport.comparison",
             "export": "lossexport.exporter",
             "nn": "lossexport.nn",
@@ -35,10 +39,13 @@ else:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Calibration",
     "Evaluator",
+    "Watch",
     "__version__",
     "attach",
     "attach_recipe",
+    "calibrate",
     "compare",
     "export",
     "register",

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,13 @@ MAX_BASELINE_BYTES = 64 * 2**20
 
 TOLERANCE = 1e-9
 """How far beyond its bound a number still passes: a perfect set has an AP of 1 - 2e-16."""
+
+
+def _why(name: str) -> str:
+    """Why a number is undefined."""
+    if name in COCO_OF_SIZE:
+        return "no reference counts in its range of areas, or areas in pixels are not known"
+    return "no reference counts" if name in COCO_NUMBERS else "there is nothing to measure"
 
 
 class Gates:
@@ -48,11 +55,12 @@ class Gates:
                 raise LossexportError(f"gate {name}: the bound is {bound}: a number is expected")
         self._bounds += _drops(names, arguments.optional_path("baseline", baseline), max_drop)
 
-    def apply(self, summary: dict[str, Any]) -> None:
+    def apply(self, summary: dict[str, Any], why: Callable[[str], str] = _why) -> None:
         """Put `gates` and `gate_failures` into a summary.
 
         `gates` has a row for each gate: name, value, kind ("at least" or "at most"), bound, passed.
-        An undefined number does not pass. `gate_failures` has a sentence for each failure.
+        An undefined number does not pass, for the reason that `why` gives. `gate_failures` has a
+        sentence for each failure.
         """
         summary["gates"], summary["gate_failures"] = [], []
         for name, kind, sign, bound in self._bounds:
@@ -62,7 +70,7 @@ class Gates:
                 {"name": name, "value": value, "kind": kind, "bound": bound, "passed": passed}
             )
             if not passed:
-                text = f"undefined: {_why(name)};" if value is None else f"{value:.6g},"
+                text = f"undefined: {why(name)};" if value is None else f"{value:.6g},"
                 summary["gate_failures"].append(f"{name} is {text} {kind} {bound:g} is required")
 
 
@@ -105,13 +113,6 @@ def _drops(
         if bound is None:
             raise LossexportError(f"{baseline}: {name} is undefined there: it cannot drop")
         yield name, "at least", 1, bound
-
-
-def _why(name: str) -> str:
-    """Why a number is undefined."""
-    if name in COCO_OF_SIZE:
-        return "no reference counts in its range of areas, or areas in pixels are not known"
-    return "no reference counts" if name in COCO_NUMBERS else "there is nothing to measure"
 
 
 def value_of(summary: Mapping[str, Any], name: str) -> float | None:
