@@ -14,6 +14,8 @@ from lossexport.boxes import matching, pairs
 from lossexport.monitor.frames import frames_of
 
 DETECTORS = {"YOLOX-nano": "yolox_nano.onnx", "NanoDet-m": "nanodet_m_320.onnx"}
+SIDE = 416
+"""Longer side of a photo, in pixels."""
 
 
 def corrupted(folder: Path) -> dict[str, Any]:
@@ -49,9 +51,10 @@ def corrupted(folder: Path) -> dict[str, Any]:
             calibration: Calibration | None = None
             for condition, corrupt in conditions.items():
                 pictures = Path(place) / condition.replace(" ", "_")
-                pictures.mkdir(exist_ok=True)
-                for view in (Path(place) / "views").iterdir():
-                    corrupt(Image.open(view)).save(pictures / view.name)
+                if not pictures.exists():
+                    pictures.mkdir()
+                    for view in (Path(place) / "views").iterdir():
+                        corrupt(Image.open(view)).save(pictures / view.name, compress_level=1)
                 out = Path(place) / f"{model}_{pictures.name}"
                 truth = score(folder / "models" / model, references, images=pictures, out=out)
                 boxes = out / "detections.json"
@@ -69,7 +72,8 @@ def _views(folder: Path, place: Path) -> dict[str, Any] | Path:
     annotations: list[dict[str, Any]] = []
     (place / "views").mkdir()
     for row in given["images"]:
-        photo = Image.open(folder / row["file_name"]).convert("RGB")
+        whole = Image.open(folder / row["file_name"]).convert("RGB")
+        photo = ImageOps.contain(whole, (SIDE, SIDE))
         small = photo.resize([side // 2 for side in photo.size])
         for kind, view in enumerate((photo, ImageOps.mirror(photo), small)):
             name = f"{kind}_{Path(row['file_name']).stem}.png"
@@ -82,8 +86,8 @@ def _views(folder: Path, place: Path) -> dict[str, Any] | Path:
                 if label["image_id"] != row["id"]:
                     continue
                 x, y, w, h = label["bbox"]
-                scale = view.width / photo.width
-                box = [photo.width - x - w if kind == 1 else x, y, w, h]
+                scale = view.width / whole.width
+                box = [whole.width - x - w if kind == 1 else x, y, w, h]
                 annotations.append(
                     {
                         **label,

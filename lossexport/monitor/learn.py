@@ -268,9 +268,9 @@ def _fit_all(
         curves.append(curve)
         tell(done / len(weights))
     # With few replicas, an image may have been drawn for each.
-    whole = np.stack([curve.at(cells) for curve in curves]).mean(0)
-    honest: Float64 = np.where(seen > 0, total / np.maximum(seen, 1), whole[cell])
-    return curves, honest
+    whole: Float64 = np.stack([curve.at(cells) for curve in curves]).mean(0)
+    total[seen == 0] = whole[cell[seen == 0]]
+    return curves, total / np.maximum(seen, 1)
 
 
 def _misses(causes: Float64, missed: Float64, weight: Float64) -> Float64:

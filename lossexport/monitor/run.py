@@ -10,6 +10,7 @@ from lossexport.errors import LossexportError, within
 from lossexport.monitor.frames import frames_of, is_list
 from lossexport.monitor.watch import ALPHA, WINDOW, Watch
 
+SCHEMA_VERSION = 1
 KEPT = 1000
 """Windows that are kept for the summary; the numbers of the gates are of all."""
 ESTIMATES = ("precision", "AP50", "correct")
@@ -67,6 +68,7 @@ def watch(
     if is_list(pred):
         notes.append("An image without a box is in no list of results, so it was no frame.")
     summary: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
         "calibration": {
             "detector": watching.calibration.detector,
             "images": watching.calibration.images,
