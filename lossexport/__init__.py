@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lossexport.comparison import compare
     from lossexport.evaluator import Evaluator
     from lossexport.exporter import export
+    from lossexport.monitor import Calibration, Watch, calibrate
     from lossexport.parity.verify import verify
     from lossexport.scoring import score
     from lossexport.scoring.trackers import flat
@@ -20,9 +21,12 @@ else:
     __getattr__ = lazy(
         __name__,
         {
+            "Calibration": "lossexport.monitor",
             "Evaluator": "lossexport.evaluator",
+            "Watch": "lossexport.monitor",
             "attach": "lossexport.wiring.attach",
             "attach_recipe": "lossexport.wiring.attach",
+            "calibrate": "lossexport.monitor",
             "compare": "lossexport.comparison",
             "export": "lossexport.exporter",
             "flat": "lossexport.scoring.trackers",
@@ -37,10 +41,13 @@ else:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Calibration",
     "Evaluator",
+    "Watch",
     "__version__",
     "attach",
     "attach_recipe",
+    "calibrate",
     "compare",
     "export",
     "flat",

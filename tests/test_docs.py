@@ -239,6 +239,11 @@ def test_evaluator_page_runs(play: Callable[..., None], capsys: pytest.CaptureFi
     assert capsys.readouterr().out.splitlines()[0].startswith("0.8999999999999999 0.921")
 
 
+def test_monitor_page_runs(play: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    play((DOCS / "monitor.md").read_text("utf-8"))
+    assert capsys.readouterr().out.count("estimate of precision 0.") == 8
+
+
 def test_cluster_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
     pytest.importorskip("ray")
     make(tmp_path, 1, 300)

@@ -21,6 +21,7 @@ CONTENTS = {
             "pytorch",
             "scoring",
             "evaluator",
+            "monitor",
             "cluster",
             "diagnosis",
             "compare",

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,12 @@ class Gates:
                 raise LossexportError(f"gate {name}: the bound is {bound}: a number is expected")
         self._bounds += _drops(names, arguments.optional_path("baseline", baseline), max_drop)
 
-    def apply(self, summary: dict[str, Any]) -> None:
+    def apply(self, summary: dict[str, Any], why: Callable[[str], str] | None = None) -> None:
         """Put `gates` and `gate_failures` into a summary.
 
         `gates` has a row for each gate: name, value, kind ("at least" or "at most"), bound, passed.
-        An undefined number does not pass. `gate_failures` has a sentence for each failure.
+        An undefined number does not pass, for the reason that `why` gives. `gate_failures` has a
+        sentence for each failure.
         """
         summary["gates"], summary["gate_failures"] = [], []
         for name, kind, sign, bound in self._bounds:
@@ -77,7 +78,8 @@ class Gates:
                 {"name": name, "value": value, "kind": kind, "bound": bound, "passed": passed}
             )
             if not passed:
-                text = f"undefined: {_why(summary, name)};" if value is None else f"{value:.6g},"
+                reason = why(name) if why else _why(summary, name)
+                text = f"undefined: {reason};" if value is None else f"{value:.6g},"
                 summary["gate_failures"].append(f"{name} is {text} {kind} {bound:g} is required")
 
 

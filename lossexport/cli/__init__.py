@@ -22,7 +22,7 @@ from lossexport.origin import install_command
 _SEVERAL = {
     **dict.fromkeys(
         ("--set", "--shape", "--fail-below", "--fail-above", "--max-drop", "--map"),
-        re.compile(r"[A-Za-z]\w*=.*", re.DOTALL),
+        re.compile(r"[A-Za-z][\w.]*=.*", re.DOTALL),
     ),
     "--compute-capability": re.compile(r"\d+(\.\d+)?"),
 }
@@ -35,6 +35,7 @@ _VERBS = {"list": "catalogue"} | {
     verb: verb
     for verb in (
         *("export", "verify", "diff", "score", "compare"),
+        *("calibrate", "watch"),
         *("attach", "bench", "config", "doctor"),
     )
 }
@@ -79,25 +80,29 @@ def main() -> None:
         if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` ignores SIGHUP
             signal.signal(number, progress.end)
     encoding = (sys.stdout and sys.stdout.encoding) or "utf-8"
+    live = sys.stdout
     with redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding, "backslashreplace")) as held:
-        code, error = _run()
+        code, error = _run(live)
     held.seek(0)
-    refused = _emit(sys.stdout, held.read())
+    refused = emit(sys.stdout, held.read())
     if refused:
         code, error = code or 2, error or error_line(f"standard output: {refused}")
-    _emit(sys.stderr, printable(error))
+    emit(sys.stderr, printable(error))
     gc.freeze()  # at the end Python would look through all that is left, several times
     if code:
         sys.exit(code)
 
 
-def _run() -> tuple[int, str]:
-    """Exit code of the verb that the command line calls, and what to print for it on stderr."""
+def _run(live: TextIO | None) -> tuple[int, str]:
+    """Exit code of the verb that the command line calls, and what to print for it on stderr.
+
+    `live` is the standard output, for a verb that answers as its input comes.
+    """
     try:
         arguments = list(_repeated(sys.argv[1:]))
         as_module = Path(sys.argv[0]).name == "__main__.py"
         name = "python -m lossexport" if as_module else "lossexport"
-        cli.main(arguments, prog_name=name, standalone_mode=False)
+        cli.main(arguments, prog_name=name, standalone_mode=False, obj=live)
     except LossexportError as error:
         return 2, error_line(str(error))
     except CheckFailedError as error:
@@ -123,7 +128,7 @@ def _run() -> tuple[int, str]:
     return 0, ""
 
 
-def _emit(stream: TextIO | None, text: str) -> str:
+def emit(stream: TextIO | None, text: str) -> str:
     """Write `text`. Returns the reason if the device refuses it, and "" if nobody reads it.
 
     In both cases the stream then leads nowhere, so that closing it at the end cannot fail.

@@ -32,11 +32,14 @@ NOT_LISTED = "is not one of the categories of this evaluator"
 class Frame:
     """The columns of an image `image_id`; messages name it, the column and the row."""
 
-    def __init__(self, image_id: Id, table: IdTable, *, closed: bool) -> None:
-        """`closed` tells whether all categories are in `table`."""
+    def __init__(
+        self, image_id: Id, table: IdTable, *, closed: bool, not_listed: str = NOT_LISTED
+    ) -> None:
+        """`closed` tells whether all categories are in `table`; `not_listed` refuses others."""
         self._image = image_id
         self._table = table
         self._closed = closed
+        self._not_listed = not_listed
         self._new: dict[Id, int] = {}
 
     @property
@@ -161,7 +164,7 @@ class Frame:
             fail(self._path, f"{name}[{row}]", raw, ID)
         code = self._table.get(value)
         if code is None and self._closed:
-            fail(self._path, f"{name}[{row}]", raw, NOT_LISTED)
+            fail(self._path, f"{name}[{row}]", raw, self._not_listed)
         if code is not None:
             return code
         if isinstance(value, str) and not encodes(value):
