@@ -1,8 +1,8 @@
 """`verify` passes what is right, fails what is wrong, and never passes what did not run."""
 
 import json
-import re
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
