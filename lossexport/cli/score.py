@@ -280,7 +280,6 @@ _CUTS = {"best": "best F1", "at_precision": "wanted precision", "at_recall": "wa
 def _show(summary: dict[str, Any]) -> None:
     """Print counts, rates, quality of the matched pairs and COCO numbers; a dash if undefined."""
     from lossexport.boxes.gates import value_of
-    from lossexport.scoring.causes.flat import flat
 
     counts = [(name, str(value)) for name, value in summary["counts"].items()]
     counts += [(f"{name}, any score", number(summary[name])) for name in RATES]
@@ -302,21 +301,29 @@ def _show(summary: dict[str, Any]) -> None:
             str(value) if isinstance(value, int) else number(value) for value in predicted.values()
         ]
         show("Quality that the detector predicts", list(predicted), [values], right=len(values))
+    _show_extras(summary)
+    for kind, names in (("precision", COCO_PRECISION), ("recall", COCO_RECALL)):
+        values = [number(value_of(summary, name)) for name in names]
+        show(f"COCO average {kind}", names, [values], right=len(names))
+
+
+def _show_extras(summary: dict[str, Any]) -> None:
+    """Print the errors by type and the slices, if there are any."""
     if "errors" in summary:
         costs = [
             (name, str(count), number(summary["dAP"][name]))
             for name, count in summary["errors"].items()
         ]
         show("Errors", ("type", "count", "AP50 that it costs"), costs, right=2)
-    if "slices" in summary:
-        shown = ("AP", "AP50", "AP75", "best_f1", "lrp_optimal", "iou_mean")
-        rows = []
-        for row in summary["slices"]:
-            values = dict(flat(row))
-            name = f"{row['attribute']}/{row['value']}"
-            counts = (str(values.get(f"counts_{what}", "")) for what in ("images", "references"))
-            rows.append((name, *counts, *(number(values.get(what)) for what in shown)))
-        show("Slices", ("slice", "images", "references", *shown), rows, right=8)
-    for kind, names in (("precision", COCO_PRECISION), ("recall", COCO_RECALL)):
-        values = [number(value_of(summary, name)) for name in names]
-        show(f"COCO average {kind}", names, [values], right=len(names))
+    if "slices" not in summary:
+        return
+    from lossexport.scoring.causes.flat import flat
+
+    names = ("AP", "AP50", "AP75", "best_f1", "lrp_optimal", "iou_mean")
+    rows = []
+    for row in summary["slices"]:
+        values = dict(flat(row))
+        counts = (str(values.get(f"counts_{what}", "")) for what in ("images", "references"))
+        numbers = (number(values.get(name)) for name in names)
+        rows.append((f"{row['attribute']}/{row['value']}", *counts, *numbers))
+    show("Slices", ("slice", "images", "references", *names), rows, right=8)

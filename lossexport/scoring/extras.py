@@ -3,6 +3,7 @@
 Their modules are imported only then, as a run without them shall not take longer.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ class Extras:
     def of(
         cls,
         explain: bool,
-        slices: "Path | str | Given | None",
+        slices: "str | os.PathLike[str] | Given | None",
         slice_by: str | Sequence[str],
         size_grid: Sequence[float],
     ) -> "Extras":

@@ -178,7 +178,7 @@ def _sizes(run: Run, pairs: Pairs, sizes: Sequence[float]) -> list[dict[str, Any
     for a, name in enumerate([*names, f"{sizes[-1]:g}-"]):
         one = replace(
             found,
-            inside=found.inside >> a & 1,
+            inside=(found.inside >> a & 1).astype(np.uint8),
             outcome=found.outcome[:, a : a + 1],
             positives=found.positives[a : a + 1],
         )

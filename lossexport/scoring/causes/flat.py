@@ -32,7 +32,8 @@ def columns(
     A name that a row lacks is null there.
     """
     names = dict.fromkeys(name for row in rows for name in row)
-    types, found = {}, {}
+    types: dict[str, str] = {}
+    found: dict[str, tuple[Column, Bool | None]] = {}
     for name in names:
         values = [row.get(name) for row in rows]
         known = [value for value in values if value is not None]
