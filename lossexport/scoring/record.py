@@ -6,7 +6,8 @@ from typing import Any
 
 from lossexport.boxes.boxset import Dataset, Float32
 from lossexport.boxes.matching import Matching
-from lossexport.scoring.coco_ap import CocoResult
+from lossexport.boxes.pairs import Order
+from lossexport.scoring.coco_ap import CocoResult, Outcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +23,6 @@ class Run:
     coco: CocoResult
     settings: Mapping[str, Any]
     backend: str
+    order: Order
+    outcomes: Outcomes
+    """Of COCO's matching, in the order."""

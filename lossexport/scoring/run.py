@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from lossexport import arguments, formats
+from lossexport.bootstrap.draws import Draws
 from lossexport.boxes import matching, pairs
-from lossexport.boxes.boxset import Input
+from lossexport.boxes.boxset import Dataset, Input
 from lossexport.boxes.explain import SCORED, explain
 from lossexport.boxes.gates import Gates
 from lossexport.boxes.quality import BoxQuality
@@ -32,7 +33,7 @@ from lossexport.progress import Progress, follow
 from lossexport.reports.pictures import Crop, crops
 from lossexport.scoring import coco_ap, confidence
 from lossexport.scoring.record import Run
-from lossexport.scoring.summary import GATE_NAMES, summarize
+from lossexport.scoring.summary import GATE_NAMES, INTERVALS, summarize
 
 BATCH = 8
 """Images that run at once in a detector whose batch is free."""
@@ -57,6 +58,8 @@ def score(
     fail_above: Mapping[str, float] | None = None,
     baseline: str | os.PathLike[str] | None = None,
     max_drop: Mapping[str, float] | None = None,
+    bootstrap: int | None = None,
+    seed: int = 0,
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
     """Score predictions against references and return the summary.
@@ -82,13 +85,18 @@ def score(
     `fail_below` and `fail_above` map names of numbers (`AP50`, `iou_mean`, `best_f1`, `unmatched`,
     ...) to the lowest and the highest value that passes, and `max_drop` to how far a number may be
     below that of `baseline`, the `summary.json` of an earlier run. Failures are sentences in the
-    summary's `gate_failures` and raise no error. `progress` shows a bar on a terminal if the run
-    takes more than two seconds, and elsewhere a line on stderr every ten seconds. It may also be a
+    summary's `gate_failures` and raise no error. With `bootstrap`, 2 to 10,000 draws of the images
+    with replacement, the summary's `bootstrap` has the 95 % interval of each number, and gates may
+    be asked of its ends (`AP.lower`). The draws follow from `seed`, 0 or more. `progress` shows a
+    bar on a terminal if the run takes more than two seconds, and elsewhere a line on stderr every
+    ten seconds. It may also be a
     function, which is called with the name of the step and the part of it that is done.
 
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
-    gates = Gates(GATE_NAMES, fail_below, fail_above, baseline, max_drop)
+    draws = Draws.of(bootstrap, seed)
+    bounded = None if draws is None else INTERVALS
+    gates = Gates(GATE_NAMES, fail_below, fail_above, baseline, max_drop, bounded)
     inputs = given("pred", pred), given("ref", ref)
     pred_format = format if pred_format is None else pred_format
     ref_format = format if ref_format is None else ref_format
@@ -140,36 +148,54 @@ def score(
         data.inputs.update(read)
         if described is not None and folder is not None:
             write_results(folder, data)
-        tell("matching", 0.0)
-        order = pairs.sort_boxes(data)
-        least = min(pairs.cap(iou_threshold), float(coco_ap.THRESHOLDS[0]))
-        found = pairs.find_pairs(data, order, least)
-        coco = coco_ap.evaluate(data, order, found)
-        tell("matching", 0.8)
-        result = matching.match(data, order, found, iou_threshold)
-        tell("matching", 1.0)
-        taken, refs = result.pairs()
-        # By image, so that a backend gets the same blocks whatever the order of the images.
-        by_image = np.argsort(data.predictions.image[taken], kind="stable")
-        measured = measure(
-            data.predictions.box[taken[by_image]],
-            data.references.box[refs[by_image]],
-            partial(tell, "box quality"),
-        )
-        back = np.argsort(by_image)
-        quality = {metric: values[back] for metric, values in measured.items()}
-        estimate = confidence.predicted_quality(
-            data.predictions, backend, partial(tell, "predicted quality")
-        )
-        run = Run(data, result, quality, estimate, coco, settings, measure.backend)
+        run = evaluate(data, measure, backend, settings, tell)
         summary = summarize(run)
-        summary["notes"] += explain(data, order, len(taken), iou_threshold, SCORED)
+        matched = summary["counts"]["matched"]
+        summary["notes"] += explain(data, run.order, matched, iou_threshold, SCORED)
+        if draws is not None:
+            from lossexport.bootstrap.scored import bootstrap as resample
+
+            summary["bootstrap"] = resample(run, draws, partial(tell, "drawing images"))
         gates.apply(summary)
         if folder is not None:
             _write(folder, pictures, run, summary, tell)
             if described is not None:
                 finish_partial(folder)
     return summary
+
+
+def evaluate(
+    data: Dataset,
+    measure: BoxQuality,
+    backend: str | None,
+    settings: Mapping[str, Any],
+    tell: Progress,
+) -> Run:
+    """Match the boxes of a data set and measure them, at the `iou_threshold` of the settings."""
+    threshold = settings["iou_threshold"]
+    tell("matching", 0.0)
+    order = pairs.sort_boxes(data)
+    least = min(pairs.cap(threshold), float(coco_ap.THRESHOLDS[0]))
+    found = pairs.find_pairs(data, order, least)
+    outcomes = coco_ap.match(data, order, found)
+    coco = coco_ap.accumulate(outcomes, parts=data.parts)
+    tell("matching", 0.8)
+    result = matching.match(data, order, found, threshold)
+    tell("matching", 1.0)
+    taken, refs = result.pairs()
+    # By image, so that a backend gets the same blocks whatever the order of the images.
+    by_image = np.argsort(data.predictions.image[taken], kind="stable")
+    measured = measure(
+        data.predictions.box[taken[by_image]],
+        data.references.box[refs[by_image]],
+        partial(tell, "box quality"),
+    )
+    back = np.argsort(by_image)
+    quality = {metric: values[back] for metric, values in measured.items()}
+    estimate = confidence.predicted_quality(
+        data.predictions, backend, partial(tell, "predicted quality")
+    )
+    return Run(data, result, quality, estimate, coco, settings, measure.backend, order, outcomes)
 
 
 def _described(

@@ -22,6 +22,12 @@ GATE_NAMES = (
     *(f"best_{name}" for name in ("score", *RATES)),
     *COUNTS,
 )
+INTERVALS = tuple(
+    name
+    for name in GATE_NAMES
+    if name == "quality_mean" or not (name in COUNTS or name.startswith("quality_"))
+)
+"""Numbers that get an interval."""
 
 
 def summarize(run: Run) -> dict[str, Any]:
