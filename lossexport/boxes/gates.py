@@ -26,6 +26,10 @@ _ORIENTED = tuple(f"{m}_{s}" for m in ORIENTED_METRICS if m not in METRICS for s
 TOLERANCE = 1e-9
 """How far beyond its bound a number still passes: a perfect set has an AP of 1 - 2e-16."""
 
+ENDS = ("lower", "upper")
+"""Ends of an interval, which follow the name of a number and a point: `AP.lower`."""
+_SUFFIXES = tuple(f".{end}" for end in ENDS)
+
 
 class Gates:
     """The bounds of numbers by name; `names` are those of a verb, whatever the boxes are."""
@@ -37,8 +41,12 @@ class Gates:
         above: Mapping[str, float] | None,
         baseline: str | os.PathLike[str] | None = None,
         max_drop: Mapping[str, float] | None = None,
+        bounded: Sequence[str] | None = None,
     ) -> None:
         """`max_drop` bounds how far numbers may fall below those of the summary `baseline`.
+
+        `bounded` are the numbers with an interval, whose ends are numbers too (`AP.lower`); None
+        if no intervals were asked for.
 
         Raises LossexportError on a number that does not exist, on a bound that is NaN, and on a
         baseline that cannot be read or lacks a number.
@@ -53,10 +61,12 @@ class Gates:
             for name, bound in arguments.mapping(option, bounds).items()
         ]
         for name, _, _, bound in self._bounds:
-            _check_name("gate", name, names)
+            _check_name("gate", name, names, bounded)
             if math.isnan(bound):
                 raise LossexportError(f"gate {name}: the bound is {bound}: a number is expected")
-        self._bounds += _drops(names, arguments.optional_path("baseline", baseline), max_drop)
+        self._bounds += _drops(
+            names, arguments.optional_path("baseline", baseline), max_drop, bounded
+        )
 
     def apply(self, summary: dict[str, Any], why: Callable[[str], str] | None = None) -> None:
         """Put `gates` and `gate_failures` into a summary.
@@ -83,10 +93,20 @@ class Gates:
                 summary["gate_failures"].append(f"{name} is {text} {kind} {bound:g} is required")
 
 
-def _check_name(option: str, name: str, names: Sequence[str]) -> None:
-    """A name may be followed by a colon and the name of a slice or category."""
+def _check_name(
+    option: str, name: str, names: Sequence[str], bounded: Sequence[str] | None
+) -> None:
+    """A name may be followed by a point and an end, or by a colon and a slice or category."""
     number = name.partition(":")[0]
-    if number not in names:
+    base, _, end = name.rpartition(".")
+    if end in ENDS and base in names:
+        if bounded is None:
+            raise LossexportError(
+                f"{option} {name!r}: is the end of an interval: bootstrap is missing"
+            )
+        if base not in bounded:
+            raise LossexportError(f"{option} {name!r}: {base} has no interval")
+    elif number not in names:
         raise LossexportError(
             f"{option} {name!r}: no such number; there are {', '.join(names)}"
             f"{arguments.did_you_mean(number, names)}"
@@ -94,7 +114,10 @@ def _check_name(option: str, name: str, names: Sequence[str]) -> None:
 
 
 def _drops(
-    names: Sequence[str], baseline: Path | None, max_drop: Mapping[str, float] | None
+    names: Sequence[str],
+    baseline: Path | None,
+    max_drop: Mapping[str, float] | None,
+    bounded: Sequence[str] | None,
 ) -> Iterator[tuple[str, str, int, float]]:
     """The bounds that follow from the numbers of an earlier summary."""
     drops = arguments.mapping("max_drop", max_drop)
@@ -111,7 +134,7 @@ def _drops(
         raise LossexportError(f"{baseline}: not JSON: {error}") from error
     for name, drop in drops.items():
         number = arguments.number(f"max_drop {name}", drop)
-        _check_name("max_drop", name, names)
+        _check_name("max_drop", name, names, bounded)
         if not 0 <= number < math.inf:
             raise LossexportError(f"max_drop {name}: is {number}: expected 0 or more")
         try:
@@ -120,10 +143,15 @@ def _drops(
         except (LookupError, TypeError, OverflowError, LossexportError):
             raise LossexportError(
                 f"{baseline}: has no number {name}: it is no summary.json of the same verb"
+                f"{_without_draws(name)}"
             ) from None
         if bound is None:
             raise LossexportError(f"{baseline}: {name} is undefined there: it cannot drop")
         yield name, "at least", 1, bound
+
+
+def _without_draws(name: str) -> str:
+    return " with bootstrap" if name.endswith(_SUFFIXES) else ""
 
 
 def _why(summary: Mapping[str, Any], name: str) -> str:
@@ -131,6 +159,8 @@ def _why(summary: Mapping[str, Any], name: str) -> str:
     name = name.partition(":")[0]
     if _is_absent(summary, name):
         return "it is not given for such boxes"
+    if name.endswith(_SUFFIXES):
+        return "it is undefined in too many draws"
     if name in COCO_OF_SIZE:
         return "no reference counts in its range of areas, or areas in pixels are not known"
     return "no reference counts" if name in COCO_NUMBERS else "there is nothing to measure"
@@ -146,13 +176,18 @@ def value_of(summary: Mapping[str, Any], name: str) -> float | None:
     """Look up a number by its name as a gate; None if it is undefined.
 
     `matched` is one of the counts, `AP50` and `kept` are keys of the summary, `iou_mean` is the
-    `mean` of `iou`, and `AP50:night` that of a slice or category. Raises LossexportError if there
-    is no such slice or category or if several have this name, and LookupError on another number.
+    `mean` of `iou`, `AP.lower` the lower end of the interval of `AP`, and `AP50:night` that of a
+    slice or category. Raises LossexportError if there is no such slice or category or if several
+    have this name, and LookupError on another number.
     """
     number, colon, part = name.partition(":")
     if _is_absent(summary, number):
         return None
-    value = _look_up(_part(summary, name, part) if colon else summary, number)
+    if not colon and name.endswith(_SUFFIXES):
+        number, _, end = name.rpartition(".")
+        value = summary["bootstrap"]["intervals"][number][end]
+    else:
+        value = _look_up(_part(summary, name, part) if colon else summary, number)
     undefined = value is None or math.isnan(value) or (number in COCO_NUMBERS and value == -1)
     return None if undefined else value
 

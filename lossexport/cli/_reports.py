@@ -23,6 +23,11 @@ max_drop = click.option(
     "--max-drop", multiple=True, metavar="METRIC=VALUE",
     help="Exit with 1 if lower than in --baseline by more than this.",
 )  # fmt: skip
+bootstrap = click.option(
+    "--bootstrap", type=int, metavar="N",
+    help="Draw the images N times: 95 % intervals of all numbers; gates as AP.lower, AP.upper.",
+)  # fmt: skip
+seed = click.option("--seed", type=int, default=0, show_default=True, help="Of --bootstrap.")
 
 
 def write_checks(

@@ -6,7 +6,16 @@ from typing import Any
 
 import click
 
-from lossexport.cli._reports import baseline, finish, json_file, junit_file, max_drop
+from lossexport.cli._intervals import show_intervals
+from lossexport.cli._reports import (
+    baseline,
+    bootstrap,
+    finish,
+    json_file,
+    junit_file,
+    max_drop,
+    seed,
+)
 from lossexport.cli._terminal import Choice, assignments, show
 from lossexport.cli._types import DIR, FILE, FILE_OR_DIR, FILE_OR_NAME, FORMAT
 from lossexport.errors import LossexportError, printable
@@ -123,6 +132,8 @@ class _Command(click.Command):
 @click.option("--fail-above", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 if above.")
 @baseline
 @max_drop
+@bootstrap
+@seed
 @json_file
 @junit_file
 def command(
@@ -151,6 +162,8 @@ def command(
     fail_above: tuple[str, ...],
     baseline: str | None,
     max_drop: tuple[str, ...],
+    bootstrap: int | None,
+    seed: int,
     json_file: str | None,
     junit_file: str | None,
 ) -> None:
@@ -188,6 +201,8 @@ def command(
             slices=slices,
             slice_by=slice_by,
             size_grid=_sides(size_grid),
+            bootstrap=bootstrap,
+            seed=seed,
             **common,
         )
     else:
@@ -208,12 +223,14 @@ def command(
                 "--slices": slices is not None,
                 "--slice-by": bool(slice_by),
                 "--size-grid": size_grid is not None,
+                "--bootstrap": bootstrap is not None,
             }
         )
         from lossexport import distributed
 
         summary = distributed.score(pred, ref, address=_address(workers), **common)
     _show(summary)
+    show_intervals(summary)
     show_notes(summary)
     if out and workers is None:
         click.echo(f"report: {click.format_filename(out)}/report.html")

@@ -4,11 +4,12 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lossexport import arguments, formats
+from lossexport.bootstrap.draws import Draws
 from lossexport.boxes import matching, pairs
 from lossexport.boxes.boxset import Dataset, Input
 from lossexport.boxes.explain import SCORED
@@ -28,7 +29,7 @@ from lossexport.reports.browse import check_browse, scenes
 from lossexport.scoring import coco_ap, confidence, ranked
 from lossexport.scoring.extras import Extras, tables
 from lossexport.scoring.record import Run
-from lossexport.scoring.summary import GATE_NAMES, summarize
+from lossexport.scoring.summary import GATE_NAMES, INTERVALS, summarize
 from lossexport.threads import Aside
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def score(
     slices: str | os.PathLike[str] | Mapping[str, Sequence[int | str]] | None = None,
     slice_by: str | Sequence[str] = (),
     size_grid: Sequence[float] = (),
+    bootstrap: int | None = None,
+    seed: int = 0,
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
     """Score predictions against references and return the summary.
@@ -99,6 +102,10 @@ def score(
     and `size_grid`, rising sides in pixels, those of ranges of sizes. They can be gates, such as
     `AP:night`, and those of a category too: `AP50:person`.
 
+    With `bootstrap`, 2 to 10,000 draws of the images with replacement, the summary's `bootstrap`
+    has the 95 % interval of each number, and gates may be asked of its ends (`AP.lower`). The draws
+    follow from `seed`, 0 or more.
+
     `progress` shows a bar on a terminal if the run takes more than two seconds, and elsewhere a
     line on stderr every ten seconds. It may also be a function, which is called with the name of
     the step and the part of it that is done.
@@ -106,7 +113,15 @@ def score(
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
     extras = Extras.of(explain, slices, slice_by, size_grid)
-    gates = Gates((*GATE_NAMES, *extras.gate_names()), fail_below, fail_above, baseline, max_drop)
+    draws = Draws.of(bootstrap, seed)
+    gates = Gates(
+        (*GATE_NAMES, *extras.gate_names()),
+        fail_below,
+        fail_above,
+        baseline,
+        max_drop,
+        None if draws is None else INTERVALS,
+    )
     inputs = given("pred", pred), given("ref", ref)
     pred_format = format if pred_format is None else pred_format
     ref_format = format if ref_format is None else ref_format
@@ -174,39 +189,64 @@ def score(
         if described is not None and folder is not None:
             collect.write_results(folder, data)
         parts = extras.read(inputs[1], ref_format, data)
-        tell("matching", 0.0)
-        order = pairs.sort_boxes(data)
-        least = min(pairs.cap(iou_threshold), float(coco_ap.THRESHOLDS[0]))
-        found = pairs.find_pairs(data, order, least)
-        tell("matching", 0.5)
-        with Aside(partial(_by_coco, data, order, found)) as coco:
-            result = matching.match(data, order, found, iou_threshold)
-            tell("matching", 1.0)
-            taken, refs = result.pairs()
-            # By image, so that a backend gets the same blocks whatever the order of the images.
-            by_image = np.argsort(data.predictions.image[taken], kind="stable")
-            measured = measure(
-                data.predictions.box[taken[by_image]],
-                data.references.box[refs[by_image]],
-                partial(tell, "box quality"),
-            )
-            back = np.argsort(by_image)
-            quality = {metric: values[back] for metric, values in measured.items()}
-            estimate = confidence.predicted_quality(
-                data.predictions, backend, partial(tell, "predicted quality")
-            )
-            notes = notes_on(data, order, len(taken), iou_threshold, SCORED)
-            found_by_coco = coco.result()
-        run = Run(data, result, quality, estimate, *found_by_coco, order, settings, measure.backend)
+        run, found, notes = evaluate(data, measure, backend, settings, tell)
         summary = summarize(run, wanted)
         summary["notes"] += notes
         findings = extras.find(run, found, parts, summary)
+        if draws is not None:
+            from lossexport.bootstrap.scored import bootstrap as resample
+
+            summary["bootstrap"] = resample(run, draws, partial(tell, "drawing images"))
         gates.apply(summary)
         if folder is not None:
             _write(folder, pictures, run, summary, findings, browse, tell)
             if described is not None:
                 collect.finish_partial(folder)
     return summary
+
+
+class Evaluated(NamedTuple):
+    """A run, its overlapping pairs, and notes on it."""
+
+    run: Run
+    found: Pairs
+    notes: list[str]
+
+
+def evaluate(
+    data: Dataset,
+    measure: BoxQuality,
+    backend: str | None,
+    settings: Mapping[str, Any],
+    tell: Progress,
+) -> Evaluated:
+    """Match the boxes of a data set and measure them, at the `iou_threshold` of the settings."""
+    threshold = settings["iou_threshold"]
+    tell("matching", 0.0)
+    order = pairs.sort_boxes(data)
+    least = min(pairs.cap(threshold), float(coco_ap.THRESHOLDS[0]))
+    found = pairs.find_pairs(data, order, least)
+    tell("matching", 0.5)
+    with Aside(partial(_by_coco, data, order, found)) as by_coco:
+        result = matching.match(data, order, found, threshold)
+        tell("matching", 1.0)
+        taken, refs = result.pairs()
+        # By image, so that a backend gets the same blocks whatever the order of the images.
+        by_image = np.argsort(data.predictions.image[taken], kind="stable")
+        measured = measure(
+            data.predictions.box[taken[by_image]],
+            data.references.box[refs[by_image]],
+            partial(tell, "box quality"),
+        )
+        back = np.argsort(by_image)
+        quality = {metric: values[back] for metric, values in measured.items()}
+        estimate = confidence.predicted_quality(
+            data.predictions, backend, partial(tell, "predicted quality")
+        )
+        notes = notes_on(data, order, len(taken), threshold, SCORED)
+        coco, outcomes = by_coco.result()
+    run = Run(data, result, quality, estimate, coco, outcomes, order, settings, measure.backend)
+    return Evaluated(run, found, notes)
 
 
 def _by_coco(

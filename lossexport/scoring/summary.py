@@ -27,6 +27,12 @@ GATE_NAMES = (
     *(f"calibration_{name}" for name in ("dece", "laece", "mce")),
     *COUNTS,
 )
+INTERVALS = tuple(
+    name
+    for name in GATE_NAMES
+    if name == "quality_mean" or not (name in COUNTS or name.startswith("quality_"))
+)
+"""Numbers that get an interval."""
 
 
 def summarize(run: Run, wanted: Mapping[str, float] | None = None) -> dict[str, Any]:

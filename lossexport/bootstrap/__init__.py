@@ -1,0 +1,1 @@
+"""Error bars: intervals of all numbers, by drawing the images again and again."""

@@ -1,0 +1,92 @@
+"""The intervals of a scoring run."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from lossexport.bootstrap.coco import CATEGORY_NUMBERS, Coco, Outcome
+from lossexport.bootstrap.draws import Draws, interval, intervals
+from lossexport.bootstrap.rates import Cut, Measured
+from lossexport.boxes.boxset import Float64, Int32
+from lossexport.names import COCO_NUMBERS, METRICS
+from lossexport.scoring.record import Run
+from lossexport.scoring.summary import INTERVALS
+
+
+class Sample:
+    """All that the numbers of a run under weights are made of."""
+
+    def __init__(self, run: Run) -> None:
+        """Take the outcomes of a run."""
+        data, matching = run.data, run.matching
+        image = data.predictions.image
+        matched = image[matching.pairs()[0]]
+        self.images = len(data.images)
+        self.categories = data.categories
+        self._coco = Coco(Outcome.of(data, run.order, run.outcomes))
+        missed = data.references.image[matching.unmatched_refs]
+        self._cut = Cut(data.predictions.score, image, matching.status, missed)
+        self._quality = {name: Measured.of(run.quality[name], matched) for name in METRICS}
+        self._estimate = Measured.of(run.estimate, image)
+
+    def numbers(self, weight: Int32) -> tuple[dict[str, Float64], Float64]:
+        """The numbers INTERVALS [D] and those of the categories [D,K,3] under weights [D,I]."""
+        numbers, categories = self._coco(weight)
+        numbers |= self._cut.rates(weight)
+        for metric, measured in self._quality.items():
+            for statistic, values in measured.statistics(weight).items():
+                numbers[f"{metric}_{statistic}"] = values
+        numbers["quality_mean"] = self._estimate.mean(weight)
+        return {name: numbers[name] for name in INTERVALS}, categories
+
+    def drawn(
+        self, draws: Draws, advance: Callable[[float], None] | None = None
+    ) -> tuple[dict[str, Float64], Float64]:
+        """The same in all draws."""
+        return self.under(draws.weights(self.images, self.width), draws.count, advance)
+
+    @property
+    def width(self) -> int:
+        """How many numbers a draw makes."""
+        return len(COCO_NUMBERS) * len(self.categories)
+
+    def under(
+        self,
+        weights: Iterable[Int32],
+        count: int,
+        advance: Callable[[float], None] | None = None,
+    ) -> tuple[dict[str, Float64], Float64]:
+        """The same under blocks of weights, `count` draws in all."""
+        columns = {name: np.empty(count) for name in INTERVALS}
+        categories = np.empty((count, len(self.categories), len(CATEGORY_NUMBERS)))
+        start = 0
+        for weight in weights:
+            rows = slice(start, start + len(weight))
+            numbers, categories[rows] = self.numbers(weight)
+            for name, column in columns.items():
+                column[rows] = numbers[name]
+            start = rows.stop
+            if advance:
+                advance(start / count)
+        return columns, categories
+
+
+def bootstrap(
+    run: Run, draws: Draws, advance: Callable[[float], None] | None = None
+) -> dict[str, Any]:
+    """The `bootstrap` of a summary: the draws, and the interval of each number and category.
+
+    Raises LossexportError if there are fewer than 2 images.
+    """
+    sample = Sample(run)
+    columns, categories = sample.drawn(draws, advance)
+    return {
+        **draws.described(sample.images),
+        "intervals": intervals(columns),
+        "categories": [
+            {"id": kind.id, "name": kind.name}
+            | {name: interval(categories[:, k, n]) for n, name in enumerate(CATEGORY_NUMBERS)}
+            for k, kind in enumerate(sample.categories)
+        ],
+    }

@@ -1,0 +1,37 @@
+"""Intervals on the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lossexport.cli._terminal import show
+from lossexport.names import STATISTICS
+
+_ENDS = ("lower", "upper", "standard_error")
+_NUMBER = "{:.4f}"
+_HIDDEN = tuple(f"_{name}" for name in STATISTICS if name != "mean")
+
+
+def shown(value: float | None) -> str:
+    """Four digits after the point, or a dash if undefined."""
+    return "-" if value is None else _NUMBER.format(value)
+
+
+def title(drawn: Mapping[str, Any]) -> str:
+    """What the intervals of a `bootstrap` are."""
+    return f"{drawn['level']:.0%} intervals, {drawn['draws']} draws of {drawn['images']} images"
+
+
+def show_intervals(summary: Mapping[str, Any]) -> None:
+    """Print the intervals, if there are any, but for the percentiles of the quality."""
+    from lossexport.boxes.gates import value_of
+
+    if "bootstrap" not in summary:
+        return
+    drawn = summary["bootstrap"]
+    rows = [
+        (name, shown(value_of(summary, name)), *(shown(found[end]) for end in _ENDS))
+        for name, found in drawn["intervals"].items()
+        if found["lower"] is not None and not name.endswith(_HIDDEN)
+    ]
+    columns = ("number", "value", "lower", "upper", "standard error")
+    show(title(drawn), columns, rows, right=4)
