@@ -30,7 +30,8 @@ GATE_NAMES = (
 INTERVALS = tuple(
     name
     for name in GATE_NAMES
-    if name == "quality_mean" or not (name in COUNTS or name.startswith("quality_"))
+    if name == "quality_mean"
+    or not (name in COUNTS or name.startswith(("quality_", "lrp_", "calibration_")))
 )
 """Numbers that get an interval."""
 
