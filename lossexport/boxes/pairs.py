@@ -213,12 +213,12 @@ def _share_pairs(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> Pair
             found.append(piece)
         return found if found[-1].following == len(here) else None
 
-    shares = _shares(pred.group)
-    if len(shares) < 2:
+    parts = shares(pred.group)
+    if len(parts) < 2:
         return None
-    parts = at_once([partial(find, rows) for rows in shares])
-    found = [piece for part in parts for piece in part or ()]
-    if None in parts or sum(len(piece.iou) for piece in found) > MAX_PAIRS:
+    results = at_once([partial(find, rows) for rows in parts])
+    found = [piece for result in results for piece in result or ()]
+    if None in results or sum(len(piece.iou) for piece in found) > MAX_PAIRS:
         return None
     columns = ([piece[i] for piece in found] for i in range(3))
     return Pairs(*map(np.concatenate, columns))
@@ -271,9 +271,7 @@ def outcomes(
         yield places, np.where(winner >= 0, kind[pairs.ref[winner], area], np.int8(0))
 
 
-def _native_outcomes(
-    pairs: Pairs, order: Order, rules: Rules, kind: Int8
-) -> tuple[Int32, Int8]:
+def _native_outcomes(pairs: Pairs, order: Order, rules: Rules, kind: Int8) -> tuple[Int32, Int8]:
     """All of `outcomes` at once."""
     first = np.flatnonzero(np.diff(pairs.pred, prepend=-1))
     places = pairs.pred[first]
@@ -285,11 +283,11 @@ def _native_outcomes(
         low, high = int(of[1].min()), int(of[1].max()) + 1
         native.outcomes(*of, low, rules.of(low, high), kind[low:high], found[rows])
 
-    at_once([partial(fill, rows) for rows in _shares(order.pred_group[places])])
+    at_once([partial(fill, rows) for rows in shares(order.pred_group[places])])
     return places, found
 
 
-def _shares(group: Int64) -> list[slice]:
+def shares(group: Int64 | Int32) -> list[slice]:
     """Cut rows [n] of rising `group` into whole groups for each core; few rows into one part."""
     count = cores() if len(group) >= SHARED_FROM else min(len(group), 1)
     wanted = group[[len(group) * i // count for i in range(count)]]

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "arguments.h"
+#include "memory.h"
 #include "pairs_index.h"
 
 namespace lossexport {
@@ -220,6 +221,7 @@ int32_t find(const lossexport_boxes &pred, const lossexport_boxes &ref, const ui
     if (!group.take(pred.group[*next])) return refuse("a reference that is not usable");
     if (!group.count()) *next = end;
     for (; *next < end; ++*next) {
+      prefetch(pred.box, pred.row, *next, pred.count, 4);
       const double *box = box_at(pred, *next);
       if (!box) return refuse("a prediction that is not usable");
       group.index().find(Edges(box), threshold, &near);
