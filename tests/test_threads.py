@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,21 +27,24 @@ def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
     return count
 
 
+def square(number: int) -> tuple[int, int]:
+    return number * number, threading.get_ident()
+
+
 def refuse(number: int) -> int:
     raise ValueError(number)
 
 
 def test_results_and_errors(cores: int) -> None:
-    tasks = [lambda n=n: (n * n, threading.get_ident()) for n in range(5)]
-    found = threads.at_once(tasks)
-    assert [square for square, _ in found] == [0, 1, 4, 9, 16]
+    found = threads.at_once([partial(square, n) for n in range(5)])
+    assert [value for value, _ in found] == [0, 1, 4, 9, 16]
     assert (found[-1][1] == threading.get_ident()) == (cores == 1)
     assert threads.at_once([]) == []
     for failing, named in (((1, 3), 1), ((0, 4), 0)):
-        tasks = [lambda n=n: refuse(n) if n in failing else n for n in range(5)]
+        either = [partial(refuse if n in failing else int, n) for n in range(5)]
         with pytest.raises(ValueError, match=f"^{named}$"):
-            threads.at_once(tasks)
-    with threads.Aside(lambda: refuse(7)) as aside, pytest.raises(ValueError, match="^7$"):
+            threads.at_once(either)
+    with threads.Aside(partial(refuse, 7)) as aside, pytest.raises(ValueError, match=r"^7$"):
         aside.result()
 
 

@@ -6,7 +6,7 @@ pairs and `greedy` assigns them. Neither looks at all pairs of boxes, and the me
 however many of them overlap.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -186,11 +186,7 @@ def _list_pairs(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> tuple
             break
         found.append(piece)
     done = found[-1].following
-    pairs = Pairs(
-        np.concatenate([piece.pred for piece in found]),
-        np.concatenate([piece.ref for piece in found]),
-        np.concatenate([piece.iou for piece in found]),
-    )
+    pairs = _joined(found)
     if done == len(pred):
         return pairs, done
     stop = int(np.searchsorted(pred.group, pred.group[done]))
@@ -220,8 +216,15 @@ def _share_pairs(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> Pair
     found = [piece for result in results for piece in result or ()]
     if None in results or sum(len(piece.iou) for piece in found) > MAX_PAIRS:
         return None
-    columns = ([piece[i] for piece in found] for i in range(3))
-    return Pairs(*map(np.concatenate, columns))
+    return _joined(found)
+
+
+def _joined(found: Sequence[native.Found]) -> Pairs:
+    return Pairs(
+        np.concatenate([piece.pred for piece in found]),
+        np.concatenate([piece.ref for piece in found]),
+        np.concatenate([piece.iou for piece in found]),
+    )
 
 
 def assign(

@@ -118,4 +118,5 @@ def _sums(category: Int32, iou: Float32, size: int) -> Float64:
     keys = category.astype(np.uint64) << np.uint64(32) | np.abs(iou).view(np.uint32)
     keys.sort()
     rising = keys.astype(np.uint32).view(np.float32)
-    return np.bincount((keys >> np.uint64(32)).astype(np.intp), rising, minlength=size)
+    kinds = (keys >> np.uint64(32)).astype(np.intp)
+    return np.bincount(kinds, rising, minlength=size).astype(np.float64, copy=False)
