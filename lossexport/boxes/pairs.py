@@ -6,7 +6,7 @@ pairs and `greedy` assigns them. Neither looks at all pairs of boxes, and the me
 however many of them overlap.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -186,11 +186,7 @@ def _list_pairs(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> tuple
             break
         found.append(piece)
     done = found[-1].following
-    pairs = Pairs(
-        np.concatenate([piece.pred for piece in found]),
-        np.concatenate([piece.ref for piece in found]),
-        np.concatenate([piece.iou for piece in found]),
-    )
+    pairs = _joined(found)
     if done == len(pred):
         return pairs, done
     stop = int(np.searchsorted(pred.group, pred.group[done]))
@@ -213,15 +209,22 @@ def _share_pairs(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> Pair
             found.append(piece)
         return found if found[-1].following == len(here) else None
 
-    shares = _shares(pred.group)
-    if len(shares) < 2:
+    parts = shares(pred.group)
+    if len(parts) < 2:
         return None
-    parts = at_once([partial(find, rows) for rows in shares])
-    found = [piece for part in parts for piece in part or ()]
-    if None in parts or sum(len(piece.iou) for piece in found) > MAX_PAIRS:
+    results = at_once([partial(find, rows) for rows in parts])
+    found = [piece for result in results for piece in result or ()]
+    if None in results or sum(len(piece.iou) for piece in found) > MAX_PAIRS:
         return None
-    columns = ([piece[i] for piece in found] for i in range(3))
-    return Pairs(*map(np.concatenate, columns))
+    return _joined(found)
+
+
+def _joined(found: Sequence[native.Found]) -> Pairs:
+    return Pairs(
+        np.concatenate([piece.pred for piece in found]),
+        np.concatenate([piece.ref for piece in found]),
+        np.concatenate([piece.iou for piece in found]),
+    )
 
 
 def every_pair(pred: Boxes, ref: Boxes, crowd: Bool, threshold: float) -> Iterator[Found]:
@@ -299,11 +302,11 @@ def _native_outcomes(pairs: Pairs, order: Order, rules: Rules, kind: Int8) -> tu
         low, high = int(of[1].min()), int(of[1].max()) + 1
         native.outcomes(*of, low, rules.of(low, high), kind[low:high], found[rows])
 
-    at_once([partial(fill, rows) for rows in _shares(order.pred_group[places])])
+    at_once([partial(fill, rows) for rows in shares(order.pred_group[places])])
     return places, found
 
 
-def _shares(group: Int64) -> list[slice]:
+def shares(group: Int64 | Int32) -> list[slice]:
     """Cut rows [n] of rising `group` into whole groups for each core; few rows into one part."""
     count = cores() if len(group) >= SHARED_FROM else min(len(group), 1)
     wanted = group[[len(group) * i // count for i in range(count)]]

@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 from typing import BinaryIO, cast
 
 from lossexport.boxes.boxset import Input
@@ -16,11 +18,16 @@ from lossexport.files import open_regular, reason
 from lossexport.folder import Folder
 from lossexport.formats.shared import suffix
 from lossexport.images import IMAGE_FILES
+from lossexport.threads import cores
 
 MAX_BYTES = 64 << 30
 """Largest text, after gunzipping, that is read from one file."""
 MAX_FILE = 1 << 30
 """Largest file of a folder in a format that is not this package's."""
+HASHED_ASIDE = 4 << 20
+"""So large a file is worth a thread."""
+WAITING = 4
+"""Blocks that wait for that thread."""
 
 Advance = Callable[[float], None]
 """Told which part of the input, 0 to 1, has been read."""
@@ -30,23 +37,58 @@ def ignore_progress(part: float) -> None:
     """Do nothing; for callers that do not follow the progress."""
 
 
+class _Hash:
+    """SHA-256 of blocks, those of a large file on a thread of its own."""
+
+    def __init__(self, size: int) -> None:
+        self._digest = hashlib.sha256()
+        self._waiting: Queue[bytes] = Queue(WAITING)
+        self._thread = Thread(target=self._run, daemon=True)
+        self._aside = size >= HASHED_ASIDE and cores() > 1
+        if self._aside:
+            self._thread.start()
+
+    def _run(self) -> None:
+        while block := self._waiting.get():
+            self._digest.update(block)
+
+    def add(self, block: bytes) -> None:
+        if self._aside:
+            self._waiting.put(block)
+        else:
+            self._digest.update(block)
+
+    def end(self) -> str:
+        if self._aside:
+            self._waiting.put(b"")
+            self._thread.join()
+            self._aside = False
+        return self._digest.hexdigest()
+
+
 class _Hashed(io.RawIOBase):
     """The raw bytes of a file, hashed as they pass."""
 
-    def __init__(self, raw: BinaryIO) -> None:
+    def __init__(self, raw: BinaryIO, size: int) -> None:
         self.raw = raw
-        self.digest = hashlib.sha256()
+        self.hash = _Hash(size)
         self.position = 0
 
     def readable(self) -> bool:
         return True
 
+    def read(self, size: int = -1) -> bytes:
+        block = self.raw.read(size)
+        if block:
+            self.hash.add(block)
+        self.position += len(block)
+        return block
+
     def readinto(self, buffer: object) -> int:
         view = memoryview(cast(bytearray, buffer))
-        count = cast(io.BufferedReader, self.raw).readinto(view)
-        self.digest.update(view[:count])
-        self.position += count
-        return count
+        block = self.read(len(view))
+        view[: len(block)] = block
+        return len(block)
 
 
 class Source(AbstractContextManager["Source"]):
@@ -64,9 +106,10 @@ class Source(AbstractContextManager["Source"]):
         self._size = max(os.fstat(raw.fileno()).st_size, 1)
         gzipped = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
-        self._hashed = _Hashed(raw)
-        buffered = io.BufferedReader(self._hashed, 1 << 18)
-        self._stream: io.BufferedIOBase = gzip.GzipFile(fileobj=buffered) if gzipped else buffered
+        self._hashed = _Hashed(raw, self._size)
+        self._stream: _Hashed | gzip.GzipFile = self._hashed
+        if gzipped:
+            self._stream = gzip.GzipFile(fileobj=io.BufferedReader(self._hashed, 1 << 18))
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes of text; empty at the end."""
@@ -91,10 +134,11 @@ class Source(AbstractContextManager["Source"]):
         """Name and hash of the file; reads the rest of it."""
         while self.read(1 << 20):
             pass
-        return Input(self.path.name, self._hashed.digest.hexdigest())
+        return Input(self.path.name, self._hashed.hash.end())
 
     def __exit__(self, *_: object) -> None:
         """Close the file."""
+        self._hashed.hash.end()
         self._raw.close()
 
 

@@ -200,7 +200,8 @@ def outcomes(
 ) -> None:
     """Write what the reference of each prediction and lane is to `found` [predictions,A,T].
 
-    This is its number in `kind` [R,A], or 0. Apart from that as `assign_pairs`; `kind`, like the rules, is of the references from `low` on.
+    This is its number in `kind` [R,A], or 0. Apart from that as `assign_pairs`; `kind`, like the
+    rules, is of the references from `low` on.
     """
     held = binding.Pointers()
     binding.call(

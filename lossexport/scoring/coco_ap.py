@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise, starmap
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,10 @@ import numpy.typing as npt
 
 from lossexport.boxes.boxset import Bool, Dataset, Float64, Int8, Int32, Int64
 from lossexport.boxes.oriented import areas
-from lossexport.boxes.pairs import Assign, Order, Pairs, assign, cap, outcomes
+from lossexport.boxes.pairs import Assign, Order, Pairs, assign, cap, outcomes, shares
 from lossexport.names import COCO_NUMBERS, COCO_OF_SIZE
 from lossexport.runtime import coco as native
+from lossexport.threads import at_once
 
 UInt = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -21,6 +24,8 @@ AREAS: Float64 = np.array([[0, 1e5**2], [0, 32**2], [32**2, 96**2], [96**2, 1e5*
 """Smallest and largest area of: all, small, medium, large."""
 MAX_DETECTIONS = (1, 10, 100)
 TRUE, IGNORED = 1, 2
+MOST_SHARED = 1000
+"""Categories that are divided among the cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +164,11 @@ def accumulate(found: Outcomes, *, parts: bool) -> CocoResult:
     """
     positives = found.positives
     present = np.flatnonzero(positives.any(axis=0))
-    recall = _recall(found, MAX_DETECTIONS)
-    precision = _precision(found, present)
+    counted = at_once([partial(_tables, part) for part in _by_core(found)])
+    recall, precision = (
+        tables[0] if len(tables) == 1 else np.concatenate(tables, axis=3)
+        for tables in zip(*counted, strict=True)
+    )
     shown = precision[0][:, :, positives[0, present] > 0]
     curve = shown.mean(axis=2) if shown.size else np.full(shown.shape[:2], -1.0)
     category_ap = np.full((positives.shape[1], len(THRESHOLDS)), -1.0)
@@ -182,6 +190,37 @@ def curves(found: Outcomes) -> Iterator[tuple[int, Float64, Float64]]:
     for k, a, drawn in _curves(found, COCO, MAX_DETECTIONS[-1]):
         if a == 0:
             yield k, drawn.precision(), drawn.scores()
+
+
+def _by_core(found: Outcomes) -> list[Outcomes]:
+    """The outcomes of some of the categories for each core."""
+    # In NumPy nothing would be gained; with many categories the tables would take much memory.
+    kinds = found.positives.shape[1]
+    parts = shares(found.category) if native.available() and kinds <= MOST_SHARED else []
+    if len(parts) < 2:
+        return [found]
+    first = [0, *found.category[[rows.start for rows in parts[1:]]].tolist(), kinds]
+    cuts = np.searchsorted(found.place, [rows.start for rows in parts] + [parts[-1].stop])
+    return [
+        Outcomes(
+            found.category[rows] - np.int32(begin),
+            found.rank[rows],
+            found.score[rows],
+            found.inside[rows],
+            found.place[listed] - np.int32(rows.start),
+            found.outcome[listed],
+            found.positives[:, begin:end],
+        )
+        for rows, listed, (begin, end) in zip(
+            parts, starmap(slice, pairwise(cuts)), pairwise(first), strict=True
+        )
+    ]
+
+
+def _tables(found: Outcomes) -> tuple[Float64, Float64]:
+    """Recall [M,A,T,K] and, of the categories with references, precision [A,T,R,P]."""
+    present = np.flatnonzero(found.positives.any(axis=0))
+    return _recall(found, MAX_DETECTIONS), _precision(found, present)
 
 
 @dataclass(frozen=True, slots=True)

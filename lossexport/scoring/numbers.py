@@ -126,9 +126,7 @@ def _categories(tally: Tally, matched: Int64) -> list[dict[str, Any]]:
     predictions = np.bincount(tally.category, minlength=size)
     hits = np.bincount(tally.category[matched], minlength=size)
     wrong = np.bincount(tally.category[tally.status == UNMATCHED], minlength=size)
-    rising = np.argsort(tally.quality["iou"], kind="stable")
-    iou = tally.quality["iou"][rising]
-    total = np.bincount(tally.category[matched[rising]], iou, minlength=size)
+    total = _sums(tally.category[matched], tally.quality["iou"], size)
     return [
         {
             "id": kind.id,
@@ -145,3 +143,13 @@ def _categories(tally: Tally, matched: Int64) -> list[dict[str, Any]]:
         }
         for k, kind in enumerate(tally.categories)
     ]
+
+
+def _sums(category: Int32, iou: Float32, size: int) -> Float64:
+    """Sum [K] of `iou` [M], none below 0, of each `category` [M], added up in rising order."""
+    # The bits of such numbers rise with them, and whole numbers are sorted fastest.
+    keys = category.astype(np.uint64) << np.uint64(32) | np.abs(iou).view(np.uint32)
+    keys.sort()
+    rising = keys.astype(np.uint32).view(np.float32)
+    kinds = (keys >> np.uint64(32)).astype(np.intp)
+    return np.bincount(kinds, rising, minlength=size).astype(np.float64, copy=False)

@@ -8,6 +8,7 @@
 
 #include "arguments.h"
 #include "coco.h"
+#include "memory.h"
 
 namespace lossexport {
 namespace {
@@ -20,16 +21,19 @@ struct Scored {
   int64_t row;
 };
 
-// Rows by rising code, equal ones in the order of `from`, or of their numbers if that is null.
-// False if a code is out of range.
-bool by_code(const int32_t *code, int64_t count, int64_t codes, const int32_t *from, int32_t *to) {
-  std::vector<int64_t> next(static_cast<std::size_t>(codes) + 1);
+// Rows by rising code, equal ones in the order of `from`, or of their numbers if that is null, and
+// where those of each code end. False if a code is out of range.
+bool by_code(const int32_t *code, int64_t count, int64_t codes, const int32_t *from, int32_t *to,
+             std::vector<int64_t> *ends) {
+  std::vector<int64_t> &next = *ends;
+  next.assign(static_cast<std::size_t>(codes) + 1, 0);
   for (int64_t i = 0; i < count; ++i) {
     if (code[i] < 0 || code[i] >= codes) return false;
     ++next[static_cast<std::size_t>(code[i]) + 1];
   }
   for (std::size_t k = 1; k < next.size(); ++k) next[k] += next[k - 1];
   for (int64_t i = 0; i < count; ++i) {
+    if (from) prefetch(code, from, i, count);
     const int32_t row = from ? from[i] : static_cast<int32_t>(i);
     to[next[static_cast<std::size_t>(code[row])]++] = row;
   }
@@ -50,30 +54,36 @@ void by_falling_score(Scored *begin, Scored *end) {
 int32_t order(const int32_t *category, const int32_t *image, const double *score, int64_t count,
               int64_t categories, int64_t images, int64_t *row, int64_t *group, int64_t *rank) {
   std::vector<int32_t> by_image, by_both(static_cast<std::size_t>(count));
+  std::vector<int64_t> ends;
   const bool sorted = std::is_sorted(image, image + count);
   if (!sorted) by_image.resize(by_both.size());
   const int32_t *const from = sorted ? nullptr : by_image.data();
   if ((sorted && count && (image[0] < 0 || image[count - 1] >= images)) ||
-      (!sorted && !by_code(image, count, images, nullptr, by_image.data())) ||
-      !by_code(category, count, categories, from, by_both.data()))
+      (!sorted && !by_code(image, count, images, nullptr, by_image.data(), &ends)) ||
+      !by_code(category, count, categories, from, by_both.data(), &ends))
     return fail(LOSSEXPORT_BAD_ARGUMENT, "order: a code is out of range");
   std::vector<Scored> run;
-  for (int64_t start = 0; start < count;) {
-    const int64_t first = by_both[static_cast<std::size_t>(start)];
-    int64_t stop = start;
-    run.clear();
-    for (; stop < count; ++stop) {
-      const int64_t here = by_both[static_cast<std::size_t>(stop)];
-      if (category[here] != category[first] || image[here] != image[first]) break;
-      run.push_back({score ? score[here] : 0, here});
+  int64_t start = 0;
+  for (int64_t kind = 0; kind < categories; ++kind) {
+    for (const int64_t end = ends[static_cast<std::size_t>(kind)]; start < end;) {
+      const int32_t here = image[by_both[static_cast<std::size_t>(start)]];
+      int64_t stop = start;
+      run.clear();
+      for (; stop < end; ++stop) {
+        prefetch(image, by_both.data(), stop, count);
+        if (score) prefetch(score, by_both.data(), stop, count);
+        const int64_t one = by_both[static_cast<std::size_t>(stop)];
+        if (image[one] != here) break;
+        run.push_back({score ? score[one] : 0, one});
+      }
+      if (score) by_falling_score(run.data(), run.data() + run.size());
+      for (int64_t i = start; i < stop; ++i) {
+        row[i] = run[static_cast<std::size_t>(i - start)].row;
+        group[i] = kind * images + here;
+        if (rank) rank[i] = i - start;
+      }
+      start = stop;
     }
-    if (score) by_falling_score(run.data(), run.data() + run.size());
-    for (int64_t i = start; i < stop; ++i) {
-      row[i] = run[static_cast<std::size_t>(i - start)].row;
-      group[i] = category[first] * images + image[first];
-      if (rank) rank[i] = i - start;
-    }
-    start = stop;
   }
   return LOSSEXPORT_OK;
 }
@@ -120,6 +130,7 @@ int32_t repeats(const int64_t *row, const int64_t *group, int64_t count, const d
     for (int64_t i = start; i < stop; ++i) {
       if (row[i] < 0 || row[i] >= rows)
         return fail(LOSSEXPORT_BAD_ARGUMENT, "repeats: a row is out of range");
+      prefetch(value, row, i, count);
       values.push_back(std::bit_cast<uint64_t>(value[row[i]]));
     }
     if (!any_equal(&values)) continue;
@@ -200,6 +211,7 @@ int32_t lossexport_inside(const int64_t *row, int64_t count, const double *size,
   for (int64_t i = 0; i < count; ++i) {
     if (row[i] < 0 || row[i] >= rows)
       return fail(LOSSEXPORT_BAD_ARGUMENT, "inside: a row is out of range");
+    prefetch(size, row, i, count);
     const double here = size[row[i]];
     unsigned bits = 0;
     for (int64_t a = 0; a < area_count; ++a) {

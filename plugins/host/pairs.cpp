@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "arguments.h"
+#include "memory.h"
 #include "oriented.h"
 #include "pairs_index.h"
 
@@ -234,6 +235,7 @@ int32_t find(const lossexport_boxes &pred, const lossexport_boxes &ref, const ui
     if (!group.take(pred.group[*next])) return refuse("a reference that is not usable");
     if (!group.count()) *next = end;
     for (; *next < end; ++*next) {
+      prefetch(pred.box, pred.row, *next, pred.count, Kind::WIDTH);
       const double *box = box_at<Kind>(pred, *next);
       if (!box) return refuse("a prediction that is not usable");
       group.find(box, threshold, &near);
