@@ -51,7 +51,8 @@ def _attribute(item: Attribute) -> str:
     if isinstance(item.default, str):
         return f'str {item.name}="{item.default}"'
     if isinstance(item.default, tuple):
-        return f"float[{len(item.default)}] {item.name}={list(item.default)}"
+        count = "" if item.any_length else len(item.default)
+        return f"float[{count}] {item.name}={list(item.default)}"
     return f"{type(item.default).__name__} {item.name}={item.default}"
 
 

@@ -60,7 +60,7 @@ void set_strides(lossexport_tensor *tensor) {
 
 Arguments::Arguments(const Kernel &kernel) : kernel_(kernel), specs_(kernel.op->attributes) {
   for (int64_t &size : sizes_) size = -1;
-  for (int i = 0; i < specs_.count; ++i) values_[i] = {specs_.items[i].value, nullptr};
+  for (int i = 0; i < specs_.count; ++i) values_[i] = {specs_.items[i].value, nullptr, 0};
 }
 
 int32_t Arguments::take_inputs(const lossexport_tensor *inputs, int32_t count) {
@@ -217,7 +217,7 @@ int32_t Arguments::take(const lossexport_attribute &given, int place) {
       return fail(LOSSEXPORT_BAD_ARGUMENT, "%s: attribute %s is a list, expected a number",
                   kernel_.name, spec.name);
     values_[place].list = given.list;
-    listed_[place] = given.count;
+    values_[place].count = given.count;
     return LOSSEXPORT_OK;
   }
   const int choices = spec.choices.count;
@@ -250,10 +250,11 @@ int32_t Arguments::fit(int place) {
   Value &value = values_[place];
   if (value.list) {
     const char dim = spec.list.dims[0];
-    const int64_t expected = dim > '9' ? sizes_[dim - 'A'] : dim - '0';
-    if (listed_[place] != expected)
+    int64_t expected = dim > '9' ? sizes_[dim - 'A'] : dim - '0';
+    if (expected < 0) expected = value.count > 0 ? value.count : 1;  // the size of no tensor
+    if (value.count != expected)
       return fail(LOSSEXPORT_BAD_ARGUMENT, "%s: attribute %s has %lld numbers, expected %lld",
-                  kernel_.name, spec.name, number(listed_[place]), number(expected));
+                  kernel_.name, spec.name, number(value.count), number(expected));
     for (int64_t i = 0; i < expected; ++i)
       if (!std::isfinite(value.list[i]))
         return fail(LOSSEXPORT_BAD_ARGUMENT, "%s: attribute %s is not of finite numbers",

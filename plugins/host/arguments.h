@@ -45,7 +45,6 @@ class Arguments {
   int32_t type_ = 0;   // of the tensors of type FLOAT
   Value values_[MOST_ATTRIBUTES] = {};
   bool given_[MOST_ATTRIBUTES] = {};
-  int64_t listed_[MOST_ATTRIBUTES] = {};
 };
 
 // Runs a kernel on arguments that have been checked, as `lossexport_run` does.

@@ -15,6 +15,7 @@ namespace lossexport {
 struct Value {
   double number;
   const double *list;
+  int64_t count;  // of the list
 
   operator double() const { return number; }
 };

@@ -11,6 +11,7 @@
 #include "loops_deltas.h"
 #include "loops_distributions.h"
 #include "loops_focal.h"
+#include "loops_fusion.h"
 #include "loops_losses.h"
 #include "loops_matrix.h"
 #include "loops_nms.h"
@@ -337,6 +338,21 @@ constexpr Op OPS[] = {
                     {"sigma", 2},
                     {"score_threshold", 0.001},
                     MAX_OUTPUT}},
+    {.name = "weighted_boxes_fusion",
+     .node = "WeightedBoxesFusion",
+     .loop = weighted_boxes_fusion,
+     .inputs = {{"boxes", "N4"}, {"scores", "N"}, {"labels", "N", INT64}, {"models", "N", INT64}},
+     .outputs = {{"fused_boxes", "O4"},
+                 {"fused_scores", "O"},
+                 {"fused_labels", "O", INT64},
+                 {"count", "", INT64}},
+     .attributes = {{"iou_threshold", 0.55},
+                    {"skip_threshold"},
+                    {.name = "mode",
+                     .choices = {"avg", "max", "box_and_model_avg", "absent_model_aware_avg"}},
+                    {.name = "weights", .value = 1, .list = "W"},
+                    {"allows_overflow"},
+                    {.name = "max_output", .value = 300, .whole = true, .size = 'O'}}},
     {.name = "ap_loss",
      .node = "APLoss",
      .loop = ap_loss,

@@ -48,7 +48,8 @@ struct Tensor {
 
 // A finite number, `value` where a call does not give it. With `choices` it is the place of one of
 // them; with `size` it is what that letter means in the shapes of the call, from `least` to `most`.
-// With `list` it may also be several numbers, as many as that dimension has.
+// With `list` it may also be several numbers, as many as that dimension has, or any number if no
+// tensor has it.
 struct Attribute {
   const char *name;
   double value = 0;

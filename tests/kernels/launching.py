@@ -36,6 +36,12 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
     "diou_nms": ({"beta": 0.6, "max_output": 5},),
     "cluster_nms": ({"metric": "diou"},),
     "matrix_nms": ({"kernel": "linear", "max_output": 7}, {"sigma": 8.0, "score_threshold": 0.0}),
+    "weighted_boxes_fusion": (
+        {"mode": "max", "weights": (2.0, 1.0, 0.5), "max_output": 5},
+        {"mode": "box_and_model_avg", "weights": (1.0, 3.0), "skip_threshold": 0.25},
+        {"mode": "absent_model_aware_avg", "weights": (1.0, 0.5, 3.0), "iou_threshold": 0.3},
+        {"allows_overflow": True, "weights": (2.0,)},
+    ),
     "batched_nms": (
         {"multi_label": True, "max_candidates": 1500, "score_threshold": 0.0},
         {"metric": "diou", "class_aware": False, "max_output": 5, "iou_threshold": 0.45},
@@ -81,10 +87,16 @@ LARGE = 100_000
 TILES = {
     "batched_nms": {"B": 2, "C": 3},
     "matrix_nms": {"N": 40},
+    "weighted_boxes_fusion": {"N": 40},
     "task_aligned_assign": {"A": 40, "C": 3, "T": 5},
 }
 # Where it takes more to keep a block busy twice.
-SIZES = {"ghm_r_loss": {"N": 16385}, "matrix_nms": {"N": 1100}, "task_aligned_assign": {"A": 1100}}
+SIZES = {
+    "ghm_r_loss": {"N": 16385},
+    "matrix_nms": {"N": 1100},
+    "weighted_boxes_fusion": {"N": 1100},
+    "task_aligned_assign": {"A": 1100},
+}
 
 
 @dataclass

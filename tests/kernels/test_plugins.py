@@ -21,8 +21,13 @@ from tests.kernels import plugin_layer
 KERNELS = declared()
 TYPES: dict[str, Precision] = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
 SIZES = [
-    dict(zip("NMCKPDB", sizes, strict=True))
-    for sizes in ((1,) * 7, (17, 256, 80, 256, 2, 4, 3), (16384, 257, 3, 257, 256, 5, 64), (0,) * 7)
+    dict(zip("NMCKPDBAT", sizes, strict=True))
+    for sizes in (
+        (1,) * 9,
+        (17, 256, 80, 256, 2, 4, 3, 300, 2),
+        (16384, 257, 3, 257, 256, 5, 64, 8400, 17),
+        (0,) * 9,
+    )
 ]
 
 

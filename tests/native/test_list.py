@@ -10,6 +10,7 @@ import pytest
 from lossexport.catalog import CATALOG
 from lossexport.catalog.spec import Attribute, Tensor
 from lossexport.runtime import native
+from lossexport.runtime.native import CAttribute
 from tests.native.calls import BAD_ARGUMENT, BAD_TENSOR, KERNELS, OK, Call, call, declared, op_of
 
 pytestmark = pytest.mark.skipif(not KERNELS, reason="no library of native kernels")
@@ -30,7 +31,7 @@ def attributes_of(kernel: str) -> list[tuple[int, Attribute]]:
     return list(enumerate(op_of(kernel).attributes))
 
 
-def with_attribute(good: Call, place: int, value: float) -> Call:
+def with_attribute(good: Call, place: int, value: float | CAttribute) -> Call:
     attributes = list(good.attributes)
     attributes[place] = value
     return replace(good, attributes=attributes)
@@ -129,6 +130,20 @@ def test_a_reduction_makes_one_number_of_the_values_alone(kernel: str) -> None:
         BAD_TENSOR,
         f"{kernel}: {value.name} has rank 0, expected {len(value.shape)}",
     )
+
+
+def test_a_list_of_any_length() -> None:
+    """Weights of as many models as there are, which no tensor tells."""
+    good = call("weighted_boxes_fusion", attributes={"weights": (0.5, 2.0, 1.0)})
+    place = [item.name for item in op_of("weighted_boxes_fusion").attributes].index("weights")
+    assert good.run() == (OK, "")
+    for weights, problem in (
+        ((), "has 0 numbers, expected 1"),
+        ((1.0, np.inf), "is not of finite numbers"),
+    ):
+        bad = with_attribute(good, place, CAttribute.of("weights", weights))
+        message = f"weighted_boxes_fusion: attribute weights {problem}"
+        assert bad.refused() == (BAD_ARGUMENT, message)
 
 
 @pytest.mark.parametrize("kernel", [name for name in KERNELS if name.startswith("ghm")])

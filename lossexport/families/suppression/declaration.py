@@ -386,6 +386,7 @@ WEIGHTED_BOXES_FUSION = Op(
         ),
     ),
     kind="suppression",
+    kernel=launches.WEIGHTED_BOXES_FUSION,
     dims={"N": (0, 256, 1024)},
     notes=(
         "the graph takes one step for each box: time grows with N x N, memory with N; for more "

@@ -5,10 +5,11 @@ from typing import Any
 
 from lossexport.catalog.launch import METRIC_CODES, Constant, Launch, macros_of
 
-# As in suppression.cuh and matrix_nms.cuh: blocks whose threads keep a bit or a score per box in registers.
+# As in suppression.cuh: blocks whose threads keep what they know of their boxes in registers, most
+# of all a bit for each; and a score, a score and an overlap, or a cluster.
 _PICKERS = 1024
 _MASK_BOXES, _SCORED_BOXES = 32 * _PICKERS, 16 * _PICKERS
-_FADED_BOXES = 8 * _PICKERS
+_FADED_BOXES, _FUSED_BOXES = 8 * _PICKERS, 4 * _PICKERS
 
 
 def _picking(
@@ -70,6 +71,19 @@ MATRIX_NMS = _picking(
     lambda attributes: {
         "LX_LINEAR": int(attributes["kernel"] == "linear"),
         **_MATRIX(attributes),
+    },
+)
+
+_FUSION = macros_of("iou_threshold", "skip_threshold", "weights", "max_output")
+_MODES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")  # FusionMode
+WEIGHTED_BOXES_FUSION = _picking(
+    "weighted_boxes_fusion",
+    _FUSED_BOXES,
+    lambda attributes: {
+        "LX_MODE": _MODES.index(attributes["mode"]),
+        "LX_MODELS": len(attributes["weights"]),
+        "LX_ALLOWS_OVERFLOW": int(attributes["allows_overflow"]),
+        **_FUSION(attributes),
     },
 )
 
