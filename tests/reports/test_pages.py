@@ -187,7 +187,7 @@ def test_print_shows_everything_in_light(pages: Pages) -> None:
     style = Page(pages.score.read_text()).one("style").text
     assert "@media (prefers-color-scheme" not in style  # only screens are ever dark
     paper = style[style.index("@media print") :]
-    assert ".scroll { overflow: visible; max-height: none; }" in paper
+    assert ".scroll { overflow: visible; max-height: none; border: 0; }" in paper
     assert "color-scheme: light" in paper
     assert "table-header-group" in paper
 
