@@ -64,7 +64,8 @@ const filterable = (table) => {
 
 const browsable = (filters) => {
   const kinds = [...filters.querySelectorAll("input[type=checkbox]")];
-  const [category, least] = [filters.querySelector("select"), filters.querySelector("[type=number]")];
+  const category = filters.querySelector("select");
+  const least = filters.querySelector("[type=number]");
   const scenes = [...filters.parentElement.querySelectorAll(".scene")];
   const show = () => {
     const wanted = new Set(kinds.filter((kind) => kind.checked).map((kind) => kind.value));
@@ -84,7 +85,8 @@ const browsable = (filters) => {
       images += shown ? 1 : 0;
       boxes += shown;
     });
-    filters.querySelector("output").textContent = `${boxes} boxes on ${images} of ${scenes.length} images`;
+    const found = filters.querySelector("output");
+    found.textContent = `${boxes} boxes on ${images} of ${scenes.length} images`;
   };
   filters.hidden = false;
   filters.addEventListener("input", show);
