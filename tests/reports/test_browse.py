@@ -12,6 +12,7 @@ from lossexport.reports.browse import BOXES, SIDE, Findings, scenes
 from lossexport.scoring import score
 from lossexport.scoring.cases import WELL_PLACED
 from tests.boxes.helpers import Json, coco, found, read_json, truth
+from tests.cli.conftest import call
 from tests.reports.structure import Page
 from tests.reports.test_pictures import jpeg, picture
 
@@ -101,6 +102,27 @@ def test_sizes_are_bounded(tmp_path: Path) -> None:
 def test_refused_numbers(number: Json, tmp_path: Path) -> None:
     with pytest.raises(LossexportError, match=r"^browse is .*expected$"):
         score(tmp_path / "pred.json", tmp_path / "ref.json", browse=number)
+
+
+def test_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_json(tmp_path, [found(1, 1, 0.5, 0, 0, 5, 5)], coco([truth(2, 2, 0, 0, 5, 5)]))
+    files = ["--pred", f"{tmp_path}/pred.json", "--ref", f"{tmp_path}/ref.json"]
+
+    def run(*options: str) -> tuple[int, str]:
+        code, _, err = call(["score", *files, *options], capsys, monkeypatch)
+        return code, err
+
+    for number in range(3):
+        assert run("--out", f"{tmp_path}/out", "--browse", str(number))[0] == 0
+        page = Page((tmp_path / "out/report.html").read_text("utf-8"))
+        assert len(page.all("ol")) == number
+    code, err = run("--browse", "201")
+    assert (code, err) == (2, "error: browse is 201: a whole number from 0 to 200 is expected\n")
+    code, err = run("--browse", "3", "--workers", "ray")
+    assert code == 2
+    assert err.startswith("error: --browse: is not for --workers")
 
 
 def page_of(folder: Path, detections: Json, references: Json, **options: Json) -> Page:

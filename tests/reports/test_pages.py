@@ -139,6 +139,14 @@ def test_every_category_the_worst_first(pages: Pages) -> None:
     assert len(changed) > 20
 
 
+def test_without_the_script_all_shows(pages: Pages) -> None:
+    page = Page(pages.score.read_text())
+    hidden = [tag for tag in page.all() if "hidden" in tag.attributes]
+    assert [tag.attributes["class"] for tag in hidden] == ["card filters"]
+    assert not page.all("button")
+    assert all(tag.attributes["tabindex"] == "0" for tag in _around(page, "table"))
+
+
 def test_parity_leads_with_failures(pages: Pages) -> None:
     page = Page(pages.parity.read_text())
     rows = [[c.text.strip() for c in row.children] for row in page.all("table")[0].all("tr")[1:]]
@@ -187,7 +195,7 @@ def test_print_shows_everything_in_light(pages: Pages) -> None:
     style = Page(pages.score.read_text()).one("style").text
     assert "@media (prefers-color-scheme" not in style  # only screens are ever dark
     paper = style[style.index("@media print") :]
-    assert ".scroll { overflow: visible; max-height: none; }" in paper
+    assert ".scroll { overflow: visible; max-height: none; border: 0; }" in paper
     assert "color-scheme: light" in paper
     assert "table-header-group" in paper
 

@@ -44,7 +44,7 @@ const sortable = (table) => {
 
 const filterable = (table) => {
   const rows = [...table.tBodies[0].rows];
-  if (rows.length < 8) return;
+  if (rows.length < 8 || rows[0].cells.length < 3) return;
   const field = make("input", "", { type: "search", autocomplete: "off" });
   const label = make("label", "Filter rows ", {});
   const found = make("output", "", {});
@@ -64,7 +64,8 @@ const filterable = (table) => {
 
 const browsable = (filters) => {
   const kinds = [...filters.querySelectorAll("input[type=checkbox]")];
-  const [category, least] = [filters.querySelector("select"), filters.querySelector("[type=number]")];
+  const category = filters.querySelector("select");
+  const least = filters.querySelector("[type=number]");
   const scenes = [...filters.parentElement.querySelectorAll(".scene")];
   const show = () => {
     const wanted = new Set(kinds.filter((kind) => kind.checked).map((kind) => kind.value));
@@ -84,7 +85,8 @@ const browsable = (filters) => {
       images += shown ? 1 : 0;
       boxes += shown;
     });
-    filters.querySelector("output").textContent = `${boxes} boxes on ${images} of ${scenes.length} images`;
+    const found = filters.querySelector("output");
+    found.textContent = `${boxes} boxes on ${images} of ${scenes.length} images`;
   };
   filters.hidden = false;
   filters.addEventListener("input", show);
@@ -99,8 +101,11 @@ document.querySelectorAll(".filters").forEach(browsable);
 
 // Only a box that scrolls takes part in the order of the tab key.
 const boxes = new ResizeObserver((entries) => entries.forEach(({ target }) => {
-  const scrolls = target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight;
-  if (scrolls) target.tabIndex = 0;
+  const wide = target.scrollWidth > target.clientWidth;
+  const tall = target.scrollHeight > target.clientHeight;
+  target.classList.toggle("wide", wide);
+  target.classList.toggle("tall", tall);
+  if (wide || tall) target.tabIndex = 0;
   else target.removeAttribute("tabindex");
 }));
 document.querySelectorAll(".scroll").forEach((box) => boxes.observe(box));
