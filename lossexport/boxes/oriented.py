@@ -58,7 +58,9 @@ def areas(box: Float64) -> Float64:
 
 def inverted(box: Float64) -> Bool:
     """Which boxes [n] of either kind have a negative side."""
-    return np.any(sides(box) < 0, axis=1)
+    size = sides(box)
+    found: Bool = (size[:, 0] < 0) | (size[:, 1] < 0)
+    return found
 
 
 def check_oriented(

@@ -158,8 +158,8 @@ class Evaluator:
         """All that was seen, with the settings but the backend.
 
         Evaluators of the same images have the same bytes. There are 23 of them for each prediction,
-        24 more if it is matched and 24 more if it has a log variance, about 12 for each image, and
-        some for each category.
+        24 more if it is matched (28 if boxes are oriented) and 24 more if it has a log variance,
+        about 12 for each image, and some for each category.
         """
         return wire.to_bytes(self._state)
 

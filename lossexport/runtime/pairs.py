@@ -119,7 +119,7 @@ def _boxes(boxes: Boxes, held: binding.Pointers) -> Any:
 
 def _plain(pred: Boxes, ref: Boxes) -> bool:
     """Whether no box is oriented."""
-    return pred.box.shape[1] == ref.box.shape[1] == _PLAIN
+    return bool(pred.box.shape[1] == ref.box.shape[1] == _PLAIN)
 
 
 def _rules(rules: Rules, held: binding.Pointers) -> Any:

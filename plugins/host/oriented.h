@@ -14,6 +14,9 @@ namespace lossexport {
 // Numbers of a row: the box around it x, y, width, height; cx, cy, w, h, angle; its cosine and sine.
 constexpr int ORIENTED_WIDTH = 11;
 
+// Roundings of boxes with such sides are far smaller than what SPARE allows.
+constexpr double LEAST_SIDE = 1e-140, THINNEST = 0x1p-30, SPARE = 1 - 0x1p-10;
+
 inline double within(double value, double bound) {
   return std::max(std::min(value, bound), -bound);
 }
@@ -23,8 +26,16 @@ inline double part_of(double value, double whole) {
   return within(value, std::abs(whole)) / (whole == 0 ? 1.0 : whole);
 }
 
-// The IoU of two rows; for a crowd the part of the prediction inside it.
-inline double oriented_overlap(const double *pred, const double *ref, bool crowd) {
+// How long two intervals overlap whose centres are `apart`; `own` and `other` are half of their
+// lengths.
+inline double common(double apart, double own, double other) {
+  return std::min(own, apart + other) - std::max(-own, apart - other);
+}
+
+// The IoU of two rows, or 0 if it is below `threshold`; for a crowd the part of the prediction
+// inside it.
+inline double oriented_overlap(const double *pred, const double *ref, bool crowd,
+                               double threshold) {
   const double pw = pred[6], ph = pred[7], pc = pred[9], ps = pred[10];
   const double rw = ref[6], rh = ref[7], rc = ref[9], rs = ref[10];
   if (!(pw > 0 && ph > 0 && rw > 0 && rh > 0)) return 0;
@@ -34,12 +45,22 @@ inline double oriented_overlap(const double *pred, const double *ref, bool crowd
   const double x = rc * dx + rs * dy, y = rc * dy - rs * dx;
   const double half_w = pw * 0.5, half_h = ph * 0.5, width = rw * 0.5, height = rh * 0.5;
   const double c = std::abs(cos), s = std::abs(sin);
-  // Most candidates are apart.
-  if (!(std::abs(x) < width + (half_w * c + half_h * s) &&
-        std::abs(y) < height + (half_w * s + half_h * c) &&
-        std::abs(cos * x + sin * y) < half_w + (width * c + height * s) &&
-        std::abs(cos * y - sin * x) < half_h + (width * s + height * c)))
+  // Along the axes of either box: how far the centres are apart, and half of the other box.
+  const double x_apart = std::abs(x), x_other = half_w * c + half_h * s;
+  const double y_apart = std::abs(y), y_other = half_w * s + half_h * c;
+  const double w_apart = std::abs(cos * x + sin * y), w_other = width * c + height * s;
+  const double h_apart = std::abs(cos * y - sin * x), h_other = width * s + height * c;
+  // Most candidates are apart, or overlap too little: what is common to both boxes lies in the
+  // rectangle of what is common along the axes of one.
+  if (!(x_apart < width + x_other && y_apart < height + y_other && w_apart < half_w + w_other &&
+        h_apart < half_h + h_other))
     return 0;
+  const double area = pw * ph, ref_area = rw * rh;
+  const double most = std::min(common(x_apart, width, x_other) * common(y_apart, height, y_other),
+                               common(w_apart, half_w, w_other) * common(h_apart, half_h, h_other));
+  const auto [thin, wide] = std::minmax({pw, ph, rw, rh});
+  const bool sane = thin > LEAST_SIDE && thin > THINNEST * wide;
+  if (sane && most < threshold * SPARE * (crowd ? area : std::max(area, ref_area))) return 0;
   const double wx = half_w * cos, wy = half_w * sin, hx = -half_h * sin, hy = half_h * cos;
   const double xs[] = {x + wx - hx, x + wx + hx, x - wx + hx, x - wx - hx};
   const double ys[] = {y + wy - hy, y + wy + hy, y - wy + hy, y - wy - hy};
@@ -59,8 +80,7 @@ inline double oriented_overlap(const double *pred, const double *ref, bool crowd
     inside = inside + (mean - middle) * (high - low);
   }
   if (!(inside > 0)) return 0;
-  const double area = pw * ph;
-  return std::min(inside / (crowd ? area : area + rw * rh - inside), 1.0);
+  return std::min(inside / (crowd ? area : area + ref_area - inside), 1.0);
 }
 
 // Boxes x, y, width, height, whose overlap the index knows.
@@ -83,7 +103,7 @@ struct Oriented {
     index.find(Edges(box), std::numeric_limits<double>::min(), found);
     std::erase_if(*found, [&](Candidate &one) {
       const auto [ref, crowd] = row(one.ref);
-      one.iou = oriented_overlap(box, ref, crowd);
+      one.iou = oriented_overlap(box, ref, crowd, threshold);
       return !(one.iou >= threshold);
     });
   }

@@ -93,6 +93,31 @@ def hotcoco(references: Json, results: Json) -> dict[str, float]:
     return dict(zip(COCO_NUMBERS, map(float, run.stats), strict=True))
 
 
+def clipped_overlap(pred: list[float], ref: list[float], crowd: bool) -> float:
+    """By clipping one polygon with the edges of the other one, about the centre of `ref`."""
+
+    def corners(x: float, y: float, w: float, h: float, angle: float) -> list[complex]:
+        at, axis = complex(x - ref[0], y - ref[1]), complex(math.cos(angle), math.sin(angle))
+        return [
+            at + axis * complex(a * w, b * h) / 2 for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+        ]
+
+    polygon, clip = corners(*pred), corners(*ref)
+    for a, b in zip(clip, clip[1:] + clip[:1], strict=True):
+        sides = [((b - a).conjugate() * (p - a)).imag for p in polygon]
+        kept = []
+        for k, p in enumerate(polygon):
+            q, before, after = polygon[k - 1], sides[k - 1], sides[k]
+            if (before < 0) != (after < 0):
+                kept.append(q + (p - q) * before / (before - after))
+            kept += [p] if after >= 0 else []
+        polygon = kept
+    turns = zip(polygon, polygon[1:] + polygon[:1], strict=True)
+    inside = sum((a.conjugate() * b).imag for a, b in turns) / 2
+    area = pred[2] * pred[3]
+    return inside / (area if crowd else area + ref[2] * ref[3] - inside)
+
+
 def main() -> int:
     numbers = {str(seed): list(hotcoco(*draw(seed)).values()) for seed in SEEDS}
     EXPECTED.write_text(json.dumps(numbers, indent=0) + "\n")

@@ -155,8 +155,8 @@ REFUSED = {
     "no mapping": ([1], "columns is [1]: a mapping of names to arrays is expected"),
     "unknown": (
         PRED | {"scores": [1, 1]},
-        "column 'scores' is not one of image_id, category_id, bbox, box, score, log_variance, "
-        "iscrowd, area, images, categories, notes; did you mean score?",
+        "column 'scores' is not one of image_id, category_id, bbox, box, rbox, obb, score, "
+        "log_variance, iscrowd, area, images, categories, notes; did you mean score?",
     ),
     "two boxes": (
         PRED | {"box": BOXES},

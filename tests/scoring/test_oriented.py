@@ -3,7 +3,7 @@
 import copy
 import json
 import math
-import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import lossexport
 from lossexport import score
-from lossexport.boxes import oriented, pairs
-from lossexport.boxes.boxset import Dataset
 from lossexport.errors import LossexportError
 from lossexport.formats.columns import side_of
 from lossexport.names import COCO_NUMBERS
-from lossexport.runtime import pairs as native
 from tests.boxes import oriented as sets
 from tests.boxes.helpers import evaluate_data, read_json
 from tests.cli.conftest import call
@@ -93,107 +91,6 @@ def test_without_an_angle_the_numbers_are_those_of_bbox(tmp_path: Path, seed: in
     assert numbers(tmp_path, references, results) == theirs
 
 
-def clipped_overlap(pred: list[float], ref: list[float], crowd: bool) -> float:
-    """By clipping one polygon with the edges of the other one, about the centre of `ref`."""
-
-    def corners(x: float, y: float, w: float, h: float, angle: float) -> list[complex]:
-        at, axis = complex(x - ref[0], y - ref[1]), complex(math.cos(angle), math.sin(angle))
-        return [
-            at + axis * complex(a * w, b * h) / 2 for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))
-        ]
-
-    polygon, clip = corners(*pred), corners(*ref)
-    for a, b in zip(clip, clip[1:] + clip[:1], strict=True):
-        sides = [((b - a).conjugate() * (p - a)).imag for p in polygon]
-        kept = []
-        for k, p in enumerate(polygon):
-            q, before, after = polygon[k - 1], sides[k - 1], sides[k]
-            if (before < 0) != (after < 0):
-                kept.append(q + (p - q) * before / (before - after))
-            kept += [p] if after >= 0 else []
-        polygon = kept
-    turns = zip(polygon, polygon[1:] + polygon[:1], strict=True)
-    inside = sum((a.conjugate() * b).imag for a, b in turns) / 2
-    area = pred[2] * pred[3]
-    return inside / (area if crowd else area + ref[2] * ref[3] - inside)
-
-
-coordinate = st.floats(-40, 40)
-side = st.floats(0.5, 60)
-angle = st.one_of(st.floats(-3.2, 3.2), st.sampled_from([0.0, math.pi / 2, math.pi, 1e-9]))
-boxes = st.tuples(coordinate, coordinate, side, side, angle).map(list)
-
-
-@settings(max_examples=300, deadline=None)
-@given(pred=boxes, ref=boxes, crowd=st.booleans(), far=st.sampled_from([0.0, 1e6]))
-def test_the_overlap_is_exact(pred: list[float], ref: list[float], crowd: bool, far: float) -> None:
-    first, second = (oriented.rows_of(np.array([[b[0] + far, *b[1:]]])) for b in (pred, ref))
-    (iou,) = oriented.overlap(first, second, np.array([crowd]))
-    pred, ref = ([float(v) for v in row[0, oriented.OWN]] for row in (first, second))
-    assert abs(iou - max(clipped_overlap(pred, ref, crowd), 0)) < 1e-12
-
-
-def test_equal_boxes_match_at_the_highest_threshold(tmp_path: Path) -> None:
-    references, _ = sets.draw(2)
-    rows = [{**row, "iscrowd": 0} for row in references["annotations"]]
-    results = [{**row, "score": 0.5} for row in rows]
-    distinct = {tuple(sets.box(row)): row for row in rows}
-    data = read_json(tmp_path, list(results), {**references, "annotations": rows})
-    order = pairs.sort_boxes(data)
-    found = pairs.find_pairs(data, order, pairs.cap(1.0))
-    assert len(np.unique(found.pred)) == len(rows) >= len(distinct) > 50
-    assert np.abs(found.iou - 1).max() < 1e-15
-
-
-@pytest.mark.skipif(not native.available(), reason="no library of native kernels")
-@pytest.mark.parametrize("most", [1 << 22, 40])
-def test_the_library_and_numpy_give_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
-) -> None:
-    references, results = sets.draw(6)
-    data = read_json(tmp_path, results, references)
-    order = pairs.sort_boxes(data)
-    # Beyond `most` pairs none are listed, and boxes are assigned as they are.
-    monkeypatch.setattr(pairs, "MAX_PAIRS", most)
-
-    def everything() -> tuple[Any, ...]:
-        found = pairs.find_pairs(data, order, 0.3)
-        assert (found.rest is None) == (most > 40)
-        listed = found.pred.tolist(), found.ref.tolist(), found.iou.tolist()
-        return (*listed, evaluate(data)) if found.rest is None else (evaluate(data),)
-
-    by_library = everything()
-    monkeypatch.setattr(native, "available", lambda: False)
-    assert everything() == by_library
-
-
-def evaluate(data: Dataset) -> tuple[Any, ...]:
-    result = evaluate_data(data)
-    return result.values, result.category_ap.tolist()
-
-
-def test_boxes_far_apart_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a large set, of all pairs only those whose surrounding boxes overlap."""
-    rng = random.Random(0)
-    rbox = [
-        [rng.uniform(0, 9e3), rng.uniform(0, 9e3), 30, 12, rng.uniform(-3, 3)] for _ in range(2000)
-    ]
-    columns = {"image_id": [1] * 2000, "category_id": [1] * 2000, "rbox": rbox}
-    compared = 0
-    overlap = oriented.overlap
-
-    def counting(pred: Any, ref: Any, crowd: Any) -> Any:
-        nonlocal compared
-        compared += len(pred)
-        return overlap(pred, ref, crowd)
-
-    monkeypatch.setattr(native, "available", lambda: False)
-    monkeypatch.setattr(oriented, "overlap", counting)
-    summary = score({**columns, "score": [0.5] * 2000}, columns)
-    assert summary["counts"]["matched"] == 2000
-    assert 2000 <= compared < 2000**2 // 20
-
-
 def in_memory() -> tuple[Json, Json]:
     rows = {"image_id": [1, 1], "category_id": [1, 1]}
     pred = {**rows, "rbox": [[10, 10, 8, 4, 0.5], [90, 90, 8, 4, 0.5]], "score": [0.9, 0.8]}
@@ -206,7 +103,7 @@ def test_the_summary_has_the_metrics_of_oriented_boxes() -> None:
     assert summary["counts"]["matched"] == 1
     assert summary["settings"]["boxes"] == "oriented"
     assert summary.keys().isdisjoint({"giou", "diou", "ciou"})
-    exact = clipped_overlap(pred["rbox"][0], ref["rbox"][0], False)
+    exact = sets.clipped_overlap(pred["rbox"][0], ref["rbox"][0], False)
     assert summary["iou"]["mean"] == pytest.approx(exact, abs=1e-6)
     # ProbIoU of two Gaussians of one centre: 1 - sqrt(1 - BC), BC^4 = 16 |S1| |S2| / |S1 + S2|^2.
     u, v, s = 8**2 / 12, 4**2 / 12, math.sin(0.1) ** 2
@@ -262,6 +159,22 @@ def test_the_files_say_oriented(
         assert table[name][: len(results)] == [sets.box(row)[k] for row in results]
     areas = [sets.box(row)[2] * sets.box(row)[3] for row in results]
     assert table["area"][: len(results)] == areas
+
+
+def test_the_report_draws_them_turned(tmp_path: Path) -> None:
+    Image.new("RGB", (640, 480)).save(tmp_path / "1.png")
+    references = gt({**GOOD, "rbox": [200, 200, 160, 40, 0.5]})
+    references["images"] = [{"id": 1, "file_name": "1.png"}]
+    files = written(
+        tmp_path, [{**GOOD, "rbox": [400, 300, 90, 40, -0.9], "score": 0.5}], references
+    )
+    score(*files, images=tmp_path, out=tmp_path / "out")
+    report = (tmp_path / "out/report.html").read_text("utf-8")
+    drawn = re.findall(r'class="(one|two)".*?width="(\S+)" height="(\S+)" .*?rotate\((\S+)', report)
+    assert [(kind, turn) for kind, _, _, turn in drawn] == [("two", "-51.6"), ("one", "28.6")]
+    ratio = {"two": 90 / 40, "one": 160 / 40}
+    for kind, w, h, _ in drawn:
+        assert float(w) / float(h) == pytest.approx(ratio[kind], rel=0.02)
 
 
 def test_gates_of_other_metrics_are_undefined() -> None:
@@ -373,7 +286,7 @@ def test_they_are_compared(tmp_path: Path) -> None:
     pairs_of = zip(table["parent_index"], table["child_index"], table["iou"], strict=True)
     for first, second, iou in list(pairs_of)[: summary["counts"]["matched"]]:
         boxes = sets.box(parent[first]), sets.box(child[second])
-        assert iou == pytest.approx(clipped_overlap(*boxes, False), abs=2e-6)
+        assert iou == pytest.approx(sets.clipped_overlap(*boxes, False), abs=2e-6)
     assert "<b>oriented</b> boxes" in (tmp_path / "out/report.html").read_text("utf-8")
     areas = [sets.box(row)[2] * sets.box(row)[3] for row in parent if min(sets.box(row)[2:4]) > 0]
     small = sum(area < 32**2 for area in areas)
