@@ -116,8 +116,8 @@ def score(
         formats.FORMATS.find(form)
     iou_threshold = matching.check_iou_threshold(iou_threshold)
     wanted = {
-        rate: ranked.check_rate(f"at_{rate}", value)
-        for rate, value in (("precision", at_precision), ("recall", at_recall))
+        name: ranked.check_rate(name, value)
+        for name, value in (("at_precision", at_precision), ("at_recall", at_recall))
         if value is not None
     }
     folder = arguments.optional_path("out", out)
@@ -140,6 +140,7 @@ def score(
     settings = {
         "format": ", ".join(dict.fromkeys(forms)),
         "iou_threshold": iou_threshold,
+        **wanted,
     }
 
     with follow(progress, "scoring") as tell:
@@ -190,7 +191,7 @@ def score(
             data.predictions, backend, partial(tell, "predicted quality")
         )
         run = Run(data, result, quality, estimate, coco, outcomes, order, settings, measure.backend)
-        summary = summarize(run, wanted)
+        summary = summarize(run)
         summary["notes"] += notes_on(data, order, len(taken), iou_threshold, SCORED)
         findings = extras.find(run, found, parts, summary)
         gates.apply(summary)
