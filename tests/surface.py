@@ -56,7 +56,7 @@ def text() -> str:
 
 
 def scored(verb: str) -> Iterator[str]:
-    """Files of a run on a single box that matches, keys of its summary, columns of its table."""
+    """Files of a run on a single box that matches, keys of its summary, columns of its tables."""
     images, categories = [{"id": 1, "file_name": "1.jpg"}], [{"id": 1, "name": "cat"}]
     box = {"image_id": 1, "category_id": 1, "bbox": [10, 10, 40, 20]}
     tables = {"images": images, "categories": categories, "annotations": [{"id": 1, **box}]}
@@ -64,12 +64,17 @@ def scored(verb: str) -> Iterator[str]:
         pred, ref, out = (Path(name, file) for file in ("pred.json", "ref.json", "out"))
         pred.write_text(json.dumps([{"score": 0.9, "log_variance": [0.0] * 4, **box}]))
         ref.write_text(json.dumps(tables))
-        summary = getattr(lossexport, verb)(pred, ref if verb == "score" else pred, out=out)
+        if verb == "score":
+            summary = lossexport.score(
+                pred, ref, out=out, explain=True, slices={"all": [1]}, at_precision=1, at_recall=1
+            )
+        else:
+            summary = lossexport.compare(pred, pred, out=out)
         yield from sorted(path.name for path in out.iterdir())
         yield f"summary.json: schema_version {summary['schema_version']}"
         yield from (f"summary.json: {key}" for key in sorted(keys(summary)))
-        for column in pq.read_schema(out / "boxes.parquet"):
-            yield f"boxes.parquet: {column.name} {column.type}"
+        for table in sorted(out.glob("*.parquet")):
+            yield from (f"{table.name}: {one.name} {one.type}" for one in pq.read_schema(table))
 
 
 def keys(value: Any, place: str = "") -> set[str]:

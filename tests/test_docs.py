@@ -259,7 +259,10 @@ def test_scoring_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
 
 def test_diagnosis_page_runs(play: Callable[..., None], tmp_path: Path) -> None:
     play("```sh\npython -m lossexport.sample --images 60 --predictions 2000 --out .\n```\n")
-    ids = [row["id"] for row in json.loads((tmp_path / "gt.json").read_text())["images"]]
+    references = json.loads((tmp_path / "gt.json").read_text())
+    references["categories"][0]["name"] = "person"
+    (tmp_path / "gt.json").write_text(json.dumps(references))
+    ids = [row["id"] for row in references["images"]]
     rows = [f"{value},{'night' if value % 2 else 'day'}" for value in ids]
     (tmp_path / "images.csv").write_text("\n".join(["image_id,time", *rows]))
     play((DOCS / "diagnosis.md").read_text("utf-8"))

@@ -140,7 +140,7 @@ def _drops(
         try:
             value = value_of(earlier, name)
             bound = None if value is None else arguments.number(name, value) - number
-        except (LookupError, TypeError, OverflowError, LossexportError):
+        except (LookupError, TypeError, AttributeError, OverflowError, LossexportError):
             raise LossexportError(
                 f"{baseline}: has no number {name}: it is no summary.json of the same verb"
                 f"{_without_draws(name)}"

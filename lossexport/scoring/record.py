@@ -26,3 +26,11 @@ class Run:
     """That of the outcomes."""
     settings: Mapping[str, Any]
     backend: str
+
+    @property
+    def wanted(self) -> dict[str, float]:
+        """Rates whose cut of the score is asked for, by their names."""
+        names = ("precision", "recall")
+        return {
+            name: self.settings[f"at_{name}"] for name in names if f"at_{name}" in self.settings
+        }

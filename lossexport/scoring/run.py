@@ -129,8 +129,8 @@ def score(
         formats.FORMATS.find(form)
     iou_threshold = matching.check_iou_threshold(iou_threshold)
     wanted = {
-        rate: ranked.check_rate(f"at_{rate}", value)
-        for rate, value in (("precision", at_precision), ("recall", at_recall))
+        name: ranked.check_rate(name, value)
+        for name, value in (("at_precision", at_precision), ("at_recall", at_recall))
         if value is not None
     }
     browse = check_browse(browse)
@@ -154,6 +154,7 @@ def score(
     settings = {
         "format": ", ".join(dict.fromkeys(forms)),
         "iou_threshold": iou_threshold,
+        **wanted,
     }
 
     with follow(progress, "scoring") as tell:
@@ -190,7 +191,7 @@ def score(
             collect.write_results(folder, data)
         parts = extras.read(inputs[1], ref_format, data)
         run, found, notes = evaluate(data, measure, backend, settings, tell)
-        summary = summarize(run, wanted)
+        summary = summarize(run)
         summary["notes"] += notes
         findings = extras.find(run, found, parts, summary)
         if draws is not None:

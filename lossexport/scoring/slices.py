@@ -228,7 +228,9 @@ def _numbers(run: Run, images: Bool) -> dict[str, Any]:
         coco_ap.accumulate(_outcomes(run, images), parts=data.parts),
         run.settings["iou_threshold"],
     )
-    return {name: value for name, value in numbers(tally).items() if name not in LEFT_OUT}
+    return {
+        name: value for name, value in numbers(tally, run.wanted).items() if name not in LEFT_OUT
+    }
 
 
 def _outcomes(run: Run, images: Bool) -> coco_ap.Outcomes:

@@ -1,6 +1,5 @@
 """The numbers of a scoring run, as `summary.json` holds them."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,8 +35,8 @@ INTERVALS = tuple(
 """Numbers that get an interval."""
 
 
-def summarize(run: Run, wanted: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Add settings, inputs and notes to the numbers; `wanted` is that of `numbers`."""
+def summarize(run: Run) -> dict[str, Any]:
+    """Add settings, inputs and notes to the numbers."""
     data, matching = run.data, run.matching
     references, size = data.references.category, len(data.categories)
     tally = Tally(
@@ -56,7 +55,7 @@ def summarize(run: Run, wanted: Mapping[str, float] | None = None) -> dict[str, 
         run.settings["iou_threshold"],
     )
     return {
-        **numbers(tally, wanted),
+        **numbers(tally, run.wanted),
         "settings": dict(run.settings),
         "backend": run.backend,
         "inputs": {

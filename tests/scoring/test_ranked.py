@@ -200,8 +200,9 @@ def test_bins_are_those_of_numpy() -> None:
 
 def test_wanted_rates(shared: Path) -> None:
     files = [shared / "data" / part for part in REAL["yolact_base"]]
-    summary = score(*files, at_precision=0.9, at_recall=0.6)
-    rows = [summary, *summary["categories"]]
+    summary = score(*files, at_precision=0.9, at_recall=0.6, slices={"first": [885]})
+    assert summary["settings"]["at_precision"] == 0.9
+    rows = [summary, *summary["categories"], *summary["slices"]]
     for row in rows:
         assert row["at_precision"]["precision"] is None or row["at_precision"]["precision"] >= 0.9
         assert row["at_recall"]["recall"] is None or row["at_recall"]["recall"] >= 0.6

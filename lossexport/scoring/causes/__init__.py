@@ -11,9 +11,10 @@ from lossexport.scoring.causes.confusion import CONFUSION
 from lossexport.scoring.causes.errors import ERRORS
 from lossexport.scoring.causes.images import IMAGES
 from lossexport.scoring.causes.record import Diagnosis, Finding, Section
+from lossexport.scoring.causes.reliability import RELIABILITY
 from lossexport.scoring.record import Run
 
-DIAGNOSES: tuple[Diagnosis, ...] = (ERRORS, CONFUSION, IMAGES, CLASSES, CURVES)
+DIAGNOSES: tuple[Diagnosis, ...] = (ERRORS, CONFUSION, IMAGES, CLASSES, CURVES, RELIABILITY)
 GATE_NAMES = tuple(name for diagnosis in DIAGNOSES for name in diagnosis.gates)
 FILES = tuple(diagnosis.file for diagnosis in DIAGNOSES)
 

@@ -29,7 +29,7 @@ class Table:
     def __len__(self) -> int:
         """Number of rows."""
         values = (self.image, self.category, *(column for column, _ in self.columns.values()))
-        return next(len(one) for one in values if one is not None)
+        return next((len(one) for one in values if one is not None), 0)
 
 
 @dataclass(frozen=True, slots=True)

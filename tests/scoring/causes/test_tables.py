@@ -96,6 +96,19 @@ def test_categories_and_curves_by_hand(out: Path) -> None:
     assert np.mean([one["precision"] for one in curve[:101]]) == pytest.approx(cat["AP50"])
 
 
+def test_reliability_by_hand(out: Path) -> None:
+    """Of the four boxes that count, those of 0.9 and 0.8 are right; bins are 0.032 wide."""
+    table = rows(out, "reliability")
+    summary = json.loads((out / "summary.json").read_text())
+    assert table == summary["calibration"]["bins"][::-1]
+    assert [row["score"] for row in table] == pytest.approx([0.9, 0.85, 0.8, 0.1])
+    assert [row["precision"] for row in table] == [1, 0, 1, 0]
+    assert [row["iou"] for row in table] == pytest.approx([0.8, 0, 0.8, 0])
+    assert summary["calibration"]["dece"] == pytest.approx((0.1 + 0.85 + 0.2 + 0.1) / 4)
+    page = (out / "report.html").read_text()
+    assert "<td>0.850</td><td>0.000</td><td>+0.850</td>" in page
+
+
 @pytest.mark.parametrize("name", ["3", "4", "5", "6", "8", "yolact_base"])
 @pytest.mark.parametrize("cut", [0.0, 0.4])
 def test_confusions_are_those_of_a_slow_count(
@@ -174,3 +187,4 @@ def test_no_box_at_all(tmp_path: Path) -> None:
     assert summary["worst_images"] == summary["confusion"]["cells"] == []
     assert load(tmp_path / "out/summary.json") == summary
     assert rows(tmp_path / "out", "curves") == rows(tmp_path / "out", "classes") == []
+    assert rows(tmp_path / "out", "reliability") == []
