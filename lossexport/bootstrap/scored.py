@@ -1,12 +1,12 @@
 """The intervals of a scoring run."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from lossexport.bootstrap.coco import CATEGORY_NUMBERS, Coco, Outcome
-from lossexport.bootstrap.draws import Draws, interval, intervals
+from lossexport.bootstrap.draws import PARTS, Draws, interval, intervals
 from lossexport.bootstrap.rates import Cut, Measured
 from lossexport.boxes.boxset import Float64, Int32
 from lossexport.names import COCO_NUMBERS, METRICS
@@ -73,7 +73,10 @@ class Sample:
 
 
 def bootstrap(
-    run: Run, draws: Draws, advance: Callable[[float], None] | None = None
+    run: Run,
+    summary: Mapping[str, Any],
+    draws: Draws,
+    advance: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """The `bootstrap` of a summary: the draws, and the interval of each number and category.
 
@@ -83,10 +86,13 @@ def bootstrap(
     columns, categories = sample.drawn(draws, advance)
     return {
         **draws.described(sample.images),
-        "intervals": intervals(columns),
+        "intervals": intervals(columns, summary),
         "categories": [
-            {"id": kind.id, "name": kind.name}
-            | {name: interval(categories[:, k, n]) for n, name in enumerate(CATEGORY_NUMBERS)}
-            for k, kind in enumerate(sample.categories)
+            {"id": row["id"], "name": row["name"]}
+            | {
+                name: interval(categories[:, k, n], None if row[name] < 0 else row[name], PARTS)
+                for n, name in enumerate(CATEGORY_NUMBERS)
+            }
+            for k, row in enumerate(summary["categories"])
         ],
     }

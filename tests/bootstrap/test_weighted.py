@@ -11,8 +11,8 @@ from lossexport.bootstrap.scored import Sample
 from lossexport.boxes.gates import value_of
 from lossexport.runtime import weighted as native
 from lossexport.scoring.summary import INTERVALS, summarize
-from tests.boxes.helpers import pycocotools
 from tests.bootstrap.helpers import copied_set, data_of, draws, random_set, run_of, same
+from tests.boxes.helpers import pycocotools
 
 
 @pytest.fixture(params=["library", "NumPy"])
