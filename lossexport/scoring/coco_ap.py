@@ -95,11 +95,6 @@ class CocoResult:
     """[K,10] average precision of each category at each threshold, all areas."""
 
 
-def evaluate(data: Dataset, order: Order, pairs: Pairs) -> CocoResult:
-    """Evaluate. `pairs` must hold at least every pair with an overlap of 0.5 or more."""
-    return accumulate(match(data, order, pairs), parts=data.parts)
-
-
 def match(
     data: Dataset,
     order: Order,
