@@ -20,11 +20,11 @@ from lossexport.boxes.gates import Gates, value_of
 from lossexport.boxes.matching import check_iou_threshold
 from lossexport.boxes.quality import BoxQuality
 from lossexport.errors import LossexportError
-from lossexport.files import appear_together, check_folder
+from lossexport.files import appear_together
 from lossexport.formats.memory import Detections, given
 from lossexport.names import Extra, MatchBy
 from lossexport.progress import Progress, follow
-from lossexport.reports.output import write_summary
+from lossexport.reports.output import check_summary_folder, write_summary
 from lossexport.scoring.record import Run
 from lossexport.scoring.run import evaluate
 from lossexport.scoring.summary import INTERVALS, summarize
@@ -82,7 +82,7 @@ def score_pair(
     settings = {"iou_threshold": check_iou_threshold(iou_threshold)}
     folder = arguments.optional_path("out", out)
     if folder is not None:
-        check_folder(folder)
+        check_summary_folder(folder)
     measure = BoxQuality(backend)
     with follow(progress, "scoring") as tell:
         runs = []

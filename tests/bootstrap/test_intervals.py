@@ -150,6 +150,9 @@ def test_a_result_does_not_differ_from_itself(files: dict[str, Path], tmp_path: 
     assert (row["lower"], row["upper"], row["better"]) == (0, 0, 0)
     assert [gate["passed"] for gate in found["gates"]] == [True, False]
     assert [path.name for path in (tmp_path / "pair").iterdir()] == ["summary.json"]
+    (tmp_path / "pair/report.html").touch()
+    with pytest.raises(LossexportError, match=r"report\.html: is of an earlier run"):
+        score_pair(files["a"], files["a"], files["ref"], bootstrap=2, out=tmp_path / "pair")
 
 
 def test_images_that_one_result_alone_has() -> None:
