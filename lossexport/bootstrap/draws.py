@@ -18,6 +18,8 @@ LEVEL = 0.95
 METHOD = "basic"
 CELLS_AT_ONCE = 1 << 23
 """Weights, and numbers of categories, that are held at once."""
+_FEWEST_AT_ONCE = 16
+"""Draws that the library counts together."""
 _FEWEST_IMAGES = 2
 PARTS = (0.0, 1.0)
 _BELOW_ONE, _ANY = (-np.inf, 1.0), (-np.inf, np.inf)
@@ -60,7 +62,7 @@ class Draws:
             raise LossexportError(
                 f"bootstrap: {plural(images, 'image')}: at least {_FEWEST_IMAGES} are needed"
             )
-        step = max(CELLS_AT_ONCE // max(images, width), 1)
+        step = max(CELLS_AT_ONCE // max(images, width), _FEWEST_AT_ONCE)
         for start in range(0, self.count, step):
             stop = min(start + step, self.count)
             yield np.stack([self._draw(images, draw) for draw in range(start, stop)])
