@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from lossexport import nn as nn
     from lossexport import ops as ops
     from lossexport import runtime as runtime
+    from lossexport.bootstrap.pair import score_pair
     from lossexport.catalog import register
     from lossexport.comparison import compare
     from lossexport.evaluator import Evaluator
@@ -35,6 +36,7 @@ else:
             "register": "lossexport.catalog",
             "runtime": "lossexport.runtime",
             "score": "lossexport.scoring",
+            "score_pair": "lossexport.bootstrap.pair",
             "verify": "lossexport.parity.verify",
         },
     )
@@ -53,6 +55,7 @@ __all__ = [
     "flat",
     "register",
     "score",
+    "score_pair",
     "verify",
 ]
 

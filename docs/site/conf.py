@@ -20,6 +20,7 @@ CONTENTS = {
         "Guides": [
             "pytorch",
             "scoring",
+            "error_bars",
             "evaluator",
             "monitor",
             "cluster",

@@ -60,7 +60,7 @@ class Outcome:
     @property
     def categories(self) -> int:
         """Number of categories."""
-        return self.outcomes.positives.shape[1]
+        return int(self.outcomes.positives.shape[1])
 
     def ranked(self) -> Ranked:
         """The predictions in the order in which the library counts them."""

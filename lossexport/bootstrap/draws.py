@@ -7,16 +7,24 @@ from typing import Any
 import numpy as np
 
 from lossexport import arguments
+from lossexport.boxes.assemble import plural
 from lossexport.boxes.boxset import Float64, Int32
+from lossexport.boxes.gates import value_of
 from lossexport.errors import LossexportError, shown
 
 MAX_DRAWS = 10_000
 MAX_SEED = 2**32 - 1
 LEVEL = 0.95
-METHOD = "percentile"
+METHOD = "basic"
 CELLS_AT_ONCE = 1 << 23
 """Weights, and numbers of categories, that are held at once."""
+_FEWEST_AT_ONCE = 16
+"""Draws that the library counts together."""
 _FEWEST_IMAGES = 2
+PARTS = (0.0, 1.0)
+_BELOW_ONE, _ANY = (-np.inf, 1.0), (-np.inf, np.inf)
+_LIMITS = {"best_score": _ANY, "drift": _ANY} | dict.fromkeys(("giou", "diou", "ciou"), _BELOW_ONE)
+"""Between what a number lies, by the beginning of its name; all others are parts of a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +38,19 @@ class Draws:
     seed: int
 
     @classmethod
-    def of(cls, bootstrap: object, seed: object = 0) -> "Draws | None":
-        """Check the arguments of these names; None if `bootstrap` is None.
+    def checked(cls, bootstrap: object, seed: object) -> "Draws":
+        """Check the arguments of these names.
 
         Raises LossexportError unless `bootstrap` is a whole number from 2 to MAX_DRAWS and `seed`
         one from 0 to MAX_SEED.
         """
-        first = _whole("seed", seed, 0, MAX_SEED)
-        return (
-            None if bootstrap is None else cls(_whole("bootstrap", bootstrap, 2, MAX_DRAWS), first)
-        )
+        return cls(_whole("bootstrap", bootstrap, 2, MAX_DRAWS), _whole("seed", seed, 0, MAX_SEED))
+
+    @classmethod
+    def of(cls, bootstrap: object, seed: object) -> "Draws | None":
+        """The same; None if `bootstrap` is None."""
+        draws = cls.checked(2 if bootstrap is None else bootstrap, seed)
+        return None if bootstrap is None else draws
 
     def weights(self, images: int, width: int = 1) -> Iterator[Int32]:
         """How often each of so many images is drawn: blocks [d,I] of draws, in order.
@@ -49,9 +60,9 @@ class Draws:
         """
         if images < _FEWEST_IMAGES:
             raise LossexportError(
-                f"bootstrap: {images} image(s): at least {_FEWEST_IMAGES} are needed to draw from"
+                f"bootstrap: {plural(images, 'image')}: at least {_FEWEST_IMAGES} are needed"
             )
-        step = max(CELLS_AT_ONCE // max(images, width), 1)
+        step = max(CELLS_AT_ONCE // max(images, width), _FEWEST_AT_ONCE)
         for start in range(0, self.count, step):
             stop = min(start + step, self.count)
             yield np.stack([self._draw(images, draw) for draw in range(start, stop)])
@@ -81,21 +92,36 @@ def _whole(name: str, value: object, least: int, most: int) -> int:
     return int(number)
 
 
-def interval(values: Float64) -> dict[str, Any]:
-    """The interval of a number whose `values` [D] in the draws are these, NaN where undefined.
+def interval(
+    values: Float64, value: float | None, limits: tuple[float, float] = _ANY
+) -> dict[str, Any]:
+    """The interval of a number, `value`, whose `values` [D] in the draws are these; NaN: undefined.
 
-    `lower` and `upper` are the percentiles 2.5 and 97.5 of the draws in which it is defined, and
-    `draws` is their number; `standard_error` is their standard deviation. All are None with fewer
-    than two.
+    It is the basic one: `lower` and `upper` are as far from `value` as the percentiles 97.5 and 2.5
+    of the draws are, on the other side, and within `limits`. Draws have a higher AP than the set
+    that they are of, which has a higher one than the images that it stands for; this way the two
+    cancel. `draws` is the number of draws in which the number is defined, and `standard_error` the
+    standard deviation there. All are None if `value` is, or with fewer than two such draws.
     """
     known = values[~np.isnan(values)]
     lower = upper = error = None
-    if len(known) > 1:
-        lower, upper = (float(v) for v in np.quantile(known, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)))
+    if value is not None and len(known) > 1:
+        ends = np.quantile(known, ((1 + LEVEL) / 2, (1 - LEVEL) / 2))
+        lower, upper = (float(end) for end in np.clip(2 * value - ends, *limits))
         error = float(known.std(ddof=1))
-    return {"lower": lower, "upper": upper, "standard_error": error, "draws": len(known)}
+    found = {"value": value, "lower": lower, "upper": upper}
+    return {**found, "standard_error": error, "draws": len(known)}
 
 
-def intervals(columns: Mapping[str, Float64]) -> dict[str, dict[str, Any]]:
-    """The interval of each column [D] by name."""
-    return {name: interval(values) for name, values in columns.items()}
+def intervals(
+    columns: Mapping[str, Float64], summary: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The interval of each number of a summary whose values in the draws are a column [D]."""
+    return {
+        name: interval(values, value_of(summary, name), _limits(name))
+        for name, values in columns.items()
+    }
+
+
+def _limits(name: str) -> tuple[float, float]:
+    return next((limits for start, limits in _LIMITS.items() if name.startswith(start)), PARTS)

@@ -15,12 +15,16 @@ _PARTS = (0.5, 0.05, 0.95)
 
 def total(weight: Int32, image: Int32) -> Float64:
     """Weights [D,I] of the boxes on `image` [n], added up: [D]."""
-    return (weight * np.bincount(image, minlength=weight.shape[1])).sum(axis=1).astype(np.float64)
+    boxes = np.bincount(image, minlength=weight.shape[1])
+    sums: Float64 = (weight * boxes).sum(axis=1).astype(np.float64)
+    return sums
 
 
 def ratio(part: Float64, whole: Float64) -> Float64:
     """Their ratio [D]; NaN where `whole` is 0."""
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    found = np.full(len(part), np.nan)
+    np.divide(part, whole, out=found, where=whole > 0)
+    return found
 
 
 def f1(hits: Float64, wrong: Float64, missed: Float64) -> Float64:

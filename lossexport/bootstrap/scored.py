@@ -1,15 +1,15 @@
 """The intervals of a scoring run."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from lossexport.bootstrap.coco import CATEGORY_NUMBERS, Coco, Outcome
-from lossexport.bootstrap.draws import Draws, interval, intervals
+from lossexport.bootstrap.draws import PARTS, Draws, interval, intervals
 from lossexport.bootstrap.rates import Cut, Measured
 from lossexport.boxes.boxset import Float64, Int32
-from lossexport.names import COCO_NUMBERS, METRICS
+from lossexport.names import COCO_NUMBERS
 from lossexport.scoring.record import Run
 from lossexport.scoring.summary import INTERVALS
 
@@ -27,7 +27,7 @@ class Sample:
         self._coco = Coco(Outcome.of(data, run.order, run.outcomes))
         missed = data.references.image[matching.unmatched_refs]
         self._cut = Cut(data.predictions.score, image, matching.status, missed)
-        self._quality = {name: Measured.of(run.quality[name], matched) for name in METRICS}
+        self._quality = {name: Measured.of(values, matched) for name, values in run.quality.items()}
         self._estimate = Measured.of(run.estimate, image)
 
     def numbers(self, weight: Int32) -> tuple[dict[str, Float64], Float64]:
@@ -38,7 +38,7 @@ class Sample:
             for statistic, values in measured.statistics(weight).items():
                 numbers[f"{metric}_{statistic}"] = values
         numbers["quality_mean"] = self._estimate.mean(weight)
-        return {name: numbers[name] for name in INTERVALS}, categories
+        return {name: numbers[name] for name in INTERVALS if name in numbers}, categories
 
     def drawn(
         self, draws: Draws, advance: Callable[[float], None] | None = None
@@ -58,14 +58,15 @@ class Sample:
         advance: Callable[[float], None] | None = None,
     ) -> tuple[dict[str, Float64], Float64]:
         """The same under blocks of weights, `count` draws in all."""
-        columns = {name: np.empty(count) for name in INTERVALS}
+        # What boxes of this kind do not have stays undefined.
+        columns = {name: np.full(count, np.nan) for name in INTERVALS}
         categories = np.empty((count, len(self.categories), len(CATEGORY_NUMBERS)))
         start = 0
         for weight in weights:
             rows = slice(start, start + len(weight))
             numbers, categories[rows] = self.numbers(weight)
-            for name, column in columns.items():
-                column[rows] = numbers[name]
+            for name, values in numbers.items():
+                columns[name][rows] = values
             start = rows.stop
             if advance:
                 advance(start / count)
@@ -73,7 +74,10 @@ class Sample:
 
 
 def bootstrap(
-    run: Run, draws: Draws, advance: Callable[[float], None] | None = None
+    run: Run,
+    summary: Mapping[str, Any],
+    draws: Draws,
+    advance: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """The `bootstrap` of a summary: the draws, and the interval of each number and category.
 
@@ -83,10 +87,13 @@ def bootstrap(
     columns, categories = sample.drawn(draws, advance)
     return {
         **draws.described(sample.images),
-        "intervals": intervals(columns),
+        "intervals": intervals(columns, summary),
         "categories": [
-            {"id": kind.id, "name": kind.name}
-            | {name: interval(categories[:, k, n]) for n, name in enumerate(CATEGORY_NUMBERS)}
-            for k, kind in enumerate(sample.categories)
+            {"id": row["id"], "name": row["name"]}
+            | {
+                name: interval(categories[:, k, n], None if row[name] < 0 else row[name], PARTS)
+                for n, name in enumerate(CATEGORY_NUMBERS)
+            }
+            for k, row in enumerate(summary["categories"])
         ],
     }

@@ -8,7 +8,8 @@ from lossexport.names import STATISTICS
 
 _ENDS = ("lower", "upper", "standard_error")
 _NUMBER = "{:.4f}"
-_HIDDEN = tuple(f"_{name}" for name in STATISTICS if name != "mean")
+HIDDEN = tuple(f"_{name}" for name in STATISTICS if name != "mean")
+"""Ends of the names of numbers that only the files have."""
 
 
 def shown(value: float | None) -> str:
@@ -23,15 +24,13 @@ def title(drawn: Mapping[str, Any]) -> str:
 
 def show_intervals(summary: Mapping[str, Any]) -> None:
     """Print the intervals, if there are any, but for the percentiles of the quality."""
-    from lossexport.boxes.gates import value_of
-
     if "bootstrap" not in summary:
         return
     drawn = summary["bootstrap"]
     rows = [
-        (name, shown(value_of(summary, name)), *(shown(found[end]) for end in _ENDS))
+        (name, shown(found["value"]), *(shown(found[end]) for end in _ENDS))
         for name, found in drawn["intervals"].items()
-        if found["lower"] is not None and not name.endswith(_HIDDEN)
+        if found["lower"] is not None and not name.endswith(HIDDEN)
     ]
     columns = ("number", "value", "lower", "upper", "standard error")
     show(title(drawn), columns, rows, right=4)

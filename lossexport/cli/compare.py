@@ -4,7 +4,16 @@ from typing import Any
 
 import click
 
-from lossexport.cli._reports import baseline, finish, json_file, junit_file, max_drop
+from lossexport.cli._intervals import show_intervals
+from lossexport.cli._reports import (
+    baseline,
+    bootstrap,
+    finish,
+    json_file,
+    junit_file,
+    max_drop,
+    seed,
+)
 from lossexport.cli._terminal import Choice, show
 from lossexport.cli._types import DIR, FILE, FILE_OR_NAME
 from lossexport.cli.score import bounds, match_by, number, show_notes, show_quality
@@ -47,6 +56,8 @@ from lossexport.names import BACKENDS
 @click.option("--fail-above", multiple=True, metavar="NAME=VALUE", help="Exit with 1 if above.")
 @baseline
 @max_drop
+@bootstrap
+@seed
 @json_file
 @junit_file
 def command(
@@ -73,6 +84,7 @@ def command(
         progress=True,
     )
     _show(summary)
+    show_intervals(summary)
     show_notes(summary)
     if out:
         click.echo(f"report: {click.format_filename(out)}/report.html")

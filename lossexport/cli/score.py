@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from lossexport.cli._intervals import show_intervals
+from lossexport.cli._pair import pair, pair_numbers
 from lossexport.cli._reports import (
     baseline,
     bootstrap,
@@ -73,7 +74,8 @@ class _Command(click.Command):
 @click.command(
     "score", cls=_Command, short_help="Score detections: COCO AP, and the quality of every box."
 )
-@click.option("--pred", required=True, type=FILE_OR_DIR,
+@click.argument("results", nargs=-1, type=FILE_OR_DIR, metavar="[RESULTS] | [A B]")
+@click.option("--pred", type=FILE_OR_DIR,
     help="Detections: a file or a folder; or an .onnx detector, which runs on --images.",
 )  # fmt: skip
 @click.option("--ref", required=True, type=FILE_OR_DIR, help="References: a file or a folder.")
@@ -137,7 +139,8 @@ class _Command(click.Command):
 @json_file
 @junit_file
 def command(
-    pred: str,
+    results: tuple[str, ...],
+    pred: str | None,
     ref: str,
     form: str,
     pred_format: str | None,
@@ -167,17 +170,49 @@ def command(
     json_file: str | None,
     junit_file: str | None,
 ) -> None:
-    """Score detections against references: COCO AP, and the quality of every box."""
+    """Score detections against references: COCO AP, and the quality of every box.
+
+    RESULTS are those of --pred. Two results, A and B, are compared on the same references, with the
+    interval of each difference B - A.
+    """
+    given = results if pred is None else (*results, pred)
+    if not given or len(given) > 2 or (pred is not None and results):
+        raise click.UsageError(
+            "--pred, or one result, or two that are compared: one of these is needed"
+        )
     common: dict[str, Any] = {
         "iou_threshold": iou_threshold,
         "backend": backend,
         "out": out,
         "fail_below": bounds(fail_below, "--fail-below"),
         "fail_above": bounds(fail_above, "--fail-above"),
-        "baseline": baseline,
-        "max_drop": bounds(max_drop, "--max-drop"),
         "progress": True,
     }
+    read: dict[str, Any] = {
+        "format": form,
+        "pred_format": pred_format,
+        "ref_format": ref_format,
+        "match_by": match_by,
+        "extra_categories": extra_categories,
+        "seed": seed,
+    }
+    if len(given) == 2:
+        _refuse(
+            "is for one result, not for two",
+            {
+                "--images": images is not None,
+                "--workers": workers is not None,
+                "--detector": detector is not None,
+                "--nms-iou": nms_iou is not None,
+                "--baseline": baseline is not None,
+                "--max-drop": bool(max_drop),
+            },
+        )
+        found = pair(*given, ref, bootstrap, {**read, **common})
+        finish("score", found, pair_numbers(found), json_file, junit_file)
+        return
+    (pred,) = given
+    common |= {"baseline": baseline, "max_drop": bounds(max_drop, "--max-drop")}
     if workers is None:
         from lossexport.runtime.binding import keep_memory
         from lossexport.scoring import score
@@ -186,11 +221,6 @@ def command(
         summary = score(
             pred,
             ref,
-            format=form,
-            pred_format=pred_format,
-            ref_format=ref_format,
-            match_by=match_by,
-            extra_categories=extra_categories,
             images=images,
             browse=browse,
             detector=detector,
@@ -202,11 +232,12 @@ def command(
             slice_by=slice_by,
             size_grid=_sides(size_grid),
             bootstrap=bootstrap,
-            seed=seed,
+            **read,
             **common,
         )
     else:
-        _refuse_beside_workers(
+        _refuse(
+            "is not for --workers, which scores Parquet files by ids",
             {
                 "--format": form != "coco",
                 "--pred-format": pred_format not in (None, "parquet"),
@@ -224,7 +255,7 @@ def command(
                 "--slice-by": bool(slice_by),
                 "--size-grid": size_grid is not None,
                 "--bootstrap": bootstrap is not None,
-            }
+            },
         )
         from lossexport import distributed
 
@@ -244,12 +275,10 @@ def _sides(text: str | None) -> list[float]:
         raise LossexportError(f"--size-grid {text!r}: expected SIDE,SIDE,...") from error
 
 
-def _refuse_beside_workers(given: dict[str, bool]) -> None:
+def _refuse(why: str, given: dict[str, bool]) -> None:
     for option, used in given.items():
         if used:
-            raise LossexportError(
-                f"{option}: is not for --workers, which scores Parquet files by ids"
-            )
+            raise LossexportError(f"{option}: {why}")
 
 
 def _address(workers: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lossexport import arguments
+from lossexport.bootstrap.draws import Draws
 from lossexport.boxes import pairs
 from lossexport.boxes.explain import COMPARED, explain, scores_differ
 from lossexport.boxes.gates import Gates
@@ -20,7 +21,7 @@ from lossexport.boxes.quality import BoxQuality
 from lossexport.comparison.match import as_dataset, compare_boxes
 from lossexport.comparison.record import Run
 from lossexport.comparison.sides import read_results, run_detectors
-from lossexport.comparison.summary import GATE_NAMES, summarize
+from lossexport.comparison.summary import GATE_NAMES, INTERVALS, summarize
 from lossexport.detectors.description import AUTO, check_nms_iou
 from lossexport.errors import LossexportError, shown
 from lossexport.files import check_folder
@@ -51,6 +52,8 @@ def compare(
     fail_above: Mapping[str, float] | None = None,
     baseline: PathLike | None = None,
     max_drop: Mapping[str, float] | None = None,
+    bootstrap: int | None = None,
+    seed: int = 0,
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
     """Compare the boxes of a child with those of its parent and return the summary.
@@ -73,11 +76,14 @@ def compare(
 
     `fail_below` and `fail_above` map names of numbers (`kept`, `iou_mean`, `new`, `drift_max_abs`,
     ...) to the lowest and the highest value that passes. Failures are sentences in the summary's
-    `gate_failures` and raise no error. `baseline`, `max_drop` and `progress` are as in `score`.
+    `gate_failures` and raise no error. `baseline`, `max_drop`, `bootstrap`, `seed` and `progress`
+    are as in `score`.
 
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
-    gates = Gates(GATE_NAMES, fail_below, fail_above, baseline, max_drop)
+    draws = Draws.of(bootstrap, seed)
+    bounded = None if draws is None else INTERVALS
+    gates = Gates(GATE_NAMES, fail_below, fail_above, baseline, max_drop, bounded)
     check_match_by(match_by)
     iou_threshold = check_iou_threshold(iou_threshold)
     score_threshold = arguments.number("score_threshold", score_threshold)
@@ -129,6 +135,11 @@ def compare(
         run = Run(sides, result, quality, settings, measure.backend)
         summary = summarize(run)
         summary["notes"] += _explanations(run)
+        if draws is not None:
+            from lossexport.bootstrap.compared import bootstrap as resample
+
+            tell("drawing images", 0.0)
+            summary["bootstrap"] = resample(run, summary, draws)
         gates.apply(summary)
         if folder is not None:
             _write(folder, pictures, run, summary, tell)

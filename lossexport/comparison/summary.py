@@ -28,6 +28,9 @@ GATE_NAMES = (
     *COUNTS,
 )
 
+INTERVALS = tuple(n for n in GATE_NAMES if n not in COUNTS and n != "drift_max_abs")
+"""Numbers that get an interval."""
+
 
 def summarize(run: Run) -> dict[str, Any]:
     """Collect counts, statistics, the tables of categories and of sizes, settings and inputs.

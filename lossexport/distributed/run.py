@@ -20,9 +20,9 @@ from lossexport.distributed.cluster import Cluster, connected
 from lossexport.errors import LossexportError
 from lossexport.evaluator import totals, wire
 from lossexport.evaluator.state import State
-from lossexport.files import appear_together, check_folder
+from lossexport.files import appear_together
 from lossexport.progress import Progress, follow
-from lossexport.reports.output import BOXES, REPORT, write_summary
+from lossexport.reports.output import check_summary_folder, write_summary
 from lossexport.scoring.summary import GATE_NAMES
 
 
@@ -61,7 +61,7 @@ def score(
     threshold = check_iou_threshold(iou_threshold)
     folder = arguments.optional_path("out", out)
     if folder is not None:
-        _check_folder(folder)
+        check_summary_folder(folder)
     measure = BoxQuality(backend)
     with follow(progress, "scoring") as tell, connected(address, workers) as cluster:
         state, named = _state(cluster, *inputs, threshold, tell)
@@ -76,14 +76,6 @@ def score(
         with appear_together(folder) as stage:
             write_summary(stage, summary)
     return summary
-
-
-def _check_folder(folder: Path) -> None:
-    """Raise LossexportError on a folder with the other files of an earlier run."""
-    check_folder(folder)
-    for name in (BOXES, REPORT):
-        if (folder / name).exists():
-            raise LossexportError(f"{folder / name}: is of an earlier run: delete it")
 
 
 def _state(

@@ -6,11 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from lossexport.errors import LossexportError
-from lossexport.files import appear_together
+from lossexport.files import appear_together, check_folder
 from lossexport.origin import install_command
 from lossexport.runtime.backends import has_module
 
 SUMMARY, BOXES, REPORT = "summary.json", "boxes.parquet", "report.html"
+
+
+def check_summary_folder(folder: Path) -> None:
+    """Check a folder that gets a summary alone, as `check_folder` does.
+
+    Raises LossexportError if it has the other files of an earlier run, too.
+    """
+    check_folder(folder)
+    for name in (BOXES, REPORT):
+        if (folder / name).exists():
+            raise LossexportError(f"{folder / name}: is of an earlier run: delete it")
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:

@@ -35,6 +35,11 @@ def fill(
         summary=summary,
         counts=summary["counts"],
         input_rows=[{"side": side, **value} for side, value in summary["inputs"].items()],
+        interval_rows=[
+            {"name": name, **found}
+            for name, found in summary.get("bootstrap", {}).get("intervals", {}).items()
+            if found["lower"] is not None
+        ],
         metric_names={name: METRIC_TITLES[name] for name in quality},
         statistics=STATISTICS,
         charts={name: Markup(text) for name, text in drawings.items()},

@@ -103,11 +103,6 @@ class CocoResult:
     """[K,3] average precision of each category's small, medium and large boxes."""
 
 
-def evaluate(data: Dataset, order: Order, pairs: Pairs) -> CocoResult:
-    """Evaluate. `pairs` must hold at least every pair with an overlap of 0.5 or more."""
-    return accumulate(match(data, order, pairs), parts=data.parts)
-
-
 def match(
     data: Dataset,
     order: Order,

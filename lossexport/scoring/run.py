@@ -197,7 +197,7 @@ def score(
         if draws is not None:
             from lossexport.bootstrap.scored import bootstrap as resample
 
-            summary["bootstrap"] = resample(run, draws, partial(tell, "drawing images"))
+            summary["bootstrap"] = resample(run, summary, draws, partial(tell, "drawing images"))
         gates.apply(summary)
         if folder is not None:
             _write(folder, pictures, run, summary, findings, browse, tell)

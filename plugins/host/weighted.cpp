@@ -129,23 +129,29 @@ struct Lane {
     }
   }
 
-  // The mean precision of a draw at recalls that need so many hits, 0 beyond the last one.
-  double mean(int64_t draw, const std::vector<int64_t> &needed) const {
-    double sum = 0;
-    std::size_t i = 0;
-    for (const int64_t hits_needed : needed) {
-      if (hits_needed > count.of[draw]) break;
-      while (hits[i].of[draw] < hits_needed) ++i;
-      sum += precision[i * at(DRAWS) + at(draw)];
+  // The mean precision of each draw. `reached` [DRAWS,width] is how many of all recalls so many
+  // hits reach, and `wanted` the hits that reach all; other recalls have a precision of 0.
+  void means(const std::vector<int32_t> &reached, int64_t width, const Counts &wanted,
+             int64_t recalls, double *mean) const {
+    int32_t before[DRAWS] = {};
+    std::fill_n(mean, DRAWS, 0.0);
+    for (std::size_t i = 0; i < hits.size(); ++i) {
+      const double *here = precision.data() + i * at(DRAWS);
+      for (int64_t d = 0; d < DRAWS; ++d) {
+        const int32_t enough = std::min(hits[i].of[d], wanted.of[d]);
+        const int32_t now = reached[at(d * width + enough)];
+        mean[d] += here[d] * (now - before[d]);
+        before[d] = now;
+      }
     }
-    return sum / static_cast<double>(needed.size());
+    for (int64_t d = 0; d < DRAWS; ++d) mean[d] /= static_cast<double>(recalls);
   }
 };
 
 class Coco {
  public:
   Coco(const lossexport_ranked &given, const double *recalls, int64_t recall_count, double *numbers)
-      : given_(given), recalls_(recalls), needed_(at(recall_count)), numbers_(numbers) {}
+      : given_(given), recalls_(recalls), recall_count_(recall_count), numbers_(numbers) {}
 
   void run(const Batch &weight, int64_t first, int64_t draws) {
     for (int64_t k = 0; k < given_.categories; ++k) {
@@ -166,6 +172,12 @@ class Coco {
         i = end;
       }
       for (Lane &lane : lanes_) lane.envelope();
+      for (int64_t a = 0; a < AREAS; ++a) {
+        reach(wanted_[a]);
+        for (int64_t t = 0; t < LEVELS; ++t) {
+          lanes_[a * LEVELS + t].means(reached_, width_, wanted_[a], recall_count_, means_[a][t]);
+        }
+      }
       for (int64_t d = 0; d < draws; ++d) {
         write(d, numbers_ + ((first + d) * given_.categories + k) * NUMBERS);
       }
@@ -218,11 +230,10 @@ class Coco {
     for (int64_t a = 0; a < AREAS; ++a) {
       const int64_t wanted = wanted_[a].of[draw];
       if (!wanted) continue;
-      for (std::size_t r = 0; r < needed_.size(); ++r) needed_[r] = need(recalls_[r], wanted);
       double sum = 0, found = 0, early[2] = {};
       for (int64_t t = 0; t < LEVELS; ++t) {
         const Lane &lane = lanes_[a * LEVELS + t];
-        const double mean = lane.mean(draw, needed_);
+        const double mean = means_[a][t][draw];
         sum += mean;
         found += recall(lane.count, draw, wanted);
         if (a) continue;
@@ -244,22 +255,28 @@ class Coco {
     return static_cast<double>(hits.of[draw]) / static_cast<double>(wanted);
   }
 
-  // The fewest hits, at least 1, whose share in `wanted` is `recall` or more.
-  static int64_t need(double recall, int64_t wanted) {
-    const auto reaches = [=](int64_t hits) {
-      return static_cast<double>(hits) / static_cast<double>(wanted) >= recall;
-    };
-    int64_t hits = static_cast<int64_t>(recall * static_cast<double>(wanted));
-    while (hits > 0 && reaches(hits - 1)) --hits;
-    while (!reaches(hits)) ++hits;
-    return std::max<int64_t>(hits, 1);
+  // How many recalls are reached by each number of hits up to all. None is without a hit.
+  void reach(const Counts &wanted) {
+    width_ = *std::max_element(wanted.of, wanted.of + DRAWS) + int64_t{1};
+    reached_.assign(at(DRAWS * width_), 0);
+    for (int64_t d = 0; d < DRAWS; ++d) {
+      int32_t count = 0;
+      for (int64_t hits = 1; hits <= wanted.of[d]; ++hits) {
+        const double recall = static_cast<double>(hits) / static_cast<double>(wanted.of[d]);
+        while (count < recall_count_ && recall >= recalls_[count]) ++count;
+        reached_[at(d * width_ + hits)] = count;
+      }
+    }
   }
 
   const lossexport_ranked &given_;
   const double *const recalls_;
-  std::vector<int64_t> needed_;
+  const int64_t recall_count_;
+  std::vector<int32_t> reached_;
+  int64_t width_ = 0;
   double *const numbers_;
   Lane lanes_[LANES];
+  double means_[AREAS][LEVELS][DRAWS];
   Counts wrong_[AREAS], wanted_[AREAS], early_[2][LEVELS];
 };
 

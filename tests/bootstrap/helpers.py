@@ -17,7 +17,7 @@ COPIES = 100
 
 def run_of(data: Dataset, threshold: float = 0.5) -> Run:
     measure = BoxQuality()
-    return evaluate(data, measure, None, {"iou_threshold": threshold}, lambda step, part: None)
+    return evaluate(data, measure, None, {"iou_threshold": threshold}, lambda step, part: None).run
 
 
 def random_set(seed: int, images: int = 12) -> tuple[Json, Json]:

@@ -9,10 +9,12 @@ from lossexport import formats
 from lossexport.bootstrap.coco import Coco, Outcome
 from lossexport.bootstrap.scored import Sample
 from lossexport.boxes.gates import value_of
+from lossexport.errors import LossexportError
 from lossexport.runtime import weighted as native
+from lossexport.scoring.coco_ap import RECALLS
 from lossexport.scoring.summary import INTERVALS, summarize
 from tests.bootstrap.helpers import copied_set, data_of, draws, random_set, run_of, same
-from tests.boxes.helpers import pycocotools
+from tests.boxes.helpers import coco, found, pycocotools, truth
 
 
 @pytest.fixture(params=["library", "NumPy"])
@@ -64,8 +66,6 @@ def test_weights_of_one_change_nothing(shared: Path) -> None:
 
 def test_a_block_of_equal_scores_comes_once_for_each_copy(tmp_path: Path) -> None:
     """Right, wrong, right, wrong: not both right ones first."""
-    from tests.boxes.helpers import coco, found, truth
-
     references = coco([truth(1, 1, 0, 0, 10, 10)], images=(1, 2))
     detections = [found(1, 1, 0.5, 0, 0, 10, 10), found(1, 1, 0.5, 90, 90, 5, 5)]
     run = run_of(data_of(tmp_path, references, detections))
@@ -89,3 +89,14 @@ def test_neither_threads_nor_blocks_change_a_bit(
             assert joined.tobytes() == values.tobytes(), name
         joined = np.concatenate([part[1] for part in parts])
         assert joined.tobytes() == categories.tobytes()
+
+
+@pytest.mark.skipif(not native.available(), reason="no library of native kernels")
+def test_the_library_refuses_images_that_have_no_weight(tmp_path: Path) -> None:
+    run = run_of(data_of(tmp_path, *random_set(1)))
+    ranked = Outcome.of(run.data, run.order, run.outcomes).ranked()
+    with pytest.raises(LossexportError, match="weighted_coco: a place is out of range"):
+        ranked.numbers(np.ones((1, 3), np.int32), RECALLS)
+    one, bit = np.zeros(1, np.int32), np.ones(1, np.uint8)
+    with pytest.raises(LossexportError, match="weighted_best: a place is out of range"):
+        native.best(np.ones((1, 1), np.int32), np.ones(1), one + 1, bit, bit, one)

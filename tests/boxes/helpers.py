@@ -19,7 +19,7 @@ from lossexport.boxes.boxset import Dataset
 from lossexport.boxes.pairs import find_pairs, sort_boxes
 from lossexport.errors import LossexportError
 from lossexport.names import COCO_NUMBERS
-from lossexport.scoring.coco_ap import CocoResult, evaluate
+from lossexport.scoring.coco_ap import CocoResult, accumulate, match
 
 Json = Any
 
@@ -44,7 +44,7 @@ def pycocotools(references: Json, detections: Json) -> dict[str, float]:
 
 def evaluate_data(data: Dataset) -> CocoResult:
     order = sort_boxes(data)
-    return evaluate(data, order, find_pairs(data, order, 0.5))
+    return accumulate(match(data, order, find_pairs(data, order, 0.5)), parts=data.parts)
 
 
 def read_json(folder: Path, detections: Json, references: Json) -> Dataset:

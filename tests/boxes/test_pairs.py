@@ -15,7 +15,7 @@ from lossexport.boxes import forest, greedy, matching, pairs
 from lossexport.boxes.boxset import Category, Dataset, Predictions, References
 from lossexport.runtime import coco as native_coco
 from lossexport.runtime import pairs as native
-from lossexport.scoring.coco_ap import evaluate
+from lossexport.scoring.coco_ap import accumulate, match
 from tests.boxes.helpers import coco, evaluate_data, found, pycocotools, read_json, truth
 
 MB = 1 << 20
@@ -209,7 +209,7 @@ def test_the_library_equals_numpy_on_large_groups(
         use(monkeypatch, which)
         given_pairs = pairs.find_pairs(data, order, 0.4)
         result = matching.match(data, order, given_pairs, 0.5)
-        lanes = evaluate(data, order, given_pairs)
+        lanes = accumulate(match(data, order, given_pairs), parts=data.parts)
         results.append((given_pairs, result, lanes))
         monkeypatch.undo()
         monkeypatch.setattr(pairs, "MAX_PAIRS", listed)
@@ -228,7 +228,7 @@ def peak(data: Dataset) -> tuple[float, matching.Matching]:
     tracemalloc.start()
     try:
         near = pairs.find_pairs(data, order, 0.5)
-        evaluate(data, order, near)
+        accumulate(match(data, order, near), parts=data.parts)
         result = matching.match(data, order, near, 0.5)
         return tracemalloc.get_traced_memory()[1] / MB, result
     finally:
