@@ -99,6 +99,8 @@ def _check_name(
     """A name may be followed by a point and an end, or by a colon and a slice or category."""
     number = name.partition(":")[0]
     base, _, end = name.rpartition(".")
+    if number in names:
+        return
     if end in ENDS and base in names:
         if bounded is None:
             raise LossexportError(
@@ -106,7 +108,7 @@ def _check_name(
             )
         if base not in bounded:
             raise LossexportError(f"{option} {name!r}: {base} has no interval")
-    elif number not in names:
+    else:
         raise LossexportError(
             f"{option} {name!r}: no such number; there are {', '.join(names)}"
             f"{arguments.did_you_mean(number, names)}"
@@ -183,7 +185,7 @@ def value_of(summary: Mapping[str, Any], name: str) -> float | None:
     number, colon, part = name.partition(":")
     if _is_absent(summary, number):
         return None
-    if not colon and name.endswith(_SUFFIXES):
+    if not colon and name.endswith(_SUFFIXES) and name not in summary:
         number, _, end = name.rpartition(".")
         value = summary["bootstrap"]["intervals"][number][end]
     else:
