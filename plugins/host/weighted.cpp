@@ -101,7 +101,7 @@ int32_t share(const lossexport_weights &weights, const Given &...given) {
 // The hits of one range of areas at one threshold.
 struct Lane {
   std::vector<Counts> hits;       // up to each hit and with it
-  std::vector<double> precision;  // [hits,DRAWS] there; in the end the highest from there on
+  std::vector<double> precision;  // [hits,DRAWS] there
   Counts count, spared;
 
   void clear() {
@@ -122,29 +122,28 @@ struct Lane {
     }
   }
 
-  void envelope() {
-    for (std::size_t i = precision.size(); i-- > at(DRAWS);) {
-      double &before = precision[i - at(DRAWS)];
-      before = std::max(before, precision[i]);
-    }
-  }
-
-  // The mean precision of each draw. `reached` [DRAWS,width] is how many of all recalls so many
-  // hits reach, and `wanted` the hits that reach all; other recalls have a precision of 0.
+  // The mean of each draw of the highest precision from a recall on. `reached` [DRAWS,width] is how
+  // many of all recalls so many hits reach, and `wanted` the hits that reach all; the precision at
+  // others is 0.
   void means(const std::vector<int32_t> &reached, int64_t width, const Counts &wanted,
              int64_t recalls, double *mean) const {
-    int32_t before[DRAWS] = {};
-    std::fill_n(mean, DRAWS, 0.0);
-    for (std::size_t i = 0; i < hits.size(); ++i) {
+    const auto recalls_of = [&](const Counts &count, int64_t d) {
+      return reached[at(d * width + std::min(count.of[d], wanted.of[d]))];
+    };
+    double highest[DRAWS] = {}, sum[DRAWS] = {};
+    int32_t after[DRAWS];
+    for (int64_t d = 0; d < DRAWS; ++d) after[d] = recalls_of(count, d);
+    for (std::size_t i = hits.size(); i-- > 0;) {
       const double *here = precision.data() + i * at(DRAWS);
+      const Counts before = i ? hits[i - 1] : Counts{};
       for (int64_t d = 0; d < DRAWS; ++d) {
-        const int32_t enough = std::min(hits[i].of[d], wanted.of[d]);
-        const int32_t now = reached[at(d * width + enough)];
-        mean[d] += here[d] * (now - before[d]);
-        before[d] = now;
+        highest[d] = std::max(highest[d], here[d]);
+        const int32_t upto = recalls_of(before, d);
+        sum[d] += highest[d] * (after[d] - upto);
+        after[d] = upto;
       }
     }
-    for (int64_t d = 0; d < DRAWS; ++d) mean[d] /= static_cast<double>(recalls);
+    for (int64_t d = 0; d < DRAWS; ++d) mean[d] = sum[d] / static_cast<double>(recalls);
   }
 };
 
@@ -171,7 +170,6 @@ class Coco {
         }
         i = end;
       }
-      for (Lane &lane : lanes_) lane.envelope();
       for (int64_t a = 0; a < AREAS; ++a) {
         reach(wanted_[a]);
         for (int64_t t = 0; t < LEVELS; ++t) {

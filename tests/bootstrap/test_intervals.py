@@ -170,3 +170,20 @@ def test_images_that_one_result_alone_has() -> None:
     assert row["difference"] == pytest.approx(2 / 3 - 1, abs=1e-12)
     assert row["better"] == 0
     assert row["upper"] <= 0 < -row["lower"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_sets_in_which_numbers_are_undefined() -> None:
+    ref = {"image_id": [1, 2], "category_id": [1, 1], "bbox": [[0, 0, 9, 9]] * 2}
+    right = {**ref, "score": [0.5, 0.4]}
+    nothing: dict[str, Any] = {"image_id": [], "category_id": [], "bbox": [], "score": []}
+    none = score(nothing, ref, bootstrap=5)["bootstrap"]["intervals"]
+    assert (none["AP"]["lower"], none["AP"]["upper"], none["AP"]["draws"]) == (0, 0, 5)
+    for name in ("precision", "best_f1", "iou_mean", "APl"):
+        assert (none[name]["value"], none[name]["lower"], none[name]["draws"]) == (None, None, 0)
+    crowds = score(right, {**ref, "iscrowd": [1, 1]}, bootstrap=5)["bootstrap"]["intervals"]
+    assert crowds["AP"]["upper"] is None
+    whole = score(right, ref, bootstrap=5)["bootstrap"]["intervals"]
+    assert (whole["AP"]["lower"], whole["best_f1"]["upper"]) == (1, 1)
+    row = score_pair(nothing, right, ref, bootstrap=5)["differences"]["AP"]
+    assert (row["lower"], row["upper"], row["better"]) == (1, 1, 1)

@@ -1,6 +1,6 @@
 """How often intervals contain the number of the whole set, on random parts of it.
 
-    python benchmarks/coverage.py --data data/voc2007_half
+    python benchmarks/interval_coverage.py --data data/voc2007_half
 
 Takes many random sets of images, without replacement, from a set of detections whose numbers are
 known; counts how many of the intervals of each contain the number of the whole set, for basic
@@ -85,7 +85,7 @@ def page(results: dict[str, Any]) -> str:
     lines = [
         "# Coverage of the intervals",
         "",
-        f"Made by `benchmarks/coverage.py`: {results['sets']} random sets of images of",
+        f"Made by `benchmarks/interval_coverage.py`: {results['sets']} random sets of images of",
         f"voc2007_half ({results['all']} images), without replacement, for each row, with",
         f"{results['draws']} draws each. The part of the 95 % intervals that contain the number of",
         "all images, for percentile intervals and for basic ones, and the mean width.",
@@ -118,8 +118,8 @@ def main() -> None:
             for name, file in SETS.items()
         },
     }
-    (RESULTS / "coverage.json").write_text(json.dumps(results, indent=1) + "\n")
-    (RESULTS / "coverage.md").write_text(page(results))
+    (RESULTS / "interval_coverage.json").write_text(json.dumps(results, indent=1) + "\n")
+    (RESULTS / "interval_coverage.md").write_text(page(results))
 
 
 if __name__ == "__main__":
