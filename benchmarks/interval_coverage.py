@@ -49,7 +49,7 @@ def run_of(pred: dict[str, Any], ref: dict[str, Any], images: np.ndarray) -> Run
     """A scoring run over these images."""
     listed = {int(image): f"{image}.jpg" for image in images}
     data = formats.read(part(pred, images), {**part(ref, images), "images": listed}, "coco")
-    return evaluate(data, BoxQuality(), None, {"iou_threshold": 0.5}, lambda *_: None)
+    return evaluate(data, BoxQuality(), None, {"iou_threshold": 0.5}, lambda *_: None).run
 
 
 def measure(pred: dict[str, Any], ref: dict[str, Any], sets: int, draws: int) -> list[Any]:

@@ -8,7 +8,7 @@ from lossexport.boxes.boxset import Bool, Float32, Float64, Int8, Int32
 from lossexport.boxes.matching import IGNORED, MATCHED, UNMATCHED
 from lossexport.names import RATES, STATISTICS
 from lossexport.runtime import weighted as native
-from lossexport.scoring import cuts
+from lossexport.scoring.ranked import Cuts, Ranked
 
 _PARTS = (0.5, 0.05, 0.95)
 
@@ -62,9 +62,17 @@ class Cut:
         for one in weight:
             times = one[self._image]
             score, status = np.repeat(self._score, times), np.repeat(self._status, times)
-            found = cuts.best(score, status, int(one[self._missed].sum()))
+            found = _best_cut(score, status, int(one[self._missed].sum()))
             rows.append([np.nan if value is None else value for value in found.values()])
         return np.array(rows)
+
+
+def _best_cut(score: Float64, status: Int8, missed: int) -> dict[str, float | None]:
+    overlaps = np.zeros(np.count_nonzero(status == MATCHED), np.float32)
+    kinds = np.zeros(len(score), np.int32)
+    ranked, _ = Ranked.of(kinds, score, status, overlaps, np.array([missed]))
+    cuts = Cuts.of(ranked)
+    return cuts.rates(int(cuts.highest(cuts.f1)[0]))
 
 
 @dataclass(frozen=True, slots=True)

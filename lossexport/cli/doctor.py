@@ -31,5 +31,5 @@ def command(json_file: str | None) -> None:
     for check in checks:
         if check.fix:
             remedies.setdefault(check.fix, []).append(check.component)
-    for fix, components in remedies.items():
-        click.echo(printable(f"to mend {', '.join(components)}:\n  {fix}"))
+    for fix, mended in remedies.items():
+        click.echo(printable(f"to mend {', '.join(mended)}:\n  {fix}"))

@@ -60,7 +60,7 @@ def render(
         ],
         crops=crops,
         scenes=scenes,
-        diagnoses=list(_diagnoses(findings or ())),
+        diagnoses=list(_diagnoses(findings or [])),
     )
 
 
