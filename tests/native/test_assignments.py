@@ -44,8 +44,8 @@ def aligned(boxes: Any, points: Any, targets: Any, topk: int, score: float = 0.5
     scores = np.full((count, 1), score, np.float32)
     assigned, target_scores = np.empty(count, np.int64), np.empty((count, 1), np.float32)
     labels, valid = np.zeros(wanted, np.int64), np.ones(wanted, bool)
-    inputs: list[np.ndarray] = [scores, boxes, points, labels, targets, valid]
-    outputs = [assigned, target_scores]
+    inputs = [scores, boxes, points, labels, targets, valid]
+    outputs: list[np.ndarray] = [assigned, target_scores]
     native.run("task_aligned_assign", {"topk": topk, "small_side": 0.0}, inputs, outputs)
     assert (target_scores[assigned < 0] == 0).all()
     return [int(place) for place in assigned]
