@@ -73,8 +73,8 @@ class Histogram(_Strict, frozen=True):
 
     def tally(self) -> drift.Tally:
         """What was counted."""
-        columns = (self.counts, self.squares, self.products)
-        return drift.Tally(*(np.array(c, np.int64) for c in columns), self.frames)
+        counts, squares, products = np.array([self.counts, self.squares, self.products], np.int64)
+        return drift.Tally(counts, squares, products, self.frames)
 
 
 class Replica(_Strict, frozen=True):

@@ -270,15 +270,16 @@ def _fit_all(
     # With few replicas, an image may have been drawn for each.
     whole: Float64 = np.stack([curve.at(cells) for curve in curves]).mean(0)
     total[seen == 0] = whole[cell[seen == 0]]
-    return curves, total / np.maximum(seen, 1)
+    honest: Float64 = total / np.maximum(seen, 1)
+    return curves, honest
 
 
 def _misses(causes: Float64, missed: Float64, weight: Float64) -> Float64:
     """Coefficients [3] of a linear fit of the objects that an image misses."""
     weighted = causes * weight[:, None]
     ridge = 1e-3 * len(causes) * np.eye(3)
-    found: Float64 = np.linalg.solve(weighted.T @ causes + ridge, weighted.T @ missed)
-    return found
+    solved = np.linalg.solve(weighted.T @ causes + ridge, weighted.T @ missed)
+    return solved.astype(np.float64, copy=False)
 
 
 def _dispersion(residual: Float64, variance: Float64) -> float:

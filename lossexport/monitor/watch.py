@@ -186,7 +186,9 @@ class Watch:
         self._now["class"].add(frame, kind[drawn].astype(np.int64))
         self._now["score"].add(frame, drift.place(score[drawn], self._bins["score"]))
         self._now["size"].add(frame, drift.place(side[drawn], self._bins["size"]))
-        self._now["count"].add(np.arange(number), drift.place(counted, self._bins["count"]))
+        self._now["count"].add(
+            np.arange(number), drift.place(counted.astype(np.float64), self._bins["count"])
+        )
 
     def _state(self) -> dict[str, Any]:
         """The statement of the window that has just become full."""

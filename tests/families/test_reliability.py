@@ -70,7 +70,10 @@ def test_the_published_loops(family: str) -> None:
     for seed in range(6):
         rng = np.random.default_rng(seed)
         drawn = op.samplers[family](rng, {"N": 40, "K": 30}, op.resolve({}))
-        found = ops.suppression_reliability(**{k: torch.from_numpy(v) for k, v in drawn.items()})
+        boxes, scores, kept = (
+            torch.from_numpy(drawn[name]) for name in ("boxes", "scores", "indices")
+        )
+        found = ops.suppression_reliability(boxes, scores, kept)
         finite = {**drawn, "scores": np.where(np.isfinite(drawn["scores"]), drawn["scores"], -1)}
         expected = plain(finite["boxes"], finite["scores"], drawn["indices"])
         assert [x.item() for x in found] == pytest.approx(expected, abs=1e-12)
