@@ -155,13 +155,17 @@ def estimates(calibration: Calibration, labelled: Labelled, images: Array) -> Es
 
 
 def splits(
-    labelled: Labelled, trials: int, part: float = 0.5, shifts: Sequence[str] = SHIFTS
+    labelled: Labelled,
+    trials: int,
+    part: float = 0.5,
+    shifts: Sequence[str] = SHIFTS,
+    **options: Any,
 ) -> Iterator[tuple[str, Calibration, Array]]:
     """The shift, the calibration and the images of its window, of `trials` random samples."""
     rng = np.random.default_rng(0)
     for _ in range(trials):
         chosen = np.sort(rng.permutation(labelled.images)[: round(labelled.images * part)])
-        calibration = calibrate(*labelled.sample(chosen))
+        calibration = calibrate(*labelled.sample(chosen), **options)
         for shift in shifts:
             yield shift, calibration, np.setdiff1d(labelled.third(shift), chosen)
 
@@ -194,15 +198,14 @@ def alarms(labelled: Labelled, trials: int, size: int) -> dict[str, float]:
     """The part of windows of `size` images, or all there are, in which a test finds drift."""
     found: dict[str, list[dict[str, float]]] = {shift: [] for shift in SHIFTS}
     rng = np.random.default_rng(1)
-    for shift, calibration, images in splits(labelled, trials):
+    for shift, calibration, images in splits(labelled, trials, replicas=2):
         frames = min(size, len(images))
         watch = Watch(calibration, frames)
-        for _ in range(4):
-            for frame in labelled.frames(rng.choice(images, frames, replace=False)):
-                watch.update(frame)
-            state = watch.compute()
-            parts = {name: float(row["drifted"]) for name, row in state["drift"].items()}
-            found[shift].append({"any": float(state["drifted"]), **parts})
+        for frame in labelled.frames(rng.choice(images, frames, replace=False)):
+            watch.update(frame)
+        state = watch.compute()
+        parts = {name: float(row["drifted"]) for name, row in state["drift"].items()}
+        found[shift].append({"any": float(state["drifted"]), **parts})
     return {
         f"{shift}, {part}": float(np.mean([row[part] for row in rows]))
         for shift, rows in found.items()
@@ -253,7 +256,7 @@ def measure(folder: Path, trials: int) -> dict[str, Any]:
         "trials": trials,
         "shifts": shifts,
         "small": small,
-        "alarms": {name: alarms(labelled, trials // 4, 100) for name, labelled in sets.items()},
+        "alarms": {name: alarms(labelled, 2 * trials, 100) for name, labelled in sets.items()},
         "corrupted": corrupted(folder),
         "times": frame_times(sets["YOLACT base, COCO"], (50, 200, 1000)),
     }

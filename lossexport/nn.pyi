@@ -2070,4 +2070,57 @@ class WeightedBoxesFusion(CataloguedModule):
         models: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
 
+class SuppressionReliability(CataloguedModule):
+    """How far an NMS can be relied on: which boxes it removes, and where they lie.
+
+    Args:
+        iou_threshold: a box is in a group above this, not at it (in [0, 1])
+        score_threshold: a box takes part above this score (in [0, 1e+06])
+        center: the score c at which the weights are in the middle (in [0, 1])
+    """
+
+    def __init__(
+        self,
+        *,
+        iou_threshold: float = 0.5,
+        score_threshold: float = 0.05,
+        center: float = 0.4,
+    ) -> None: ...
+    def forward(self, boxes: Tensor, scores: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Call the op.
+
+        Args:
+            boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+                1e-4 to 1e5
+            scores: [N] float, at least 0; a box below takes no part
+            indices: [K] int64, those that NMS kept; -1 is none
+
+        Returns:
+            reliability: [] float, 0 or more; 0 if nothing was removed
+            consistency: [] float, at most 1; 0 if nothing was removed
+        """
+
+    def __call__(self, boxes: Tensor, scores: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]: ...
+
+class ContrastiveConfidence(CataloguedModule):
+    """Confidence in an image: the mean of its high scores less that of its low ones.
+
+    Args:
+        score_threshold: a score is high above this, not at it (in [0, 1])
+        weight: factor lambda of the low scores (in [0, 1000])
+    """
+
+    def __init__(self, *, score_threshold: float = 0.3, weight: float = 5.0) -> None: ...
+    def forward(self, scores: Tensor) -> Tensor:
+        """Call the op.
+
+        Args:
+            scores: [N,K] float, best score of each box; 0 or less is no box
+
+        Returns:
+            confidence: [N] float, at most 1
+        """
+
+    def __call__(self, scores: Tensor) -> Tensor: ...
+
 def __getattr__(name: str) -> Any: ...

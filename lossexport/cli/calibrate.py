@@ -9,7 +9,7 @@ from lossexport.cli._types import FILE, FILE_OR_DIR, FORMAT
 from lossexport.cli.score import match_by, number
 
 
-@click.command("calibrate", short_help="Learn from a labelled sample how sure boxes are.")
+@click.command("calibrate", short_help="Learn from a labelled sample how often boxes are correct.")
 @click.option("--pred", required=True, type=FILE_OR_DIR, help="Detections of the sample.")
 @click.option("--ref", required=True, type=FILE_OR_DIR, help="References of the sample.")
 @click.option("--out", required=True, type=FILE, help="File for the calibration, as JSON.")

@@ -11,7 +11,7 @@ from lossexport.cli.score import bounds, number, show_notes
 from lossexport.errors import LossexportError, printable
 
 
-@click.command("watch", short_help="Estimate the quality of boxes without references; find drift.")
+@click.command("watch", short_help="Estimate quality without references; find drift.")
 @click.argument("calibration", type=FILE)
 @click.option(
     "--pred", required=True, type=FILE,

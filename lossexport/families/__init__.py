@@ -21,5 +21,6 @@ FAMILIES = (
     "ghm",
     "ranking",
     "suppression",
+    "reliability",
 )
 """In the order in which the ops are listed."""

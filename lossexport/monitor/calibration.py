@@ -46,13 +46,35 @@ class Kind(_Strict, frozen=True):
     name: Text
 
 
+Counts = Annotated[list[Count], Meta(max_length=MAX_CATEGORIES)]
+
+
 class Histogram(_Strict, frozen=True):
-    """Counts of the sample between `limits`; classes have none."""
+    """Boxes of the sample between `limits`; classes have none. See `drift.Tally`."""
 
     limits: Limits
-    counts: Annotated[list[Count], Meta(max_length=MAX_CATEGORIES)]
-    clustering: Factor
-    """How many times more the counts vary than those of independent boxes."""
+    counts: Counts
+    squares: Counts
+    products: Counts
+    frames: Count
+
+    @classmethod
+    def of(cls, limits: Float64, tally: drift.Tally) -> "Histogram":
+        """From its limits and what was counted."""
+        columns = (tally.counts, tally.squares, tally.products)
+        lists = [column.tolist() for column in columns]
+        return cls(
+            limits=limits.tolist(),
+            counts=lists[0],
+            squares=lists[1],
+            products=lists[2],
+            frames=tally.frames,
+        )
+
+    def tally(self) -> drift.Tally:
+        """What was counted."""
+        counts, squares, products = np.array([self.counts, self.squares, self.products], np.int64)
+        return drift.Tally(counts, squares, products, self.frames)
 
 
 class Replica(_Strict, frozen=True):
@@ -156,11 +178,12 @@ class Calibration(_Strict, frozen=True):
                 raise LossexportError(f"{where}: {name} do not rise")
         for part, histogram in self.histograms.items():
             wanted = kinds if part == "class" else len(histogram.limits) + 1
-            if len(histogram.counts) != wanted:
-                raise LossexportError(
-                    f"{where}: histograms.{part}.counts has {len(histogram.counts)} numbers, "
-                    f"{wanted} are expected"
-                )
+            for field in ("counts", "squares", "products"):
+                if (length := len(getattr(histogram, field))) != wanted:
+                    raise LossexportError(
+                        f"{where}: histograms.{part}.{field} has {length} numbers, {wanted} are "
+                        "expected"
+                    )
         for i, replica in enumerate(self.replicas):
             for field, values, wanted, most in (
                 ("step", replica.step, len(self.score_limits) + 1, _LOG_ODDS),

@@ -1,12 +1,13 @@
 """Whether the boxes of a window look like those of the sample: scores, classes, sizes, counts.
 
 Each is a histogram, and the test of two histograms is chi-square's for homogeneity. Boxes of one
-image resemble each other, so their counts vary more than those of independent boxes; the statistic
-is divided by this factor, which is measured on the sample (Rao and Scott 1984, first order).
+image resemble each other, so their shares vary more than those of independent boxes; the statistic
+is divided by this factor, which is measured on both sides (Rao and Scott 1984, first order).
 """
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -32,24 +33,46 @@ def place(values: Float64, limits: Float64) -> Int64:
     return np.searchsorted(limits, values, "right")
 
 
-def clustering(image: Int64, bins: Int64, images: int, number: int) -> float:
-    """How many times more the shares of bins vary than with independent boxes; at least 1.
+@dataclass(slots=True)
+class Tally:
+    """A histogram of boxes, and how much it varies between their frames."""
 
-    `image` and `bins` [n] are those of each box.
-    """
-    total = np.bincount(bins, minlength=number)
-    used = np.flatnonzero(total)
-    if len(used) < 2:
-        return 1.0
-    share = total[used] / len(bins)
-    code, count = np.unique(image * number + bins, return_counts=True)
-    own, bin_ = np.divmod(code, number)
-    boxes = np.bincount(image, minlength=images)
-    # Of the images without a box in the bin, only the share that was expected is left.
-    expected = np.square(boxes, dtype=np.float64).sum() * share**2
-    wanted = boxes[own] * (total[bin_] / len(bins))
-    extra = np.bincount(bin_, (count - wanted) ** 2 - wanted**2, number)[used]
-    return float(max(1.0, ((expected + extra) / share).sum() / (len(bins) * (len(used) - 1))))
+    counts: Int64
+    """[b] boxes in each bin."""
+    squares: Int64
+    """[b] the sum over frames of the square of their boxes in the bin."""
+    products: Int64
+    """[b] the sum over frames of their boxes in the bin times all their boxes."""
+    frames: int = 0
+    """The sum over frames of the square of all their boxes."""
+
+    @classmethod
+    def empty(cls, number: int) -> "Tally":
+        """Without a box, of `number` bins."""
+        return cls(*np.zeros((3, number), np.int64))
+
+    def add(self, frame: Int64, bins: Int64) -> None:
+        """Add boxes [n] of whole frames; `frame` are their numbers from 0 on."""
+        number = len(self.counts)
+        boxes = np.bincount(frame)
+        code, count = np.unique(frame * number + bins, return_counts=True)
+        own, place = np.divmod(code, number)
+        self.counts += np.bincount(bins, minlength=number)
+        np.add.at(self.squares, place, count**2)
+        np.add.at(self.products, place, count * boxes[own])
+        self.frames += int(np.square(boxes).sum())
+
+    def share(self) -> Float64:
+        """[b] the part of the boxes in each bin."""
+        found: Float64 = self.counts / max(int(self.counts.sum()), 1)
+        return found
+
+    def variance(self) -> Float64:
+        """[b] of the shares, if whole frames are drawn."""
+        share = self.share()
+        total = self.squares - 2 * share * self.products + share**2 * self.frames
+        found: Float64 = np.maximum(total, 0) / max(int(self.counts.sum()), 1) ** 2
+        return found
 
 
 class Tested(NamedTuple):
@@ -67,26 +90,32 @@ class Tested(NamedTuple):
     """Its share of the window."""
 
 
-def compare(before: Int64, now: Int64, dispersion: float) -> Tested | None:
-    """Test the counts `now` [b] of a window against those of the sample; None if one is empty."""
-    n, m = int(before.sum()), int(now.sum())
+def compare(before: Tally, now: Tally) -> Tested | None:
+    """Test the boxes of a window against those of the sample; None if one has none."""
+    n, m = int(before.counts.sum()), int(now.counts.sum())
     if not n or not m:
         return None
-    pooled = (before + now) / (n + m)
-    common = pooled * min(n, m) >= LEAST_EXPECTED
-    counts = [np.append(side[common], side[~common].sum()) for side in (before, now)]
-    share = (counts[0] + counts[1]) / (n + m)
-    seen = share > 0
-    difference = (counts[0] / n - counts[1] / m)[seen]
-    statistic = float((difference**2 / share[seen]).sum()) / (1 / n + 1 / m) / dispersion
-    change = now / m - before / n
+    pooled = (before.counts + now.counts) / (n + m)
+    # The variance of the difference of shares: of independent boxes, and as it is.
+    alone = pooled * (1 - pooled) * (1 / n + 1 / m)
+    varied = np.maximum(before.variance() + now.variance(), alone)
+    clusters = np.divide(varied, alone, out=np.ones(len(alone)), where=alone > 0)
+    common = pooled * min(n, m) >= LEAST_EXPECTED * clusters
+    change = now.share() - before.share()
+    share, difference, variance = (
+        np.append(x[common], x[~common].sum()) for x in (pooled, change, varied)
+    )
+    seen = np.flatnonzero(share)
+    freedom = len(seen) - 1
+    statistic = float((difference[seen] ** 2 / share[seen]).sum())
+    expected = float((variance[seen] / share[seen]).sum()) / max(freedom, 1)
     moved = int(np.argmax(np.abs(change)))
     return Tested(
-        chi_square(statistic, int(seen.sum()) - 1),
+        chi_square(statistic / max(expected, 1e-300), freedom),
         float(np.abs(change).sum() / 2),
         moved,
-        float(before[moved] / n),
-        float(now[moved] / m),
+        float(before.share()[moved]),
+        float(now.share()[moved]),
     )
 
 

@@ -270,15 +270,16 @@ def _fit_all(
     # With few replicas, an image may have been drawn for each.
     whole: Float64 = np.stack([curve.at(cells) for curve in curves]).mean(0)
     total[seen == 0] = whole[cell[seen == 0]]
-    return curves, total / np.maximum(seen, 1)
+    honest: Float64 = total / np.maximum(seen, 1)
+    return curves, honest
 
 
 def _misses(causes: Float64, missed: Float64, weight: Float64) -> Float64:
     """Coefficients [3] of a linear fit of the objects that an image misses."""
     weighted = causes * weight[:, None]
     ridge = 1e-3 * len(causes) * np.eye(3)
-    found: Float64 = np.linalg.solve(weighted.T @ causes + ridge, weighted.T @ missed)
-    return found
+    solved = np.linalg.solve(weighted.T @ causes + ridge, weighted.T @ missed)
+    return solved.astype(np.float64, copy=False)
 
 
 def _dispersion(residual: Float64, variance: Float64) -> float:
@@ -289,21 +290,21 @@ def _dispersion(residual: Float64, variance: Float64) -> float:
 def _histograms(sample: Sample, counted: Bool) -> dict[drift.Part, Histogram]:
     image = sample.image[counted]
     count = np.bincount(image, minlength=sample.images)
-    found: dict[drift.Part, Histogram] = {}
+    # Of the counts, each image is one.
     values = {
-        "score": sample.score[counted],
-        "size": sample.side[counted],
-        "count": count.astype(np.float64),
+        "score": (image, sample.score[counted]),
+        "size": (image, sample.side[counted]),
+        "count": (np.arange(sample.images), count.astype(np.float64)),
     }
+    classes = drift.Tally.empty(sample.kinds)
+    classes.add(image, sample.kind[counted])
+    found: dict[drift.Part, Histogram] = {"class": Histogram.of(np.empty(0), classes)}
     for part in drift.PARTS:
-        limits = np.empty(0) if part == "class" else drift.edges(values[part])
-        bins = sample.kind[counted] if part == "class" else drift.place(values[part], limits)
-        number = sample.kinds if part == "class" else len(limits) + 1
-        # Frames are taken to be independent.
-        own = 1.0 if part == "count" else drift.clustering(image, bins, sample.images, number)
-        found[part] = Histogram(
-            limits=limits.tolist(),
-            counts=np.bincount(bins, minlength=number).tolist(),
-            clustering=round(own, 4),
-        )
+        if part == "class":
+            continue
+        own, value = values[part]
+        limits = drift.edges(value)
+        tally = drift.Tally.empty(len(limits) + 1)
+        tally.add(own, drift.place(value, limits))
+        found[part] = Histogram.of(limits, tally)
     return found

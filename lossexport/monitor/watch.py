@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lossexport import arguments
-from lossexport.boxes.boxset import Float64, Int64, Predictions
+from lossexport.boxes.boxset import Float64, Predictions
 from lossexport.boxes.columns import ID, IdTable, plain_id
 from lossexport.errors import LossexportError, shown
 from lossexport.evaluator.frame import Frame
@@ -79,10 +79,8 @@ class Watch:
         self._first_counted = int(np.searchsorted(self._limits, threshold, "right"))
         self._estimate = Estimator(calibration, drift.place(lowest, own))
         self._size_limits = np.array(calibration.size_limits)
-        self._histograms = {
-            part: (np.array(h.limits), np.array(h.counts), h.clustering)
-            for part, h in calibration.histograms.items()
-        }
+        self._bins = {part: np.array(h.limits) for part, h in calibration.histograms.items()}
+        self._before = {part: h.tally() for part, h in calibration.histograms.items()}
         self._statement: dict[str, Any] | None = None
         self._done = 0
         self._start()
@@ -95,7 +93,7 @@ class Watch:
         self._boxes = self._at_threshold = 0
         self._cells = np.empty(0, np.int64)
         self._counts = np.empty(0, np.int64)
-        self._now = {part: np.zeros(len(h[1]), np.int64) for part, h in self._histograms.items()}
+        self._now = {p: drift.Tally.empty(len(t.counts)) for p, t in self._before.items()}
         self._waiting: list[Predictions] = []
         self._held = 0
 
@@ -158,9 +156,6 @@ class Watch:
         if not self._frames:
             self._first = name
         self._frames += 1
-        limits = self._histograms["count"][0]
-        counted = int(np.count_nonzero(boxes.score >= self.calibration.threshold))
-        self._now["count"][int(np.searchsorted(limits, counted, "right"))] += 1
         self._waiting.append(boxes)
         self._held += len(boxes)
         if self._held >= WAITING or self._frames >= self._window:
@@ -174,6 +169,8 @@ class Watch:
                 *((b.score, b.category, sides(b.box)) for b in self._waiting), strict=True
             )
         )
+        number = len(self._waiting)
+        frame = np.repeat(np.arange(number), [len(boxes) for boxes in self._waiting])
         self._waiting, self._held = [], 0
         self._boxes += len(score)
         self._at_threshold += int(np.count_nonzero(score >= self._threshold))
@@ -185,12 +182,13 @@ class Watch:
         self._cells, place = np.unique(both, return_inverse=True)
         self._counts = np.bincount(place, weight, len(self._cells)).astype(np.int64)
         drawn = score >= self.calibration.threshold
-        self._tally("class", kind[drawn])
-        self._tally("score", drift.place(score[drawn], self._histograms["score"][0]))
-        self._tally("size", drift.place(side[drawn], self._histograms["size"][0]))
-
-    def _tally(self, part: drift.Part, bins: Int64) -> None:
-        self._now[part] += np.bincount(bins, minlength=len(self._now[part]))
+        frame, counted = frame[drawn], np.bincount(frame[drawn], minlength=number)
+        self._now["class"].add(frame, kind[drawn].astype(np.int64))
+        self._now["score"].add(frame, drift.place(score[drawn], self._bins["score"]))
+        self._now["size"].add(frame, drift.place(side[drawn], self._bins["size"]))
+        self._now["count"].add(
+            np.arange(number), drift.place(counted.astype(np.float64), self._bins["count"])
+        )
 
     def _state(self) -> dict[str, Any]:
         """The statement of the window that has just become full."""
@@ -198,8 +196,7 @@ class Watch:
         counts: Float64 = self._counts.astype(np.float64)
         window = Counted(cells, counts, cells.step >= self._first_counted, self._frames)
         tests = {
-            part: drift.compare(before, self._now[part], clustering)
-            for part, (_, before, clustering) in self._histograms.items()
+            part: drift.compare(before, self._now[part]) for part, before in self._before.items()
         }
         rows = drift.as_rows(tests, self._words, self._alpha)
         return {

@@ -1351,4 +1351,50 @@ def weighted_boxes_fusion(
         max_output: most fused boxes (in [1, 65536])
     """
 
+def suppression_reliability(
+    boxes: Tensor,
+    scores: Tensor,
+    indices: Tensor,
+    iou_threshold: float = 0.5,
+    score_threshold: float = 0.05,
+    center: float = 0.4,
+) -> tuple[Tensor, Tensor]:
+    """Reliability [] and consistency [] of an NMS: boxes [N,4] xyxy, scores [N], its indices [K].
+
+    A candidate has a score above `score_threshold`, and is removed if it was not kept and its IoU
+    with a kept one is above `iou_threshold`; it is then in the group of each such one. Reliability
+    is the weight of the groups of kept boxes with a score above `center`, divided by the weight of
+    all removed boxes, where a weight rises from 0.1 to 1 around `center`. Consistency is the mean
+    over the kept boxes of 1 / (1 + exp(10 (score - `center`))) times the mean of two numbers: the
+    IoU of the box with the hull of its group, and 1 less the distance of their centres in quarters
+    of the diagonal of the box. Indices below 0 and rows that are not finite take no part. Both are
+    0 where nothing was removed.
+
+    Args:
+        boxes: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
+            1e-4 to 1e5
+        scores: [N] float, at least 0; a box below takes no part
+        indices: [K] int64, those that NMS kept; -1 is none
+        iou_threshold: a box is in a group above this, not at it (in [0, 1])
+        score_threshold: a box takes part above this score (in [0, 1e+06])
+        center: the score c at which the weights are in the middle (in [0, 1])
+    """
+
+def contrastive_confidence(
+    scores: Tensor,
+    score_threshold: float = 0.3,
+    weight: float = 5.0,
+) -> Tensor:
+    """Mean of the scores [N,K] above `score_threshold` less `weight` times that of the rest: [N].
+
+    A score is that of the best class of a box, after a sigmoid or softmax. One of 0 or less stands
+    for no box, as NMS pads its outputs. The mean of no score is 0. NaN or infinity makes NaN of its
+    image.
+
+    Args:
+        scores: [N,K] float, best score of each box; 0 or less is no box
+        score_threshold: a score is high above this, not at it (in [0, 1])
+        weight: factor lambda of the low scores (in [0, 1000])
+    """
+
 def __getattr__(name: str) -> Any: ...

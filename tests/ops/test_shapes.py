@@ -21,7 +21,7 @@ def test_which_ops_are_aligned() -> None:
     kinds = ("iou", "giou", "diou", "ciou", "eiou", "siou", "nwd", "probiou", "rotated_iou")
     fixed = {f"pairwise_{kind}" for kind in kinds}
     fixed |= {op.name for op in CATALOG.values() if op.kind == "suppression"}
-    fixed |= {"best_match", "detr_cost", "task_aligned_assign"}
+    fixed |= {"best_match", "detr_cost", "task_aligned_assign", "suppression_reliability"}
     fixed |= {"yolo_detection_loss", "retinanet_loss", "fcos_loss", "detr_detection_loss"}
     assert set(CATALOG) - set(ALIGNED) == fixed
     elementwise = {"quality_focal_loss", "varifocal_loss", "matched_varifocal_loss"}
