@@ -106,7 +106,8 @@ class Labelled:
 
 def load(folder: Path, name: str) -> Labelled:
     """A set of the folder, matched at an IoU of 0.5."""
-    data = formats.read(*(folder / part for part in SETS[name]), "coco")
+    pred, ref = (folder / part for part in SETS[name])
+    data = formats.read(pred, ref, "coco")
     order = pairs.sort_boxes(data)
     status = matching.match(data, order, pairs.find_pairs(data, order, 0.5), 0.5).status
     kept = np.flatnonzero(status != matching.IGNORED)
