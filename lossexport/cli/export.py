@@ -16,6 +16,16 @@ def _split(text: str | None) -> list[Any] | None:
     return None if text is None else [item for item in text.split(",") if item]
 
 
+def _size(text: str) -> tuple[float, float]:
+    """A width and a height. The bounds are checked with the other settings."""
+    parts = text.split(",")
+    try:
+        width, height = map(float, parts)
+    except ValueError:
+        raise LossexportError(f"--image-size {text!r}: must be W,H, such as 640,640") from None
+    return width, height
+
+
 @click.command("export")
 @click.argument("ops", nargs=-1, metavar="[OP]...", type=OP)
 @click.option("--all", "every", is_flag=True, help="Export all ops, or all of the recipe.")
@@ -50,6 +60,13 @@ def _split(text: str | None) -> list[Any] | None:
     metavar="X.Y",
     help="GPU generation that engines must support; repeat it, or use commas, for several.",
 )
+@click.option(
+    "--prove", is_flag=True,
+    help="fp16 and bf16: prove that no result overflows the type that computes it.",
+)  # fmt: skip
+@click.option(
+    "--image-size", metavar="W,H", help="Image of the boxes of --prove.  [default: 640,640]"
+)
 @takes_ops
 def command(
     ops: tuple[str, ...],
@@ -64,6 +81,8 @@ def command(
     shapes: tuple[str, ...],
     backend: str,
     compute_capabilities: tuple[str, ...],
+    prove: bool,
+    image_size: str | None,
 ) -> None:
     """Export ops to .onnx and .engine files with a manifest."""
     if every and ops:
@@ -72,6 +91,7 @@ def command(
         raise LossexportError("give ops, --all or --recipe; `lossexport list` shows the ops")
     if formats is not None and not _split(formats):
         raise LossexportError(f"--format {formats!r}: must be onnx, engine or onnx,engine")
+    size = None if image_size is None else _size(image_size)
     from lossexport.exporter import export
 
     with steps("exporting") as step:
@@ -87,6 +107,14 @@ def command(
             shapes=assignments(shapes, "--shape"),
             backend=cast(Any, backend),
             compute_capabilities=[c for text in compute_capabilities for c in text.split(",")],
+            prove=prove,
+            image_size=size,
             progress=step,
         )
+    if prove:
+        from lossexport.ranges import sentence
+
+        for entry in manifest.artifacts:
+            if entry.proof is not None:
+                click.echo(printable(f"{entry.file}: {sentence(entry.proof)}"))
     click.echo(printable(f"{out}: {len(manifest.artifacts)} artifacts listed in manifest.json"))
