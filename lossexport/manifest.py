@@ -85,6 +85,24 @@ class BackendParity(_Strict, frozen=True):
     worst: WorstRecord | None = None
 
 
+class ProofRecord(_Strict, frozen=True):
+    """The static proof that a file's results stay within their types, or how far it came.
+
+    `node` is the node that comes closest to the largest number of its `type`, or exceeds it, and
+    `bound` how far, null if there is no bound. `limit` is the largest side of a box and
+    `number_limit` the largest other number, of those tried, for which the proof holds too.
+    """
+
+    status: Literal["proved", "not proved", "overflows"]
+    domain: Text
+    node: Text
+    type: Name
+    bound: float | None
+    largest: float
+    limit: float | None = None
+    number_limit: float | None = None
+
+
 class Artifact(_Strict, frozen=True):
     """One exported file. `file` is a bare name beside the manifest.
 
@@ -110,6 +128,7 @@ class Artifact(_Strict, frozen=True):
     profile: dict[Name, RangeRecord] = {}
     source: Sha256 | None = None
     parity: Annotated[list[BackendParity], Meta(max_length=64)] | None = None
+    proof: ProofRecord | None = None
 
 
 class Manifest(_Strict, frozen=True):

@@ -1,6 +1,7 @@
 """Helpers of the verbs: tables, KEY=VALUE options."""
 
 import json
+import re
 import os
 import sys
 from collections.abc import Sequence
@@ -114,3 +115,13 @@ def attributes(items: Sequence[str]) -> dict[str, Any]:
         except RecursionError as error:
             raise LossexportError(f"--set {name}={text!r}: nested too deeply") from error
     return found
+
+
+def size(text: str | None) -> tuple[float, float] | None:
+    """Width and height of --image-size W,H."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?),(\d{1,6}(?:\.\d{1,6})?)", text, re.ASCII)
+    if found is None:
+        raise LossexportError(f"--image-size {text!r}: expected WIDTH,HEIGHT")
+    return float(found[1]), float(found[2])

@@ -1,6 +1,5 @@
 """`lossexport attach`."""
 
-import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,20 +7,11 @@ import click
 
 from lossexport.cli._own import takes_ops
 from lossexport.cli._reports import json_file, write_json
-from lossexport.cli._terminal import Choice, assignments, attributes
+from lossexport.cli._terminal import Choice, assignments, attributes, size
 from lossexport.cli._types import FILE, FILE_OR_NAME, OP, OPSET
 from lossexport.errors import LossexportError, printable
 from lossexport.names import BOX_FORMATS, BUILDER_TITLES, BUILDERS
 from lossexport.progress import steps
-
-
-def _size(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?),(\d{1,6}(?:\.\d{1,6})?)", text, re.ASCII)
-    if found is None:
-        raise LossexportError(f"--image-size {text!r}: expected WIDTH,HEIGHT")
-    return float(found[1]), float(found[2])
 
 
 def _new(items: tuple[str, ...]) -> dict[str, str | None]:
@@ -104,7 +94,7 @@ def command(
     The detector's own outputs remain. TENSOR may be an expression, such as
     `output[0,:,4] * max(output[0,:,5:])`; docs/attach.md describes the language, with examples.
     """
-    mapping, size = assignments(inputs, "--map"), _size(image_size)
+    mapping, image = assignments(inputs, "--map"), size(image_size)
     given: dict[str, Any] = {
         "attributes": attributes(settings),
         "new_inputs": _new(new_inputs),
@@ -117,7 +107,7 @@ def command(
         "backend": backend,
         "compute_capabilities": [c for text in compute_capabilities for c in text.split(",")],
     }
-    if recipe is not None and (op is not None or box_format != "xyxy" or size is not None):
+    if recipe is not None and (op is not None or box_format != "xyxy" or image is not None):
         raise LossexportError("--recipe says what --op, --box-format and --image-size would")
     if recipe is None and description is not None:
         raise LossexportError("--detector is for --recipe, which reads the layout of a detector")
@@ -130,7 +120,7 @@ def command(
             given["detector"] = description or "auto"
             done = attach_recipe(detector, recipe, out, inputs=mapping, progress=step, **given)
         else:
-            given |= {"box_format": cast(Any, box_format), "image_size": size}
+            given |= {"box_format": cast(Any, box_format), "image_size": image}
             done = attach(detector, op, mapping, out, progress=step, **given)
     name = recipe or op
     engine = str(Path(out).with_suffix(".engine")) if build else None

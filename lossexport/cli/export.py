@@ -6,7 +6,7 @@ import click
 
 from lossexport.cli._own import takes_ops
 from lossexport.cli._reports import json_file, write_json
-from lossexport.cli._terminal import Choice, assignments, attributes
+from lossexport.cli._terminal import Choice, assignments, attributes, size
 from lossexport.cli._types import DIR, FILE_OR_NAME, OP, OPSET
 from lossexport.errors import LossexportError, printable
 from lossexport.names import BUILDERS, PRECISIONS
@@ -52,6 +52,13 @@ def _split(text: str | None) -> list[Any] | None:
     help="GPU generation that engines must support; repeat it, or use commas, for several.",
 )
 @json_file
+@click.option(
+    "--prove", is_flag=True,
+    help="fp16 and bf16: prove that no result overflows the type that computes it.",
+)  # fmt: skip
+@click.option(
+    "--image-size", metavar="W,H", help="Image of the boxes of --prove.  [default: 640,640]"
+)
 @takes_ops
 def command(
     ops: tuple[str, ...],
@@ -67,6 +74,8 @@ def command(
     backend: str,
     compute_capabilities: tuple[str, ...],
     json_file: str | None,
+    prove: bool,
+    image_size: str | None,
 ) -> None:
     """Export ops to .onnx and .engine files with a manifest."""
     if every and ops:
@@ -75,6 +84,7 @@ def command(
         raise LossexportError("give ops, --all or --recipe; `lossexport list` shows the ops")
     if formats is not None and not _split(formats):
         raise LossexportError(f"--format {formats!r}: must be onnx, engine or onnx,engine")
+    image = size(image_size)
     from lossexport.exporter import export
     from lossexport.manifest import plain
 
@@ -91,8 +101,16 @@ def command(
             shapes=assignments(shapes, "--shape"),
             backend=cast(Any, backend),
             compute_capabilities=[c for text in compute_capabilities for c in text.split(",")],
+            prove=prove,
+            image_size=image,
             progress=step,
         )
     if json_file:
         write_json(json_file, plain(manifest))
+    if prove:
+        from lossexport.ranges import sentence
+
+        for entry in manifest.artifacts:
+            if entry.proof is not None:
+                click.echo(printable(f"{entry.file}: {sentence(entry.proof)}"))
     click.echo(printable(f"{out}: {len(manifest.artifacts)} artifacts listed in manifest.json"))

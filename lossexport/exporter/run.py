@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,7 +13,7 @@ from lossexport import __version__, arguments
 from lossexport.catalog import BUILTIN, CATALOG, find
 from lossexport.catalog.spec import Tensor
 from lossexport.catalog.variant import Range, Variant
-from lossexport.errors import LossexportError, shown, within
+from lossexport.errors import CheckFailedError, LossexportError, shown, within
 from lossexport.exporter import checked, engine, helpers, recipe
 from lossexport.exporter.recipe import Settings
 from lossexport.exporter.versions import OPSET, check_opset, ir_version
@@ -22,6 +22,7 @@ from lossexport.manifest import (
     Artifact,
     BackendParity,
     Manifest,
+    ProofRecord,
     RangeRecord,
     TensorRecord,
     load_manifest,
@@ -30,6 +31,9 @@ from lossexport.manifest import (
 )
 from lossexport.names import FILE_FORMATS, PRECISIONS, Builder, FileFormat, Precision
 from lossexport.progress import Step
+
+if TYPE_CHECKING:
+    from lossexport.ranges import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ def export(
     shapes: Mapping[str, str | int] | None = None,
     backend: Builder = "rtx",
     compute_capabilities: Sequence[str] = (),
+    prove: bool = False,
+    image_size: tuple[float, float] | None = None,
     progress: Step | None = None,
 ) -> Manifest:
     """Export ops to the folder `out` and return its manifest.
@@ -67,8 +73,13 @@ def export(
     from the recipe. Otherwise the defaults are onnx, no gradient, fp32, opset 20, and the
     catalogue's attributes and shapes. `opset` is one from 17 to 23.
 
+    With `prove`, for fp16 and bf16, the manifest records whether every result in a graph is proved
+    to stay within the type that computes it, for boxes in an image of `image_size` (width, height)
+    in pixels, 640 x 640 by default (docs/precision.md).
+
     Every graph is compared with float64 PyTorch before anything is written. Raises LossexportError
-    on bad usage and CheckFailedError if a graph is wrong; in both cases `out` does not change.
+    on bad usage and CheckFailedError if a graph is wrong or, with `prove`, overflows for an input
+    that was found; in both cases `out` does not change.
     """
     folder = arguments.path("out", out)
     arguments.check_function("progress", progress)
@@ -87,6 +98,7 @@ def export(
     plan = _plan(names, recipe_file, given)
     with nullcontext() if recipe_file is None else within(recipe_file):
         jobs = list(_jobs(plan, names, given))
+    image = _image(prove, image_size, jobs)
     if any("engine" in job.formats for job in jobs):
         engine.module(backend)  # before any work
     unknown = _unknown(jobs)
@@ -99,13 +111,31 @@ def export(
         for index in _order(len(jobs), crew):
             if progress:
                 progress(crew.claimed - 1, len(jobs), jobs[index].variant.stem)
-            made[index] = _make(jobs[index], tasks[index], stage)
+            made[index] = _make(jobs[index], tasks[index], stage, image)
         entries = [entry for index in range(len(jobs)) for entry in made[index]]
         manifest = merge(existing, entries, _generator())
         save_manifest(stage, manifest)
     if progress:
         progress(len(jobs), len(jobs), "done")
     return manifest
+
+
+def _image(prove: bool, size: object, jobs: list[_Job]) -> "Image | None":
+    """The image to prove the files for; None if they are not to be proved."""
+    if not isinstance(prove, bool):
+        raise arguments.refuse("prove", prove, "true or false")
+    if not prove:
+        if size is not None:
+            raise LossexportError(f"image_size {shown(size)}: is for prove alone")
+        return None
+    from lossexport.ranges import image_size
+
+    for job in jobs:
+        if job.variant.precision == "fp32":
+            raise LossexportError(
+                f"prove: is for fp16 and bf16, the precision of {job.variant.stem} is fp32"
+            )
+    return image_size(size)
 
 
 def _unknown(jobs: list[_Job]) -> list[int]:
@@ -200,9 +230,21 @@ def _jobs(
                 yield _Job(variant, tuple(formats), settings.opset or OPSET)
 
 
-def _make(job: _Job, task: helpers.Task, stage: Path) -> list[Artifact]:
+def _proof(model: bytes, variant: Variant, image: "Image | None") -> ProofRecord | None:
+    if image is None:
+        return None
+    from lossexport.ranges import prove, sentence
+
+    record = prove(model, variant, image, limit=True)
+    if record.status == "overflows":
+        raise CheckFailedError(f"{variant.stem}: {sentence(record)}: nothing was written")
+    return record
+
+
+def _make(job: _Job, task: helpers.Task, stage: Path, image: "Image | None") -> list[Artifact]:
     variant = job.variant
     graph, built = helpers.made(task, variant)
+    proof = _proof(graph.model, variant, image)
     entries = []
     if "onnx" in job.formats:
         name = f"{variant.stem}.onnx"
@@ -223,7 +265,7 @@ def _make(job: _Job, task: helpers.Task, stage: Path) -> list[Artifact]:
                 source=sha256(graph.model),
             )
         )
-    return entries
+    return [msgspec.structs.replace(entry, proof=proof) for entry in entries]
 
 
 def _describe(job: _Job, data: bytes, file: str, measured: BackendParity) -> Artifact:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lossexport.catalog.variant import Variant
-from lossexport.manifest import BackendParity
+from lossexport.manifest import BackendParity, ProofRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class FileReport:
     """Hash of the file, if a manifest lists it."""
     edited: bool = False
     """Whether the graph is not the one that the file's metadata claim."""
+    proof: ProofRecord | None = None
+    """What is proved of the range of its results, if it is an fp16 or bf16 graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,13 @@ class Report:
 
     @property
     def failed(self) -> bool:
-        """Whether a backend exceeded a tolerance."""
-        return self._has("failed")
+        """Whether a backend exceeded a tolerance, or a graph overflows."""
+        return self._has("failed") or bool(self.overflows)
+
+    @property
+    def overflows(self) -> list[FileReport]:
+        """The files in which a result overflows the type that computes it."""
+        return [file for file in self.files if file.proof and file.proof.status == "overflows"]
 
     @property
     def passed(self) -> bool:

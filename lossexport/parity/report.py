@@ -19,6 +19,7 @@ from lossexport.manifest import BackendParity
 from lossexport.parity.artifact import required
 from lossexport.parity.record import Report
 from lossexport.parity.tolerance import tolerances
+from lossexport.ranges.record import sentence
 
 COLUMNS = (
     *("artifact", "backend", "status", "output"),
@@ -130,6 +131,9 @@ def verdict(report: Report) -> str:
         for file, result in results
         if result.status == "failed"
     ]
+    lines += [
+        f"FAILED {file.path}: {sentence(file.proof)}" for file in report.overflows if file.proof
+    ]
     return "\n".join(lines)
 
 
@@ -144,6 +148,15 @@ def checks(report: Report, needed: Collection[str] = ()) -> list[Check]:
         )
         for file in report.files
         for result in file.results
+    ] + [
+        Check(
+            f"lossexport.verify.{file.variant.op.name}",
+            f"{file.path.name} ranges",
+            "failed",
+            sentence(file.proof),
+        )
+        for file in report.overflows
+        if file.proof is not None
     ]
 
 
@@ -177,6 +190,7 @@ def data(report: Report) -> dict[str, Any]:
                 "kind": "gradient" if file.variant.gradient else "value",
                 "precision": file.variant.precision,
                 "edited": file.edited,
+                "proof": msgspec.to_builtins(file.proof),
                 "attributes": dict(file.variant.attributes),
                 "tolerance": msgspec.to_builtins(tolerances(file.variant)),
                 "backends": [

@@ -6,7 +6,8 @@ from pathlib import Path
 from lossexport import arguments
 from lossexport.catalog.variant import Variant
 from lossexport.errors import CheckFailedError, LossexportError, NotRunHereError
-from lossexport.manifest import BackendParity
+from lossexport.files import read_bytes
+from lossexport.manifest import BackendParity, ProofRecord
 from lossexport.names import KERNEL_BACKENDS
 from lossexport.parity.artifact import (
     Target,
@@ -24,7 +25,9 @@ from lossexport.parity.record import FileReport, Report
 from lossexport.parity.store import store_results
 from lossexport.parity.trial import trial
 from lossexport.progress import Step
+from lossexport.ranges.record import sentence
 from lossexport.runtime import Session, available, load
+from lossexport.runtime.backends import MAX_BYTES
 
 
 def verify(
@@ -75,6 +78,11 @@ def verify(
         for report in reports
         if report.edited
     ]
+    notes += [
+        f"{report.path}: ranges {sentence(report.proof)}"
+        for report in reports
+        if report.proof is not None and report.proof.status == "not proved"
+    ]
     if store:
         notes += store_results(reports, keep=backends is not None)
     return Report(tuple(reports), tuple(notes))
@@ -103,7 +111,17 @@ def verify_file(path: Path, backends: Sequence[str] | None, selection: Selection
         ),
         None if entry is None else entry.sha256,
         changed,
+        _proof(path, variant),
     )
+
+
+def _proof(path: Path, variant: Variant) -> ProofRecord | None:
+    """The proof of ranges of an fp16 or bf16 graph, made from the file as it is."""
+    if variant.precision == "fp32" or path.suffix != ".onnx":
+        return None
+    from lossexport.ranges import prove
+
+    return prove(read_bytes(path, MAX_BYTES), variant)
 
 
 def _replaced(target: Target) -> BackendParity:
