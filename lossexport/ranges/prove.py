@@ -13,7 +13,6 @@ from lossexport.ranges.interval import KINDS
 from lossexport.ranges.walk import Reach, Walk, inlined
 from lossexport.ranges.witness import overflow
 
-_LARGEST = 2.0**20
 _STEPS = 4
 
 
@@ -79,9 +78,11 @@ def _worst(model: onnx.ModelProto, variant: Variant, domain: Domain) -> Reach:
 
 def _limit(model: onnx.ModelProto, variant: Variant, domain: Domain) -> Domain:
     """The largest proved multiple of a proved domain, to within about a tenth."""
+    # No larger side can be given in the type of the inputs.
+    largest = KINDS[10].high / max(domain.width, domain.height)
     low, high = 1.0, 1.0
-    while high < _LARGEST:
-        high = low * 16.0
+    while high < largest:
+        high = min(low * 16.0, largest)
         if _worst(model, variant, domain.times(high)).part > 1.0:
             break
         low = high

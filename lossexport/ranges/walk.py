@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,10 +116,10 @@ class Walk:
         handler = _SHAPED.get(node.op_type)
         missing = any(name and name not in self._values for name in node.input)
         found = None
-        if not missing:
-            if handler is not None:
+        with suppress(LookupError, TypeError, ValueError, AttributeError):  # an odd node of a file
+            if not missing and handler is not None:
                 found = handler(self, node, given)
-            elif node.op_type in RULES or node.op_type in ("Clip", "Pow"):
+            elif not missing and (node.op_type in RULES or node.op_type == "Clip"):
                 found = self._elementwise(node)
         for output in node.output:
             if not output:
