@@ -1,8 +1,8 @@
 """Helpers of the verbs: tables, KEY=VALUE options."""
 
 import json
-import re
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any

@@ -265,14 +265,17 @@ class Walk:
         value, at = self._values[node.input[0]], self._values[node.input[1]].whole
         axis = given.get("axis", 0)
         if (
-            value.parts
-            and at
-            and len(at) == 1
-            and self._rank(node.input[1]) == 0
-            and at[0] < len(value.parts)
+            (
+                value.parts
+                and at
+                and len(at) == 1
+                and self._rank(node.input[1]) == 0
+                and at[0] < len(value.parts)
+            )
+            and isinstance(axis, int)
+            and self._is_last(node.input[0], axis)
         ):
-            if isinstance(axis, int) and self._is_last(node.input[0], axis):
-                return Value(value.parts[at[0]])
+            return Value(value.parts[at[0]])
         return self.moved(node, given)
 
     def expanded(self, node: onnx.NodeProto, given: Mapping[str, object]) -> Value:
