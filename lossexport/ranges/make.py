@@ -24,7 +24,7 @@ class Maker:
 
     def constant(self, low: float, high: float, kind: Kind, odd: frozenset[str]) -> Expression:
         """A constant, or one with all numbers between two bounds."""
-        key = ("constant", low, high, kind.name, odd)
+        key: tuple[Hashable, ...] = ("constant", low, high, kind.name, odd)
         if low != high:
             key = (*key, len(self._made))  # its elements are not known to be equal
         if key not in self._made:
@@ -147,7 +147,7 @@ class Maker:
                 made.form = {self.view(atom, how): c for atom, c in of.form.items()}
             return made
         moved = [self.view(one, how) for one in of.arguments]
-        given = dict(of.key[3]) if isinstance(of.key, tuple) else {}  # type: ignore[arg-type]
+        given = dict(of.key[3]) if isinstance(of.key, tuple) else {}
         return self(of.operator, moved, of.kind, given)
 
 

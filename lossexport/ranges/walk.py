@@ -192,8 +192,8 @@ class Walk:
     # Operators that move elements, or join several.
 
     def _axes(self, node: onnx.NodeProto, given: Mapping[str, object]) -> tuple[int, ...] | None:
-        if "axes" in given:
-            return tuple(given["axes"])  # type: ignore[call-overload,no-any-return]
+        if isinstance(axes := given.get("axes"), list | tuple):
+            return tuple(axes)
         if len(node.input) > 1 and node.input[1]:
             return self._values[node.input[1]].whole
         return None
@@ -231,9 +231,9 @@ class Walk:
         value, axes = self._values[node.input[0]], self._axes(node, given)
         if value.whole is not None and len(value.whole) == 1:
             return value
-        if axes and len(axes) == 1 and self._is_last(node.input[0], axes[0]):
-            if value.parts and len(value.parts) == 1:
-                return Value(value.parts[0])
+        single = axes is not None and len(axes) == 1 and self._is_last(node.input[0], axes[0])
+        if single and value.parts and len(value.parts) == 1:
+            return Value(value.parts[0])
         return self.moved(node, given)
 
     def sliced(self, node: onnx.NodeProto, given: Mapping[str, object]) -> Value:
@@ -292,10 +292,10 @@ class Walk:
         axis = given.get("axis", 0)
         every = self._make("any", [value.every for value in values], values[0].every.kind)
         parts: tuple[Expression, ...] | None = None
-        if isinstance(axis, int) and self._is_last(node.output[0], axis):
-            if all(value.parts for value in values):
-                parts = sum((value.parts or () for value in values), ())
-                every = self._make("any", parts, parts[0].kind)
+        known = all(value.parts for value in values)
+        if known and isinstance(axis, int) and self._is_last(node.output[0], axis):
+            parts = sum((value.parts or () for value in values), ())
+            every = self._make("any", parts, parts[0].kind)
         # The same place of two joins holds elements of different places of what is joined.
         return Value(self._make.view(every, ("Concat", node.output[0])), parts)
 

@@ -3,7 +3,8 @@
 onnxruntime computes products of float16 on a CPU in float32 and would not show it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -32,7 +33,7 @@ def overflow(model: onnx.ModelProto, variant: Variant, domain: Domain) -> str | 
         evaluator = ReferenceEvaluator(model)
         for arrays in _inputs(variant, domain):
             with np.errstate(all="ignore"):
-                found = evaluator.run(None, arrays, intermediate=True)
+                found = cast(dict[str, Any], evaluator.run(None, arrays, intermediate=True))
             for node in model.graph.node:
                 converts = node.op_type == "Cast" and node.output[0] in results
                 if not any(node.input) or node.op_type in _POLES or converts:
@@ -40,14 +41,14 @@ def overflow(model: onnx.ModelProto, variant: Variant, domain: Domain) -> str | 
                 if np.asarray(found[node.output[0]]).dtype.name not in ("float16", "bfloat16"):
                     continue
                 if _finite(found, node.input) and not _finite(found, node.output):
-                    return node.name or node.output[0]
+                    return str(node.name or node.output[0])
     except Exception:
         return None
     return None
 
 
-def _finite(found: dict[str, object], names: object) -> bool:
-    arrays = [np.asarray(found[name]) for name in names if name]  # type: ignore[attr-defined]
+def _finite(found: Mapping[str, Any], names: Iterable[str]) -> bool:
+    arrays = [np.asarray(found[name]) for name in names if name]
     return all(np.isfinite(a.astype(np.float64)).all() for a in arrays if a.dtype != bool)
 
 
