@@ -26,7 +26,7 @@ struct Weights {
     if (count > 1) return all;
     int64_t last = 0;
     for (int64_t i = 0; i < boxes; ++i) last = models[i] > last ? models[i] : last;
-    all.number = static_cast<float>(last + 1);
+    all.number = static_cast<float>(last) + 1.0f;
     all.total = all.number * of(0);
     return all;
   }

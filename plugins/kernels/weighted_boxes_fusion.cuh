@@ -134,7 +134,7 @@ LX_KERNEL void LX_BOUNDS(lossexport::PICKERS)
     all.total += weight, all.largest = at_least(weight, all.largest);
   last = largest_of<PICKERS>(last, numbers);
   if (LX_MODELS == 1) {
-    all.number = static_cast<float>(last + 1);
+    all.number = static_cast<float>(last) + 1.0f;
     all.total = all.number * WEIGHTS[0];
   }
 
