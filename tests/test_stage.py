@@ -316,7 +316,7 @@ def test_a_signal_leaves_nothing_behind(sent: signal.Signals, tmp_path: Path) ->
     script = (
         f"import signal; signal.signal({int(sent)}, signal.{default})\n"
         "import time; from pathlib import Path; from lossexport import cli, files\n"
-        "def run():\n"
+        "def run(out):\n"
         "    with files.appear_together(Path('new/out')), files.atomic_path(Path('f')) as f:\n"
         "        f.touch(); print('open', flush=True, file=__import__('sys').stderr)\n"
         "        time.sleep(60)\n"
@@ -336,7 +336,7 @@ def test_a_run_under_nohup_goes_on(tmp_path: Path) -> None:
     script = (
         "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "from lossexport import cli\n"
-        "cli._run = lambda: (os.kill(os.getpid(), signal.SIGHUP), (0, ''))[1]; cli.main()"
+        "cli._run = lambda out: (os.kill(os.getpid(), signal.SIGHUP), (0, ''))[1]; cli.main()"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 

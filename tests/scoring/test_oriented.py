@@ -168,7 +168,7 @@ def test_the_report_draws_them_turned(tmp_path: Path) -> None:
     files = written(
         tmp_path, [{**GOOD, "rbox": [400, 300, 90, 40, -0.9], "score": 0.5}], references
     )
-    score(*files, images=tmp_path, out=tmp_path / "out")
+    score(*files, images=tmp_path, browse=0, out=tmp_path / "out")
     report = (tmp_path / "out/report.html").read_text("utf-8")
     drawn = re.findall(r'class="(one|two)".*?width="(\S+)" height="(\S+)" .*?rotate\((\S+)', report)
     assert [(kind, turn) for kind, _, _, turn in drawn] == [("two", "-51.6"), ("one", "28.6")]

@@ -1,6 +1,7 @@
 """Small sets of boxes that are hard to diagnose: many categories, ties, crowds, near misses."""
 
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +62,8 @@ def dataset(name: str, shared: Path, folder: Path) -> Dataset:
         pred, ref = (shared / "data" / part for part in REAL[name])
         return formats.read(pred, ref, "coco")
     return read_json(folder, *drawn(int(name)))
+
+
+def words(page: str) -> str:
+    """What a page says, without its tags."""
+    return " ".join(re.sub("<[^>]*>", " ", page).split())
