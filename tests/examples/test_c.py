@@ -70,6 +70,7 @@ def test_cmake_finds_it_in_a_folder_with_a_space(spaced: Path, folder: Path) -> 
     assert shell(SHELL[1], spaced, folder).endswith(PRINTED)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("cmake"), reason="cmake is not installed")
 def test_cmake_takes_the_versions_that_are_compatible(site: Path, folder: Path) -> None:
     versions = ("0", "0.1", "0.1.0", "0.1.0 EXACT", "0.0", "0.1.1", "0.2", "1", "0.10")
