@@ -39,7 +39,7 @@ CONTENTS = {
             "testing",
         ],
         "Ops": ["ops/README"],
-        "Reference": ["parity", "plugins", "gpu", "architecture", "glossary"],
+        "Reference": ["parity", "precision", "plugins", "gpu", "architecture", "glossary"],
         "Project": [
             "stability",
             "/*",
