@@ -21,17 +21,31 @@ from tests.exporter.conftest import EVERY_OP, exported
 # What TensorRT-RTX has no implementation for; it refuses a scatter with a reduction.
 REFUSED = {"NonZero", "Unique", "NonMaxSuppression"}
 
-# One op of each way to reach float32 and back, in both types; the slow tests build the others in
-# one of the two, which differ in nothing but the types of the same casts.
+# One op of each way to reach float32 and back, in both types; the others are built in one of the
+# two, which differ in nothing but the types of the same casts.
 NARROW = ("box_ciou", "ciou_loss", "sigmoid_focal_loss", "diou_nms")
 
 
+OTHERS = [name for name in CATALOG if name not in NARROW]
+
+
+def _rest(*values: Any, place: int) -> Any:
+    """A case of the slow tests, if its place is a multiple of 4; all run before a release."""
+    return pytest.param(*values, marks=pytest.mark.exhaustive if place % 4 else pytest.mark.slow)
+
+
+def _built() -> list[Any]:
+    return [*NARROW, *(_rest(name, place=place) for place, name in enumerate(OTHERS))]
+
+
 def _narrow() -> list[Any]:
-    others = [name for name in CATALOG if name not in NARROW]
     return [
         *((name, "fp16") for name in NARROW),
         *(slow(name, "bf16") for name in NARROW),
-        *(slow(name, ("fp16", "bf16")[place % 2]) for place, name in enumerate(others)),
+        *(
+            _rest(name, ("fp16", "bf16")[place // 4 % 2], place=place + 1)
+            for place, name in enumerate(OTHERS)
+        ),
     ]
 
 
@@ -65,20 +79,6 @@ def test_value_and_gradient(name: str) -> None:
         reductions = [a.s for node in scatters for a in node.attribute if a.name == "reduction"]
         assert set(reductions) <= {b"none"}, path.name
         assert {o.name for o in model.graph.output} == {o.name for o in entry.outputs}
-
-
-def _built() -> list[Any]:
-    """Four ops at once, each fourth of the others in the slow tests, all before a release."""
-    others = [name for name in CATALOG if name not in NARROW]
-    return [
-        *NARROW,
-        *(slow(name) for name in others[::4]),
-        *(
-            pytest.param(name, marks=pytest.mark.exhaustive)
-            for place, name in enumerate(others)
-            if place % 4
-        ),
-    ]
 
 
 @pytest.mark.parametrize("name", _built())
