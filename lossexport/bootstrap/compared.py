@@ -9,7 +9,6 @@ from lossexport.bootstrap.draws import Draws, intervals
 from lossexport.bootstrap.rates import Measured, f1, ratio, total
 from lossexport.boxes.boxset import Float64, Int32
 from lossexport.comparison.record import Run
-from lossexport.names import METRICS
 
 
 class Sample:
@@ -22,7 +21,7 @@ class Sample:
         self._matched = sides.child.image[result.child]
         self._lost = sides.parent.image[result.lost]
         self._new = sides.child.image[result.new]
-        measured = {name: run.quality[name] for name in METRICS} | {"drift": run.drift}
+        measured = {**run.quality, "drift": run.drift}
         self._measured = {k: Measured.of(v, self._matched) for k, v in measured.items()}
 
     def numbers(self, weight: Int32) -> dict[str, Float64]:

@@ -90,6 +90,7 @@ class BoxQuality:
     def __init__(self, backend: str | None = None, *, oriented: bool = False) -> None:
         """Load the shipped artifacts. Raises LossexportError if `backend` cannot run here."""
         self._metrics: dict[str, Metric]
+        self._asked = backend
         self.oriented = oriented
         ops = ORIENTED_OPS if oriented else OPS
         kernels = backend is None or (isinstance(backend, str) and backend == "native")
@@ -102,6 +103,10 @@ class BoxQuality:
         self._metrics = {metric: _artifact(session) for metric, session in sessions.items()}
         first = sessions["iou"]
         self.backend, self._rows = first.backend, rows_at_once(first)
+
+    def of_kind(self, oriented: bool) -> "BoxQuality":
+        """The metrics of oriented boxes, or of those that are not, on the same backend."""
+        return self if oriented == self.oriented else BoxQuality(self._asked, oriented=oriented)
 
     def __call__(
         self, pred: Float64, ref: Float64, advance: Callable[[float], None] | None = None

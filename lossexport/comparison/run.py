@@ -121,9 +121,9 @@ def compare(
             sides = run_detectors(*detectors, nms_iou, pictures, match_by, watch)
         else:
             sides = read_results(*pair, table, match_by, watch)
-        if are_oriented(sides.parent.box):
+        measure = measure.of_kind(are_oriented(sides.parent.box))
+        if measure.oriented:
             settings["boxes"] = "oriented"
-            measure = BoxQuality(backend, oriented=True)
         tell("matching", 0.0)
         result = compare_boxes(sides, iou_threshold, score_threshold)
         tell("matching", 1.0)

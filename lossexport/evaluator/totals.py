@@ -15,14 +15,11 @@ from lossexport.scoring.numbers import Tally, numbers
 
 
 def of_state(state: State, measure: BoxQuality, backend: str | None) -> dict[str, Any]:
-    """The numbers of all images of a state, with its settings.
-
-    `measure` is for boxes that are not oriented; for those that are there is another one.
-    """
+    """The numbers of all images of a state, with its settings."""
     block, categories = state.arranged(canonical=False)
     settings: dict[str, Any] = {"iou_threshold": state.threshold}
-    if state.oriented:
-        measure = BoxQuality(backend, oriented=True)
+    measure = measure.of_kind(bool(state.oriented))
+    if measure.oriented:
         settings["boxes"] = "oriented"
     return {
         **summary(block, categories, measure, backend, state.threshold),

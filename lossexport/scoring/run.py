@@ -184,9 +184,6 @@ def score(
             extra_categories=extra_categories,
         )
         data.inputs.update(read)
-        if data.oriented:
-            settings["boxes"] = "oriented"
-            measure = BoxQuality(backend, oriented=True)
         if described is not None and folder is not None:
             collect.write_results(folder, data)
         parts = extras.read(inputs[1], ref_format, data)
@@ -223,6 +220,9 @@ def evaluate(
 ) -> Evaluated:
     """Match the boxes of a data set and measure them, at the `iou_threshold` of the settings."""
     threshold = settings["iou_threshold"]
+    measure = measure.of_kind(data.oriented)
+    if measure.oriented:
+        settings = {**settings, "boxes": "oriented"}
     tell("matching", 0.0)
     order = pairs.sort_boxes(data)
     least = min(pairs.cap(threshold), float(coco_ap.THRESHOLDS[0]))

@@ -294,3 +294,20 @@ def test_they_are_compared(tmp_path: Path) -> None:
     flat = {"image_id": [1], "category_id": [1], "bbox": [[0, 0, 1, 1]], "score": [1.0]}
     with pytest.raises(LossexportError, match=r"^child: the boxes are bbox, and those of parent"):
         lossexport.compare(parent, flat)
+
+
+def test_they_have_error_bars() -> None:
+    results, references = in_memory()
+    results["image_id"] = references["image_id"] = [1, 2]
+    moved = copy.deepcopy(results)
+    moved["rbox"][0][0] += 0.5
+    pair = lossexport.score_pair(results, moved, references, bootstrap=20)
+    assert pair["settings"]["boxes"] == "oriented"
+    for side, rows in (("a", results), ("b", moved)):
+        alone = score(rows, references, bootstrap=20)
+        assert pair["differences"]["iou_mean"][side] == alone["iou"]["mean"]
+        assert alone["bootstrap"]["intervals"]["AP"]["value"] == alone["AP"]
+        assert alone["bootstrap"]["intervals"]["giou_mean"]["lower"] is None
+    found = lossexport.compare(results, moved, bootstrap=20)
+    ends = found["bootstrap"]["intervals"]["probiou_mean"]
+    assert ends["lower"] <= ends["value"] == found["probiou"]["mean"] <= ends["upper"]
