@@ -196,18 +196,26 @@ def command(
         "extra_categories": extra_categories,
         "seed": seed,
     }
+    # What neither two results nor workers take.
+    alone = {
+        "--images": images is not None,
+        "--browse": browse != BROWSED,
+        "--detector": detector is not None,
+        "--nms-iou": nms_iou is not None,
+        "--explain": explain,
+        "--at-precision": at_precision is not None,
+        "--at-recall": at_recall is not None,
+        "--slices": slices is not None,
+        "--slice-by": bool(slice_by),
+        "--size-grid": size_grid is not None,
+    }
     if len(given) == 2:
-        _refuse(
-            "is for one result, not for two",
-            {
-                "--images": images is not None,
-                "--workers": workers is not None,
-                "--detector": detector is not None,
-                "--nms-iou": nms_iou is not None,
-                "--baseline": baseline is not None,
-                "--max-drop": bool(max_drop),
-            },
-        )
+        others = {
+            "--workers": workers is not None,
+            "--baseline": baseline is not None,
+            "--max-drop": bool(max_drop),
+        }
+        _refuse("is for one result, not for two", alone | others)
         found = pair(*given, ref, bootstrap, {**read, **common})
         finish("score", found, pair_numbers(found), json_file, junit_file)
         return
@@ -244,17 +252,8 @@ def command(
                 "--ref-format": ref_format not in (None, "parquet", "coco"),
                 "--match-by": match_by is not None,
                 "--extra-categories": extra_categories != "count",
-                "--images": images is not None,
-                "--browse": browse != BROWSED,
-                "--detector": detector is not None,
-                "--nms-iou": nms_iou is not None,
-                "--explain": explain,
-                "--at-precision": at_precision is not None,
-                "--at-recall": at_recall is not None,
-                "--slices": slices is not None,
-                "--slice-by": bool(slice_by),
-                "--size-grid": size_grid is not None,
                 "--bootstrap": bootstrap is not None,
+                **alone,
             },
         )
         from lossexport import distributed

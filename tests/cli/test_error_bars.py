@@ -75,8 +75,11 @@ def test_wrong_numbers_of_results(run: Run, folder: Path, results: int) -> None:
     assert "one of these is needed" in error
 
 
-def test_options_of_one_result_alone(run: Run, folder: Path) -> None:
+@pytest.mark.parametrize(
+    "option", ["--images .", "--explain", "--browse 3", "--at-recall 0.5", "--slice-by file_name"]
+)
+def test_options_of_one_result_alone(run: Run, folder: Path, option: str) -> None:
     pair = [folder / "dets_yolact_base.json"] * 2
-    code, _, error = run("score", *pair, "--ref", folder / "gt.json", "--images", folder)
+    code, _, error = run("score", *pair, "--ref", folder / "gt.json", *option.split())
     assert code == 2
-    assert "--images: is for one result, not for two" in error
+    assert f"{option.split()[0]}: is for one result, not for two" in error
