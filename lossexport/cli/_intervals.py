@@ -3,18 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lossexport.cli._terminal import show
+from lossexport.cli._terminal import number, show
 from lossexport.names import STATISTICS
 
 _ENDS = ("lower", "upper", "standard_error")
-_NUMBER = "{:.4f}"
 HIDDEN = tuple(f"_{name}" for name in STATISTICS if name != "mean")
 """Ends of the names of numbers that only the files have."""
-
-
-def shown(value: float | None) -> str:
-    """Four digits after the point, or a dash if undefined."""
-    return "-" if value is None else _NUMBER.format(value)
 
 
 def title(drawn: Mapping[str, Any]) -> str:
@@ -28,7 +22,7 @@ def show_intervals(summary: Mapping[str, Any]) -> None:
         return
     drawn = summary["bootstrap"]
     rows = [
-        (name, shown(found["value"]), *(shown(found[end]) for end in _ENDS))
+        (name, number(found["value"]), *(number(found[end]) for end in _ENDS))
         for name, found in drawn["intervals"].items()
         if found["lower"] is not None and not name.endswith(HIDDEN)
     ]

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from lossexport.cli._intervals import HIDDEN, shown, title
-from lossexport.cli._terminal import show
+from lossexport.cli._intervals import HIDDEN, title
+from lossexport.cli._terminal import number, show
 from lossexport.errors import printable
 
 _PLACES = ("a", "b", "difference", "lower", "upper", "better")
@@ -21,7 +21,7 @@ def pair(
     draws = DRAWS if bootstrap is None else bootstrap
     summary = score_pair(a, b, ref, bootstrap=draws, **options)
     rows = [
-        (name, *(shown(found[place]) for place in _PLACES))
+        (name, *(number(found[place]) for place in _PLACES))
         for name, found in summary["differences"].items()
         if found["difference"] is not None and not name.endswith(HIDDEN)
     ]
@@ -35,8 +35,8 @@ def pair(
 def pair_numbers(summary: Mapping[str, Any]) -> dict[str, str]:
     """The differences that people ask for first, with their intervals."""
     return {
-        f"{name}, B - A": f"{shown(found['difference'])} "
-        f"({shown(found['lower'])} to {shown(found['upper'])})"
+        f"{name}, B - A": f"{number(found['difference'])} "
+        f"({number(found['lower'])} to {number(found['upper'])})"
         for name in ("AP", "AP50", "AP75", "iou_mean")
         for found in [summary["differences"][name]]
     }

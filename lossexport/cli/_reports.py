@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from lossexport.checks import Check, gate_checks, junit, refuse_same, step_summary
+from lossexport.cli._terminal import number
 from lossexport.cli._types import FILE
 from lossexport.errors import CheckFailedError, printable
 from lossexport.files import write_bytes
@@ -62,7 +63,7 @@ def finish(
         write_json(json_file, summary)
     rows = [(name, value, "") for name, value in numbers.items()]
     for gate in summary["gates"]:
-        value = "-" if gate["value"] is None else f"{gate['value']:.4f}"
+        value = number(gate["value"])
         result = "passed" if gate["passed"] else "FAILED"
         rows.append((gate["name"], value, f"{gate['kind']} {gate['bound']:g}: {result}"))
     checks = gate_checks(verb, summary)

@@ -125,3 +125,8 @@ def size(text: str | None) -> tuple[float, float] | None:
     if found is None:
         raise LossexportError(f"--image-size {text!r}: expected WIDTH,HEIGHT")
     return float(found[1]), float(found[2])
+
+
+def number(value: float | None) -> str:
+    """Four digits after the point, or a dash if undefined."""
+    return "-" if value is None else f"{value:.4f}"

@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from lossexport.cli._terminal import show
+from lossexport.cli._terminal import number, show
 from lossexport.cli._types import FILE, FILE_OR_DIR, FORMAT
-from lossexport.cli.score import match_by, number
+from lossexport.cli.score import match_by
 
 
 @click.command("calibrate", short_help="Learn from a labelled sample how often boxes are correct.")

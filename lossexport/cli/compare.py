@@ -14,9 +14,9 @@ from lossexport.cli._reports import (
     max_drop,
     seed,
 )
-from lossexport.cli._terminal import Choice, show
+from lossexport.cli._terminal import Choice, number, show
 from lossexport.cli._types import DIR, FILE, FILE_OR_NAME
-from lossexport.cli.score import bounds, match_by, number, show_notes, show_quality
+from lossexport.cli.score import bounds, match_by, show_notes, show_quality
 from lossexport.names import BACKENDS
 
 

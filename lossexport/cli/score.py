@@ -17,7 +17,7 @@ from lossexport.cli._reports import (
     max_drop,
     seed,
 )
-from lossexport.cli._terminal import Choice, assignments, show
+from lossexport.cli._terminal import Choice, assignments, number, show
 from lossexport.cli._types import DIR, FILE, FILE_OR_DIR, FILE_OR_NAME, FORMAT
 from lossexport.errors import LossexportError, printable
 from lossexport.names import (
@@ -285,11 +285,6 @@ def _address(workers: str) -> str | None:
     if workers != "ray" and not re.fullmatch(r"ray://[^\s/]+:\d+", workers, re.ASCII):
         raise LossexportError(f"--workers {workers!r}: expected ray or ray://HOST:PORT")
     return None if workers == "ray" else workers
-
-
-def number(value: float | None) -> str:
-    """Four digits after the point, or a dash if undefined."""
-    return "-" if value is None else f"{value:.4f}"
 
 
 def show_quality(summary: dict[str, Any]) -> None:

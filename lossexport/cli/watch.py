@@ -6,8 +6,9 @@ import click
 
 from lossexport.cli import emit
 from lossexport.cli._reports import finish, json_file, junit_file
+from lossexport.cli._terminal import number
 from lossexport.cli._types import FILE
-from lossexport.cli.score import bounds, number, show_notes
+from lossexport.cli.score import bounds, show_notes
 from lossexport.errors import LossexportError, printable
 
 
