@@ -63,6 +63,22 @@ def number(name: str, value: object) -> float:
     raise refuse(name, value, "a number")
 
 
+def finite(name: str, value: object) -> float:
+    """The same, but for infinity and NaN."""
+    found = number(name, value)
+    if not math.isfinite(found):
+        raise refuse(name, found, "a finite number")
+    return found
+
+
+def whole(name: str, value: object, least: int, most: int) -> int:
+    """`value` as an int, if it is a whole number from `least` to `most`; 2.0 is one."""
+    found = number(name, value)
+    if not least <= found <= most or found != int(found):
+        raise refuse(name, value, f"a whole number from {least} to {most}")
+    return int(found)
+
+
 def mapping(name: str, value: object) -> Mapping[str, Any]:
     """`value`, or {} for None. Raises LossexportError on anything but a mapping of names."""
     if value is None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from lossexport.bootstrap.draws import Draws, intervals
 from lossexport.bootstrap.rates import Measured, f1, ratio, total
-from lossexport.boxes.boxset import Float64, Int32
+from lossexport.boxes.boxset import Float32, Float64, Int32
 from lossexport.comparison.record import Run
 
 
@@ -21,7 +21,7 @@ class Sample:
         self._matched = sides.child.image[result.child]
         self._lost = sides.parent.image[result.lost]
         self._new = sides.child.image[result.new]
-        measured = {**run.quality, "drift": run.drift}
+        measured: dict[str, Float32 | Float64] = {**run.quality, "drift": run.drift}
         self._measured = {k: Measured.of(v, self._matched) for k, v in measured.items()}
 
     def numbers(self, weight: Int32) -> dict[str, Float64]:

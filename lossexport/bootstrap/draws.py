@@ -10,7 +10,7 @@ from lossexport import arguments
 from lossexport.boxes.assemble import plural
 from lossexport.boxes.boxset import Float64, Int32
 from lossexport.boxes.gates import value_of
-from lossexport.errors import LossexportError, shown
+from lossexport.errors import LossexportError
 
 MAX_DRAWS = 10_000
 MAX_SEED = 2**32 - 1
@@ -44,7 +44,8 @@ class Draws:
         Raises LossexportError unless `bootstrap` is a whole number from 2 to MAX_DRAWS and `seed`
         one from 0 to MAX_SEED.
         """
-        return cls(_whole("bootstrap", bootstrap, 2, MAX_DRAWS), _whole("seed", seed, 0, MAX_SEED))
+        draws = arguments.whole("bootstrap", bootstrap, 2, MAX_DRAWS)
+        return cls(draws, arguments.whole("seed", seed, 0, MAX_SEED))
 
     @classmethod
     def of(cls, bootstrap: object, seed: object) -> "Draws | None":
@@ -81,15 +82,6 @@ class Draws:
             "level": LEVEL,
             "method": METHOD,
         }
-
-
-def _whole(name: str, value: object, least: int, most: int) -> int:
-    number = arguments.number(name, value)
-    if not least <= number <= most or number != int(number):
-        raise LossexportError(
-            f"{name} is {shown(value)}: a whole number from {least} to {most} is expected"
-        )
-    return int(number)
 
 
 def interval(

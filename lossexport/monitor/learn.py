@@ -91,9 +91,7 @@ def calibrate(
     where = arguments.optional_path("out", out)
     if where is not None:
         check_folder(where.parent)
-    threshold = arguments.number("threshold", threshold)
-    if not np.isfinite(threshold):
-        raise arguments.refuse("threshold", threshold, "a finite number")
+    threshold = arguments.finite("threshold", threshold)
     if detector is not None and not 0 < len(arguments.text("detector", detector)) <= 4096:
         raise arguments.refuse("detector", detector, "a name of 1 to 4096 letters")
     if type(replicas) is not int or not 2 <= replicas <= 1000:

@@ -57,9 +57,7 @@ class Watch:
             calibration = Calibration.load(calibration)
         if type(window) is not int or window < LEAST_WINDOW:
             raise arguments.refuse("window", window, f"a whole number, at least {LEAST_WINDOW},")
-        threshold = arguments.number("threshold", threshold)
-        if not np.isfinite(threshold):
-            raise arguments.refuse("threshold", threshold, "a finite number")
+        threshold = arguments.finite("threshold", threshold)
         self._alpha = arguments.number("alpha", alpha)
         if not 0 < self._alpha < 1:
             raise arguments.refuse("alpha", alpha, "a number between 0 and 1")

@@ -5,15 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossexport import arguments
 from lossexport.boxes.boxset import Dataset, Float64, Int8, Int32, Int64
 from lossexport.boxes.forest import overlap
 from lossexport.errors import LossexportError
 from lossexport.images import ImageFolder
 from lossexport.reports.pictures import data_uri, drawn, existing, in_turn
 
-MOST = 200
-"""Images that a report may show."""
 SIDE = (640, 480)
 """Largest width and height of an image in the report, in pixels."""
 BOXES = 20
@@ -75,14 +72,6 @@ class Scene:
     fine: list[tuple[str, tuple[float, ...]]]
     """Style ("one" is a reference, "two" a prediction) and box."""
     remark: str
-
-
-def check_browse(value: object) -> int:
-    """`value` as a number of images. Raises LossexportError unless it is whole, from 0 to MOST."""
-    count = arguments.number("browse", value)
-    if not (0 <= count <= MOST and count == int(count)):
-        raise arguments.refuse("browse", value, f"a whole number from 0 to {MOST}")
-    return int(count)
 
 
 def scenes(data: Dataset, found: Findings, folder: ImageFolder | None, most: int) -> list[Scene]:

@@ -23,9 +23,8 @@ from lossexport.errors import LossexportError
 from lossexport.files import check_folder
 from lossexport.formats.memory import Detections, given
 from lossexport.images import ImageFolder
-from lossexport.names import BROWSED, Extra, MatchBy
+from lossexport.names import BROWSED, MOST_BROWSED, Extra, MatchBy
 from lossexport.progress import Progress, follow
-from lossexport.reports.browse import check_browse, scenes
 from lossexport.scoring import coco_ap, confidence, ranked
 from lossexport.scoring.extras import Extras, tables
 from lossexport.scoring.record import Run
@@ -133,7 +132,7 @@ def score(
         for name, value in (("at_precision", at_precision), ("at_recall", at_recall))
         if value is not None
     }
-    browse = check_browse(browse)
+    browse = arguments.whole("browse", browse, 0, MOST_BROWSED)
     folder = arguments.optional_path("out", out)
     drawn_from = arguments.optional_path("images", images)
     runs = isinstance(inputs[0], Path) and inputs[0].suffix == ".onnx"
@@ -290,6 +289,7 @@ def _write(
     tell: Progress,
 ) -> None:
     # pyarrow and jinja2 are imported only if files are written.
+    from lossexport.reports.browse import scenes
     from lossexport.reports.output import write
     from lossexport.reports.pictures import crops
     from lossexport.scoring.cases import faults, worst_cases
