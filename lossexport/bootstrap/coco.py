@@ -5,11 +5,11 @@ other in the order of ids. That decides between equal scores: a block of an imag
 this score comes as a whole for each copy, which is what pycocotools makes of such a set.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from lossexport.boxes.boxset import Dataset, Float64, Int8, Int32, Int64, UInt8
+from lossexport.boxes.boxset import Dataset, Float64, Int32, Int64, UInt8
 from lossexport.boxes.pairs import Order
 from lossexport.names import COCO_NUMBERS, COCO_OF_SIZE
 from lossexport.runtime import weighted as native
@@ -143,24 +143,11 @@ def copies(given: Outcome, weight: Int32) -> Outcomes:
     """The outcomes of the set in which each image is as often as its `weight` [I] says."""
     found = given.outcomes
     rows = copied(found.category.astype(np.int64) * len(weight) + given.image, weight[given.image])
-    row = np.full(len(found.score), -1, np.int64)
-    row[found.place] = np.arange(len(found.place))
-    place = np.flatnonzero(row[rows] >= 0)
     positives = np.zeros_like(found.positives)
     for a, counts in enumerate(positives):
         counted = (given.ref_counted >> np.uint8(a) & 1) * weight[given.ref_image]
         counts[:] = np.bincount(given.ref_category, counted, len(counts))
-    outcome: Int8 = found.outcome[row[rows[place]]]
-    return replace(
-        found,
-        category=found.category[rows],
-        rank=found.rank[rows],
-        score=found.score[rows],
-        inside=found.inside[rows],
-        place=place.astype(np.int32),
-        outcome=outcome,
-        positives=positives,
-    )
+    return found.take(rows, positives)
 
 
 def copied(group: Int64, weight: Int32) -> Int64:

@@ -77,8 +77,7 @@ def score_pair(
                 f"{value}: two results are compared, not detectors: score it with --out first, "
                 "which keeps its boxes in detections.json"
             )
-    pred_format = format if pred_format is None else pred_format
-    ref_format = format if ref_format is None else ref_format
+    pred_format, ref_format = formats.of_both(format, pred_format, ref_format)
     settings = {"iou_threshold": check_iou_threshold(iou_threshold)}
     folder = arguments.optional_path("out", out)
     if folder is not None:

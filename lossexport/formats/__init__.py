@@ -64,6 +64,17 @@ def _check_given(path: Path, form: Format) -> None:
             )
 
 
+def of_both(format: str, pred_format: str | None, ref_format: str | None) -> tuple[str, str]:
+    """The formats of predictions and references: `format` for one that has none of its own.
+
+    Raises LossexportError on a name that is none.
+    """
+    pred, ref = (format if own is None else own for own in (pred_format, ref_format))
+    for form in (pred, ref):
+        FORMATS.find(form)
+    return pred, ref
+
+
 def read_references(ref: Path | Detections, format: str, advance: Advance) -> Side:
     """References in `format`, which is that of a path, or in memory."""
     if isinstance(ref, Path):

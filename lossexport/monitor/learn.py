@@ -96,16 +96,14 @@ def calibrate(
         raise arguments.refuse("detector", detector, "a name of 1 to 4096 letters")
     if type(replicas) is not int or not 2 <= replicas <= 1000:
         raise arguments.refuse("replicas", replicas, "a whole number from 2 to 1000")
-    forms = [format if form is None else form for form in (pred_format, ref_format)]
-    for form in forms:
-        formats.FORMATS.find(form)
+    pred_format, ref_format = formats.of_both(format, pred_format, ref_format)
     with follow(progress, "calibrating") as tell:
         data = formats.read(
             inputs[0],
             inputs[1],
-            forms[0],
+            pred_format,
             lambda step: partial(tell, step),
-            ref_format=forms[1],
+            ref_format=ref_format,
             match_by=match_by,
         )
         name = data.inputs["pred"].name

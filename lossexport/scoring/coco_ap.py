@@ -88,6 +88,22 @@ class Outcomes:
     positives: Int64
     """[A,K] references that count."""
 
+    def take(self, rows: Int64, positives: Int64) -> "Outcomes":
+        """Those of the predictions `rows` [n], each as often as it is there; they are in order."""
+        paired = np.full(len(self.score), -1, np.int32)
+        paired[self.place] = np.arange(len(self.place), dtype=np.int32)
+        taken = paired[rows]
+        place = np.flatnonzero(taken >= 0)
+        return Outcomes(
+            self.category[rows],
+            self.rank[rows],
+            self.score[rows],
+            self.inside[rows],
+            place.astype(np.int32),
+            self.outcome[taken[place]],
+            positives,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class CocoResult:

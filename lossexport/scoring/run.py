@@ -122,10 +122,7 @@ def score(
         None if draws is None else INTERVALS,
     )
     inputs = given("pred", pred), given("ref", ref)
-    pred_format = format if pred_format is None else pred_format
-    ref_format = format if ref_format is None else ref_format
-    for form in (pred_format, ref_format):
-        formats.FORMATS.find(form)
+    pred_format, ref_format = formats.of_both(format, pred_format, ref_format)
     iou_threshold = matching.check_iou_threshold(iou_threshold)
     wanted = {
         name: ranked.check_rate(name, value)

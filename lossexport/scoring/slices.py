@@ -236,24 +236,13 @@ def _numbers(run: Run, images: Bool) -> dict[str, Any]:
 def _outcomes(run: Run, images: Bool) -> coco_ap.Outcomes:
     found, references = run.outcomes, run.data.references
     keep = images[run.data.predictions.image[run.order.pred]]
-    position = np.cumsum(keep, dtype=np.int32) - np.int32(1)
-    kept = keep[found.place]
     counted = ~(
         coco_ap.outside(references.area, coco_ap.AREAS)
         | (references.ignored | ~images[references.image])[:, None]
     )
-    return replace(
-        found,
-        category=found.category[keep],
-        rank=found.rank[keep],
-        score=found.score[keep],
-        inside=found.inside[keep],
-        place=position[found.place[kept]],
-        outcome=found.outcome[kept],
-        positives=np.stack(
-            [_count(references.category[column], len(run.data.categories)) for column in counted.T]
-        ),
-    )
+    size = len(run.data.categories)
+    positives = [_count(references.category[column], size) for column in counted.T]
+    return found.take(np.flatnonzero(keep), np.stack(positives))
 
 
 def _count(category: Int32, size: int) -> Any:
