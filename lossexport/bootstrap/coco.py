@@ -14,8 +14,8 @@ from lossexport.boxes.pairs import Order
 from lossexport.names import COCO_NUMBERS, COCO_OF_SIZE
 from lossexport.runtime import weighted as native
 from lossexport.runtime.weighted import Ranked
-from lossexport.scoring import coco_ap
-from lossexport.scoring.coco_ap import AREAS, MAX_DETECTIONS, RECALLS, Outcomes
+from lossexport.scoring import coco_ap, protocol
+from lossexport.scoring.protocol import AREAS, MAX_DETECTIONS, RECALLS, Outcomes
 
 CATEGORY_NUMBERS = ("AP", "AP50", "AP75")
 _OF_CATEGORIES = [COCO_NUMBERS.index(name) for name in CATEGORY_NUMBERS]
@@ -121,7 +121,7 @@ class Coco:
 
 def _of_copies(found: Outcomes) -> Float64:
     """COCO's numbers of each category [K,12]; NaN is undefined."""
-    tables = coco_ap.tabulate(found, coco_ap.COCO)
+    tables = coco_ap.tabulate(found, protocol.COCO)
     # [T,R,K,A,M] to [K,A,T], and [T,K,A,M] to [K,A,M], means over recalls and over thresholds.
     precision = tables.precision[..., -1].mean(axis=1).transpose(1, 2, 0)
     recall = tables.recall.mean(axis=0)

@@ -21,16 +21,16 @@ from lossexport.boxes.boxset import (
 from lossexport.boxes.oriented import inverted, sides
 from lossexport.boxes.quality import corners, in_frame
 from lossexport.evaluator.chunk import Chunk
-from lossexport.scoring import coco_ap
+from lossexport.scoring import coco_ap, protocol
 
-LANES = len(coco_ap.AREAS) * len(coco_ap.THRESHOLDS)
+LANES = len(protocol.AREAS) * len(protocol.THRESHOLDS)
 """Ranges of areas times thresholds."""
 OUTCOME_BYTES = LANES // 8
 INSIDE, STATUS, INVERTED, VARIANCE = 0x0F, 0x30, 0x40, 0x80
 """Bits of a flag: inside of each range of areas, status of the match, a negative side, and whether
 a log variance was given."""
 STATUS_AT = 4
-COUNTS = 2 + len(coco_ap.AREAS)
+COUNTS = 2 + len(protocol.AREAS)
 """Numbers of a category: references, missed ones, and those that count in each range of areas."""
 
 
@@ -83,7 +83,7 @@ def match(chunk: Chunk, categories: int, threshold: float) -> Block:
         {},
     )
     order = pairs.sort_boxes(data)
-    least = min(pairs.cap(threshold), float(coco_ap.THRESHOLDS[0]))
+    least = min(pairs.cap(threshold), float(protocol.THRESHOLDS[0]))
     found = pairs.find_pairs(data, order, least)
     coco = coco_ap.match(data, order, found)
     result = matching.match(data, order, found, threshold)
@@ -92,8 +92,8 @@ def match(chunk: Chunk, categories: int, threshold: float) -> Block:
     rows = order.pred[coco.place]
     lanes = coco.outcome.reshape(len(rows), LANES)
     true, ignored = (np.zeros((count, OUTCOME_BYTES), np.uint8) for _ in range(2))
-    true[rows] = np.packbits(lanes == coco_ap.TRUE, axis=1)
-    ignored[rows] = np.packbits(lanes == coco_ap.IGNORED, axis=1)
+    true[rows] = np.packbits(lanes == protocol.TRUE, axis=1)
+    ignored[rows] = np.packbits(lanes == protocol.IGNORED, axis=1)
     flags: UInt8 = result.status.astype(np.uint8) << np.uint8(STATUS_AT)
     flags[order.pred] |= coco.inside
     flags[inverted(predictions.box)] |= INVERTED

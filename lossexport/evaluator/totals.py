@@ -10,7 +10,7 @@ from lossexport.boxes.pairs import ranks
 from lossexport.boxes.quality import BoxQuality
 from lossexport.evaluator.block import INSIDE, INVERTED, VARIANCE, Block
 from lossexport.evaluator.state import State
-from lossexport.scoring import coco_ap, confidence
+from lossexport.scoring import coco_ap, confidence, protocol
 from lossexport.scoring.numbers import Tally, numbers
 
 
@@ -58,16 +58,16 @@ def summary(
     )
 
 
-def _outcomes(block: Block) -> coco_ap.Outcomes:
+def _outcomes(block: Block) -> protocol.Outcomes:
     images = np.int64(max(len(block.images), 1))
     group = block.category * images + np.repeat(np.arange(len(block.images)), block.sizes)
     order = np.lexsort((-block.score, group))
     place = np.flatnonzero((block.true | block.ignored)[order].any(axis=1))
     rows = order[place]
-    outcome = np.unpackbits(block.true[rows], axis=1) * np.uint8(coco_ap.TRUE)
-    outcome += np.unpackbits(block.ignored[rows], axis=1) * np.uint8(coco_ap.IGNORED)
-    shape = len(rows), len(coco_ap.AREAS), len(coco_ap.THRESHOLDS)
-    return coco_ap.Outcomes(
+    outcome = np.unpackbits(block.true[rows], axis=1) * np.uint8(protocol.TRUE)
+    outcome += np.unpackbits(block.ignored[rows], axis=1) * np.uint8(protocol.IGNORED)
+    shape = len(rows), len(protocol.AREAS), len(protocol.THRESHOLDS)
+    return protocol.Outcomes(
         block.category[order],
         ranks(group[order]),
         block.score[order],

@@ -17,7 +17,8 @@ from lossexport.pycocotools.masks import mask_utils
 from lossexport.pycocotools.parameters import check, check_flags
 from lossexport.pycocotools.summary import summarize
 from lossexport.pycocotools.whole import Whole
-from lossexport.scoring.coco_ap import AREAS, MAX_DETECTIONS, RECALLS, THRESHOLDS, Protocol, Tables
+from lossexport.scoring.coco_ap import Tables
+from lossexport.scoring.protocol import AREAS, MAX_DETECTIONS, RECALLS, THRESHOLDS, Protocol
 
 _MOST_AREAS = 64
 

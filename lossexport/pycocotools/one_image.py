@@ -12,7 +12,8 @@ import numpy as np
 from lossexport.boxes.boxset import Float64, Int64
 from lossexport.boxes.pairs import cap, overlap_matrix
 from lossexport.pycocotools.columns import Row, boxes_of, flags_of, numbers_of
-from lossexport.scoring.coco_ap import IGNORED, TRUE, Curves, Tables
+from lossexport.scoring.coco_ap import Curves, Tables
+from lossexport.scoring.protocol import IGNORED, TRUE
 
 
 def overlaps(detections: Sequence[Row], truths: Sequence[Row], most: int) -> Any:

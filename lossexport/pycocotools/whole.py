@@ -11,7 +11,8 @@ from lossexport.boxes.boxset import Bool, Float64, Int32, Int64
 from lossexport.boxes.pairs import Order, Pairs, assign, cap, find_pairs, sort_boxes
 from lossexport.pycocotools.columns import Row, Sample
 from lossexport.scoring import coco_ap
-from lossexport.scoring.coco_ap import Protocol, Tables
+from lossexport.scoring.coco_ap import Tables
+from lossexport.scoring.protocol import Protocol
 
 Int = npt.NDArray[np.signedinteger[Any]]
 

@@ -140,7 +140,7 @@ class _Outcomes(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """The outcomes of ordered predictions; the fields are those of `scoring.coco_ap.Outcomes`."""
+    """The outcomes of ordered predictions; the fields are those of `scoring.protocol.Outcomes`."""
 
     category: Int32
     rank: Int64

@@ -7,7 +7,8 @@ from typing import Any
 from lossexport.boxes.boxset import Dataset, Float32
 from lossexport.boxes.matching import Matching
 from lossexport.boxes.pairs import Order
-from lossexport.scoring.coco_ap import CocoResult, Outcomes
+from lossexport.scoring.coco_ap import CocoResult
+from lossexport.scoring.protocol import Outcomes
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from lossexport.reports.document import Column
 from lossexport.reports.page import UNIT, fill, named, score_density, score_range
 from lossexport.reports.pictures import Crop
 from lossexport.scoring.causes import Findings
-from lossexport.scoring.coco_ap import RECALLS, THRESHOLDS, CocoResult
+from lossexport.scoring.coco_ap import CocoResult
 from lossexport.scoring.confidence import bins, matched_quality
 from lossexport.scoring.cuts import rates
+from lossexport.scoring.protocol import RECALLS, THRESHOLDS
 from lossexport.scoring.record import Run
 
 _CURVES = ((0, "s1"), (3, "s2"), (5, "s3"), (7, "s4"), (9, "s5"))

@@ -25,7 +25,7 @@ from lossexport.formats.memory import Detections, given
 from lossexport.images import ImageFolder
 from lossexport.names import BROWSED, MOST_BROWSED, Extra, MatchBy
 from lossexport.progress import Progress, follow
-from lossexport.scoring import coco_ap, confidence, ranked
+from lossexport.scoring import coco_ap, confidence, protocol, ranked
 from lossexport.scoring.extras import Extras, tables
 from lossexport.scoring.record import Run
 from lossexport.scoring.summary import GATE_NAMES, INTERVALS, summarize
@@ -221,7 +221,7 @@ def evaluate(
         settings = {**settings, "boxes": "oriented"}
     tell("matching", 0.0)
     order = pairs.sort_boxes(data)
-    least = min(pairs.cap(threshold), float(coco_ap.THRESHOLDS[0]))
+    least = min(pairs.cap(threshold), float(protocol.THRESHOLDS[0]))
     found = pairs.find_pairs(data, order, least)
     tell("matching", 0.5)
     with Aside(partial(_by_coco, data, order, found)) as by_coco:
@@ -248,7 +248,7 @@ def evaluate(
 
 def _by_coco(
     data: Dataset, order: Order, found: Pairs
-) -> tuple[coco_ap.CocoResult, coco_ap.Outcomes]:
+) -> tuple[coco_ap.CocoResult, protocol.Outcomes]:
     outcomes = coco_ap.match(data, order, found)
     return coco_ap.accumulate(outcomes, parts=data.parts), outcomes
 

@@ -16,7 +16,7 @@ from lossexport.boxes.pairs import Pairs
 from lossexport.errors import LossexportError, shown
 from lossexport.formats import attributes, of_path
 from lossexport.formats.memory import Detections
-from lossexport.scoring import coco_ap
+from lossexport.scoring import coco_ap, protocol
 from lossexport.scoring.causes.flat import columns, flat
 from lossexport.scoring.causes.record import Finding, PageTable, Section, Table
 from lossexport.scoring.causes.record import shown as digits
@@ -26,7 +26,7 @@ from lossexport.scoring.record import Run
 MOST = 200
 """Slices of one run."""
 MOST_SIZES = 50
-LARGEST = float(coco_ap.AREAS[0, 1] ** 0.5)
+LARGEST = float(protocol.AREAS[0, 1] ** 0.5)
 """Largest side of a box in COCO's range of all areas."""
 LEFT_OUT = ("schema_version", "categories")
 """Numbers of a summary that a slice does not have."""
@@ -168,11 +168,11 @@ def _sizes(run: Run, pairs: Pairs, sizes: Sequence[float]) -> list[dict[str, Any
         return []
     if run.data.parts:
         raise LossexportError("size_grid: boxes are in parts of their images: sizes are not known")
-    edges = np.array([0, *sizes, coco_ap.AREAS[0, 1] ** 0.5])
+    edges = np.array([0, *sizes, protocol.AREAS[0, 1] ** 0.5])
     areas = np.stack([edges[:-1], edges[1:]], axis=1) ** 2
-    most = coco_ap.MAX_DETECTIONS[-1:]
-    protocol = coco_ap.Protocol(coco_ap.THRESHOLDS, coco_ap.RECALLS, areas, most)
-    found = coco_ap.match(run.data, run.order, pairs, protocol)
+    most = protocol.MAX_DETECTIONS[-1:]
+    asked = protocol.Protocol(protocol.THRESHOLDS, protocol.RECALLS, areas, most)
+    found = coco_ap.match(run.data, run.order, pairs, asked)
     names = [f"{low:g}-{high:g}" for low, high in pairwise(edges[:-1])]
     rows = []
     for a, name in enumerate([*names, f"{sizes[-1]:g}-"]):
@@ -182,7 +182,7 @@ def _sizes(run: Run, pairs: Pairs, sizes: Sequence[float]) -> list[dict[str, Any
             outcome=found.outcome[:, a : a + 1],
             positives=found.positives[a : a + 1],
         )
-        tables = coco_ap.tabulate(one, replace(protocol, areas=areas[a : a + 1]))
+        tables = coco_ap.tabulate(one, replace(asked, areas=areas[a : a + 1]))
         rows.append(
             {
                 "attribute": "size",
@@ -233,11 +233,11 @@ def _numbers(run: Run, images: Bool) -> dict[str, Any]:
     }
 
 
-def _outcomes(run: Run, images: Bool) -> coco_ap.Outcomes:
+def _outcomes(run: Run, images: Bool) -> protocol.Outcomes:
     found, references = run.outcomes, run.data.references
     keep = images[run.data.predictions.image[run.order.pred]]
     counted = ~(
-        coco_ap.outside(references.area, coco_ap.AREAS)
+        coco_ap.outside(references.area, protocol.AREAS)
         | (references.ignored | ~images[references.image])[:, None]
     )
     size = len(run.data.categories)

@@ -11,7 +11,7 @@ from lossexport.bootstrap.scored import Sample
 from lossexport.boxes.gates import value_of
 from lossexport.errors import LossexportError
 from lossexport.runtime import weighted as native
-from lossexport.scoring.coco_ap import RECALLS
+from lossexport.scoring.protocol import RECALLS
 from lossexport.scoring.summary import INTERVALS, summarize
 from tests.bootstrap.helpers import copied_set, data_of, draws, random_set, run_of, same
 from tests.boxes.helpers import coco, found, pycocotools, truth

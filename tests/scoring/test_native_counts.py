@@ -8,7 +8,7 @@ import pytest
 from lossexport.boxes import explain, pairs
 from lossexport.boxes.boxset import Category, Dataset, Predictions, References
 from lossexport.runtime import coco as native
-from lossexport.scoring import coco_ap
+from lossexport.scoring import coco_ap, protocol
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="no library of native kernels")
 
@@ -19,13 +19,13 @@ def without_library(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(native, "available", lambda: False)
 
 
-def outcomes(count: int, categories: int, seed: int, ties: int) -> coco_ap.Outcomes:
+def outcomes(count: int, categories: int, seed: int, ties: int) -> protocol.Outcomes:
     rng = np.random.default_rng(seed)
     category = np.sort(rng.integers(0, categories, count)).astype(np.int32)
     score = rng.choice([rng.random(count), rng.integers(-1, 2, count) * 0.0, rng.random(count) + 5])
     score = np.where(rng.random(count) < ties / 10, np.round(score, 1), score)
     place = np.flatnonzero(rng.random(count) < 0.4).astype(np.int32)
-    return coco_ap.Outcomes(
+    return protocol.Outcomes(
         category,
         rng.integers(0, 130, count),
         score,
@@ -44,13 +44,13 @@ def test_accumulate(
 ) -> None:
     given = outcomes(count, categories, count + categories, ties)
     ours = coco_ap.accumulate(given, parts=False)
-    tables = coco_ap.tabulate(given, coco_ap.COCO)
+    tables = coco_ap.tabulate(given, protocol.COCO)
     without_library(monkeypatch)
     theirs = coco_ap.accumulate(given, parts=False)
     assert ours.values == theirs.values
     assert ours.precision.tobytes() == theirs.precision.tobytes()
     assert ours.category_ap.tobytes() == theirs.category_ap.tobytes()
-    other = coco_ap.tabulate(given, coco_ap.COCO)
+    other = coco_ap.tabulate(given, protocol.COCO)
     for name in ("precision", "recall", "scores"):
         assert getattr(tables, name).tobytes() == getattr(other, name).tobytes()
 
@@ -100,13 +100,13 @@ def test_order_and_looks(
         data = replace(data, references=replace(data.references, any_class=ignored))
     ours = pairs.sort_boxes(data)
     notes = explain.explain(data, ours, 0, 0.5, explain.SCORED)
-    bits = coco_ap.COCO.bits(np.abs(data.predictions.box[:, 2]) * 1e3, ours.pred)
+    bits = protocol.COCO.bits(np.abs(data.predictions.box[:, 2]) * 1e3, ours.pred)
     without_library(monkeypatch)
     theirs = pairs.sort_boxes(data)
     for name in ("pred", "pred_group", "rank", "ref", "ref_group"):
         assert getattr(ours, name).tolist() == getattr(theirs, name).tolist(), name
     assert notes == explain.explain(data, theirs, 0, 0.5, explain.SCORED)
-    wanted = coco_ap.COCO.bits(np.abs(data.predictions.box[:, 2]) * 1e3, theirs.pred)
+    wanted = protocol.COCO.bits(np.abs(data.predictions.box[:, 2]) * 1e3, theirs.pred)
     assert bits.tolist() == wanted.tolist()
     if count == 3000:
         assert any("more than once" in note for note in notes)

@@ -7,7 +7,8 @@ import numpy as np
 
 from lossexport.scoring.causes.flat import columns, flat
 from lossexport.scoring.causes.record import Diagnosis, Finding, PageTable, Table, shown
-from lossexport.scoring.coco_ap import RECALLS, THRESHOLDS, curves
+from lossexport.scoring.coco_ap import curves
+from lossexport.scoring.protocol import RECALLS, THRESHOLDS
 from lossexport.scoring.record import Run
 
 DRAWN = (0, 5)

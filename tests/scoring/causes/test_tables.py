@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from lossexport.boxes.boxset import Dataset
-from lossexport.scoring import coco_ap, score
+from lossexport.scoring import protocol, score
 from lossexport.scoring.causes.confusion import count
 from tests.boxes.helpers import coco, found, iou_matrix, load, read_json, truth
 from tests.scoring.causes.sets import REAL, dataset, drawn, words
@@ -173,7 +173,7 @@ def test_a_table_has_as_many_rows_as_its_image_or_category(tmp_path: Path) -> No
     assert sizes == {
         "images": summary["counts"]["images"],
         "classes": summary["counts"]["categories"],
-        "curves": present * 2 * len(coco_ap.RECALLS),
+        "curves": present * 2 * len(protocol.RECALLS),
     }
     assert sum(row["true_positives"] for row in rows(tmp_path / "out", "images")) == round(
         summary["best"]["recall"] * (summary["counts"]["matched"] + summary["counts"]["unmatched"])
