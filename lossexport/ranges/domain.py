@@ -1,12 +1,11 @@
 """The inputs that a file is proved for: the declared domains, within an image."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lossexport.catalog.spec import Tensor
 from lossexport.catalog.variant import Variant
-from lossexport.ranges.expression import Expression, Value
+from lossexport.ranges.expression import Value
 from lossexport.ranges.interval import TRUTH, WHOLE, Interval, Kind, kind_of
 from lossexport.ranges.make import Maker
 
@@ -78,11 +77,3 @@ def value(tensor: Tensor, variant: Variant, domain: Domain, make: Maker) -> Valu
 
 def _kind(dtype: str) -> Kind:
     return TRUTH if dtype == "bool" else WHOLE if dtype == "int64" else kind_of(_KINDS[dtype])
-
-
-def limits(domain: Domain) -> Mapping[str, float]:
-    """The largest side and number of a domain."""
-    return {"side": max(domain.width, domain.height), "number": domain.real}
-
-
-__all__ = ["IMAGE", "SMALLEST_SIDE", "Domain", "Expression", "limits", "value"]
