@@ -2,9 +2,10 @@
 
 import ctypes
 import functools
-from dataclasses import dataclass
+import math
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from lossexport.runtime import binding
@@ -14,7 +15,7 @@ Float64 = np.ndarray[Any, np.dtype[np.float64]]
 Int32 = np.ndarray[Any, np.dtype[np.int32]]
 Int64 = np.ndarray[Any, np.dtype[np.int64]]
 
-_READ, _NUMBER = _FUNCTIONS = "lossexport_read_rows", "lossexport_number_ids"
+_READ, _NUMBER = _FUNCTIONS = "lossexport_take_rows", "lossexport_number_ids"
 CUT, FULL, CLOSED, ODD = range(4)
 """Why a block of rows ends: with the text, with the memory, with the array, before a row that is
 not plain."""
@@ -27,6 +28,8 @@ SPARE, GROWTH = 1.05, 1.5
 class _Rows(ctypes.Structure):
     _fields_ = (
         ("capacity", ctypes.c_int64),
+        ("most_size", ctypes.c_double),
+        ("most_score", ctypes.c_double),
         *(
             (name, ctypes.c_void_p)
             for name in ("image", "category", "box", "score", "id", "area", "crowd", "ignore")
@@ -40,8 +43,7 @@ def available() -> bool:
     return binding.has(_FUNCTIONS)
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True):
     """Rows of a file, in its order.
 
     Only detections have a `score`, and only annotations what follows it; else there are 0 of them.
@@ -58,7 +60,7 @@ class Rows:
     id: Int64
     """[n]"""
     area: Float64
-    """[n] NaN if it is not stated."""
+    """[n] width x height if it is not stated."""
     crowd: Bool
     """[n]"""
     ignore: Bool
@@ -72,12 +74,20 @@ class Rows:
 class Reader:
     """Reads the elements of one JSON array, block by block, into columns that grow."""
 
-    def __init__(self, scored: bool, most: int = 1 << 20) -> None:
+    def __init__(
+        self,
+        scored: bool,
+        most: int = 1 << 20,
+        most_size: float = math.inf,
+        most_score: float = math.inf,
+    ) -> None:
         """For detections (`scored`) or annotations; memory is not taken for more than `most`.
 
-        It is taken beyond that only as rows come.
+        It is taken beyond that only as rows come. A row with a coordinate above `most_size` in
+        size, or with such a score, is not plain.
         """
         self._scored = scored
+        self._limits = most_size, most_score
         self._most = most
         self._capacity = 0
         self._ids = np.empty((2, 0), np.int64)
@@ -98,7 +108,7 @@ class Reader:
         addresses = (
             column[self.count :].ctypes.data if len(column) else None for column in self._memory
         )
-        given = _Rows(most, *(ids.ctypes.data for ids in self._ids), *addresses)
+        given = _Rows(most, *self._limits, *(ids.ctypes.data for ids in self._ids), *addresses)
         count, used, end = ctypes.c_int64(), ctypes.c_int64(), ctypes.c_int32()
         binding.call(
             _READ,

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <charconv>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <string_view>
@@ -51,6 +52,16 @@ constexpr unsigned OPTIONAL = bit(LOG_VARIANCE) | bit(AREA) | bit(CROWD) | bit(I
 
 bool is_digit(char c) { return static_cast<unsigned char>(c - '0') < 10; }
 
+// The bytes of a word, each of them this one.
+constexpr uint64_t bytes(uint64_t byte) { return 0x0101010101010101u * byte; }
+
+// The number that a word of eight digits is, each from 0 to 9, the first in the lowest byte.
+constexpr uint64_t eight_digits(uint64_t word) {
+  word = (word * 10 + (word >> 8)) & 0x00FF00FF00FF00FFu;
+  word = (word * 100 + (word >> 16)) & 0x0000FFFF0000FFFFu;
+  return (word * 10000 + (word >> 32)) & 0xFFFFFFFFu;
+}
+
 // A number as it is written.
 struct Number {
   uint64_t digits = 0;  // without the point; of no use if there are too many
@@ -88,11 +99,19 @@ class Reader {
       rows_.area[place] = std::numeric_limits<double>::quiet_NaN();
       rows_.crowd[place] = rows_.ignore[place] = 0;
     }
-    if (!take('{')) return false;
+    space();
     for (int turn = 0;; ++turn) {
-      const int field = key(turn);
-      if (field < 0 || !take(':')) return false;
-      space();
+      int field = FIELDS;
+      if (turn < FIELDS && leads_[turn].take(&at_, end_)) {
+        field = leads_[turn].field;
+      } else {
+        const char *const begin = at_;
+        if (!take(turn ? ',' : '{')) return false;
+        field = key(turn);
+        if (field < 0 || !take(':')) return false;
+        space();
+        if (turn < FIELDS && field < FIELDS) leads_[turn].keep(begin, at_, field);
+      }
       if (field == FIELDS) {
         if (!skip(0)) return false;
       } else {
@@ -100,17 +119,55 @@ class Reader {
         seen |= 1u << field;
       }
       space();
-      if (*at_ == ',') {
+      if (*at_ == '}') {
         ++at_;
-        continue;
+        return (known_ & ~OPTIONAL & ~seen) == 0 && (!rows_.area || sized(place));
       }
-      if (*at_ != '}') return false;
-      ++at_;
-      return (known_ & ~OPTIONAL & ~seen) == 0;
     }
   }
 
  private:
+  // What is before a value: a bracket or a comma, the key and the colon. Rows mostly have the same.
+  class Lead {
+   public:
+    int field = FIELDS;
+
+    bool take(const char **at, const char *end) const {
+      if (!size_ || static_cast<std::size_t>(end - *at) < sizeof text_) return false;
+      uint64_t differs = 0;
+      for (std::size_t i = 0; i < WORDS; ++i) {
+        uint64_t word;
+        std::memcpy(&word, *at + sizeof word * i, sizeof word);
+        differs |= (word ^ text_[i]) & mask_[i];
+      }
+      if (differs) return false;
+      *at += size_;
+      return true;
+    }
+
+    void keep(const char *begin, const char *end, int before) {
+      size_ = end - begin <= static_cast<int64_t>(sizeof text_) ? end - begin : 0;
+      field = before;
+      std::memset(text_, 0, sizeof text_);
+      std::memset(mask_, 0, sizeof mask_);
+      std::memcpy(text_, begin, static_cast<std::size_t>(size_));
+      std::memset(mask_, 0xFF, static_cast<std::size_t>(size_));
+    }
+
+   private:
+    static constexpr std::size_t WORDS = 4;
+    int64_t size_ = 0;
+    uint64_t text_[WORDS] = {}, mask_[WORDS] = {};
+  };
+
+  // Gives an annotation its area; false if that is impossible.
+  bool sized(int64_t place) const {
+    double &area = rows_.area[place];
+    const double *const size = rows_.box + 4 * place + 2;
+    if (std::isnan(area)) area = size[0] * size[1];
+    return area >= 0 && std::isfinite(area);
+  }
+
   // The field of a key; FIELDS for one that is not read, -1 if there is none. Rows mostly have the
   // same keys in the same order.
   int key(int turn) {
@@ -164,7 +221,7 @@ class Reader {
       case BOX:
         return box(rows_.box + 4 * place);
       case SCORE:
-        return real(&rows_.score[place]);
+        return real(&rows_.score[place]) && std::abs(rows_.score[place]) <= rows_.most_score;
       case AREA:
         if (*at_ != 'n') return real(&rows_.area[place]);
         rows_.area[place] = std::numeric_limits<double>::quiet_NaN();
@@ -180,11 +237,13 @@ class Reader {
 
   bool box(double *out) {
     if (!take('[')) return false;
+    double most = 0;
     for (int i = 0; i < 4; ++i) {
       space();
       if (!real(out + i) || !take(i < 3 ? ',' : ']')) return false;
+      most = std::max(most, std::abs(out[i]));
     }
-    return true;
+    return most <= rows_.most_size && (rows_.score || (out[2] >= 0 && out[3] >= 0));
   }
 
   // A whole number from 0 to `most`, true, false or null.
@@ -216,7 +275,39 @@ class Reader {
     return at_ != begin;
   }
 
+  // A number of at most seven digits and point, of which the end is in the same eight bytes; if it
+  // is another one, nothing is taken.
+  bool short_number(Number *out) {
+    const bool negative = *at_ == '-';
+    const char *const begin = at_ + negative;
+    uint64_t word;
+    if (std::endian::native != std::endian::little || end_ - begin < int64_t{sizeof word})
+      return false;
+    std::memcpy(&word, begin, sizeof word);
+    word ^= bytes('0');
+    // The highest bit of each byte that is no digit.
+    uint64_t others = (((word & bytes(0x7F)) + bytes(0x76)) | word) & bytes(0x80);
+    if (!others) return false;
+    const int whole = std::countr_zero(others) / 8;
+    if (!whole || (whole > 1 && !(word & 0xFF))) return false;
+    int size = whole, count = whole;
+    if (begin[whole] == '.') {
+      others &= others - 1;
+      if (!others) return false;
+      size = std::countr_zero(others) / 8;
+      count = size - 1;
+      if (count == whole) return false;
+      const uint64_t before = (uint64_t{1} << 8 * whole) - 1;
+      word = (word & before) | (word >> 8 & ~before);
+    }
+    if (begin[size] == '.' || begin[size] == 'e' || begin[size] == 'E') return false;
+    *out = {eight_digits(word << 8 * (8 - count)), count, whole - count, negative, size == whole};
+    at_ = begin + size;
+    return true;
+  }
+
   bool number(Number *out) {
+    if (short_number(out)) return true;
     out->negative = *at_ == '-';
     at_ += out->negative;
     const bool zero = *at_ == '0';
@@ -323,6 +414,7 @@ class Reader {
   const lossexport_rows &rows_;
   const unsigned known_;
   int order_[FIELDS];
+  Lead leads_[FIELDS];
 };
 
 void read_rows(const char *text, int64_t length, bool first, const lossexport_rows &rows,
@@ -353,7 +445,7 @@ void read_rows(const char *text, int64_t length, bool first, const lossexport_ro
 
 extern "C" {
 
-int32_t lossexport_read_rows(const char *text, int64_t length, int32_t first,
+int32_t lossexport_take_rows(const char *text, int64_t length, int32_t first,
                              const lossexport_rows *rows, int64_t *count, int64_t *used,
                              int32_t *end) {
   using namespace lossexport;

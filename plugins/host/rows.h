@@ -14,12 +14,14 @@ extern "C" {
  * `ignore` for detections. */
 typedef struct lossexport_rows {
   int64_t capacity;
+  double most_size;  /* largest size of a coordinate */
+  double most_score; /* and of a score */
   int64_t *image;    /* [capacity] image_id */
   int64_t *category; /* [capacity] category_id */
   double *box;       /* [capacity,4] bbox */
   double *score;     /* [capacity] */
   int64_t *id;       /* [capacity] */
-  double *area;      /* [capacity] NaN if it is not stated */
+  double *area;      /* [capacity] width x height if it is not stated */
   uint8_t *crowd;    /* [capacity] iscrowd, 0 or 1 */
   uint8_t *ignore;   /* [capacity] whether the field `ignore` is set */
 } lossexport_rows;
@@ -36,9 +38,10 @@ enum lossexport_rows_end {
  * bracket after the last of them, and in `end` why it stopped.
  *
  * A plain element is an object of JSON (RFC 8259) that has every field, with whole ids of at most 18
- * digits and numbers in the range of a double, which are rounded correctly. Other fields may hold
- * anything. Keys and texts have no escapes. The encoding is not checked. */
-LOSSEXPORT_API int32_t lossexport_read_rows(const char *text, int64_t length, int32_t first,
+ * digits and numbers in the range of a double, which are rounded correctly. The box and the score
+ * are of at most the sizes above, and the width, height and area of an annotation not negative.
+ * Other fields may hold anything. Keys and texts have no escapes. The encoding is not checked. */
+LOSSEXPORT_API int32_t lossexport_take_rows(const char *text, int64_t length, int32_t first,
                                             const lossexport_rows *rows, int64_t *count,
                                             int64_t *used, int32_t *end);
 

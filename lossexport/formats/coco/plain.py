@@ -15,21 +15,20 @@ __all__ = ["NotPlainError", "available", "take_annotations", "take_detections"]
 
 
 def take_detections(file: File, stream: JsonStream) -> None:
-    """Read detections. Raises NotPlainError, and LossexportError on an impossible value."""
-    reader, codes = Reader(True, boxset.MAX_PREDICTIONS), _Codes(file)
+    """Read detections. Raises NotPlainError, also on an impossible value."""
+    limits = boxset.MAX_COORDINATE, boxset.MAX_SCORE
+    reader, codes = Reader(True, boxset.MAX_PREDICTIONS, *limits), _Codes(file)
     for rows in stream.plain_rows(reader, file.where):
-        file.check_detections(rows.box, rows.score)
         codes.add(rows, reader.count, scored=True)
     found = reader.all()
     file.side.boxes.add(*codes.columns(), found.box, score=found.score, owned=True)
 
 
 def take_annotations(file: File, stream: JsonStream) -> None:
-    """Read annotations. Raises NotPlainError, and LossexportError on an impossible value."""
-    reader, codes = Reader(False, boxset.MAX_REFERENCES), _Codes(file)
+    """Read annotations. Raises NotPlainError, also on an impossible value."""
+    limits = boxset.MAX_COORDINATE, boxset.MAX_SCORE
+    reader, codes = Reader(False, boxset.MAX_REFERENCES, *limits), _Codes(file)
     for rows in stream.plain_rows(reader, file.where):
-        file.check_annotations(rows.box)
-        rows.area[:] = file.areas(rows.area, rows.box)
         file.ignore_flags += int(np.count_nonzero(rows.ignore))
         codes.add(rows, reader.count, scored=False)
     found = reader.all()
