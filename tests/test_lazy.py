@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,21 @@ print(lossexport.ops.box_iou.__name__, lossexport.nn.IoULoss.__name__)
 """
     done = subprocess.run((sys.executable, "-c", code), capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("load False\nbox_iou IoULoss\n", "")
+
+
+def test_a_score_imports_no_more_than_it_needs(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from lossexport import sample, score
+sample.write(sample.Counts(images=5, references=20, predictions=60), 0, Path())
+score("dets.json", "gt.json")
+print({"numpy.ma", "pyarrow", "jinja2", "lossexport.reports", "onnxruntime"} & set(sys.modules))
+"""
+    done = subprocess.run(
+        (sys.executable, "-c", code), capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
 def test_both_packages_use_it() -> None:

@@ -1,9 +1,9 @@
 """Draws of images with replacement, and the intervals of numbers that follow from them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from lossexport import arguments
@@ -27,8 +27,7 @@ _LIMITS = {"best_score": _ANY, "drift": _ANY} | dict.fromkeys(("giou", "diou", "
 """Between what a number lies, by the beginning of its name; all others are parts of a whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draws:
+class Draws(msgspec.Struct, frozen=True):
     """So many draws, each of as many images as there are, with replacement.
 
     Draw d of a seed is the same whatever else is drawn, and for all sets with as many images.

@@ -1,10 +1,10 @@
 """Gives two inputs common tables of images and of categories."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, compress, repeat
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from lossexport.boxes.boxset import Bool, Category, Dataset, Float64, Id, Int32, Int64, sort_ids
@@ -24,8 +24,7 @@ _PARTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(msgspec.Struct, frozen=True):
     """One table of ids for both inputs, sorted."""
 
     ids: list[Id]
@@ -62,8 +61,7 @@ class Files(Sequence[tuple[str, ...]]):
         return tuple(name + suffix for suffix in SUFFIXES) if self._images.stems[place] else (name,)
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(msgspec.Struct, frozen=True):
     """Both inputs' boxes over the same images and categories."""
 
     images: list[Id]

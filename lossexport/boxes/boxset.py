@@ -1,10 +1,10 @@
 """Boxes in columns: what every reader produces and every measure consumes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -31,16 +31,14 @@ MAX_LOG_VARIANCE = 200.0
 """Largest size of a log variance: the domain of the exported `localization_confidence`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Category:
+class Category(msgspec.Struct, frozen=True):
     """A kind of object. `name` is only shown."""
 
     id: Id
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class References:
+class References(msgspec.Struct, frozen=True):
     """Ground truth, R boxes in file order."""
 
     image: Int32
@@ -75,8 +73,7 @@ class References:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Predictions:
+class Predictions(msgspec.Struct, frozen=True):
     """Detections, N boxes in file order."""
 
     image: Int32
@@ -104,16 +101,14 @@ class Predictions:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(msgspec.Struct, frozen=True):
     """An input as the summary names it."""
 
     name: str
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Dataset:
+class Dataset(msgspec.Struct, frozen=True):
     """Predictions and references over one table of images and one of categories."""
 
     images: list[Id]
@@ -124,7 +119,7 @@ class Dataset:
     references: References
     inputs: dict[str, Input]
     """`pred` and `ref`."""
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = msgspec.field(default_factory=list)
     """What the reader did that the user may not expect, one sentence each."""
     files: Sequence[tuple[str, ...]] = ()
     """Names that the file of each image may have; empty if unknown."""

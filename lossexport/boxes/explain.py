@@ -7,10 +7,11 @@ images.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from lossexport.boxes import matching, pairs
 from lossexport.boxes.assemble import plural
@@ -34,8 +35,7 @@ Boxes = Predictions | References
 Reading = Callable[[Predictions, list[Id]], Predictions]
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(msgspec.Struct, frozen=True):
     """The words for the two inputs in notes, the matched one first."""
 
     pred: str
@@ -107,8 +107,7 @@ def _repeats(boxes: Boxes, value: Float64, row: Int64, group: Int64) -> int:
     return int(np.count_nonzero(same))
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """What one pass over the boxes of a side tells."""
 
     most: float

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 from unicodedata import normalize
 
+import msgspec
+
 from lossexport import arguments
 from lossexport.boxes.boxset import Id, sort_ids
 from lossexport.boxes.side import Entry, Table
@@ -33,8 +35,7 @@ def check_match_by(value: object) -> None:
 Key = Callable[[str], Id]
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """The words for what is joined."""
 
     one: str

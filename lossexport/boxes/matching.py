@@ -1,7 +1,6 @@
 """Matches boxes at one IoU threshold, for the rows of boxes.parquet."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 
 from lossexport import arguments
@@ -13,8 +12,7 @@ UNMATCHED, MATCHED, IGNORED = 0, 1, 2
 STATUS = ("unmatched", "matched", "ignored")
 
 
-@dataclass(frozen=True, slots=True)
-class Matching:
+class Matching(msgspec.Struct, frozen=True):
     """The outcome for every box, by position in the files."""
 
     status: Int8

@@ -7,12 +7,13 @@ however many of them overlap.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from lossexport.boxes import forest, greedy
 from lossexport.boxes.boxset import (
@@ -40,8 +41,7 @@ BOXES_AT_ONCE = 1 << 16
 """Predictions whose pairs are not listed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """Predictions by (category, image, falling score), references by (category, image)."""
 
     pred: Int64
@@ -106,8 +106,7 @@ def _everywhere(data: Dataset, any_class: Bool) -> tuple[Int64, Int32]:
     return np.append(files, copies[new]), np.append(category, others[new])
 
 
-@dataclass(frozen=True, slots=True)
-class Rest:
+class Rest(msgspec.Struct, frozen=True):
     """Predictions of groups whose pairs are found when they are assigned: together too many."""
 
     places: Int64
@@ -120,8 +119,7 @@ class Rest:
     """[R,4]"""
 
 
-@dataclass(frozen=True, slots=True)
-class Pairs:
+class Pairs(msgspec.Struct, frozen=True):
     """Pairs within one image and category, by prediction then reference, as places in an Order."""
 
     pred: Int32
@@ -310,7 +308,8 @@ def shares(group: Int64 | Int32) -> list[slice]:
     """Cut rows [n] of rising `group` into whole groups for each core; few rows into one part."""
     count = cores() if len(group) >= SHARED_FROM else min(len(group), 1)
     wanted = group[[len(group) * i // count for i in range(count)]]
-    cuts = [*np.unique(np.searchsorted(group, wanted)).tolist(), len(group)]
+    # Not by np.unique, whose first call imports numpy.ma.
+    cuts = [*sorted(set(np.searchsorted(group, wanted).tolist())), len(group)]
     return [slice(*ends) for ends in pairwise(cuts)]
 
 

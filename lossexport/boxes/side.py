@@ -1,7 +1,6 @@
 """An input after reading: its boxes, and tables that name their images and categories."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -33,11 +32,10 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     """For an image, if the input states it."""
 
 
-@dataclass(slots=True)
-class Table:
+class Table(msgspec.Struct):
     """The images or the categories of one input."""
 
-    ids: IdTable = field(default_factory=IdTable)
+    ids: IdTable = msgspec.field(default_factory=IdTable)
     """Ids of the boxes; a box holds a position in `ids.ids`."""
     rows: dict[Id, Entry] | None = None
     """The listed rows; None if the input has no such table, like a result list."""
@@ -98,8 +96,7 @@ class Table:
             self.rows = {value: rows[value] for value in self.ids.ids if value in rows} or None
 
 
-@dataclass(slots=True)
-class Side:
+class Side(msgspec.Struct):
     """The predictions or references of one file or folder."""
 
     path: Path
@@ -107,11 +104,11 @@ class Side:
     """Known after all has been read."""
     box_field: str = "bbox"
     """The name of the boxes in the input."""
-    boxes: BoxColumns = field(default_factory=BoxColumns)
+    boxes: BoxColumns = msgspec.field(default_factory=BoxColumns)
     """Image and category codes are positions in the tables' `ids.ids`."""
-    images: Table = field(default_factory=Table)
-    categories: Table = field(default_factory=Table)
-    notes: list[str] = field(default_factory=list)
+    images: Table = msgspec.field(default_factory=Table)
+    categories: Table = msgspec.field(default_factory=Table)
+    notes: list[str] = msgspec.field(default_factory=list)
     """A sentence for everything that was skipped or read in an unexpected way."""
     parts: bool = False
     """Boxes are in parts of their image, not in pixels."""

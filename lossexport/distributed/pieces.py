@@ -6,10 +6,11 @@ Nothing here knows of a cluster: every function takes and returns values that ca
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
 from lossexport.boxes.boxset import Id, Int32, Predictions, References, check_rows
 from lossexport.boxes.columns import PLAIN_WIDTH

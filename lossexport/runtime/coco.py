@@ -2,26 +2,28 @@
 
 import ctypes
 import functools
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from lossexport.runtime import binding
 
 Float64 = np.ndarray[Any, np.dtype[np.float64]]
+Float32 = np.ndarray[Any, np.dtype[np.float32]]
 Int64 = np.ndarray[Any, np.dtype[np.int64]]
 Int32 = np.ndarray[Any, np.dtype[np.int32]]
 Int8 = np.ndarray[Any, np.dtype[np.int8]]
 UInt8 = np.ndarray[Any, np.dtype[np.uint8]]
 
-_ORDER, _REPEATS, _INSIDE, _LOOK, _HITS, _PRECISION = _FUNCTIONS = (
+_ORDER, _REPEATS, _INSIDE, _LOOK, _HITS, _PRECISION, _RANK = _FUNCTIONS = (
     "lossexport_order",
     "lossexport_repeats",
     "lossexport_inside",
     "lossexport_look",
     "lossexport_hits",
     "lossexport_precision",
+    "lossexport_rank",
 )
 MOST_AREAS = 8
 
@@ -138,8 +140,7 @@ class _Outcomes(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Outcomes:
+class Outcomes(msgspec.Struct, frozen=True):
     """The outcomes of ordered predictions; the fields are those of `scoring.protocol.Outcomes`."""
 
     category: Int32
@@ -199,3 +200,51 @@ class Outcomes:
             ctypes.c_int64(out.shape[-1]),
             ctypes.c_void_p(out.ctypes.data),
         )
+
+
+class _Rows(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("category", "score", "status", "iou")),
+        *((name, ctypes.c_int64) for name in ("count", "matches", "categories")),
+    )
+
+
+class _Ranking(ctypes.Structure):
+    _fields_ = (
+        ("capacity", ctypes.c_int64),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("score", "hit", "iou", "first", "score_each", "hit_each", "iou_each")
+        ),
+    )
+
+
+Ranks = tuple[Float64, Int64, Float64]
+"""Scores [n], places of the matches [m] and their overlaps [m]."""
+
+
+def rank(
+    category: Int32, score: Float64, status: Int8, iou: Float32, counted: int, categories: int
+) -> tuple[Ranks, Int64, Ranks]:
+    """The predictions that count, by falling score; of equal scores the overlaps rise.
+
+    Of `category`, `score` and `status` [N] and the `iou` [m] of the matches by rising row. First
+    all as one; then where each category begins, and the same with each category by itself.
+    """
+    held = binding.Pointers()
+    rows = _Rows(
+        held.pointer(category, np.int32),
+        held.pointer(score, np.float64),
+        held.pointer(status, np.int8),
+        held.pointer(iou, np.float32),
+        len(category),
+        len(iou),
+        categories,
+    )
+    whole, each = (
+        (np.empty(counted), np.empty(len(iou), np.int64), np.empty(len(iou))) for _ in range(2)
+    )
+    first = np.empty(categories + 1, np.int64)
+    addresses = (column.ctypes.data for column in (*whole, first, *each))
+    binding.call(_RANK, ctypes.byref(rows), ctypes.byref(_Ranking(counted, *addresses)))
+    return whole, first, each

@@ -3,9 +3,9 @@
 import ctypes
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -29,8 +29,7 @@ _PLAIN = 4
 """Numbers of a box that is not oriented."""
 
 
-@dataclass(frozen=True, slots=True)
-class Boxes:
+class Boxes(msgspec.Struct, frozen=True):
     """A set of boxes by place: by rising group, which is one image and category."""
 
     box: Float64
@@ -45,8 +44,7 @@ class Boxes:
         return len(self.row)
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """How references are to be taken. A lane is an area and a threshold, in this order."""
 
     crowd: Bool

@@ -1,10 +1,10 @@
 """Average precision and recall by the COCO protocol, equal to pycocotools' COCOeval for boxes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, starmap
 
+import msgspec
 import numpy as np
 
 from lossexport.boxes.boxset import Bool, Dataset, Float64, Int8, Int32, Int64
@@ -29,8 +29,7 @@ MOST_SHARED = 1000
 """Categories that are divided among the cores."""
 
 
-@dataclass(frozen=True, slots=True)
-class CocoResult:
+class CocoResult(msgspec.Struct, frozen=True):
     """The results of the evaluation; -1 means that there is no such reference."""
 
     values: dict[str, float]
@@ -158,8 +157,7 @@ def _tables(found: Outcomes) -> tuple[Float64, Float64]:
     return _recall(found, MAX_DETECTIONS), _precision(found, present)
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
+class Tables(msgspec.Struct, frozen=True):
     """What COCOeval keeps in `eval`; -1 where there is no reference."""
 
     precision: Float64
@@ -297,8 +295,7 @@ def _curves(found: Outcomes, protocol: Protocol, most: int) -> Iterator[tuple[in
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Curves:
+class Curves(msgspec.Struct, frozen=True):
     """Precision and score over recall of one category and range of areas, at T thresholds."""
 
     hits: list[Int64]

@@ -5,14 +5,14 @@ Their modules are imported only then, as a run without them shall not take longe
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from lossexport.boxes.boxset import Dataset
 from lossexport.boxes.pairs import Pairs
 from lossexport.formats.memory import Detections
-from lossexport.reports.output import refuse_stale
 from lossexport.scoring.record import Run
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from lossexport.scoring.slices import Given, Request, Slice
 
 
-@dataclass(frozen=True, slots=True)
-class Extras:
+class Extras(msgspec.Struct, frozen=True):
     """What is asked for."""
 
     explain: bool
@@ -52,6 +51,7 @@ class Extras:
 
     def check_folder(self, folder: Path) -> None:
         """Raise LossexportError if there are tables of an earlier run that this one lacks."""
+        from lossexport.reports.output import refuse_stale
         from lossexport.scoring.causes import FILES
         from lossexport.scoring.slices import SLICES
 

@@ -1,9 +1,9 @@
 """The numbers of a summary, from what a scoring run or an evaluator has counted."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from lossexport.boxes.boxset import Category, Float32, Float64, Int8, Int32, Int64
@@ -16,8 +16,19 @@ from lossexport.scoring.ranked import Cuts, Ranked, mean_lrp, optimal_lrp, whole
 SCHEMA_VERSION = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Rated(msgspec.Struct, frozen=True):
+    """What the scores and the matches alone tell, which needs no curve of COCO."""
+
+    best: dict[str, Any]
+    lrp: dict[str, Any]
+    calibration: dict[str, Any]
+    wanted: dict[str, Any]
+    """The cuts of rates that are asked for."""
+    rows: list[dict[str, Any]]
+    """The same of each category."""
+
+
+class Tally(msgspec.Struct, frozen=True):
     """The outcomes of N predictions and the references of K categories, in any order of rows."""
 
     images: int
@@ -43,6 +54,35 @@ class Tally:
     coco: CocoResult
     threshold: float
     """IoU from which boxes were matched."""
+    rated: Rated | None = None
+    """If it is known already."""
+
+
+def rate(
+    category: Int32,
+    score: Float64,
+    status: Int8,
+    iou: Float32,
+    missed: Int64,
+    threshold: float,
+    wanted: Mapping[str, float],
+) -> Rated:
+    """Of what is called the same in a `Tally`; `wanted` is as for `numbers`."""
+    whole, each = Ranked.of(category, score, status, iou, missed)
+    pooled, cuts = Cuts.of(whole), Cuts.of(each)
+    optimal = optimal_lrp(cuts, threshold)
+    best = cuts.highest(cuts.f1).tolist()
+    rows: list[dict[str, Any]] = [
+        {"best": cuts.rates(first), "lrp": error}
+        for first, error in zip(best, optimal, strict=True)
+    ]
+    return Rated(
+        pooled.rates(int(pooled.highest(pooled.f1)[0])),
+        {"all": whole_lrp(whole, threshold), **mean_lrp(optimal)},
+        calibration.block(whole, each),
+        _wanted(pooled, cuts, rows, wanted),
+        rows,
+    )
 
 
 def numbers(tally: Tally, wanted: Mapping[str, float] | None = None) -> dict[str, Any]:
@@ -57,12 +97,16 @@ def numbers(tally: Tally, wanted: Mapping[str, float] | None = None) -> dict[str
     matched = np.flatnonzero(status == MATCHED)
     wrong = int(np.count_nonzero(status == UNMATCHED))
     missed = int(tally.missed.sum())
-    whole, each = Ranked.of(tally.category, tally.score, status, tally.quality["iou"], tally.missed)
-    pooled, cuts = Cuts.of(whole), Cuts.of(each)
-    optimal = optimal_lrp(cuts, tally.threshold)
-    rows = _categories(tally, matched)
-    for row, first, error in zip(rows, cuts.highest(cuts.f1).tolist(), optimal, strict=True):
-        row |= {"best": cuts.rates(first), "lrp": error}
+    rated = tally.rated or rate(
+        tally.category,
+        tally.score,
+        status,
+        tally.quality["iou"],
+        tally.missed,
+        tally.threshold,
+        wanted or {},
+    )
+    rows = zip(_categories(tally, matched), rated.rows, strict=True)
     return {
         "schema_version": SCHEMA_VERSION,
         "counts": {
@@ -79,14 +123,14 @@ def numbers(tally: Tally, wanted: Mapping[str, float] | None = None) -> dict[str
             "inverted": tally.inverted,
         },
         **_rates(len(matched), wrong, missed),
-        "best": pooled.rates(int(pooled.highest(pooled.f1)[0])),
+        "best": rated.best,
         **{metric: statistics(values) for metric, values in tally.quality.items()},
         "quality": confidence.block(tally.estimate, matched, tally.quality["iou"]),
         **tally.coco.values,
-        "lrp": {"all": whole_lrp(whole, tally.threshold), **mean_lrp(optimal)},
-        "calibration": calibration.block(whole, each),
-        **_wanted(pooled, cuts, rows, wanted or {}),
-        "categories": rows,
+        "lrp": rated.lrp,
+        "calibration": rated.calibration,
+        **rated.wanted,
+        "categories": [row | more for row, more in rows],
     }
 
 

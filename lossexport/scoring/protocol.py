@@ -1,8 +1,8 @@
 """What COCO's protocol asks for, and what its matching says of the predictions."""
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -19,8 +19,7 @@ MAX_DETECTIONS = (1, 10, 100)
 TRUE, IGNORED = 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Protocol:
+class Protocol(msgspec.Struct, frozen=True):
     """At what average precision and recall are taken."""
 
     thresholds: Float64
@@ -56,8 +55,7 @@ class Protocol:
 COCO = Protocol(THRESHOLDS, RECALLS, AREAS, MAX_DETECTIONS)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcomes:
+class Outcomes(msgspec.Struct, frozen=True):
     """What COCO's matching says of N predictions, which are ordered.
 
     The order is that of an `Order`: by category, image and falling score.

@@ -1,18 +1,18 @@
 """What is kept and found at every cut of the score, by category; and which cut to deploy."""
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from lossexport import arguments
 from lossexport.boxes.boxset import Float32, Float64, Int8, Int32, Int64
 from lossexport.boxes.matching import IGNORED, MATCHED
 from lossexport.errors import LossexportError
+from lossexport.runtime import coco as native
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(msgspec.Struct, frozen=True):
     """The n predictions that count, by category and falling score, and the m of them with a match.
 
     Of equal scores the overlaps are in rising order, and nothing depends on that of the rows.
@@ -37,6 +37,11 @@ class Ranked:
 
         Of `category`, `score` and `status` [N], and the `iou` of the matches by rising row.
         """
+        if native.available():
+            counted = len(status) - int(np.count_nonzero(status == IGNORED))
+            pooled, first, own = native.rank(category, score, status, iou, counted, len(missed))
+            ends, total = np.array([0, counted]), missed.sum(keepdims=True)
+            return cls(ends, *pooled, total), cls(first, *own, missed)
         rows = np.flatnonzero(status != IGNORED)
         ranked = -score[rows]
         rows = rows[np.argsort(ranked)]
@@ -67,8 +72,7 @@ class Ranked:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Cuts:
+class Cuts(msgspec.Struct, frozen=True):
     """The c scores at which a cut lets in a match, by category and falling score.
 
     No measure here is best at any other score: a cut that only lets in wrong boxes is worse.
@@ -135,8 +139,12 @@ class Cuts:
 
     def highest(self, value: Float64) -> Int64:
         """[K] the cut of each category with the highest `value` [c], of equal ones the first."""
-        order = np.lexsort((-value, self.category))
-        return self._each(order[::-1])
+        first = np.flatnonzero(np.diff(self.category, prepend=-1))
+        if not len(first):
+            return self._each(first)
+        most = np.maximum.reduceat(value, first)
+        size = np.diff(first, append=len(value))
+        return self._each(np.flatnonzero(value == np.repeat(most, size))[::-1])
 
     def least_precise(self, wanted: float) -> Int64:
         """[K] the lowest score at which the precision is `wanted` or more."""

@@ -1,18 +1,19 @@
 """The results of a scoring run, from which its summary, table and report are made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from lossexport.boxes.boxset import Dataset, Float32
 from lossexport.boxes.matching import Matching
 from lossexport.boxes.pairs import Order
 from lossexport.scoring.coco_ap import CocoResult
+from lossexport.scoring.numbers import Rated
 from lossexport.scoring.protocol import Outcomes
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """The boxes of both sides, their matches, and the measurements."""
 
     data: Dataset
@@ -27,11 +28,15 @@ class Run:
     """That of the outcomes."""
     settings: Mapping[str, Any]
     backend: str
+    rated: Rated
 
     @property
     def wanted(self) -> dict[str, float]:
         """Rates whose cut of the score is asked for, by their names."""
-        names = ("precision", "recall")
-        return {
-            name: self.settings[f"at_{name}"] for name in names if f"at_{name}" in self.settings
-        }
+        return wanted_rates(self.settings)
+
+
+def wanted_rates(settings: Mapping[str, Any]) -> dict[str, float]:
+    """The rates whose cut of the score the settings ask for, by their names."""
+    names = ("precision", "recall")
+    return {name: settings[f"at_{name}"] for name in names if f"at_{name}" in settings}

@@ -27,8 +27,9 @@ from lossexport.names import BROWSED, MOST_BROWSED, Extra, MatchBy
 from lossexport.progress import Progress, follow
 from lossexport.scoring import coco_ap, confidence, protocol, ranked
 from lossexport.scoring.extras import Extras, tables
-from lossexport.scoring.record import Run
-from lossexport.scoring.summary import GATE_NAMES, INTERVALS, summarize
+from lossexport.scoring.numbers import rate
+from lossexport.scoring.record import Run, wanted_rates
+from lossexport.scoring.summary import GATE_NAMES, INTERVALS, missed_of, summarize
 from lossexport.threads import Aside
 
 if TYPE_CHECKING:
@@ -241,8 +242,19 @@ def evaluate(
             data.predictions, backend, partial(tell, "predicted quality")
         )
         notes = notes_on(data, order, len(taken), threshold, SCORED)
+        rated = rate(
+            data.predictions.category,
+            data.predictions.score,
+            result.status,
+            quality["iou"],
+            missed_of(data, result),
+            threshold,
+            wanted_rates(settings),
+        )
         coco, outcomes = by_coco.result()
-    run = Run(data, result, quality, estimate, coco, outcomes, order, settings, measure.backend)
+    run = Run(
+        data, result, quality, estimate, coco, outcomes, order, settings, measure.backend, rated
+    )
     return Evaluated(run, found, notes)
 
 

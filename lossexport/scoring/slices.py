@@ -1,12 +1,13 @@
 """The numbers of parts of the images, by their attributes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from lossexport import arguments
 from lossexport.boxes.boxset import Bool, Dataset, Float64, Int32

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from lossexport.boxes.boxset import Dataset, Int64
+from lossexport.boxes.matching import Matching
 from lossexport.boxes.oriented import inverted
 from lossexport.names import COCO_NUMBERS, METRICS, RATES, STATISTICS
 from lossexport.scoring.numbers import Tally, numbers
@@ -35,6 +37,12 @@ INTERVALS = tuple(
 """Numbers that get an interval."""
 
 
+def missed_of(data: Dataset, matching: Matching) -> Int64:
+    """[K] references of each category that count and have no match."""
+    kinds = data.references.category[matching.unmatched_refs]
+    return np.bincount(kinds, minlength=len(data.categories))
+
+
 def summarize(run: Run) -> dict[str, Any]:
     """Add settings, inputs and notes to the numbers."""
     data, matching = run.data, run.matching
@@ -47,15 +55,16 @@ def summarize(run: Run) -> dict[str, Any]:
         matching.status,
         int(np.count_nonzero(inverted(data.predictions.box))),
         np.bincount(references, minlength=size),
-        np.bincount(references[matching.unmatched_refs], minlength=size),
+        missed_of(data, matching),
         int(np.count_nonzero(data.references.ignored)),
         run.quality,
         run.estimate,
         run.coco,
         run.settings["iou_threshold"],
+        run.rated,
     )
     return {
-        **numbers(tally, run.wanted),
+        **numbers(tally),
         "settings": dict(run.settings),
         "backend": run.backend,
         "inputs": {

@@ -73,6 +73,33 @@ LOSSEXPORT_API int32_t lossexport_precision(const lossexport_outcomes *given,
                                             const int64_t *column, int64_t columns,
                                             double *precision);
 
+/* Predictions in the order of their file, and the overlaps of the matches by rising row. */
+typedef struct lossexport_outcome_rows {
+  const int32_t *category; /* [count] */
+  const double *score;     /* [count] */
+  const int8_t *status;    /* [count] 0: unmatched, 1: matched, 2: does not count */
+  const float *iou;        /* [matches] */
+  int64_t count;
+  int64_t matches;
+  int64_t categories;
+} lossexport_outcome_rows;
+
+/* Memory for the predictions that count, by falling score, all as one and each category by itself.
+ * Of equal scores the overlaps rise. */
+typedef struct lossexport_ranking {
+  int64_t capacity; /* how many predictions count */
+  double *score;    /* [capacity] */
+  int64_t *hit;     /* [matches] the places of the matches, rising */
+  double *iou;      /* [matches] */
+  int64_t *first;   /* [categories+1] where each category begins */
+  double *score_each;
+  int64_t *hit_each;
+  double *iou_each;
+} lossexport_ranking;
+
+LOSSEXPORT_API int32_t lossexport_rank(const lossexport_outcome_rows *given,
+                                       const lossexport_ranking *out);
+
 #ifdef __cplusplus
 }
 #endif

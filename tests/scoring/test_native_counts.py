@@ -1,14 +1,15 @@
 """The library's order of boxes and counts of COCO's protocol, to the bit those of NumPy."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from lossexport.boxes import explain, pairs
+from lossexport.boxes import explain, matching, pairs
 from lossexport.boxes.boxset import Category, Dataset, Predictions, References
+from lossexport.errors import LossexportError
 from lossexport.runtime import coco as native
 from lossexport.scoring import coco_ap, protocol
+from lossexport.scoring.ranked import Ranked
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="no library of native kernels")
 
@@ -110,3 +111,43 @@ def test_order_and_looks(
     assert bits.tolist() == wanted.tolist()
     if count == 3000:
         assert any("more than once" in note for note in notes)
+
+
+@pytest.mark.parametrize("count", [0, 1, 60, 4000])
+@pytest.mark.parametrize("categories", [1, 3, 300])
+@pytest.mark.parametrize("values", [2, 50, 0])
+def test_ranked(count: int, categories: int, values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`values`: how many different scores there are; 0: they differ in their last bits."""
+    rng = np.random.default_rng(count + categories + values)
+    score = rng.integers(-3, values, count) / 7 if values else 0.3 + rng.random(count) * 1e-12
+    score[rng.random(count) < 0.1] *= -1
+    status = rng.integers(0, 3, count).astype(np.int8)
+    matches = int(np.count_nonzero(status == matching.MATCHED))
+    iou = (rng.integers(50, 100, matches) / 100).astype(np.float32)
+    given = (
+        rng.integers(0, categories, count).astype(np.int32),
+        score,
+        status,
+        iou,
+        rng.integers(0, 9, categories),
+    )
+    ours = Ranked.of(*given)
+    without_library(monkeypatch)
+    for mine, other in zip(ours, Ranked.of(*given), strict=True):
+        for name in ("first", "score", "iou", "missed"):
+            assert getattr(mine, name).tolist() == getattr(other, name).tolist(), name
+        # The matches may have any places among equal scores.
+        assert mine.score[mine.hit].tolist() == other.score[other.hit].tolist()
+        assert (np.diff(mine.hit) > 0).all()
+        assert np.searchsorted(mine.hit, mine.first).tolist() == (
+            np.searchsorted(other.hit, other.first).tolist()
+        )
+
+
+def test_ranking_refuses_categories_out_of_range() -> None:
+    columns = np.array([0.5]), np.zeros(1, np.int8), np.empty(0, np.float32)
+    for category in (-1, 2):
+        with pytest.raises(LossexportError, match="rank: counts or categories are wrong"):
+            native.rank(np.array([category], np.int32), *columns, 1, 2)
+    with pytest.raises(LossexportError, match="rank: counts or categories are wrong"):
+        native.rank(np.array([0], np.int32), *columns, 2, 2)

@@ -1,9 +1,9 @@
 """A COCO file while it is read, and the checks of its columns."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from lossexport.boxes.boxset import (
@@ -22,8 +22,7 @@ from lossexport.boxes.side import Side
 from lossexport.formats.coco.json_stream import JsonStream
 
 
-@dataclass(slots=True)
-class File:
+class File(msgspec.Struct):
     """A side while it is read; `where` is the name of its rows in messages.
 
     The checks are of the rows that come next, and raise LossexportError.
@@ -31,7 +30,7 @@ class File:
 
     side: Side
     where: str = "annotations"
-    annotation_ids: list[Int64] = field(default_factory=list)
+    annotation_ids: list[Int64] = msgspec.field(default_factory=list)
     ignore_flags: int = 0
     """Number of references whose field `ignore` is set. The field has no effect."""
     federated: bool = False

@@ -15,7 +15,6 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -328,8 +327,7 @@ class JsonStream:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Unusable:
+class _Unusable(msgspec.Struct, frozen=True):
     """Replaces a value that json reads and no field can use, so that a field reports it."""
 
     text: str

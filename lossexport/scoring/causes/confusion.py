@@ -1,10 +1,10 @@
 """Which categories are taken for which: a confusion matrix with a background."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from lossexport.boxes.boxset import Bool, Dataset, Int64
 from lossexport.boxes.pairs import assign, cap, find_pairs, sort_boxes

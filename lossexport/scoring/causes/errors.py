@@ -7,10 +7,11 @@ over all categories that have a reference or a prediction.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from lossexport.boxes.boxset import Bool, Dataset, Float64, Int8, Int32, Int64
 from lossexport.boxes.pairs import assign, every_pair, find_pairs, ranks, sort_boxes
