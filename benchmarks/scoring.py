@@ -5,8 +5,9 @@
 
 Every run is a process of its own, so that starting Python, importing and reading the files count
 for all; the runs take turns. DIR comes after the environment on the path of the rivals, which so
-use its numpy. Writes `scoring.json` and `scoring.md`, and exits with 1 when the twelve COCO numbers
-of any two are not equal.
+use its numpy. Writes `scoring.json` and `scoring.md` after each set, the slowest last, so that a
+run that is cut off leaves what it has measured; the page says what is missing. Prints the sentence
+that the README has of it. Exits with 1 when the twelve COCO numbers of any two are not equal.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +41,9 @@ GROWTH = {
     "1,000,000 images": sample.Counts(1_000_000, 200_000, 1_000_000),
 }
 """Sets over which the time for each prediction should stay the same."""
+GROWING = "growth"
+PARTS = ("COCO", GROWING, "large")
+"""In the order in which they run: the slowest last."""
 SEED = 0
 TOLERANCE = 1e-12
 COMMAND, WRITING, PYTHON = "lossexport score", "lossexport score --out", "lossexport.score()"
@@ -236,6 +241,10 @@ def markdown(record: Mapping[str, Any], created: str) -> str:
         f"`{PYTHON}` is the same from Python.",
         "",
     ]
+    missing = [name for name in PARTS if name not in record["races"] and name != GROWING]
+    missing += [] if record["growth"] else [GROWING]
+    if missing:
+        lines += [f"Not measured in this run: {', '.join(missing)}.", ""]
     for name, of in record["races"].items():
         lines += [f"## {name}", "", *_race_table(record, of)]
     if record["growth"]:
@@ -263,12 +272,37 @@ def markdown(record: Mapping[str, Any], created: str) -> str:
     return "\n".join(lines)
 
 
+def readme(race: Mapping[str, Any]) -> str:
+    """What the README says of the race on the COCO-size set, by medians."""
+
+    def of(name: str) -> tuple[str, str, str]:
+        row = race["figures"][name]
+        return (
+            f"{row['median_s']:.2f} s",
+            f"{row['median_cpu_s']:.2f} s",
+            f"{row['peak_mib']:.0f} MiB",
+        )
+
+    counts, ours = race["counts"], of(COMMAND)
+    best, last = (
+        choose(RIVALS, key=lambda name: race["figures"][name]["median_s"]) for choose in (min, max)
+    )
+    rival = of(best)
+    text = (
+        f"- Scoring {counts['predictions']:,} detections against {counts['references']:,} "
+        "references by the COCO protocol, reading the files included, with the quality of every "
+        f"box: {ours[0]}, {ours[1]} of CPU and {ours[2]}; {best} takes {rival[0]}, {rival[1]} and "
+        f"{rival[2]}, {last} {of(last)[0]} ([results](benchmarks/results/scoring.md))."
+    )
+    return textwrap.fill(text, 100, subsequent_indent="  ", break_on_hyphens=False)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--site", type=Path, required=True, help="folder of the rivals")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--large-rounds", type=int, default=2, help="of the other sets")
-    parser.add_argument("--sets", nargs="*", choices=[*RACES, "growth"], default=[*RACES, "growth"])
+    parser.add_argument("--sets", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the two files")
     given = parser.parse_args()
     if min(given.rounds, given.large_rounds) < 1:
@@ -279,15 +313,19 @@ def main() -> None:
         "races": {},
         "growth": {},
     }
-    for name, counts in RACES.items():
-        if name in given.sets:
+    for name in PARTS:
+        if name not in given.sets:
+            continue
+        if name == GROWING:
+            record["growth"] = growth(given.large_rounds)
+        else:
             first = not record["races"]
             rounds = given.rounds if name == "COCO" else given.large_rounds
-            record["races"][name] = race(counts, rounds, given.site, first)
-    if "growth" in given.sets:
-        record["growth"] = growth(given.large_rounds)
-    write("scoring", record, lambda now: markdown(record, now), given.out)
+            record["races"][name] = race(RACES[name], rounds, given.site, first)
+        write("scoring", record, lambda now: markdown(record, now), given.out)
     print((given.out / "scoring.md").read_text())
+    if "COCO" in record["races"]:
+        print(f"For README.md:\n\n{readme(record['races']['COCO'])}")
     gaps = [gap for of in record["races"].values() for gap in of["gaps"].values()]
     if gaps and max(gaps) > TOLERANCE:
         sys.exit(f"the COCO numbers are not equal to {TOLERANCE:g}")
