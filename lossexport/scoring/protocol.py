@@ -1,6 +1,8 @@
 """What COCO's protocol asks for, and what its matching says of the predictions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,22 @@ class Protocol:
 
 
 COCO = Protocol(THRESHOLDS, RECALLS, AREAS, MAX_DETECTIONS)
+MOST_SIZES = 50
+LARGEST = float(AREAS[0, 1] ** 0.5)
+"""Largest side of a box in COCO's range of all areas."""
+
+
+def are_sizes(sizes: Sequence[float]) -> bool:
+    """Whether they are limits of ranges: rising sides in pixels, above 0 and below LARGEST."""
+    rising = all(low < high for low, high in pairwise((0.0, *sizes, LARGEST)))
+    return rising and len(sizes) < MOST_SIZES
+
+
+def of_sizes(sizes: Sequence[float]) -> Protocol:
+    """The COCO protocol for the ranges of areas between squares of these sides."""
+    edges = np.array([0, *sizes, LARGEST])
+    areas = np.stack([edges[:-1], edges[1:]], axis=1) ** 2
+    return Protocol(THRESHOLDS, RECALLS, areas, MAX_DETECTIONS[-1:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from lossexport.boxes.boxset import Dataset, Float32
 from lossexport.boxes.matching import Matching
+from lossexport.boxes.oriented import inverted
 from lossexport.boxes.pairs import Order
+from lossexport.scoring import coco_ap
 from lossexport.scoring.coco_ap import CocoResult
-from lossexport.scoring.protocol import Outcomes
+from lossexport.scoring.protocol import AREAS, Outcomes
+from lossexport.scoring.results import Results
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
     """The boxes of both sides, their matches, and the measurements."""
 
@@ -35,3 +41,34 @@ class Run:
         return {
             name: self.settings[f"at_{name}"] for name in names if f"at_{name}" in self.settings
         }
+
+    @cached_property
+    def results(self) -> Results:
+        """What was found, without the boxes."""
+        data, matching = self.data, self.matching
+        predictions, references = data.predictions, data.references
+        counted = ~(coco_ap.outside(references.area, AREAS) | references.ignored[:, None])
+        missed = np.zeros(len(references), np.bool_)
+        missed[matching.unmatched_refs] = True
+        return Results(
+            data.images,
+            data.files,
+            data.categories,
+            predictions.image,
+            predictions.category,
+            predictions.score,
+            matching.status,
+            inverted(predictions.box),
+            self.estimate,
+            self.quality,
+            references.image,
+            references.category,
+            np.packbits(counted, axis=1, bitorder="little")[:, 0],
+            references.ignored,
+            missed,
+            self.outcomes,
+            self.order.pred,
+            self.coco,
+            data.parts,
+            self.settings["iou_threshold"],
+        )

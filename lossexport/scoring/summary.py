@@ -2,11 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-
-from lossexport.boxes.oriented import inverted
 from lossexport.names import COCO_NUMBERS, METRICS, RATES, STATISTICS
-from lossexport.scoring.numbers import Tally, numbers
+from lossexport.scoring.numbers import numbers
 from lossexport.scoring.ranked import PARTS
 from lossexport.scoring.record import Run
 
@@ -37,30 +34,13 @@ INTERVALS = tuple(
 
 def summarize(run: Run) -> dict[str, Any]:
     """Add settings, inputs and notes to the numbers."""
-    data, matching = run.data, run.matching
-    references, size = data.references.category, len(data.categories)
-    tally = Tally(
-        len(data.images),
-        data.categories,
-        data.predictions.category,
-        data.predictions.score,
-        matching.status,
-        int(np.count_nonzero(inverted(data.predictions.box))),
-        np.bincount(references, minlength=size),
-        np.bincount(references[matching.unmatched_refs], minlength=size),
-        int(np.count_nonzero(data.references.ignored)),
-        run.quality,
-        run.estimate,
-        run.coco,
-        run.settings["iou_threshold"],
-    )
     return {
-        **numbers(tally, run.wanted),
+        **numbers(run.results.tally(), run.wanted),
         "settings": dict(run.settings),
         "backend": run.backend,
         "inputs": {
             side: {"name": value.name, "sha256": value.sha256}
-            for side, value in sorted(data.inputs.items())
+            for side, value in sorted(run.data.inputs.items())
         },
-        "notes": list(data.notes),
+        "notes": list(run.data.notes),
     }
