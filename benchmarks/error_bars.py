@@ -44,13 +44,15 @@ from lossexport.bootstrap.draws import Draws
 from lossexport.bootstrap.pair import compared
 from lossexport.boxes.quality import BoxQuality
 from lossexport.scoring.run import evaluate
+from lossexport.scoring.summary import summarize
 ref, *files = map(Path, sys.argv[1:4])
 measure, settings = BoxQuality(), {"iou_threshold": 0.5}
 runs = [
-    evaluate(formats.read(file, ref, "coco"), measure, None, settings, lambda *_: None)
+    evaluate(formats.read(file, ref, "coco"), measure, None, settings, lambda *_: None).run
     for file in files
 ]
-show(lambda count: compared(runs, Draws(count, 0), lambda *_: None))
+sides = [(run.results, summarize(run)) for run in runs]
+show(lambda count: compared(sides, Draws(count, 0), lambda *_: None))
 """,
     THEIRS: _TIMED
     + """

@@ -56,7 +56,9 @@ def measure(pred: dict[str, Any], ref: dict[str, Any], sets: int, draws: int) ->
     """A row for each number of images and each number: the part of intervals that contain it."""
     every = np.unique(ref["image_id"])
     ones = np.ones((1, len(every)), np.int32)
-    whole = {name: v[0] for name, v in Sample(run_of(pred, ref, every)).numbers(ones)[0].items()}
+    whole = {
+        name: v[0] for name, v in Sample(run_of(pred, ref, every).results).numbers(ones)[0].items()
+    }
     rows = []
     for count in IMAGES:
         rng = np.random.default_rng(count)
@@ -64,7 +66,7 @@ def measure(pred: dict[str, Any], ref: dict[str, Any], sets: int, draws: int) ->
         width = dict.fromkeys(NUMBERS, 0.0)
         for seed in range(sets):
             images = np.sort(rng.choice(every, count, replace=False))
-            sample = Sample(run_of(pred, ref, images))
+            sample = Sample(run_of(pred, ref, images).results)
             value = sample.numbers(np.ones((1, sample.images), np.int32))[0]
             drawn = sample.drawn(Draws(draws, seed))[0]
             for name in NUMBERS:

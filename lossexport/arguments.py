@@ -120,8 +120,14 @@ def choice(name: str, value: object, known: Sequence[str]) -> None:
 
 def did_you_mean(word: object, known: Sequence[str]) -> str:
     """The question at the end of a message if a word of `known` is similar, else nothing."""
+    near = nearest(word, known)
+    return f"; did you mean {near}?" if near else ""
+
+
+def nearest(word: object, known: Sequence[str]) -> str | None:
+    """The word of `known` that is most similar, if any is."""
     from difflib import get_close_matches
 
     folded = {other.casefold(): other for other in reversed(known)}
     near = get_close_matches(word.casefold(), folded, 1, 0.6) if isinstance(word, str) else []
-    return f"; did you mean {folded[near[0]]}?" if near else ""
+    return folded[near[0]] if near else None

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossexport.boxes.boxset import Dataset, Float64, Int32, Int64, UInt8
-from lossexport.boxes.pairs import Order
+from lossexport.boxes.boxset import Float64, Int32, Int64, UInt8
 from lossexport.names import COCO_NUMBERS, COCO_OF_SIZE
 from lossexport.runtime import weighted as native
 from lossexport.runtime.weighted import Ranked
 from lossexport.scoring import coco_ap, protocol
-from lossexport.scoring.protocol import AREAS, MAX_DETECTIONS, RECALLS, Outcomes
+from lossexport.scoring.protocol import MAX_DETECTIONS, RECALLS, Outcomes
+from lossexport.scoring.results import Results
 
 CATEGORY_NUMBERS = ("AP", "AP50", "AP75")
 _OF_CATEGORIES = [COCO_NUMBERS.index(name) for name in CATEGORY_NUMBERS]
@@ -39,22 +39,17 @@ class Outcome:
     """Boxes are in parts of their image: no number of a size is defined."""
 
     @classmethod
-    def of(cls, data: Dataset, order: Order, outcomes: Outcomes) -> "Outcome":
-        """The outcomes of a data set in this order."""
-        references, rows = data.references, order.ref
-        ignored = coco_ap.outside(references.area[rows], AREAS)
-        ignored |= references.ignored[rows][:, None]
-        counted = np.packbits(~ignored, axis=1, bitorder="little")[:, 0]
-        rows, counted = rows[counted > 0], counted[counted > 0]
-        by_category = np.argsort(references.category[rows], kind="stable")
-        rows = rows[by_category]
+    def of(cls, found: Results) -> "Outcome":
+        """Those of a run or an evaluator."""
+        rows = np.flatnonzero(found.ref_counted)
+        rows = rows[np.argsort(found.ref_category[rows], kind="stable")]
         return cls(
-            outcomes,
-            data.predictions.image[order.pred],
-            references.category[rows],
-            references.image[rows],
-            counted[by_category],
-            data.parts,
+            found.outcomes,
+            found.image[found.row],
+            found.ref_category[rows],
+            found.ref_image[rows],
+            found.ref_counted[rows],
+            found.parts,
         )
 
     @property

@@ -6,6 +6,7 @@ Both are counted under the same draws, so that what makes an image hard for both
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from lossexport.boxes.gates import Gates, value_of
 from lossexport.boxes.matching import check_iou_threshold
 from lossexport.boxes.quality import BoxQuality
 from lossexport.errors import LossexportError
+from lossexport.evaluator import Evaluator
+from lossexport.evaluator.pair import Scored, sides_of
 from lossexport.files import appear_together
 from lossexport.formats.memory import Detections, given
 from lossexport.names import Extra, MatchBy
 from lossexport.progress import Progress, follow
 from lossexport.reports.output import check_summary_folder, write_summary
-from lossexport.scoring.record import Run
 from lossexport.scoring.run import evaluate
 from lossexport.scoring.summary import INTERVALS, summarize
 
@@ -35,9 +37,9 @@ SIDES = ("a", "b")
 
 
 def score_pair(
-    a: str | os.PathLike[str] | Detections,
-    b: str | os.PathLike[str] | Detections,
-    ref: str | os.PathLike[str] | Detections,
+    a: str | os.PathLike[str] | Detections | Evaluator,
+    b: str | os.PathLike[str] | Detections | Evaluator,
+    ref: str | os.PathLike[str] | Detections | None = None,
     *,
     format: str = "coco",
     pred_format: str | None = None,
@@ -62,6 +64,9 @@ def score_pair(
     the number of `draws` in which both are defined. `categories` has the same of the AP of each.
     Both are counted in the same draws of images.
 
+    `a` and `b` may also be two evaluators, which have seen the same references; no `ref` and none
+    of the arguments that are about reading are given then.
+
     Gates are on the difference: `fail_below={"AP.lower": -0.005}` asks that `b` be not worse by
     more than half a point, at 95 %. With `out`, `summary.json` is written to that folder.
 
@@ -69,6 +74,61 @@ def score_pair(
     """
     draws = Draws.checked(bootstrap, seed)
     gates = Gates(INTERVALS, fail_below, fail_above, bounded=INTERVALS)
+    folder = arguments.optional_path("out", out)
+    if folder is not None:
+        check_summary_folder(folder)
+    reading: dict[str, Any] = {
+        "format": format,
+        "pred_format": pred_format,
+        "ref_format": ref_format,
+        "match_by": match_by,
+        "extra_categories": extra_categories,
+        "iou_threshold": iou_threshold,
+        "backend": backend,
+    }
+    with follow(progress, "scoring") as tell:
+        if isinstance(a, Evaluator) or isinstance(b, Evaluator):
+            _refuse_reading(ref, reading)
+            sides = sides_of(a, b)
+        else:
+            sides = _read(a, b, ref, tell, **reading)
+        summary = compared(sides, draws, tell)
+        view = _as_numbers(summary["differences"])
+        gates.apply(view)
+        summary |= {name: view[name] for name in ("gates", "gate_failures")}
+        if folder is not None:
+            with appear_together(folder) as stage:
+                write_summary(stage, summary)
+    return summary
+
+
+def _refuse_reading(ref: object, reading: Mapping[str, Any]) -> None:
+    """Evaluators have read all that they compare."""
+    defaults = signature(score_pair).parameters
+    used = [name for name, value in reading.items() if value != defaults[name].default]
+    if ref is not None:
+        used.insert(0, "ref")
+    if used:
+        raise LossexportError(f"{used[0]}: is not for evaluators, which have read everything")
+
+
+def _read(
+    a: str | os.PathLike[str] | Detections,
+    b: str | os.PathLike[str] | Detections,
+    ref: str | os.PathLike[str] | Detections | None,
+    tell: Progress,
+    *,
+    format: str,
+    pred_format: str | None,
+    ref_format: str | None,
+    match_by: MatchBy | None,
+    extra_categories: Extra,
+    iou_threshold: float,
+    backend: str | None,
+) -> list[Scored]:
+    """What both results have found on the references, and their summaries."""
+    if ref is None:
+        raise LossexportError("ref is missing: only evaluators have references of their own")
     inputs = given("a", a), given("b", b)
     references = given("ref", ref)
     for value in inputs:
@@ -79,31 +139,21 @@ def score_pair(
             )
     pred_format, ref_format = formats.of_both(format, pred_format, ref_format)
     settings = {"iou_threshold": check_iou_threshold(iou_threshold)}
-    folder = arguments.optional_path("out", out)
-    if folder is not None:
-        check_summary_folder(folder)
     measure = BoxQuality(backend)
-    with follow(progress, "scoring") as tell:
-        runs = []
-        for value in inputs:
-            data = formats.read(
-                value,
-                references,
-                pred_format,
-                lambda step: partial(tell, step),
-                ref_format=ref_format,
-                match_by=match_by,
-                extra_categories=extra_categories,
-            )
-            runs.append(evaluate(data, measure, backend, settings, tell).run)
-        summary = compared(runs, draws, tell)
-        view = _as_numbers(summary["differences"])
-        gates.apply(view)
-        summary |= {name: view[name] for name in ("gates", "gate_failures")}
-        if folder is not None:
-            with appear_together(folder) as stage:
-                write_summary(stage, summary)
-    return summary
+    sides = []
+    for value in inputs:
+        data = formats.read(
+            value,
+            references,
+            pred_format,
+            lambda step: partial(tell, step),
+            ref_format=ref_format,
+            match_by=match_by,
+            extra_categories=extra_categories,
+        )
+        run = evaluate(data, measure, backend, settings, tell).run
+        sides.append((run.results, summarize(run)))
+    return sides
 
 
 def _as_numbers(differences: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,11 +162,11 @@ def _as_numbers(differences: Mapping[str, Any]) -> dict[str, Any]:
     return {"counts": {}, **values, "bootstrap": {"intervals": differences}}
 
 
-def compared(runs: Sequence[Run], draws: Draws, tell: Progress) -> dict[str, Any]:
-    """The numbers of two runs and of their differences."""
-    samples = [Sample(run) for run in runs]
-    summaries = [summarize(run) for run in runs]
-    images, places = _together([run.data.images for run in runs])
+def compared(sides: Sequence[Scored], draws: Draws, tell: Progress) -> dict[str, Any]:
+    """The numbers of two sides and of their differences."""
+    samples = [Sample(found) for found, _ in sides]
+    summaries = [summary for _, summary in sides]
+    images, places = _together([found.images for found, _ in sides])
     numbers, categories = zip(
         *(
             sample.under(
@@ -153,6 +203,15 @@ def compared(runs: Sequence[Run], draws: Draws, tell: Progress) -> dict[str, Any
         "bootstrap": draws.described(images),
         "settings": first["settings"],
         "backend": first["backend"],
+        **_about_files(first, second),
+    }
+
+
+def _about_files(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """What evaluators have not."""
+    if "inputs" not in first:
+        return {}
+    return {
         "inputs": {
             "a": first["inputs"]["pred"],
             "b": second["inputs"]["pred"],

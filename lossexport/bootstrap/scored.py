@@ -1,4 +1,4 @@
-"""The intervals of a scoring run."""
+"""The intervals of a summary of `score`."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -9,26 +9,25 @@ from lossexport.bootstrap.coco import CATEGORY_NUMBERS, Coco, Outcome
 from lossexport.bootstrap.draws import PARTS, Draws, interval, intervals
 from lossexport.bootstrap.rates import Cut, Measured
 from lossexport.boxes.boxset import Float64, Int32
+from lossexport.boxes.matching import MATCHED
 from lossexport.names import COCO_NUMBERS
-from lossexport.scoring.record import Run
+from lossexport.scoring.results import Results
 from lossexport.scoring.summary import INTERVALS
 
 
 class Sample:
-    """All that the numbers of a run under weights are made of."""
+    """All that the numbers of a summary under weights are made of."""
 
-    def __init__(self, run: Run) -> None:
-        """Take the outcomes of a run."""
-        data, matching = run.data, run.matching
-        image = data.predictions.image
-        matched = image[matching.pairs()[0]]
-        self.images = len(data.images)
-        self.categories = data.categories
-        self._coco = Coco(Outcome.of(data, run.order, run.outcomes))
-        missed = data.references.image[matching.unmatched_refs]
-        self._cut = Cut(data.predictions.score, image, matching.status, missed)
-        self._quality = {name: Measured.of(values, matched) for name, values in run.quality.items()}
-        self._estimate = Measured.of(run.estimate, image)
+    def __init__(self, found: Results) -> None:
+        """Take the outcomes of a run or an evaluator."""
+        matched = found.image[found.status == MATCHED]
+        self.images = len(found.images)
+        self.categories = found.categories
+        self._coco = Coco(Outcome.of(found))
+        missed = found.ref_image[found.ref_missed]
+        self._cut = Cut(found.score, found.image, found.status, missed)
+        self._quality = {name: Measured.of(v, matched) for name, v in found.quality.items()}
+        self._estimate = Measured.of(found.estimate, found.image)
 
     def numbers(self, weight: Int32) -> tuple[dict[str, Float64], Float64]:
         """The numbers INTERVALS [D] and those of the categories [D,K,3] under weights [D,I]."""
@@ -74,7 +73,7 @@ class Sample:
 
 
 def bootstrap(
-    run: Run,
+    found: Results,
     summary: Mapping[str, Any],
     draws: Draws,
     advance: Callable[[float], None] | None = None,
@@ -83,7 +82,7 @@ def bootstrap(
 
     Raises LossexportError if there are fewer than 2 images.
     """
-    sample = Sample(run)
+    sample = Sample(found)
     columns, categories = sample.drawn(draws, advance)
     return {
         **draws.described(sample.images),

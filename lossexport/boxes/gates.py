@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,15 @@ ENDS = ("lower", "upper")
 _SUFFIXES = tuple(f".{end}" for end in ENDS)
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What a verb finds if it is asked for, and was not asked for, by which messages name it."""
+
+    explained: Callable[[], Sequence[str]] = tuple
+    """Gives the numbers of `explain`."""
+    slices: bool = False
+
+
 class Gates:
     """The bounds of numbers by name; `names` are those of a verb, whatever the boxes are."""
 
@@ -42,16 +52,18 @@ class Gates:
         baseline: str | os.PathLike[str] | None = None,
         max_drop: Mapping[str, float] | None = None,
         bounded: Sequence[str] | None = None,
+        missing: Missing = Missing(),
     ) -> None:
         """`max_drop` bounds how far numbers may fall below those of the summary `baseline`.
 
         `bounded` are the numbers with an interval, whose ends are numbers too (`AP.lower`); None
-        if no intervals were asked for.
+        if no intervals were asked for. `missing` are numbers that were not asked for either.
 
         Raises LossexportError on a number that does not exist, on a bound that is NaN, and on a
         baseline that cannot be read or lacks a number.
         """
         names = (*names, *_ORIENTED)
+        self._missing = missing
         self._bounds = [
             (name, kind, sign, arguments.number(f"gate {name}", bound))
             for option, kind, sign, bounds in (
@@ -61,11 +73,11 @@ class Gates:
             for name, bound in arguments.mapping(option, bounds).items()
         ]
         for name, _, _, bound in self._bounds:
-            _check_name("gate", name, names, bounded)
+            _check_name("gate", name, names, bounded, missing)
             if math.isnan(bound):
                 raise LossexportError(f"gate {name}: the bound is {bound}: a number is expected")
         self._bounds += _drops(
-            names, arguments.optional_path("baseline", baseline), max_drop, bounded
+            names, arguments.optional_path("baseline", baseline), max_drop, bounded, missing
         )
 
     def apply(self, summary: dict[str, Any], why: Callable[[str], str] | None = None) -> None:
@@ -78,6 +90,8 @@ class Gates:
         summary["gates"], summary["gate_failures"] = [], []
         for name, kind, sign, bound in self._bounds:
             try:
+                if self._missing.slices:
+                    _check_part(summary, name)
                 value = value_of(summary, name)
             except LookupError:
                 raise LossexportError(
@@ -94,7 +108,7 @@ class Gates:
 
 
 def _check_name(
-    option: str, name: str, names: Sequence[str], bounded: Sequence[str] | None
+    option: str, name: str, names: Sequence[str], bounded: Sequence[str] | None, missing: Missing
 ) -> None:
     """A name may be followed by a point and an end, or by a colon and a slice or category."""
     number = name.partition(":")[0]
@@ -104,15 +118,22 @@ def _check_name(
     if end in ENDS and base in names:
         if bounded is None:
             raise LossexportError(
-                f"{option} {name!r}: is the end of an interval: bootstrap is missing"
+                f"{option} {name!r}: is the end of an interval: bootstrap is missing "
+                "(--bootstrap N)"
             )
         if base not in bounded:
             raise LossexportError(f"{option} {name!r}: {base} has no interval")
-    else:
+        return
+    # The summary has them one in the other, so that a point is written as often as a line.
+    explained = missing.explained()
+    spelled = arguments.nearest(number.replace(".", "_"), (*names, *explained))
+    if spelled in explained:
+        meant = "" if spelled == number else f" ({spelled}?)"
         raise LossexportError(
-            f"{option} {name!r}: no such number; there are {', '.join(names)}"
-            f"{arguments.did_you_mean(number, names)}"
+            f"{option} {name!r}: is a number of explain{meant}: explain is missing (--explain)"
         )
+    meant = f"; did you mean {spelled}?" if spelled else ""
+    raise LossexportError(f"{option} {name!r}: no such number; there are {', '.join(names)}{meant}")
 
 
 def _drops(
@@ -120,12 +141,13 @@ def _drops(
     baseline: Path | None,
     max_drop: Mapping[str, float] | None,
     bounded: Sequence[str] | None,
+    missing: Missing,
 ) -> Iterator[tuple[str, str, int, float]]:
     """The bounds that follow from the numbers of an earlier summary."""
     drops = arguments.mapping("max_drop", max_drop)
     if bool(drops) != (baseline is not None):
-        given, missing = ("max_drop", "baseline") if drops else ("baseline", "max_drop")
-        raise LossexportError(f"{given}: is given without {missing}")
+        given, other = ("max_drop", "baseline") if drops else ("baseline", "max_drop")
+        raise LossexportError(f"{given}: is given without {other}")
     if baseline is None:
         return
     try:
@@ -136,7 +158,7 @@ def _drops(
         raise LossexportError(f"{baseline}: not JSON: {error}") from error
     for name, drop in drops.items():
         number = arguments.number(f"max_drop {name}", drop)
-        _check_name("max_drop", name, names, bounded)
+        _check_name("max_drop", name, names, bounded, missing)
         if not 0 <= number < math.inf:
             raise LossexportError(f"max_drop {name}: is {number}: expected 0 or more")
         try:
@@ -209,13 +231,7 @@ def _look_up(numbers: Mapping[str, Any], name: str) -> float | None:
 
 def _part(summary: Mapping[str, Any], name: str, part: str) -> Mapping[str, Any]:
     """The numbers of a slice or a category."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for row in summary.get("slices", ()):
-        for called in (f"{row['attribute']}/{row['value']}", row["value"]):
-            found.setdefault(called, []).append(row)
-    for row in summary.get("categories", ()):
-        for called in dict.fromkeys((row["name"], str(row["id"]))):
-            found.setdefault(called, []).append(row)
+    found = _parts(summary)
     rows = found.get(part, [])
     if len(rows) == 1:
         return rows[0]
@@ -229,3 +245,26 @@ def _part(summary: Mapping[str, Any], name: str, part: str) -> Mapping[str, Any]
         f"gate {name}: no slice or category {part!r}; there are {shown}"
         f"{arguments.did_you_mean(part, list(found))}"
     )
+
+
+def _parts(summary: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+    """The rows of slices and categories by their names."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in summary.get("slices", ()):
+        for called in (f"{row['attribute']}/{row['value']}", row["value"]):
+            found.setdefault(called, []).append(row)
+    for row in summary.get("categories", ()):
+        for called in dict.fromkeys((row["name"], str(row["id"]))):
+            found.setdefault(called, []).append(row)
+    return found
+
+
+def _check_part(summary: Mapping[str, Any], name: str) -> None:
+    """Refuse a name with a part that is no category, where there are no slices."""
+    _, colon, part = name.partition(":")
+    found = _parts(summary) if colon else {}
+    if colon and part not in found:
+        raise LossexportError(
+            f"gate {name}: no category {part!r}, and slices are missing (--slices FILE, --slice-by "
+            f"FIELD, --size-grid SIDES){arguments.did_you_mean(part, list(found))}"
+        )

@@ -186,6 +186,7 @@ def command(
         "out": out,
         "fail_below": bounds(fail_below, "--fail-below"),
         "fail_above": bounds(fail_above, "--fail-above"),
+        "seed": seed,
         "progress": True,
     }
     read: dict[str, Any] = {
@@ -194,14 +195,15 @@ def command(
         "ref_format": ref_format,
         "match_by": match_by,
         "extra_categories": extra_categories,
-        "seed": seed,
     }
-    # What neither two results nor workers take.
+    # What neither two results nor workers take, and what two results do not.
     alone = {
         "--images": images is not None,
         "--browse": browse != BROWSED,
         "--detector": detector is not None,
         "--nms-iou": nms_iou is not None,
+    }
+    deeper = {
         "--explain": explain,
         "--at-precision": at_precision is not None,
         "--at-recall": at_recall is not None,
@@ -215,12 +217,22 @@ def command(
             "--baseline": baseline is not None,
             "--max-drop": bool(max_drop),
         }
-        _refuse("is for one result, not for two", alone | others)
+        _refuse("is for one result, not for two", alone | deeper | others)
         found = pair(*given, ref, bootstrap, {**read, **common})
         finish("score", found, pair_numbers(found), json_file, junit_file)
         return
     (pred,) = given
-    common |= {"baseline": baseline, "max_drop": bounds(max_drop, "--max-drop")}
+    common |= {
+        "baseline": baseline,
+        "max_drop": bounds(max_drop, "--max-drop"),
+        "explain": explain,
+        "at_precision": at_precision,
+        "at_recall": at_recall,
+        "slices": slices,
+        "slice_by": slice_by,
+        "size_grid": _sides(size_grid),
+        "bootstrap": bootstrap,
+    }
     if workers is None:
         from lossexport.runtime.binding import keep_memory
         from lossexport.scoring import score
@@ -233,13 +245,6 @@ def command(
             browse=browse,
             detector=detector,
             nms_iou=nms_iou,
-            explain=explain,
-            at_precision=at_precision,
-            at_recall=at_recall,
-            slices=slices,
-            slice_by=slice_by,
-            size_grid=_sides(size_grid),
-            bootstrap=bootstrap,
             **read,
             **common,
         )
@@ -252,7 +257,6 @@ def command(
                 "--ref-format": ref_format not in (None, "parquet", "coco"),
                 "--match-by": match_by is not None,
                 "--extra-categories": extra_categories != "count",
-                "--bootstrap": bootstrap is not None,
                 **alone,
             },
         )

@@ -18,6 +18,7 @@ from lossexport.boxes.oriented import FIELDS
 from lossexport.boxes.side import Entry, Side
 from lossexport.errors import LossexportError
 from lossexport.evaluator import wire
+from lossexport.evaluator.layout import Kept
 from lossexport.evaluator.state import State
 from lossexport.files import open_regular
 from lossexport.formats import parquet
@@ -155,17 +156,18 @@ def split_piece(piece: Piece, count: int) -> list[Part]:
 
 
 def match(
-    threshold: float, listed: Sequence[Id], predictions: int, *parts: Part
+    start: tuple[float, Kept], listed: Sequence[Id], predictions: int, *parts: Part
 ) -> list[tuple[bytes, int]]:
     """The state after the images of a part, and its predictions on images of the references.
 
-    The first of the `parts`, so many `predictions`, are of predictions, the others of references.
+    `start` is the threshold of the state and what it keeps. The first of the `parts`, so many
+    `predictions`, are of predictions, the others of references.
     """
     pred = side_of(parts[:predictions], Path("predictions"))
     ref = side_of(parts[predictions:], Path("references"), listed)
     images = np.array([value in ref.images.ids for value in pred.images.ids.ids], np.bool_)
     known = int(np.count_nonzero(images[pred.boxes.peek_codes()[0]])) if len(images) else 0
-    state = State(threshold, None)
+    state = State(start[0], None, kept=start[1])
     state.add_sides(pred, ref)
     return [(wire.to_bytes(state), known)]
 

@@ -5,25 +5,27 @@ dies, and their results do not depend on when and where they run.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lossexport import arguments, formats
 from lossexport.boxes.boxset import Category, Id
-from lossexport.boxes.gates import Gates
 from lossexport.boxes.matching import check_iou_threshold
 from lossexport.boxes.quality import BoxQuality
+from lossexport.boxes.side import Side
 from lossexport.distributed import pieces
 from lossexport.distributed.cluster import Cluster, connected
 from lossexport.errors import LossexportError
-from lossexport.evaluator import totals, wire
+from lossexport.evaluator import wire
+from lossexport.evaluator.layout import Kept
 from lossexport.evaluator.state import State
+from lossexport.evaluator.totals import Totals
 from lossexport.files import appear_together
 from lossexport.progress import Progress, follow
 from lossexport.reports.output import check_summary_folder, write_summary
-from lossexport.scoring.summary import GATE_NAMES
+from lossexport.scoring.extras import Extras
 
 
 def score(
@@ -39,6 +41,14 @@ def score(
     fail_above: Mapping[str, float] | None = None,
     baseline: str | os.PathLike[str] | None = None,
     max_drop: Mapping[str, float] | None = None,
+    explain: bool = False,
+    at_precision: float | None = None,
+    at_recall: float | None = None,
+    slices: str | os.PathLike[str] | Mapping[str, Sequence[int | str]] | None = None,
+    slice_by: str | Sequence[str] = (),
+    size_grid: Sequence[float] = (),
+    bootstrap: int | None = None,
+    seed: int = 0,
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
     """Score predictions against references on a cluster of Ray and return the summary.
@@ -56,7 +66,17 @@ def score(
     arguments are those of `lossexport.score`. Raises LossexportError on a bad argument or input,
     and if Ray is not installed or the cluster cannot be reached.
     """
-    gates = Gates(GATE_NAMES, fail_below, fail_above, baseline, max_drop)
+    extras = Extras.of(
+        explain=explain,
+        at_precision=at_precision,
+        at_recall=at_recall,
+        slices=slices,
+        slice_by=slice_by,
+        size_grid=size_grid,
+        bootstrap=bootstrap,
+        seed=seed,
+    )
+    gates = extras.gates(fail_below, fail_above, baseline, max_drop)
     inputs = arguments.path("pred", pred), arguments.path("ref", ref)
     threshold = check_iou_threshold(iou_threshold)
     folder = arguments.optional_path("out", out)
@@ -64,10 +84,16 @@ def score(
         check_summary_folder(folder)
     measure = BoxQuality(backend)
     with follow(progress, "scoring") as tell, connected(address, workers) as cluster:
-        state, named = _state(cluster, *inputs, threshold, tell)
+        start = State(threshold, None, kept=Kept(explain, extras.sizes))
+        state, side = _state(cluster, *inputs, start, tell)
         tell("box quality", 0.0)
-        summary = totals.of_state(state, measure, backend)
-    form = "parquet, coco" if named else "parquet"
+        rows = {} if side is None else side.images.rows or {}
+        names = {value: row.name for value, row in rows.items() if row.name}
+        form = "parquet" if side is None else "coco"
+        found = Totals.of(state, measure, backend, names)
+        parts = extras.read(inputs[1], form, found.results)
+        summary = found.summary(extras, parts, partial(tell, "drawing images"))
+    form = "parquet" if side is None else "parquet, coco"
     summary["settings"] = {"format": form, **summary["settings"]}
     summary["inputs"] = {"pred": {"name": inputs[0].name}, "ref": {"name": inputs[1].name}}
     summary["notes"] = []
@@ -79,9 +105,9 @@ def score(
 
 
 def _state(
-    cluster: Cluster, pred: Path, ref: Path, threshold: float, tell: Progress
-) -> tuple[State, bool]:
-    """The outcomes of all images, with the names of categories, and whether a file has these."""
+    cluster: Cluster, pred: Path, ref: Path, state: State, tell: Progress
+) -> tuple[State, Side | None]:
+    """The `state` after all images, and the references if they are a COCO dictionary."""
     todo = list(pieces.pieces_of(pred, scored=True))
     side = None
     if ref.is_file() and formats.of_path(ref, "coco") == "coco":
@@ -100,12 +126,13 @@ def _state(
         for key, row in (side.categories.rows or {}).items():
             names.append(Category(key, row.name or str(key)))
         split.append([cluster.keep(part) for part in pieces.split(side, False, count)])
+    start = state.threshold, state.kept
     matched = [
-        cluster.call(pieces.match, threshold, listed[i], len(todo), *(parts[i] for parts in split))
+        cluster.call(pieces.match, start, listed[i], len(todo), *(parts[i] for parts in split))
         for i in range(count)
     ]
     del split  # Ray frees what no task needs any more
-    state, common = State(threshold, None), 0
+    common = 0
     for done, (data, known) in enumerate(cluster.results([one for (one,) in matched]), 1):
         state.merge(wire.from_bytes(data))
         common += known
@@ -113,4 +140,4 @@ def _state(
     if state.predictions and state.references and not common:
         raise LossexportError(f"{pred}: no image in common with {ref}")
     state.name(names)
-    return state, side is not None
+    return state, side

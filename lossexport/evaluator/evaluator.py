@@ -1,6 +1,7 @@
 """The evaluator: scores detections in memory, image by image, shard by shard."""
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from html import escape
 from typing import Any
@@ -12,8 +13,9 @@ from lossexport.boxes.matching import check_iou_threshold
 from lossexport.boxes.quality import BoxQuality
 from lossexport.boxes.side import Side
 from lossexport.errors import LossexportError, shown
-from lossexport.evaluator import chunk, totals, wire
+from lossexport.evaluator import chunk, wire
 from lossexport.evaluator.frame import NOT_LISTED, Frame
+from lossexport.evaluator.layout import Kept
 from lossexport.evaluator.state import (
     CATEGORY_NUMBER,
     CATEGORY_TEXT,
@@ -22,8 +24,10 @@ from lossexport.evaluator.state import (
     State,
     parse_categories,
 )
+from lossexport.evaluator.totals import Totals, check_kept
 from lossexport.formats.memory import Detections, all_texts, side_in_memory
 from lossexport.names import COCO_NUMBERS, METRIC_TITLES
+from lossexport.scoring.extras import Extras
 
 _OF_CATEGORIES = CATEGORY_NUMBER | CATEGORY_TEXT
 
@@ -44,6 +48,9 @@ class Evaluator:
         iou_threshold: float = 0.5,
         backend: str | None = None,
         categories: Mapping[Any, str] | Iterable[Any] | None = None,
+        *,
+        explain: bool = False,
+        size_grid: Sequence[float] = (),
     ) -> None:
         """Start with no image.
 
@@ -52,13 +59,17 @@ class Evaluator:
         there are: a mapping of ids to names, a list of ids, or a list of COCO's categories. Boxes
         of others are then refused. With None any category counts, by its id.
 
+        `explain` keeps what `compute(explain=True)` needs, 9 bytes more for each prediction, and
+        `size_grid`, rising sides in pixels, what `compute(size_grid=...)` needs of the same sides.
+
         Raises LossexportError on a bad argument, and if `backend` cannot run here.
         """
         threshold = check_iou_threshold(iou_threshold)
         self._backend = backend
         self._measure = None if backend is None else BoxQuality(backend)
         closed, self._spelled = parse_categories(categories)
-        self._state = State(threshold, closed, self._spelled)
+        sizes = Extras.of(size_grid=size_grid).sizes
+        self._state = State(threshold, closed, self._spelled, Kept(bool(explain), sizes))
 
     def update(self, predictions: Detections, references: Detections) -> None:
         """Add images with all their boxes.
@@ -135,15 +146,46 @@ class Evaluator:
             spelled |= CATEGORY_TEXT if all_texts(ref_labels) else CATEGORY_NUMBER
         state.add(found, spelled)
 
-    def compute(self) -> dict[str, Any]:
+    def compute(
+        self,
+        *,
+        explain: bool = False,
+        at_precision: float | None = None,
+        at_recall: float | None = None,
+        slices: str | os.PathLike[str] | Mapping[str, Sequence[int | str]] | None = None,
+        size_grid: Sequence[float] = (),
+        bootstrap: int | None = None,
+        seed: int = 0,
+    ) -> dict[str, Any]:
         """The numbers of the `summary.json` of `score`, from all images so far.
 
-        Without `inputs`, `notes` and `gates`, which are about files and limits. More images may be
-        added afterwards. Raises LossexportError if no backend can run here.
+        Without `inputs`, `notes` and `gates`, which are about files and limits. The arguments are
+        those of `score`: `explain` adds causes of errors, `at_precision` and `at_recall` add cuts
+        of the score, `slices` (a mapping of names to ids of images, or a CSV file with a column
+        image_id) the numbers of parts of the images, `size_grid` those of ranges of sizes, and
+        `bootstrap` the intervals of so many draws by `seed`. More images may be added afterwards.
+
+        Raises LossexportError on a bad argument, on `explain` and on a `size_grid` that the
+        evaluator was not made with, and if no backend can run here.
         """
+        extras = Extras.of(
+            explain=explain,
+            at_precision=at_precision,
+            at_recall=at_recall,
+            slices=slices,
+            size_grid=size_grid,
+            bootstrap=bootstrap,
+            seed=seed,
+        )
+        check_kept(self._state.kept, extras)
+        found = self._totals()
+        return found.summary(extras, extras.read(None, "", found.results))
+
+    def _totals(self) -> Totals:
+        """All images so far. Raises LossexportError if no backend can run here."""
         if self._measure is None:
             self._measure = BoxQuality(self._backend)
-        return totals.of_state(self._state, self._measure, self._backend)
+        return Totals.of(self._state, self._measure, self._backend)
 
     def merge(self, other: "Evaluator") -> None:
         """Add the images of another evaluator, which is left as it is.
@@ -158,8 +200,8 @@ class Evaluator:
         """All that was seen, with the settings but the backend.
 
         Evaluators of the same images have the same bytes. There are 23 of them for each prediction,
-        24 more if it is matched (28 if boxes are oriented) and 24 more if it has a log variance,
-        about 12 for each image, and some for each category.
+        24 more if it is matched (28 if boxes are oriented) and 24 more if it has a log variance, 5
+        for each reference, about 16 for each image, and some for each category.
         """
         return wire.to_bytes(self._state)
 
@@ -182,7 +224,7 @@ class Evaluator:
     def reset(self) -> None:
         """Forget all images; the settings stay."""
         state = self._state
-        self._state = State(state.threshold, state.categories, self._spelled)
+        self._state = State(state.threshold, state.categories, self._spelled, state.kept)
 
     def __len__(self) -> int:
         """Number of images."""

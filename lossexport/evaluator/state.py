@@ -25,6 +25,7 @@ from lossexport.evaluator import block as blocks
 from lossexport.evaluator import chunk as chunks
 from lossexport.evaluator.block import Block
 from lossexport.evaluator.chunk import Chunk, encodes
+from lossexport.evaluator.layout import Kept
 
 BOXES_AT_ONCE = 1 << 14
 CANDIDATES_AT_ONCE = 1 << 20
@@ -42,6 +43,7 @@ class State:
     categories: tuple[Category, ...] | None
     """All categories there are; None for any."""
     spelled: int = 0
+    kept: Kept = field(default_factory=Kept)
     oriented: bool | None = None
     """Whether the boxes are oriented; None before the first one."""
     table: IdTable = field(default_factory=IdTable)
@@ -72,7 +74,7 @@ class State:
         large = chunk.boxes > BOXES_AT_ONCE or chunk.candidates > CANDIDATES_AT_ONCE
         if large:  # may have more overlaps than are held
             count = len(self.table.ids) + len(chunk.new)
-            self.blocks.append(blocks.match(chunk, count, self.threshold))
+            self.blocks.append(blocks.match(chunk, count, self.threshold, self.kept))
         self.oriented = oriented
         self.table.codes(chunk.new)
         self.images.update(chunk.images)
@@ -121,15 +123,16 @@ class State:
         """Match the boxes that wait."""
         if self.waiting:
             waiting = chunks.join(self.waiting)
-            self.blocks.append(blocks.match(waiting, len(self.table.ids), self.threshold))
+            count = len(self.table.ids)
+            self.blocks.append(blocks.match(waiting, count, self.threshold, self.kept))
             self.waiting.clear()
             self.waiting_boxes = self.waiting_candidates = 0
 
     def whole(self) -> Block:
         """All images as one block."""
         self.flush()
-        if len(self.blocks) != 1 or len(self.blocks[0].counts) != len(self.table.ids):
-            self.blocks[:] = [blocks.join(self.blocks, len(self.table.ids))]
+        if len(self.blocks) != 1:
+            self.blocks[:] = [blocks.join(self.blocks, self.kept)]
         return self.blocks[0]
 
     def merge(self, other: "State") -> None:
@@ -137,6 +140,8 @@ class State:
         for name, mine, theirs in (
             ("iou_threshold", self.threshold, other.threshold),
             ("categories", _named(self.categories), _named(other.categories)),
+            ("explain", self.kept.explain, other.kept.explain),
+            ("size_grid", self.kept.sizes, other.kept.sizes),
         ):
             if mine != theirs:
                 raise LossexportError(
@@ -149,10 +154,7 @@ class State:
         block = other.whole()
         self.oriented = oriented
         self.table.codes(new)
-        codes = self.table.codes(other.table.ids)
-        counts = np.zeros((len(self.table.ids), blocks.COUNTS), np.int64)
-        counts[codes] = block.counts
-        self.blocks.append(block.with_categories(codes[block.category], counts))
+        self.blocks.append(block.recoded(self.table.codes(other.table.ids)))
         self.images |= other.images
         self.predictions += other.predictions
         self.references += other.references

@@ -6,18 +6,16 @@
 | 2 + 2 + 4 bytes | version, 0, length of the header (little endian, like all numbers) |
 | 32 bytes | SHA-256 of all that follows |
 | header | JSON, see `Header` |
-| images | numbers [i8], lengths of texts [u4], texts in UTF-8, predictions of each image [u4] |
+| images | numbers [i8], lengths of texts [u4], texts in UTF-8 |
+| | predictions and references of each image, [u4] each |
 | categories | numbers, lengths, texts in the same way; lengths and texts of the names, if given |
-| counts [K,6] u4 | references, missed ones, and those that count in each of COCO's four areas |
-| predictions [N] | category i4, score f8, true 5 bytes, ignored 5 bytes, flags u1: 23 bytes each |
-| matched pairs [M,6] f4 | corners of the prediction from the reference's, width and height of it |
-| or, if oriented, [M,7] f4 | cx, cy, w, h, angle in the reference's frame, w and h of it |
-| variances [V,6] f4 | width, height and four log variances, of the predictions that have them |
+| columns | those of `layout.COLUMNS`, whose meaning `Block` tells, one after the other |
 
 Images and categories are sorted, so that equal states have equal bytes.
 """
 
 import hashlib
+import math
 import struct
 from collections.abc import Sequence
 from itertools import pairwise
@@ -41,13 +39,24 @@ from lossexport.boxes.boxset import (
 from lossexport.boxes.columns import plain_id
 from lossexport.boxes.matching import MATCHED, STATUS
 from lossexport.errors import LossexportError, one_line, shown
-from lossexport.evaluator.block import COUNTS, OUTCOME_BYTES, VARIANCE, Block
+from lossexport.evaluator.block import COUNTED, IGNORED, MISSED, VARIED, Block
+from lossexport.evaluator.layout import (
+    COLUMNS,
+    PAIR,
+    PREDICTION,
+    REFERENCE,
+    VARIANCE,
+    Column,
+    Kept,
+)
 from lossexport.evaluator.state import CATEGORY_NUMBER, IMAGE_NUMBER, State
+from lossexport.scoring import protocol
 
 MAGIC = b"LXEVAL\r\n"
-VERSION = 1
+VERSION = 2
 _START = struct.Struct("<8sHHI32s")
 MAX_HEADER = 1 << 12
+_MAY_BE_NONE = ("meant", "on")
 _NUMBERS = IMAGE_NUMBER | CATEGORY_NUMBER
 _MAX_SIDE = 4 * MAX_COORDINATE
 """Coordinates are differences of two that are in the bounds, of boxes that are too."""
@@ -70,16 +79,28 @@ class Header(
     category_bytes: int
     name_bytes: int
     predictions: int
+    references: int
     matched: int
     variances: int
-    ignored_references: int
     oriented: bool = False
     """Not written unless it is true."""
+    explain: bool = False
+    size_grid: tuple[float, ...] = ()
 
     @property
-    def pair(self) -> int:
-        """Numbers of a matched pair."""
-        return 7 if self.oriented else 6
+    def kept(self) -> Kept:
+        """What is kept beyond the numbers."""
+        return Kept(self.explain, self.size_grid)
+
+    def shape(self, column: Column) -> tuple[int, ...]:
+        """Of a column."""
+        rows = {
+            PREDICTION: self.predictions,
+            REFERENCE: self.references,
+            PAIR: self.matched,
+            VARIANCE: self.variances,
+        }
+        return column.shape(rows[column.of], self.kept, self.oriented)
 
 
 def to_bytes(state: State) -> bytes:
@@ -102,23 +123,17 @@ def to_bytes(state: State) -> bytes:
         category_bytes=len(category[2]),
         name_bytes=len(name[1]),
         predictions=len(block.score),
+        references=len(block.ref_flags),
         matched=len(block.pairs),
         variances=len(block.variances),
-        ignored_references=block.ignored_references,
         oriented=bool(state.oriented),
+        explain=state.kept.explain,
+        size_grid=state.kept.sizes,
     )
     head = msgspec.json.encode(header)
-    body = [head, *image, block.sizes.astype("<u4").tobytes(), *category, *name]
-    body += [
-        block.counts.astype("<u4").tobytes(),
-        block.category.astype("<i4").tobytes(),
-        block.score.astype("<f8").tobytes(),
-        block.true.tobytes(),
-        block.ignored.tobytes(),
-        block.flags.tobytes(),
-        block.pairs.astype("<f4").tobytes(),
-        block.variances.astype("<f4").tobytes(),
-    ]
+    sizes = (sizes.astype("<u4").tobytes() for sizes in (block.sizes, block.ref_sizes))
+    body = [head, *image, *sizes, *category, *name]
+    body += [getattr(block, c.name).astype(c.kind, copy=False).tobytes() for c in COLUMNS]
     digest = hashlib.sha256()
     for part in body:
         digest.update(part)
@@ -212,41 +227,27 @@ def _state(header: Header, reader: _Reader) -> State:
     images, kinds = _bounds(header)
     names = kinds if header.closed else 0
     reader.expect(
-        8 * header.image_numbers + 4 * header.image_texts + header.image_bytes + 4 * images
+        8 * header.image_numbers + 4 * header.image_texts + header.image_bytes + 8 * images
         + 8 * header.category_numbers + 4 * header.category_texts + header.category_bytes
-        + 4 * names + header.name_bytes + 4 * COUNTS * kinds
-        + header.predictions * (4 + 8 + 2 * OUTCOME_BYTES + 1)
-        + 4 * header.pair * header.matched + 24 * header.variances
+        + 4 * names + header.name_bytes
+        + sum(math.prod(header.shape(c)) * np.dtype(c.kind).itemsize for c in COLUMNS)
     )  # fmt: skip
     ids = reader.ids("images", header.image_numbers, header.image_texts, header.image_bytes)
-    sizes = reader.array("<u4", images).astype(np.int64)
+    sizes, ref_sizes = (reader.array("<u4", images).astype(np.int64) for _ in range(2))
     categories = reader.ids(
         "categories", header.category_numbers, header.category_texts, header.category_bytes
     )
     named = reader.texts("names", names, header.name_bytes)
-    count = header.predictions
-    counts = reader.array("<u4", kinds, COUNTS).astype(np.int64)
-    block = Block(
-        ids,
-        sizes,
-        reader.array("<i4", count),
-        reader.array("<f8", count),
-        reader.array("u1", count, OUTCOME_BYTES),
-        reader.array("u1", count, OUTCOME_BYTES),
-        reader.array("u1", count),
-        reader.array("<f4", header.matched, header.pair),
-        reader.array("<f4", header.variances, 6),
-        counts,
-        header.ignored_references,
-    )
-    _check(block, kinds)
+    columns = {c.name: reader.array(c.kind, *header.shape(c)) for c in COLUMNS}
+    block = Block(ids, sizes, ref_sizes, **columns)
+    _check(header, block, kinds)
     closed = None
     if header.closed:
         closed = tuple(Category(i, name) for i, name in zip(categories, named, strict=True))
-    state = State(header.iou_threshold, closed, header.spelled)
+    state = State(header.iou_threshold, closed, header.spelled, header.kept)
     state.table.codes(categories)
     state.images.update(ids)
-    state.predictions, state.references = count, int(counts[:, 0].sum())
+    state.predictions, state.references = header.predictions, header.references
     state.oriented = header.oriented if state.predictions or state.references else None
     state.blocks.append(block)
     return state
@@ -262,45 +263,58 @@ def _bounds(header: Header) -> tuple[int, int]:
         "predictions": (header.predictions, MAX_PREDICTIONS),
         "matched": (header.matched, header.predictions),
         "variances": (header.variances, header.predictions),
-        "ignored_references": (header.ignored_references, MAX_REFERENCES),
+        "references": (header.references, MAX_REFERENCES),
         "spelled": (header.spelled, 15),
     }
-    for name in Header.__struct_fields__[3:]:
-        if getattr(header, name) < 0:
+    for name, value in msgspec.structs.asdict(header).items():
+        if isinstance(value, int) and value < 0:
             raise _damaged(f"{name} is negative")
     for name, (value, limit) in most.items():
         if not 0 <= value <= limit:
             raise _damaged(f"{name} is {shown(value)}: at most {limit} is possible")
     if not 0 < header.iou_threshold <= 1:
         raise _damaged(f"iou_threshold is {header.iou_threshold}")
+    if header.size_grid and not protocol.are_sizes(header.size_grid):
+        raise _damaged(f"size_grid is {shown(list(header.size_grid))}")
     if header.name_bytes and not header.closed:
         raise _damaged("categories have names that were not given")
     return images, kinds
 
 
-def _check(block: Block, kinds: int) -> None:
+def _check(header: Header, block: Block, kinds: int) -> None:
     """Refuse values that no evaluator writes."""
-    status, counts = block.status, block.counts
-    found = status == MATCHED
-    inside = (block.category >= 0) & (block.category < kinds)
+    status, ref_flags = block.status, block.ref_flags
+    found, missed = status == MATCHED, ref_flags & MISSED > 0
+    ignored = ref_flags & IGNORED > 0
+    codes = ((c.name, getattr(block, c.name)) for c in COLUMNS if c.codes)
     fine = {
-        "sizes": int(block.sizes.sum()) == len(block.score),
-        "categories": bool(inside.all()),
-        "scores": bool((np.abs(block.score) <= MAX_SCORE).all()),
-        "outcomes": not (block.true & block.ignored).any(),
+        "sizes": block.sizes.sum() == header.predictions,
+        "sizes of references": block.ref_sizes.sum() == header.references,
+        "categories": all(
+            (code < kinds).all() and (name in _MAY_BE_NONE or (code >= 0).all())
+            for name, code in codes
+        ),
+        "scores": (np.abs(block.score) <= MAX_SCORE).all(),
+        "outcomes": not (block.true & block.ignored).any()
+        and not (block.size_true & block.size_ignored).any(),
         "flags": not (status >= len(STATUS)).any(),
-        "pairs": np.count_nonzero(found) == len(block.pairs),
-        "variances": np.count_nonzero(block.flags & VARIANCE) == len(block.variances),
-        "boxes of pairs": bool((np.abs(block.pairs) <= _MAX_SIDE).all())
+        "references": not (ignored & ((ref_flags & (COUNTED | MISSED)) > 0)).any(),
+        "pairs": np.count_nonzero(found) == header.matched,
+        "variances": np.count_nonzero(block.flags & VARIED) == header.variances,
+        "boxes of pairs": (np.abs(block.pairs) <= _MAX_SIDE).all()
         and not (block.pairs[:, -2:] < 0).any(),
-        "sides": bool((np.abs(block.variances[:, :2]) <= _MAX_SIDE).all()),
-        "log variances": bool((np.abs(block.variances[:, 2:]) <= MAX_LOG_VARIANCE).all()),
-        "counts": bool((counts <= counts[:, :1]).all())
-        and block.ignored_references <= counts[:, 0].sum() <= MAX_REFERENCES,
+        "sides": (np.abs(block.variances[:, :2]) <= _MAX_SIDE).all(),
+        "log variances": (np.abs(block.variances[:, 2:]) <= MAX_LOG_VARIANCE).all(),
     }
     wrong = [name for name, right in fine.items() if not right]
     if not wrong:
+        free = ignored | missed
+        taken = np.bincount(block.ref_category[~free], minlength=kinds)
         matched = np.bincount(block.category[found], minlength=kinds)
-        wrong = ["matches"] if (matched + counts[:, 1] > counts[:, 0]).any() else []
+        wrong = [] if np.array_equal(matched, taken) else ["matches"]
+    if not wrong and header.explain:
+        image = np.repeat(np.arange(len(block.sizes)), block.sizes)
+        fit = block.marks().fit(image, block.category, block.ref_category, ignored, kinds)
+        wrong = [] if fit else ["causes"]
     if wrong:
         raise _damaged(f"impossible {wrong[0]}")

@@ -4,11 +4,11 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from lossexport.boxes.boxset import Dataset, Id, fail
+from lossexport.boxes.boxset import Id, fail
 from lossexport.boxes.columns import plain_id
 from lossexport.errors import LossexportError
 from lossexport.files import read_bytes
@@ -23,7 +23,19 @@ Values = dict[str, dict[int, str]]
 """Of each attribute: its values by the positions of images; an image without one is left out."""
 
 
-def of_csv(path: Path, data: Dataset) -> Values:
+class Images(Protocol):
+    """A table of images."""
+
+    @property
+    def images(self) -> Sequence[Id]:
+        """Their ids."""
+
+    @property
+    def files(self) -> Sequence[tuple[str, ...]]:
+        """Names that the file of each may have; empty if unknown."""
+
+
+def of_csv(path: Path, data: Images) -> Values:
     """Read a file with a column `image_id` or `file_name`, and a column for each attribute.
 
     An empty cell gives the image no value. Raises LossexportError on an image that neither input
@@ -42,6 +54,8 @@ def of_csv(path: Path, data: Dataset) -> Values:
             f"{path}: the first line is {','.join(header)[:100]!r}: expected image_id or file_name "
             "and at least one attribute, each once"
         )
+    if key == "file_name" and not data.files:
+        raise LossexportError(f"{path}: names of files are not known here: image_id is needed")
     find = _by_id(data) if key == "image_id" else _by_name(data)
     found: Values = {name: {} for name in names}
     seen: dict[int, int] = {}
@@ -69,11 +83,11 @@ def _folded(key: str, value: str) -> Id | None:
     return plain_id(value) if key == "image_id" else value
 
 
-def _by_id(data: Dataset) -> dict[Id | None, int]:
+def _by_id(data: Images) -> dict[Id | None, int]:
     return {plain_id(value): i for i, value in enumerate(data.images)}
 
 
-def _by_name(data: Dataset) -> dict[Id | None, int]:
+def _by_name(data: Images) -> dict[Id | None, int]:
     """Positions by the names of files, and by the last parts of paths that no other image has."""
     found: dict[Id | None, int] = {}
     last: dict[str, set[int]] = {}
@@ -85,7 +99,7 @@ def _by_name(data: Dataset) -> dict[Id | None, int]:
     return alone | found
 
 
-def of_coco(path: Path, names: Sequence[str], data: Dataset) -> Values:
+def of_coco(path: Path, names: Sequence[str], data: Images) -> Values:
     """Read fields of `images`; one of a nested object is named with a dot.
 
     A null or missing field gives the image no value. Raises LossexportError on a field that no

@@ -1,5 +1,7 @@
 """What COCO's protocol asks for, and what its matching says of the predictions."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -53,6 +55,22 @@ class Protocol(msgspec.Struct, frozen=True):
 
 
 COCO = Protocol(THRESHOLDS, RECALLS, AREAS, MAX_DETECTIONS)
+MOST_SIZES = 50
+LARGEST = float(AREAS[0, 1] ** 0.5)
+"""Largest side of a box in COCO's range of all areas."""
+
+
+def are_sizes(sizes: Sequence[float]) -> bool:
+    """Whether they are limits of ranges: rising sides in pixels, above 0 and below LARGEST."""
+    rising = all(low < high for low, high in pairwise((0.0, *sizes, LARGEST)))
+    return rising and len(sizes) < MOST_SIZES
+
+
+def of_sizes(sizes: Sequence[float]) -> Protocol:
+    """The COCO protocol for the ranges of areas between squares of these sides."""
+    edges = np.array([0, *sizes, LARGEST])
+    areas = np.stack([edges[:-1], edges[1:]], axis=1) ** 2
+    return Protocol(THRESHOLDS, RECALLS, areas, MAX_DETECTIONS[-1:])
 
 
 class Outcomes(msgspec.Struct, frozen=True):

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lossexport import arguments, formats
-from lossexport.bootstrap.draws import Draws
 from lossexport.boxes import matching, pairs
 from lossexport.boxes.boxset import Dataset, Input
 from lossexport.boxes.explain import SCORED
 from lossexport.boxes.explain import explain as notes_on
-from lossexport.boxes.gates import Gates
 from lossexport.boxes.oriented import FIELDS
 from lossexport.boxes.pairs import Order, Pairs
 from lossexport.boxes.quality import BoxQuality
@@ -25,11 +23,11 @@ from lossexport.formats.memory import Detections, given
 from lossexport.images import ImageFolder
 from lossexport.names import BROWSED, MOST_BROWSED, Extra, MatchBy
 from lossexport.progress import Progress, follow
-from lossexport.scoring import coco_ap, confidence, protocol, ranked
+from lossexport.scoring import coco_ap, confidence, protocol
 from lossexport.scoring.extras import Extras, tables
 from lossexport.scoring.numbers import rate
 from lossexport.scoring.record import Run, wanted_rates
-from lossexport.scoring.summary import GATE_NAMES, INTERVALS, missed_of, summarize
+from lossexport.scoring.summary import missed_of, summarize
 from lossexport.threads import Aside
 
 if TYPE_CHECKING:
@@ -112,24 +110,20 @@ def score(
 
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """
-    extras = Extras.of(explain, slices, slice_by, size_grid)
-    draws = Draws.of(bootstrap, seed)
-    gates = Gates(
-        (*GATE_NAMES, *extras.gate_names()),
-        fail_below,
-        fail_above,
-        baseline,
-        max_drop,
-        None if draws is None else INTERVALS,
+    extras = Extras.of(
+        explain=explain,
+        at_precision=at_precision,
+        at_recall=at_recall,
+        slices=slices,
+        slice_by=slice_by,
+        size_grid=size_grid,
+        bootstrap=bootstrap,
+        seed=seed,
     )
+    gates = extras.gates(fail_below, fail_above, baseline, max_drop)
     inputs = given("pred", pred), given("ref", ref)
     pred_format, ref_format = formats.of_both(format, pred_format, ref_format)
     iou_threshold = matching.check_iou_threshold(iou_threshold)
-    wanted = {
-        name: ranked.check_rate(name, value)
-        for name, value in (("at_precision", at_precision), ("at_recall", at_recall))
-        if value is not None
-    }
     browse = arguments.whole("browse", browse, 0, MOST_BROWSED)
     folder = arguments.optional_path("out", out)
     drawn_from = arguments.optional_path("images", images)
@@ -151,7 +145,7 @@ def score(
     settings = {
         "format": ", ".join(dict.fromkeys(forms)),
         "iou_threshold": iou_threshold,
-        **wanted,
+        **extras.settings,
     }
 
     with follow(progress, "scoring") as tell:
@@ -188,10 +182,7 @@ def score(
         summary = summarize(run)
         summary["notes"] += notes
         findings = extras.find(run, found, parts, summary)
-        if draws is not None:
-            from lossexport.bootstrap.scored import bootstrap as resample
-
-            summary["bootstrap"] = resample(run, summary, draws, partial(tell, "drawing images"))
+        extras.resample(run.results, summary, partial(tell, "drawing images"))
         gates.apply(summary)
         if folder is not None:
             _write(folder, pictures, run, summary, findings, browse, tell)

@@ -10,10 +10,8 @@ import numpy as np
 from msgspec.structs import replace
 
 from lossexport import arguments
-from lossexport.boxes.boxset import Bool, Dataset, Float64, Int32
+from lossexport.boxes.boxset import Bool, Float64
 from lossexport.boxes.columns import plain_id
-from lossexport.boxes.matching import MATCHED
-from lossexport.boxes.pairs import Pairs
 from lossexport.errors import LossexportError, shown
 from lossexport.formats import attributes, of_path
 from lossexport.formats.memory import Detections
@@ -21,14 +19,11 @@ from lossexport.scoring import coco_ap, protocol
 from lossexport.scoring.causes.flat import columns, flat
 from lossexport.scoring.causes.record import Finding, PageTable, Section, Table
 from lossexport.scoring.causes.record import shown as digits
-from lossexport.scoring.numbers import Tally, numbers
-from lossexport.scoring.record import Run
+from lossexport.scoring.numbers import numbers
+from lossexport.scoring.results import Results
 
 MOST = 200
 """Slices of one run."""
-MOST_SIZES = 50
-LARGEST = float(protocol.AREAS[0, 1] ** 0.5)
-"""Largest side of a box in COCO's range of all areas."""
 LEFT_OUT = ("schema_version", "categories")
 """Numbers of a summary that a slice does not have."""
 SHOWN = ("AP", "AP50", "AP75", "AR100", "best_f1", "lrp_optimal", "iou_mean")
@@ -62,17 +57,18 @@ class Request:
         """From the arguments of `score`. Raises LossexportError on wrong ones."""
         fields = (slice_by,) if isinstance(slice_by, str) else tuple(slice_by)
         sizes = tuple(arguments.number("size_grid", size) for size in size_grid)
-        rising = all(low < high for low, high in pairwise((0.0, *sizes, LARGEST)))
-        if not rising or len(sizes) >= MOST_SIZES:
+        if not protocol.are_sizes(sizes):
             raise LossexportError(
                 f"size_grid is {shown(list(size_grid))}: rising sides in pixels, above 0, below "
-                f"{LARGEST:g} and fewer than {MOST_SIZES}, are expected"
+                f"{protocol.LARGEST:g} and fewer than {protocol.MOST_SIZES}, are expected"
             )
         if slices is None or isinstance(slices, Mapping):
             return cls(slices, fields, sizes)
         return cls(arguments.path("slices", slices), fields, sizes)
 
-    def read(self, references: Path | Detections, form: str, data: Dataset) -> list[Slice]:
+    def read(
+        self, references: Path | Detections | None, form: str, data: attributes.Images
+    ) -> list[Slice]:
         """The slices of a CSV file or of lists of ids, and by fields of images of the references.
 
         Raises LossexportError on unknown images, on fields of references that are no COCO file,
@@ -93,7 +89,7 @@ class Request:
         return found
 
 
-def _of_values(values: attributes.Values, data: Dataset) -> Iterable[Slice]:
+def _of_values(values: attributes.Values, data: attributes.Images) -> Iterable[Slice]:
     distinct = {
         name: sorted(set(by_image.values()), key=_rank) for name, by_image in values.items()
     }
@@ -116,7 +112,7 @@ def _rank(value: str) -> tuple[bool, Any]:
     return isinstance(number, str), number
 
 
-def _of_ids(given: Given, data: Dataset) -> Iterable[Slice]:
+def _of_ids(given: Given, data: attributes.Images) -> Iterable[Slice]:
     place = {plain_id(value): i for i, value in enumerate(data.images)}
     for name, ids in arguments.mapping("slices", given).items():
         mask = np.zeros(len(data.images), np.bool_)
@@ -130,16 +126,31 @@ def _of_ids(given: Given, data: Dataset) -> Iterable[Slice]:
         yield Slice("slice", name, mask)
 
 
-def find(run: Run, pairs: Pairs, slices: Sequence[Slice], sizes: Sequence[float]) -> Finding:
+def find(
+    results: Results,
+    wanted: Mapping[str, float],
+    slices: Sequence[Slice],
+    sizes: Sequence[float],
+    by_size: protocol.Outcomes | None,
+) -> Finding:
     """The numbers of each slice, equal to those of `score` on its images alone, and of each size.
 
-    `pairs` are those of the COCO protocol.
+    `wanted` is as in `numbers`; `by_size` are the outcomes of the protocol of `sizes`.
     """
     rows = [
-        {"attribute": one.attribute, "value": one.value, **_numbers(run, one.images)}
+        {
+            "attribute": one.attribute,
+            "value": one.value,
+            **{
+                name: value
+                for name, value in numbers(results.within(one.images).tally(), wanted).items()
+                if name not in LEFT_OUT
+            },
+        }
         for one in slices
     ]
-    rows += _sizes(run, pairs, sizes)
+    if by_size is not None:
+        rows += _sizes(by_size, sizes)
     flats = [dict(flat(row)) for row in rows]
     words = {name: [row.pop(name) for row in flats] for name in ("attribute", "value")}
     types, values = columns(flats)
@@ -163,18 +174,11 @@ def find(run: Run, pairs: Pairs, slices: Sequence[Slice], sizes: Sequence[float]
     )
 
 
-def _sizes(run: Run, pairs: Pairs, sizes: Sequence[float]) -> list[dict[str, Any]]:
+def _sizes(found: protocol.Outcomes, sizes: Sequence[float]) -> list[dict[str, Any]]:
     """AP and AR by the COCO protocol of references of each range of sizes."""
-    if not sizes:
-        return []
-    if run.data.parts:
-        raise LossexportError("size_grid: boxes are in parts of their images: sizes are not known")
-    edges = np.array([0, *sizes, protocol.AREAS[0, 1] ** 0.5])
-    areas = np.stack([edges[:-1], edges[1:]], axis=1) ** 2
-    most = protocol.MAX_DETECTIONS[-1:]
-    asked = protocol.Protocol(protocol.THRESHOLDS, protocol.RECALLS, areas, most)
-    found = coco_ap.match(run.data, run.order, pairs, asked)
-    names = [f"{low:g}-{high:g}" for low, high in pairwise(edges[:-1])]
+    asked = protocol.of_sizes(sizes)
+    edges = [0.0, *sizes]
+    names = [f"{low:g}-{high:g}" for low, high in pairwise(edges)]
     rows = []
     for a, name in enumerate([*names, f"{sizes[-1]:g}-"]):
         one = replace(
@@ -183,7 +187,7 @@ def _sizes(run: Run, pairs: Pairs, sizes: Sequence[float]) -> list[dict[str, Any
             outcome=found.outcome[:, a : a + 1],
             positives=found.positives[a : a + 1],
         )
-        tables = coco_ap.tabulate(one, replace(asked, areas=areas[a : a + 1]))
+        tables = coco_ap.tabulate(one, replace(asked, areas=asked.areas[a : a + 1]))
         rows.append(
             {
                 "attribute": "size",
@@ -202,52 +206,6 @@ def _mean(values: Float64) -> float:
     """The mean of what is defined, or -1."""
     known = values[values > -1]
     return float(known.mean()) if len(known) else -1.0
-
-
-def _numbers(run: Run, images: Bool) -> dict[str, Any]:
-    """What `numbers` gives for the boxes of some images."""
-    data, matching = run.data, run.matching
-    predictions, references = data.predictions, data.references
-    size = len(data.categories)
-    rows = np.flatnonzero(images[predictions.image])
-    refs = images[references.image]
-    matched = matching.status == MATCHED
-    of_slice = images[predictions.image[matched]]
-    missed = matching.unmatched_refs[refs[matching.unmatched_refs]]
-    tally = Tally(
-        int(images.sum()),
-        data.categories,
-        predictions.category[rows],
-        predictions.score[rows],
-        matching.status[rows],
-        int(np.count_nonzero((predictions.box[rows, 2:] < 0).any(axis=1))),
-        _count(references.category[refs], size),
-        _count(references.category[missed], size),
-        int(np.count_nonzero(references.ignored & refs)),
-        {name: values[of_slice] for name, values in run.quality.items()},
-        run.estimate[rows],
-        coco_ap.accumulate(_outcomes(run, images), parts=data.parts),
-        run.settings["iou_threshold"],
-    )
-    return {
-        name: value for name, value in numbers(tally, run.wanted).items() if name not in LEFT_OUT
-    }
-
-
-def _outcomes(run: Run, images: Bool) -> protocol.Outcomes:
-    found, references = run.outcomes, run.data.references
-    keep = images[run.data.predictions.image[run.order.pred]]
-    counted = ~(
-        coco_ap.outside(references.area, protocol.AREAS)
-        | (references.ignored | ~images[references.image])[:, None]
-    )
-    size = len(run.data.categories)
-    positives = [_count(references.category[column], size) for column in counted.T]
-    return found.take(np.flatnonzero(keep), np.stack(positives))
-
-
-def _count(category: Int32, size: int) -> Any:
-    return np.bincount(category, minlength=size)
 
 
 SLICES = Section(

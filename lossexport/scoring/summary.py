@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from lossexport.boxes.boxset import Dataset, Int64
 from lossexport.boxes.matching import Matching
-from lossexport.boxes.oriented import inverted
 from lossexport.names import COCO_NUMBERS, METRICS, RATES, STATISTICS
-from lossexport.scoring.numbers import Tally, numbers
+from lossexport.scoring.numbers import numbers
 from lossexport.scoring.ranked import PARTS
 from lossexport.scoring.record import Run
 
@@ -45,31 +45,13 @@ def missed_of(data: Dataset, matching: Matching) -> Int64:
 
 def summarize(run: Run) -> dict[str, Any]:
     """Add settings, inputs and notes to the numbers."""
-    data, matching = run.data, run.matching
-    references, size = data.references.category, len(data.categories)
-    tally = Tally(
-        len(data.images),
-        data.categories,
-        data.predictions.category,
-        data.predictions.score,
-        matching.status,
-        int(np.count_nonzero(inverted(data.predictions.box))),
-        np.bincount(references, minlength=size),
-        missed_of(data, matching),
-        int(np.count_nonzero(data.references.ignored)),
-        run.quality,
-        run.estimate,
-        run.coco,
-        run.settings["iou_threshold"],
-        run.rated,
-    )
     return {
-        **numbers(tally),
+        **numbers(replace(run.results.tally(), rated=run.rated), run.wanted),
         "settings": dict(run.settings),
         "backend": run.backend,
         "inputs": {
             side: {"name": value.name, "sha256": value.sha256}
-            for side, value in sorted(data.inputs.items())
+            for side, value in sorted(run.data.inputs.items())
         },
-        "notes": list(data.notes),
+        "notes": list(run.data.notes),
     }

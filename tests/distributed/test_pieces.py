@@ -1,5 +1,6 @@
 """The pieces of a run, without a cluster: any split gives the numbers of one process."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,38 @@ def test_any_split_gives_the_numbers_of_one_process(
     folder = tmp_path_factory.mktemp("set")
     pred, ref = make(folder, seed, 400, files=files, group=group, texts=texts, coco=coco)
     form = "coco" if coco else "parquet"
-    one = lossexport.score(pred, ref, pred_format="parquet", ref_format=form)
+    asked: dict[str, Any] = {"explain": True, "size_grid": [30, 90], "bootstrap": 3, "seed": seed}
+    asked["at_precision"] = 0.3
+    one = lossexport.score(pred, ref, pred_format="parquet", ref_format=form, **asked)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pieces, "ROWS", rows)
-        many = distributed.score(pred, ref)
+        many = distributed.score(pred, ref, **asked)
+    assert len(one["slices"]) == 3
     for name in ("inputs", "notes"):
         del one[name], many[name]
     assert many == one
+
+
+def test_slices_are_those_of_one_process(tmp_path: Path) -> None:
+    """By fields and by names of files of a COCO dictionary, and by ids."""
+    pred, ref = make(tmp_path, 2, 400, coco=True)
+    references = json.loads(ref.read_text())
+    for row in references["images"]:
+        row |= {"file_name": f"{row['id']}.jpg", "time": "night" if row["id"] % 3 else "day"}
+    ref.write_text(json.dumps(references))
+    table = tmp_path / "slices.csv"
+    table.write_text("file_name,place\n3.jpg,town\n4.jpg,wood\n5.jpg,town\n")
+    for slices in (table, {"some": [1, 2, 3]}):
+        asked: dict[str, Any] = {"slices": slices, "slice_by": "time", "explain": True}
+        asked["fail_below"] = {"AP:night": 0.99}
+        one = lossexport.score(pred, ref, pred_format="parquet", **asked)
+        many = distributed.score(pred, ref, **asked)
+        assert one["slices"][-1]["value"] == "night"
+        assert one["worst_images"][0]["file_name"].endswith(".jpg")
+        assert len(one["gate_failures"]) == 1
+        for name in ("inputs", "notes"):
+            del one[name], many[name]
+        assert many == one
 
 
 def test_a_part_has_all_rows_of_its_images_in_their_order(tmp_path: Path) -> None:
@@ -123,6 +149,11 @@ def test_the_summary_is_written_alone(tmp_path: Path) -> None:
     [
         ({"iou_threshold": 0.0}, "IoU threshold is 0.0"),
         ({"fail_below": {"APP": 1.0}}, "no such number"),
+        ({"fail_below": {"AP.lower": 0.3}}, r"bootstrap is missing \(--bootstrap N\)"),
+        ({"fail_below": {"errors_both": 3}}, r"explain is missing \(--explain\)"),
+        ({"slice_by": "time"}, "slice_by: is for references in a COCO file"),
+        ({"bootstrap": 0}, "bootstrap is 0"),
+        ({"size_grid": [9, 3]}, "size_grid is"),
         ({"backend": "none"}, "none"),
     ],
 )

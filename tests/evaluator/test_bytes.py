@@ -1,6 +1,7 @@
 """The bytes of an evaluator: small, the same for the same images, and safe to read."""
 
 import hashlib
+import math
 import random
 import struct
 import tracemalloc
@@ -16,13 +17,14 @@ from hypothesis import strategies as st
 from lossexport import Evaluator
 from lossexport.errors import LossexportError
 from lossexport.evaluator import wire
+from lossexport.evaluator.layout import COLUMNS
 from tests.evaluator.test_same_numbers import feed, scene
 
 START = struct.Struct("<8sHHI32s")
 
 
 def evaluator(images: int = 6, categories: Any = ("one", 2, 3, "x", 1)) -> Evaluator:
-    found = Evaluator(categories=categories)
+    found = Evaluator(categories=categories, explain=True, size_grid=[30, 60])
     detections, references = scene(images)
     feed(found, range(images), detections, references)
     found.update_image("last", [[0, 0, 1, 1]], [0.5], [2], [[0, 0, 1, 1]], [2], ref_iscrowd=[1])
@@ -61,7 +63,7 @@ def test_they_are_read_back() -> None:
 
 
 def test_size() -> None:
-    """23 bytes for each prediction, 24 for each match and each log variance; documented."""
+    """23 bytes for each prediction, 24 for each match and log variance, 5 for each reference."""
     detections, references = scene(400)
     for row in detections:
         del row["log_variance"]
@@ -70,7 +72,7 @@ def test_size() -> None:
     matched = found.compute()["counts"]["matched"]
     size = len(found.to_bytes())
     assert len(detections) == 4800
-    assert size - 23 * 4800 - 24 * matched < 400 * 12 + 4 * 40 + 400
+    assert size - 23 * 4800 - 24 * matched - 5 * 2400 < 400 * 16 + 4 * 12 + 400
     for row in detections:
         row["log_variance"] = [0, 0, 0, 0]
     found.reset()
@@ -110,7 +112,7 @@ def test_flips_under_a_right_checksum_do_no_harm(data: st.DataObject) -> None:
     except LossexportError as error:
         assert "\n" not in str(error)  # noqa: PT017
         return
-    found.compute()
+    found.compute(explain=found._state.kept.explain, size_grid=found._state.kept.sizes)
     found.to_bytes()
 
 
@@ -133,7 +135,11 @@ def test_lengths_are_checked_before_memory_is_taken() -> None:
     [
         (b"", "the bytes are not those of an evaluator"),
         (b"\x80\x04" * 40, "the bytes are not those of an evaluator"),
-        (sealed(DATA[START.size :], 10, 2), "the bytes are of version 2 of the evaluator's format"),
+        (sealed(DATA[START.size :], 10, 1), "the bytes are of version 1 of the evaluator's format"),
+        (
+            sealed(DATA[START.size :], 10, 3),
+            "this lossexport reads version 2: use the same release",
+        ),
         ("text", "the bytes of the evaluator are damaged: str where bytes are expected"),
         (sealed(b"{}", 2), "header: Object missing required field"),
         (sealed(b"{", 1), "header: Input data was truncated"),
@@ -148,7 +154,11 @@ def test_lengths_are_checked_before_memory_is_taken() -> None:
         (forged(spelled=16), "spelled is 16: at most 15 is possible"),
         (forged(iou_threshold=0.0), "iou_threshold is 0.0"),
         (forged(closed=False), "categories have names that were not given"),
-        (forged(ignored_references=10**6), "impossible counts"),
+        (forged(references=10**7), "references is 10000000: at most 5000000 is possible"),
+        (forged(size_grid=[60, 30]), "size_grid is [60.0, 30.0]"),
+        (forged(size_grid=list(range(1, 60))), "size_grid is [1.0, 2.0, 3.0"),
+        (forged(size_grid=[1, 2, 3, 4, 5, 6, 7, 8]), "bytes of arrays where"),
+        (forged(explain=False), "bytes of arrays where"),
         (forged(parts()[1][:-1]), "bytes of arrays where"),
     ],
 )
@@ -163,24 +173,19 @@ def offsets() -> dict[str, int]:
     header, rest = parts()
     kinds = header["category_numbers"] + header["category_texts"]
     images = header["image_numbers"] + header["image_texts"]
-    count, places = header["predictions"], {}
+    places = {}
+    shape = msgspec.convert(header, wire.Header).shape
     lengths = {
         "images": 8 * header["image_numbers"],
         "image texts": 4 * header["image_texts"] + header["image_bytes"],
         "sizes": 4 * images,
+        "sizes of references": 4 * images,
         "categories": 8 * header["category_numbers"],
         "category texts": 4 * header["category_texts"],
         "category bytes": header["category_bytes"],
         "names": 4 * kinds + header["name_bytes"],
-        "counts": 24 * kinds,
-        "category": 4 * count,
-        "score": 8 * count,
-        "true": 5 * count,
-        "ignored": 5 * count,
-        "flags": count,
-        "pairs": 24 * header["matched"],
-        "variances": 24 * header["variances"],
     }
+    lengths |= {c.name: math.prod(shape(c)) * np.dtype(c.kind).itemsize for c in COLUMNS}
     at = 0
     for name, length in lengths.items():
         places[name] = at
@@ -202,7 +207,15 @@ def write(kind: str, value: float) -> Callable[[bytearray, int], None]:
         ("category texts", 0, write("<I", 2), "the texts of categories have other lengths"),
         ("category bytes", 3, write("<B", ord("7")), "a number is written as text"),
         ("sizes", 0, write("<I", 2**32 - 1), "impossible sizes"),
-        ("counts", 4, write("<I", 2**32 - 1), "impossible counts"),
+        ("sizes of references", 0, write("<I", 2**32 - 1), "impossible sizes of references"),
+        ("ref_category", 0, write("<i", -1), "impossible categories"),
+        ("ref_flags", 0, write("<B", 0x3F), "impossible references"),
+        ("error", 0, write("<B", 0xFF), "impossible causes"),
+        ("error", 1, write("<B", 7), "impossible causes"),
+        ("meant", 0, write("<i", 5), "impossible categories"),
+        ("meant", 0, write("<i", -2), "impossible causes"),
+        ("on", 0, write("<i", 5), "impossible categories"),
+        ("on", 0, write("<i", -3), "impossible causes"),
         ("category", 0, write("<i", -1), "impossible categories"),
         ("category", 0, write("<i", 5), "impossible categories"),
         ("score", 0, write("<d", float("nan")), "impossible scores"),
@@ -226,17 +239,18 @@ def test_impossible_values(
 
 def test_outcomes_that_contradict() -> None:
     arrays, at = bytearray(parts()[1]), offsets()
-    for name in ("true", "ignored"):
-        arrays[at[name]] |= 1
-    with pytest.raises(LossexportError, match="impossible outcomes"):
-        Evaluator.from_bytes(forged(bytes(arrays)))
+    for kind in ("", "size_"):
+        changed = arrays[:]
+        for name in ("true", "ignored"):
+            changed[at[kind + name]] |= 1
+        with pytest.raises(LossexportError, match="impossible outcomes"):
+            Evaluator.from_bytes(forged(bytes(changed)))
 
 
 def test_more_matches_than_references() -> None:
     arrays, at = bytearray(parts()[1]), offsets()
-    counts = np.frombuffer(arrays, "<u4", 30, at["counts"])
-    most = int(np.argmax(counts[::6]))
-    arrays[at["counts"] + 24 * most : at["counts"] + 24 * most + 24] = bytes(24)
+    flags = np.frombuffer(bytes(arrays), "u1", parts()[0]["references"], at["ref_flags"])
+    arrays[at["ref_flags"] + int(np.argmin(flags & 0x30))] |= 0x20
     with pytest.raises(LossexportError, match="impossible matches"):
         Evaluator.from_bytes(forged(bytes(arrays)))
 

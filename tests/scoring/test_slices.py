@@ -123,6 +123,28 @@ def test_gates_that_name_nothing(files: tuple[Path, Path], gate: str, message: s
         score(*files, slices=table, fail_below={gate: 0.5})
 
 
+@pytest.mark.parametrize(
+    ("gate", "asked", "message"),
+    [
+        ("AP:night", {}, r"gate AP:night: no category 'night', and slices are missing \(--slices"),
+        ("AP:night", {"explain": True}, r"slices are missing \(--slices FILE, --slice-by FIELD"),
+        ("AP:catt", {}, r"slices are missing .*; did you mean cat\?$"),
+        ("errors_missed", {}, r"'errors_missed': is a number of explain: .* \(--explain\)$"),
+        ("dAP_localization", {"slices": {"a": [1]}}, r"explain is missing \(--explain\)$"),
+        ("dAP.localisation", {}, r"explain \(dAP_localization\?\): explain is missing"),
+        ("dAP.localisation", {"explain": True}, r"no such .*; did you mean dAP_localization\?$"),
+        ("AP.lower", {"explain": True}, r"bootstrap is missing \(--bootstrap N\)$"),
+        ("errors_both.lower", {"explain": True, "bootstrap": 2}, "errors_both has no interval"),
+    ],
+)
+def test_gates_on_what_was_not_asked_for(
+    files: tuple[Path, Path], gate: str, asked: dict[str, Any], message: str
+) -> None:
+    for option in ("fail_below", "fail_above"):
+        with pytest.raises(LossexportError, match=message):
+            score(*files, **{option: {gate: 0.5}}, **asked)
+
+
 def test_a_slice_may_not_drop(files: tuple[Path, Path], tmp_path: Path) -> None:
     before = score(*files, slices={"dark": [1]}, out=tmp_path / "out")
     assert value_of(before, "AP:dark") == pytest.approx(1)

@@ -195,41 +195,88 @@ class _Best:
         self.ref[pred[start]] = np.minimum.reduceat(first, start)
 
 
-def costs(data: Dataset, errors: Errors) -> tuple[float | None, dict[str, float | None]]:
-    """AP50 and how far it would rise without each type of errors; None without any box."""
-    references = data.references.category[errors.ref]
-    size = len(data.categories)
-    category = data.predictions.category[errors.pred]
-    score = data.predictions.score[errors.pred]
-    positives = np.bincount(references, minlength=size)
-    right = errors.kind == FOUND
-    counted = ~errors.ignored
-    processed = np.arange(len(score))
+@dataclass(frozen=True, slots=True)
+class Charges:
+    """What the costs are made of: the n predictions that count, and the references of K categories.
 
-    base = _ap50(processed[counted], category[counted], right[counted], score[counted], positives)
-    if base is None:
-        return None, dict.fromkeys((*CAUSES, *SPECIAL))
-    found: dict[str, float | None] = {}
-    # Of equal scores those that are wrong come first, as in tidecv once it has mended any.
-    turn = np.where(right, len(score) + processed, processed)
-    for which, name in enumerate(CAUSES):
-        here = errors.kind == which
-        mended = here & errors.mended
-        keep = (counted & ~here) | mended
-        kinds = category.copy()
-        kinds[mended] = references[errors.target[mended]]
-        wanted = positives
-        if which == MISSED:
-            wanted = positives - np.bincount(references[errors.missed], minlength=size)
-        found[name] = _ap50(turn[keep], kinds[keep], (right | mended)[keep], score[keep], wanted)
-    rows = turn[counted], category[counted], right[counted]
-    found["false_positive"] = _ap50(*rows, right[counted].astype(np.float64), positives)
-    free = np.bincount(references[errors.free], minlength=size)
-    found["false_negative"] = _ap50(*rows, score[counted], positives - free)
-    return base, {
-        name: None if value is None else max(value - base, 0.0) if name in CAUSES else value - base
-        for name, value in found.items()
-    }
+    Predictions are by image and falling score.
+    """
+
+    category: Int32
+    """[n]"""
+    score: Float64
+    """[n]"""
+    kind: Int8
+    """[n] as in `Errors`."""
+    ignored: Bool
+    """[n] as in `Errors`."""
+    mended: Bool
+    """[n] as in `Errors`."""
+    meant: Int32
+    """[n] the category that a mended prediction would have."""
+    references: Int64
+    """[K] those that are not ignored."""
+    missed: Int64
+    """[K] those that nothing but a new prediction would find."""
+    free: Int64
+    """[K] those that no prediction is matched with."""
+
+    @classmethod
+    def of(cls, data: Dataset, errors: Errors) -> "Charges":
+        """From the boxes."""
+        size = len(data.categories)
+        references = data.references.category[errors.ref]
+        meant = np.full(len(errors.pred), -1, np.int32)
+        meant[errors.mended] = references[errors.target[errors.mended]]
+        return cls(
+            data.predictions.category[errors.pred],
+            data.predictions.score[errors.pred],
+            errors.kind,
+            errors.ignored,
+            errors.mended,
+            meant,
+            np.bincount(references, minlength=size),
+            np.bincount(references[errors.missed], minlength=size),
+            np.bincount(references[errors.free], minlength=size),
+        )
+
+    def numbers(self) -> dict[str, Any]:
+        """The keys of the summary."""
+        base, gain = self.costs()
+        count = np.bincount(self.kind[self.kind >= 0], minlength=len(CAUSES))
+        count[MISSED] = self.missed.sum()
+        return {
+            "errors": dict(zip(CAUSES, count.tolist(), strict=True)),
+            "dAP": {"AP50": base, **gain},
+        }
+
+    def costs(self) -> tuple[float | None, dict[str, float | None]]:
+        """AP50 and how far it would rise without each type of errors; None without any box."""
+        category, score, positives = self.category, self.score, self.references
+        right, counted = self.kind == FOUND, ~self.ignored
+        processed = np.arange(len(score))
+        rows = processed[counted], category[counted], right[counted], score[counted]
+        base = _ap50(*rows, positives)
+        if base is None:
+            return None, dict.fromkeys((*CAUSES, *SPECIAL))
+        found: dict[str, float | None] = {}
+        # Of equal scores those that are wrong come first, as in tidecv once it has mended any.
+        turn = np.where(right, len(score) + processed, processed)
+        for which, name in enumerate(CAUSES):
+            here = self.kind == which
+            mended = here & self.mended
+            keep = (counted & ~here) | mended
+            kinds = np.where(mended, self.meant, category)[keep]
+            wanted = positives - self.missed if which == MISSED else positives
+            found[name] = _ap50(turn[keep], kinds, (right | mended)[keep], score[keep], wanted)
+        rows = turn[counted], category[counted], right[counted], score[counted]
+        found["false_positive"] = _ap50(*rows[:3], right[counted].astype(np.float64), positives)
+        found["false_negative"] = _ap50(*rows, positives - self.free)
+        rise = {name: None if value is None else value - base for name, value in found.items()}
+        return base, {
+            name: max(value, 0.0) if name in CAUSES and value is not None else value
+            for name, value in rise.items()
+        }
 
 
 def _ap50(
@@ -256,15 +303,13 @@ def _ap50(
 def find(run: Run, _: Mapping[str, Any]) -> Finding:
     """Count the errors of each type and what they cost."""
     errors = classify(run.data)
-    base, gain = costs(run.data, errors)
-    count = np.bincount(errors.kind[errors.kind >= 0], minlength=len(CAUSES))
-    count[MISSED] = np.count_nonzero(errors.missed)
-    counts = dict(zip(CAUSES, count.tolist(), strict=True))
+    found = Charges.of(run.data, errors).numbers()
+    counts, gain = found["errors"], found["dAP"]
     rows = [(name, CAUSES[name], f"{counts[name]:,}", shown(gain[name], 4)) for name in CAUSES] + [
         (name.replace("_", " "), SPECIAL[name], "", shown(gain[name], 4)) for name in SPECIAL
     ]
     return Finding(
-        {"errors": counts, "dAP": {"AP50": base, **gain}},
+        found,
         PageTable(("Error", "Meaning", "Count", "AP50 that it costs"), rows, texts=(1,)),
         _table(run.data, errors),
     )

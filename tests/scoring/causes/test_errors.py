@@ -52,7 +52,7 @@ def check(name: str, shared: Path, folder: Path) -> None:
     counts = {kind: int(np.sum(found.kind == k)) for k, kind in enumerate(errors.CAUSES)}
     counts["missed"] = int(found.missed.sum())
     assert counts == TIDE[name]["errors"]
-    base, gain = errors.costs(data, found)
+    base, gain = errors.Charges.of(data, found).costs()
     assert base == pytest.approx(TIDE[name]["AP50"], abs=1e-12)
     assert gain == pytest.approx(TIDE[name]["dAP"], abs=1e-12)
 
@@ -118,7 +118,10 @@ def test_each_type_by_hand(tmp_path: Path) -> None:
 def test_without_a_box(tmp_path: Path) -> None:
     data = read_json(tmp_path, [], coco([]))
     found = errors.classify(data)
-    assert errors.costs(data, found) == (None, dict.fromkeys((*errors.CAUSES, *errors.SPECIAL)))
+    assert errors.Charges.of(data, found).costs() == (
+        None,
+        dict.fromkeys((*errors.CAUSES, *errors.SPECIAL)),
+    )
     nothing = errors.classify(read_json(tmp_path, [], REFERENCES))
     assert nothing.missed.all()
     assert len(nothing.missed) == 4
@@ -132,5 +135,5 @@ def test_a_table_of_an_earlier_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LossexportError, match=r"errors\.parquet: is of an earlier run: delete it"):
         score(*files, out=tmp_path / "out")
     assert (tmp_path / "out/summary.json").read_bytes() == before
-    with pytest.raises(LossexportError, match="no such number"):
+    with pytest.raises(LossexportError, match=r"explain is missing \(--explain\)"):
         score(*files, fail_above={"errors_missed": 0})
