@@ -18,6 +18,7 @@
 #include "loops_picks.h"
 #include "loops_quality.h"
 #include "loops_regression.h"
+#include "loops_reliability.h"
 #include "loops_rotated.h"
 
 namespace lossexport {
@@ -353,6 +354,18 @@ constexpr Op OPS[] = {
                     {.name = "weights", .value = 1, .list = "W"},
                     {"allows_overflow"},
                     {.name = "max_output", .value = 300, .whole = true, .size = 'O'}}},
+    {.name = "suppression_reliability",
+     .node = "SuppressionReliability",
+     .loop = suppression_reliability,
+     .inputs = {{"boxes", "N4"}, {"scores", "N"}, {"indices", "K", INT64}},
+     .outputs = {{"reliability", ""}, {"consistency", ""}},
+     .attributes = {IOU_THRESHOLD, {"score_threshold", 0.05}, {"center", 0.4}}},
+    {.name = "contrastive_confidence",
+     .node = "ContrastiveConfidence",
+     .loop = contrastive_confidence,
+     .inputs = {{"scores", "NK"}},
+     .outputs = {{"confidence", "N"}},
+     .attributes = {{"score_threshold", 0.3}, {"weight", 5}}},
     {.name = "ap_loss",
      .node = "APLoss",
      .loop = ap_loss,

@@ -46,6 +46,8 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
         {"multi_label": True, "max_candidates": 1500, "score_threshold": 0.0},
         {"metric": "diou", "class_aware": False, "max_output": 5, "iou_threshold": 0.45},
     ),
+    "suppression_reliability": ({"iou_threshold": 0.3, "center": 0.25, "score_threshold": 0.0},),
+    "contrastive_confidence": ({"score_threshold": 0.5, "weight": 0.0},),
     "ghm_c_loss": ({"bins": 30, "momentum": 0.75},),
     "ghm_r_loss": ({"bins": 5, "momentum": 0.3, "mu": 0.5},),
     "ap_loss": ({"delta": 0.3, "max_positives": 257},),
@@ -89,6 +91,7 @@ TILES = {
     "matrix_nms": {"N": 40},
     "weighted_boxes_fusion": {"N": 40},
     "task_aligned_assign": {"A": 40, "C": 3, "T": 5},
+    "suppression_reliability": {"N": 40, "K": 5},
 }
 # Where it takes more to keep a block busy twice.
 SIZES = {
@@ -96,6 +99,7 @@ SIZES = {
     "matrix_nms": {"N": 1100},
     "weighted_boxes_fusion": {"N": 1100},
     "task_aligned_assign": {"A": 1100},
+    "suppression_reliability": {"N": 1100, "K": 9},
 }
 
 

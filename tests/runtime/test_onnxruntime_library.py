@@ -49,7 +49,6 @@ EVERY = sorted(native.kernels())
 STAGED = [kernel for kernel in EVERY if op_of(kernel).stages]
 _WHOLE = ("yolo_detection_loss", "retinanet_loss", "fcos_loss", "detr_detection_loss")
 WITHOUT_KERNEL = {
-    *("suppression_reliability", "contrastive_confidence"),
     *(*_WHOLE, *(f"{name}.grad" for name in _WHOLE)),
 }
 BOXES = np.array([[0, 0, 4, 4], [1, 1, 3, 3], [5, 5, 5, 5]], np.float32)
