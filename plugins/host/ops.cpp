@@ -9,6 +9,7 @@
 #include "loops_classes.h"
 #include "loops_costs.h"
 #include "loops_deltas.h"
+#include "loops_detr.h"
 #include "loops_distributions.h"
 #include "loops_focal.h"
 #include "loops_fusion.h"
@@ -354,6 +355,24 @@ constexpr Op OPS[] = {
                     {.name = "weights", .value = 1, .list = "W"},
                     {"allows_overflow"},
                     {.name = "max_output", .value = 300, .whole = true, .size = 'O'}}},
+    {.name = "detr_detection_loss",
+     .node = "DETRDetectionLoss",
+     .loop = detr_detection_loss,
+     .inputs = {{"logits", "BNC"},
+                {"boxes", "BN4"},
+                {"labels", "BT", INT64},
+                {"targets", "BT4"},
+                {"valid", "BT", BOOL},
+                {"match", "BT", INT64}},
+     .outputs = {{"loss", ""}, {"parts", "3"}, {"grad_logits", "BNC"}, {"grad_boxes", "BN4"}},
+     .gradients = 2,
+     .attributes = {{.name = "kind", .choices = {"focal", "softmax", "varifocal"}},
+                    {"class_gain", 2},
+                    {"box_gain", 5},
+                    {"giou_gain", 2},
+                    {"alpha", 0.25},
+                    {"gamma", 2},
+                    {"no_object", 0.1}}},
     {.name = "suppression_reliability",
      .node = "SuppressionReliability",
      .loop = suppression_reliability,

@@ -167,7 +167,7 @@ LX_INLINE BoxLoss box_loss(const Box &pred, const Box &target, float eps, float 
 
 }  // namespace lossexport
 
-#ifdef LX_DEVICE
+#if defined(LX_DEVICE) && defined(LX_METRIC)
 LX_KERNEL void box_losses(const LX_T *pred, const LX_T *target, int count, LX_T *loss
 #ifdef LX_GRADIENT
                           ,

@@ -15,14 +15,6 @@ constexpr float YOLO_EPS = 1e-7f;
 constexpr float INSIDE = 1e-9f;    // a point is farther than this from all sides of its target
 constexpr float NORM_EPS = 1e-9f;  // added to the largest metric of a target
 
-// 0, or NaN where one of `count` numbers is not finite.
-template <typename T>
-LX_INLINE float poison_in(const T *numbers, int count) {
-  float sum = 0.0f;
-  for (int i = 0; i < count; ++i) sum += load(numbers[i]) * 0.0f;
-  return sum;
-}
-
 // A box whose area and aspect have an eps on the height.
 template <typename T>
 LX_INLINE Box load_yolo_box(const T *corners) {

@@ -46,6 +46,12 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
         {"multi_label": True, "max_candidates": 1500, "score_threshold": 0.0},
         {"metric": "diou", "class_aware": False, "max_output": 5, "iou_threshold": 0.45},
     ),
+    "detr_detection_loss": (
+        {"kind": "softmax", "class_gain": 1},
+        {"kind": "varifocal", "alpha": 0.75},
+        {"gamma": 0.5, "alpha": 0.6, "box_gain": 0.5},
+        {"kind": "varifocal", "gamma": 3.5, "giou_gain": 0},
+    ),
     "suppression_reliability": ({"iou_threshold": 0.3, "center": 0.25, "score_threshold": 0.0},),
     "contrastive_confidence": ({"score_threshold": 0.5, "weight": 0.0},),
     "ghm_c_loss": ({"bins": 30, "momentum": 0.75},),
@@ -92,6 +98,7 @@ TILES = {
     "weighted_boxes_fusion": {"N": 40},
     "task_aligned_assign": {"A": 40, "C": 3, "T": 5},
     "suppression_reliability": {"N": 40, "K": 5},
+    "detr_detection_loss": {"B": 2, "N": 40, "C": 3, "T": 5},
 }
 # Where it takes more to keep a block busy twice.
 SIZES = {
@@ -100,6 +107,7 @@ SIZES = {
     "weighted_boxes_fusion": {"N": 1100},
     "task_aligned_assign": {"A": 1100},
     "suppression_reliability": {"N": 1100, "K": 9},
+    "detr_detection_loss": {"N": 600},
 }
 
 

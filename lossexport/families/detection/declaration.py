@@ -3,7 +3,7 @@
 from lossexport.catalog.spec import Attribute, Deferred, Op, Reference, Tensor
 from lossexport.families.assignment.declaration import ALIGNMENT, TOOD
 from lossexport.families.common import GIOU
-from lossexport.families.detection import cases
+from lossexport.families.detection import cases, launches
 
 _FOLDER = "lossexport.families.detection"
 
@@ -202,6 +202,7 @@ DETR = Op(
         GIOU,
     ),
     kind="loss",
+    kernel=launches.DETR,
     dims={"B": (1, 1, 64), "N": (1, 300, 8192), "C": (1, 80, 512), "T": (0, 32, 256)},
     work=("B", "T", "N"),
     notes=(

@@ -1,0 +1,35 @@
+"""The fused kernels of the whole losses, each in one block."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lossexport.catalog.launch import Constant, Launch, macros_of
+
+_KINDS = ("focal", "softmax", "varifocal")  # DetrKind
+
+
+def _whole(
+    source: str,
+    entry: str,
+    sizes: tuple[str, ...],
+    macros: Callable[[Mapping[str, Any]], Mapping[str, Constant]],
+    largest: Mapping[str, int] | None = None,
+) -> Launch:
+    return Launch(
+        source=source,
+        entry=entry,
+        grid=lambda known: (1,),
+        block=512,  # DETECTION_THREADS of detection.cuh
+        sizes=lambda known: tuple(known[name] for name in sizes),
+        macros=macros,
+        largest=largest or {},
+    )
+
+
+_DETR = macros_of("class_gain", "box_gain", "giou_gain", "alpha", "gamma", "no_object")
+DETR = _whole(
+    "detr_loss.cuh",
+    "detr_detection_loss",
+    ("B", "N", "C", "T"),
+    lambda given: {"LX_DETR_KIND": _KINDS.index(given["kind"]), **_DETR(given)},
+)
