@@ -108,6 +108,28 @@ auto owned_by_rows(const int64_t *own, int64_t classes, const Target &target) {
   };
 }
 
+// What `body` gives for the exponent, as a type.
+template <Exponent E>
+struct ExponentOf {
+  static constexpr Exponent value = E;
+};
+
+template <typename Body>
+auto with_exponent(float gamma, const Body &body) {
+  switch (exponent_of(gamma)) {
+    case ZEROTH:
+      return body(ExponentOf<ZEROTH>());
+    case FIRST:
+      return body(ExponentOf<FIRST>());
+    case SECOND:
+      return body(ExponentOf<SECOND>());
+    case BELOW_ONE:
+      return body(ExponentOf<BELOW_ONE>());
+    default:
+      return body(ExponentOf<ANY>());
+  }
+}
+
 // Writes the parts from their sums, and `times` their total.
 template <int PARTS>
 void write_parts(const Call &call, const double (&sums)[PARTS], const float (&gains)[PARTS],

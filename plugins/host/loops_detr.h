@@ -30,18 +30,8 @@ struct DetrClasses {
   }
   template <DetrKind K>
   double raised() const {
-    switch (exponent_of(gamma)) {
-      case ZEROTH:
-        return of_kind<K, ZEROTH>();
-      case FIRST:
-        return of_kind<K, FIRST>();
-      case SECOND:
-        return of_kind<K, SECOND>();
-      case BELOW_ONE:
-        return of_kind<K, BELOW_ONE>();
-      default:
-        return of_kind<K, ANY>();
-    }
+    return with_exponent(gamma,
+                         [&](auto exponent) { return of_kind<K, decltype(exponent)::value>(); });
   }
   double softmax() const {
     double taken = 0;

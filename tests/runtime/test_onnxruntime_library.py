@@ -47,7 +47,7 @@ def files(kernels: list[str]) -> list[Any]:
 
 EVERY = sorted(native.kernels())
 STAGED = [kernel for kernel in EVERY if op_of(kernel).stages]
-_WHOLE = ("yolo_detection_loss", "retinanet_loss", "fcos_loss")
+_WHOLE = ("yolo_detection_loss",)
 WITHOUT_KERNEL = {
     *(*_WHOLE, *(f"{name}.grad" for name in _WHOLE)),
 }

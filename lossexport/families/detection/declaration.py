@@ -113,6 +113,7 @@ RETINANET = Op(
         Reference("torchvision, RetinaNet", "https://github.com/pytorch/vision"),
     ),
     kind="loss",
+    kernel=launches.RETINANET,
     dims={"B": (1, 1, 8), "A": (1, 16384, 262144), "C": (1, 80, 512), "T": (0, 32, 256)},
     work=("B", "T", "A"),
     notes=(
@@ -156,6 +157,7 @@ FCOS = Op(
         Reference("torchvision, FCOS", "https://github.com/pytorch/vision"),
     ),
     kind="loss",
+    kernel=launches.FCOS,
     dims={"B": (1, 1, 32), "A": (1, 8400, 65536), "C": (1, 80, 512), "T": (0, 32, 256)},
     work=("B", "T", "A"),
     notes=(

@@ -33,3 +33,19 @@ DETR = _whole(
     ("B", "N", "C", "T"),
     lambda given: {"LX_DETR_KIND": _KINDS.index(given["kind"]), **_DETR(given)},
 )
+
+_RETINANET = macros_of("fg_iou", "bg_iou", "alpha", "gamma", "beta", "class_gain", "box_gain")
+RETINANET = _whole(
+    "retinanet_loss.cuh",
+    "retinanet_loss",
+    ("B", "A", "C", "T"),
+    lambda given: {"LX_RESCUE": int(given["rescue"]), **_RETINANET(given)},
+    largest={"T": 1024},  # ANCHORED_TARGETS
+)
+
+FCOS = _whole(
+    "fcos_loss.cuh",
+    "fcos_loss",
+    ("B", "A", "C", "T"),
+    macros_of("radius", "alpha", "gamma", "eps", "class_gain", "box_gain", "centre_gain"),
+)
