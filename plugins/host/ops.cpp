@@ -22,6 +22,7 @@
 #include "loops_regression.h"
 #include "loops_reliability.h"
 #include "loops_rotated.h"
+#include "loops_yolo.h"
 
 namespace lossexport {
 namespace LX_LEVEL {
@@ -356,6 +357,26 @@ constexpr Op OPS[] = {
                     {.name = "weights", .value = 1, .list = "W"},
                     {"allows_overflow"},
                     {.name = "max_output", .value = 300, .whole = true, .size = 'O'}}},
+    {.name = "yolo_detection_loss",
+     .node = "YOLODetectionLoss",
+     .loop = yolo_detection_loss,
+     .inputs = {{"box_logits", "BDA"},
+                {"class_logits", "BCA"},
+                {"points", "A2"},
+                {"stride", "A"},
+                {"labels", "BT", INT64},
+                {"targets", "BT4"},
+                {"valid", "BT", BOOL}},
+     .outputs =
+         {{"loss", ""}, {"parts", "3"}, {"grad_box_logits", "BDA"}, {"grad_class_logits", "BCA"}},
+     .gradients = 2,
+     .attributes = {{"box_gain", 7.5},
+                    {"class_gain", 0.5},
+                    {"dfl_gain", 1.5},
+                    {"alpha", 0.5},
+                    {"beta", 6},
+                    {.name = "topk", .value = 10, .whole = true},
+                    {"small_side", 16}}},
     {.name = "retinanet_loss",
      .node = "RetinaNetLoss",
      .loop = retinanet_loss,

@@ -46,6 +46,10 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
         {"multi_label": True, "max_candidates": 1500, "score_threshold": 0.0},
         {"metric": "diou", "class_aware": False, "max_output": 5, "iou_threshold": 0.45},
     ),
+    "yolo_detection_loss": (
+        {"alpha": 1.0, "beta": 2.0, "topk": 3, "small_side": 0.0},
+        {"box_gain": 1.0, "class_gain": 2.0, "dfl_gain": 0.0},
+    ),
     "retinanet_loss": (
         {"rescue": False, "beta": 0.1, "gamma": 1.5, "box_gain": 0.5},
         {"fg_iou": 0.3, "bg_iou": 0.0, "alpha": 0.6, "gamma": 0},
@@ -106,6 +110,7 @@ TILES = {
     "weighted_boxes_fusion": {"N": 40},
     "task_aligned_assign": {"A": 40, "C": 3, "T": 5},
     "suppression_reliability": {"N": 40, "K": 5},
+    "yolo_detection_loss": {"B": 2, "A": 40, "C": 3, "T": 5},
     "retinanet_loss": {"B": 2, "A": 40, "C": 3, "T": 5},
     "fcos_loss": {"B": 2, "A": 40, "C": 3, "T": 5},
     "detr_detection_loss": {"B": 2, "N": 40, "C": 3, "T": 5},
@@ -117,6 +122,7 @@ SIZES = {
     "weighted_boxes_fusion": {"N": 1100},
     "task_aligned_assign": {"A": 1100},
     "suppression_reliability": {"N": 1100, "K": 9},
+    "yolo_detection_loss": {"A": 600},
     "retinanet_loss": {"A": 600},
     "fcos_loss": {"A": 600},
     "detr_detection_loss": {"N": 600},

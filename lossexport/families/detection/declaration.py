@@ -62,6 +62,7 @@ YOLO = Op(
         ),
     ),
     kind="loss",
+    kernel=launches.YOLO,
     dims={
         "B": (1, 1, 32),
         "D": (64, 64, 64),

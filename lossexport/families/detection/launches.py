@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lossexport.catalog.launch import Constant, Launch, macros_of
+from lossexport.families.assignment.launches import ALIGNMENT
 
 _KINDS = ("focal", "softmax", "varifocal")  # DetrKind
 
@@ -48,4 +49,13 @@ FCOS = _whole(
     "fcos_loss",
     ("B", "A", "C", "T"),
     macros_of("radius", "alpha", "gamma", "eps", "class_gain", "box_gain", "centre_gain"),
+)
+
+_YOLO = macros_of("box_gain", "class_gain", "dfl_gain")
+YOLO = _whole(
+    "yolo_loss.cuh",
+    "yolo_detection_loss",
+    ("B", "D", "A", "C", "T"),
+    lambda given: {**_YOLO(given), **ALIGNMENT(given)},
+    largest={"T": 1024, "A": 65536},  # ALIGNED_TARGETS, YOLO_POINTS
 )
