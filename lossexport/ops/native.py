@@ -284,16 +284,19 @@ class _Loss(Function):
         names = (tensor.name for tensor in spec.inputs)
         kept = (x.clone() if n in spec.state else x for n, x in zip(names, inputs, strict=True))
         ctx.save_for_backward(*kept, *outputs[values:])
-        ctx.mark_non_differentiable(*outputs[1:values])
+        if spec.state:  # which the other values are
+            ctx.mark_non_differentiable(*outputs[1:values])
+        ctx.set_materialize_grads(False)
         return tuple(outputs[:values])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         spec: Op = ctx.spec
         names = [tensor.name for tensor in spec.inputs]
         saved = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradient may be differentiated again
-            found = _by_torch(ctx, dict(zip(names, saved, strict=False)), grads[0])
+        # The gradient may be differentiated again, or that of parts of the loss is wanted.
+        if torch.is_grad_enabled() or grads[0] is None or any(g is not None for g in grads[1:]):
+            found = _by_torch(ctx, dict(zip(names, saved, strict=False)), grads)
         else:
             found = {
                 name: _scaled(slope, grads[0])
@@ -310,12 +313,22 @@ def _scaled(slope: Tensor, grad: Tensor) -> Tensor:
     return slope * grad.reshape(grad.shape + (1,) * (slope.dim() - grad.dim()))
 
 
-def _by_torch(ctx: Any, inputs: dict[str, Tensor], grad: Tensor) -> dict[str, Tensor]:
+def _by_torch(
+    ctx: Any, inputs: dict[str, Tensor], grads: Sequence[Tensor | None]
+) -> dict[str, Tensor]:
     """The gradients computed by the torch function, which can be differentiated again."""
+    again = torch.is_grad_enabled()
     names = [name for name in ctx.spec.gradient if inputs[name].requires_grad]
-    results = ctx.function(**inputs, **ctx.attributes)
-    loss = results[0] if isinstance(results, tuple) else results
-    found = torch.autograd.grad(loss, [inputs[name] for name in names], grad, create_graph=True)
+    with torch.enable_grad():
+        results = ctx.function(**inputs, **ctx.attributes)
+        values = results if isinstance(results, tuple) else (results,)
+        wanted = [(v, g) for v, g in zip(values, grads, strict=False) if g is not None]
+        found = torch.autograd.grad(
+            [value for value, _ in wanted],
+            [inputs[name] for name in names],
+            [grad for _, grad in wanted],
+            create_graph=again,
+        )
     return dict(zip(names, found, strict=True))
 
 

@@ -2,33 +2,30 @@
 #pragma once
 
 #include "loops_boxes.h"
+#include "../kernels/logistic.cuh"
 #include "../kernels/task_align.cuh"
 
 namespace lossexport {
 namespace LX_LEVEL {
 namespace {
 
-// What the loops for all targets share.
+// What the loops for all targets share: points of an image with scores, or logits of them, of their
+// classes, a point and a class these steps apart.
 struct Points {
-  explicit Points(const Call &call)
-      : scores(call.inputs[0]),
-        boxes(call.inputs[1]),
-        points(call.inputs[2]),
-        targets(call.inputs[4]),
-        label(labels(call.inputs[3])),
-        valid(truths(call.inputs[5])),
-        count(call.inputs[0].shape[0]),
-        classes(call.inputs[0].shape[1]),
-        alpha(static_cast<float>(call.attributes[0])),
-        beta(static_cast<float>(call.attributes[1])),
-        small_side(static_cast<float>(call.attributes[3])) {}
+  const float *scores, *boxes, *points, *targets;
+  const int64_t *label;
+  const uint8_t *valid;
+  int64_t count, classes, point_step, class_step;
+  bool logits;
+  float alpha, beta, small_side;
+
   Wanted target(int64_t t) const {
-    return Wanted(targets.data() + 4 * t, label[t], classes, valid[t], small_side);
+    return Wanted(targets + 4 * t, label[t], classes, valid[t], small_side);
   }
   // Of a point inside of the target.
   Fit fit(const Wanted &target, int64_t point) const {
-    return fit_of(target, boxes.data() + 4 * point, scores[point * classes + target.label], alpha,
-                  beta);
+    const float score = scores[point * point_step + target.label * class_step];
+    return fit_of(target, boxes + 4 * point, logits ? logistic(score).p : score, alpha, beta);
   }
   bool inside(const Wanted &target, int64_t point) const {
     return target.takes_part && target.holds(points[2 * point], points[2 * point + 1]);
@@ -36,12 +33,6 @@ struct Points {
   Fit any_fit(const Wanted &target, int64_t point) const {
     return inside(target, point) ? fit(target, point) : Fit{};
   }
-
-  Floats scores, boxes, points, targets;
-  const int64_t *label;
-  const uint8_t *valid;
-  int64_t count, classes;
-  float alpha, beta, small_side;
 };
 
 // Which points a target chooses: their places to `chosen`, which has room for `most`.
@@ -51,7 +42,7 @@ int64_t choose(const Points &all, int64_t t, int64_t most, int32_t *chosen) {
   Buffer<Rival> rivals(all.count);
   Buffer<uint8_t> worthless(smaller(most, all.count));  // candidates among the first points
   int64_t found = 0;
-  const float *point = all.points.data();
+  const float *point = all.points;
   for (int64_t first = 0; first < all.count; first += TILE) {
     const int64_t size = smaller(TILE, all.count - first);
     int32_t inside[TILE];
@@ -78,19 +69,16 @@ int64_t choose(const Points &all, int64_t t, int64_t most, int32_t *chosen) {
   return count;
 }
 
-void task_aligned_assign(const Call &call) {
-  const Points all(call);
-  const int64_t targets = call.inputs[3].shape[0];
-  const double given = call.attributes[2];
-  const int64_t most = given < static_cast<double>(all.count)
-                           ? (given > 0 ? static_cast<int64_t>(given) : 0)
+// Which target every point is given, or -1, and the score that it should have. A target chooses
+// `topk` points at most.
+void align(const Points &all, int64_t targets, double topk, int threads, int64_t *assigned,
+           float *score) {
+  const int64_t most = topk < static_cast<double>(all.count)
+                           ? (topk > 0 ? static_cast<int64_t>(topk) : 0)
                            : all.count;
-  int64_t *assigned = whole(call.outputs[0]);
-  const Sink scores(call.outputs[1]);
-
   Buffer<int32_t> chosen(targets * most), claims(all.count);
   Buffer<int64_t> counts(targets);
-  each(targets, 8.0 * static_cast<double>(targets) * static_cast<double>(all.count), call.threads,
+  each(targets, 8.0 * static_cast<double>(targets) * static_cast<double>(all.count), threads,
        [&](int64_t t) { counts[t] = choose(all, t, most, chosen.data() + t * most); });
   for (int64_t i = 0; i < all.count; ++i) assigned[i] = -1, claims[i] = 0;
   for (int64_t t = 0; t < targets; ++t)
@@ -109,30 +97,55 @@ void task_aligned_assign(const Call &call) {
     }
   }
 
-  Buffer<float> metric(all.count), best(targets), overlap(targets);
+  Buffer<float> best(targets), overlap(targets);
   for (int64_t t = 0; t < targets; ++t) best[t] = overlap[t] = 0;
   for (int64_t i = 0; i < all.count; ++i) {
     const int64_t t = assigned[i];
+    score[i] = 0;
     if (t < 0) continue;
     const Fit fit = all.any_fit(all.target(t), i);
-    metric[i] = fit.metric;
+    score[i] = fit.metric;
     best[t] = at_least(best[t], fit.metric);
     overlap[t] = at_least(overlap[t], fit.overlap);
   }
-  each((all.count + TILE - 1) / TILE, static_cast<double>(all.scores.size()), call.threads,
+  for (int64_t i = 0; i < all.count; ++i)
+    if (assigned[i] >= 0) score[i] *= overlap[assigned[i]] / (best[assigned[i]] + NORM_EPS);
+}
+
+void task_aligned_assign(const Call &call) {
+  const Floats given(call.inputs[0]), boxes(call.inputs[1]), points(call.inputs[2]);
+  const Floats targets(call.inputs[4]);
+  const int64_t count = call.inputs[0].shape[0], classes = call.inputs[0].shape[1];
+  const Points all = {given.data(),
+                      boxes.data(),
+                      points.data(),
+                      targets.data(),
+                      labels(call.inputs[3]),
+                      truths(call.inputs[5]),
+                      count,
+                      classes,
+                      classes,
+                      1,
+                      false,
+                      static_cast<float>(call.attributes[0]),
+                      static_cast<float>(call.attributes[1]),
+                      static_cast<float>(call.attributes[3])};
+  int64_t *assigned = whole(call.outputs[0]);
+  const Sink scores(call.outputs[1]);
+  Buffer<float> score(count);
+  align(all, call.inputs[3].shape[0], call.attributes[2], call.threads, assigned, score.data());
+  each((count + TILE - 1) / TILE, static_cast<double>(given.size()), call.threads,
        [&](int64_t tile) {
-         Buffer<float> scratch(all.classes);
-         for (int64_t i = tile * TILE; i < smaller((tile + 1) * TILE, all.count); ++i) {
-           const float *row = all.scores.data() + i * all.classes;
-           float poison =
-               poison_in(all.points.data() + 2 * i, 2) + poison_in(all.boxes.data() + 4 * i, 4);
-           LX_ADD(poison) for (int64_t k = 0; k < all.classes; ++k) poison += row[k] * 0.0f;
-           float *to = scores.place(i * all.classes, scratch.data());
-           for (int64_t k = 0; k < all.classes; ++k) to[k] = poison;
+         Buffer<float> scratch(classes);
+         for (int64_t i = tile * TILE; i < smaller((tile + 1) * TILE, count); ++i) {
+           const float *row = all.scores + i * classes;
+           float poison = poison_in(all.points + 2 * i, 2) + poison_in(all.boxes + 4 * i, 4);
+           LX_ADD(poison) for (int64_t k = 0; k < classes; ++k) poison += row[k] * 0.0f;
+           float *to = scores.place(i * classes, scratch.data());
+           for (int64_t k = 0; k < classes; ++k) to[k] = poison;
            const int64_t t = assigned[i], label = t < 0 ? -1 : all.label[t];
-           if (label >= 0 && label < all.classes)
-             to[label] += metric[i] * (overlap[t] / (best[t] + NORM_EPS));
-           scores.flush(i * all.classes, all.classes, to);
+           if (label >= 0 && label < classes) to[label] += score[i];
+           scores.flush(i * classes, classes, to);
          }
        });
 }

@@ -63,7 +63,7 @@ struct Attribute {
 // The attribute that makes one number of each value, but not of the gradients.
 constexpr Attribute REDUCTION = {.name = "reduction", .choices = {"none", "sum", "mean"}};
 
-using Tensors = List<Tensor, 6>;
+using Tensors = List<Tensor, 8>;
 constexpr int MOST_ATTRIBUTES = 8;
 using Attributes = List<Attribute, MOST_ATTRIBUTES>;
 

@@ -92,11 +92,14 @@ LX_INLINE BoxLoss distance_loss(const Box &pred, const Box &target, float consta
 }
 
 // The gradient is that of `scale` times the loss: a late factor would come after an overflow.
-// Slopes are named after what they are taken by; the trade-off of CIoU is a constant for them.
+// Slopes are named after what they are taken by; the trade-off of CIoU is a constant for them. Area
+// and aspect may be those of a box that is `taller`.
 template <Metric M, bool GRADIENT>
-LX_INLINE BoxLoss box_loss(const Box &pred, const Box &target, float eps, float scale) {
+LX_INLINE BoxLoss box_loss(const Box &pred, const Box &target, float eps, float scale,
+                           float taller = 0.0f) {
   if (M == NWD) return distance_loss<GRADIENT>(pred, target, eps, scale);
   const Meeting<float> m = meet(pred, target);
+  const float tall = pred.h + taller;
   const float sides_w = pred.w + target.w, sides_h = pred.h + target.h;
   const float enclosing_w = sides_w - m.w, enclosing_h = sides_h - m.h;
   const float twice = M == EIOU ? 2.0f * eps : eps;  // as the code that trained with EIoU has it
@@ -126,9 +129,9 @@ LX_INLINE BoxLoss box_loss(const Box &pred, const Box &target, float eps, float 
     const float v = turn * turn;
     const float alpha = v / denominator((1.0f - iou.value) + v, eps);
     metric -= alpha * v;
-    const float square = pred.w * pred.w + pred.h * pred.h;
+    const float square = pred.w * pred.w + tall * tall;
     const float angle = -2.0f * (scale * alpha) * turn * 0.636619772f / at_least(square, TINY);
-    w = angle * pred.h, h = -angle * pred.w;
+    w = angle * tall, h = -angle * pred.w;
   }
   if (M == EIOU) {
     const float apart_w = pred.w - target.w, apart_h = pred.h - target.h;
@@ -154,7 +157,7 @@ LX_INLINE BoxLoss box_loss(const Box &pred, const Box &target, float eps, float 
   }
   if (!GRADIENT) return {1.0f - metric};
   intersection -= together;
-  w += together * pred.h + enclosing_x, h += together * pred.w + enclosing_y;
+  w += together * tall + enclosing_x, h += together * pred.w + enclosing_y;
   const float overlap_x =
       to_overlap(m.w, sides_w, intersection * at_least(m.h, 0.0f)) - enclosing_x;
   const float overlap_y =
@@ -167,7 +170,7 @@ LX_INLINE BoxLoss box_loss(const Box &pred, const Box &target, float eps, float 
 
 }  // namespace lossexport
 
-#ifdef LX_DEVICE
+#if defined(LX_DEVICE) && defined(LX_METRIC)
 LX_KERNEL void box_losses(const LX_T *pred, const LX_T *target, int count, LX_T *loss
 #ifdef LX_GRADIENT
                           ,

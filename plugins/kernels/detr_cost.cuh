@@ -44,7 +44,7 @@ LX_INLINE float distance_of(const float *a, const float *b) {
 
 }  // namespace lossexport
 
-#ifdef LX_DEVICE
+#if defined(LX_DEVICE) && defined(LX_CLASS_WEIGHT)
 LX_KERNEL void detr_cost(const LX_T *logits, const LX_T *boxes, const long long *labels,
                          const LX_T *targets, int columns, int classes, LX_T *cost) {
   using namespace lossexport;

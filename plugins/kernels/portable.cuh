@@ -233,6 +233,14 @@ LX_INLINE float load(Half x) {
   return from_bits(sign | bits_of(from_bits(rest << 13) * from_bits(0x77800000u)));
 }
 
+// 0, or NaN where one of `count` numbers is not finite.
+template <typename T>
+LX_INLINE float poison_in(const T *numbers, int count) {
+  float sum = 0.0f;
+  for (int i = 0; i < count; ++i) sum += load(numbers[i]) * 0.0f;
+  return sum;
+}
+
 LX_INLINE void store(float *to, float x) { *to = x; }
 
 LX_INLINE void store(BFloat16 *to, float x) {

@@ -12,11 +12,17 @@ namespace lossexport {
 constexpr int REGRESSION_THREADS = 256;
 constexpr float LEAST_BETA = 1e-5f;  // below it the loss is |d|
 
-LX_INLINE Slope smooth_l1(float difference, float beta) {
-  const float d = difference + difference * 0.0f, size = magnitude(d);
-  if (beta < LEAST_BETA) return {size, d > 0 ? 1.0f : (d < 0 ? -1.0f : d)};
+// For a beta of at least LEAST_BETA.
+LX_INLINE Slope bent(float d, float beta) {
+  const float size = magnitude(d);
   const float near = at_most(size, beta), slope = near / beta;
   return {slope * (size - 0.5f * near), d < 0 ? -slope : slope};
+}
+
+LX_INLINE Slope smooth_l1(float difference, float beta) {
+  const float d = difference + difference * 0.0f;
+  if (beta < LEAST_BETA) return {magnitude(d), d > 0 ? 1.0f : (d < 0 ? -1.0f : d)};
+  return bent(d, beta);
 }
 
 // The KL loss and its derivatives by the prediction and by the log variance.

@@ -52,13 +52,14 @@ LX_INLINE bool before(const Candidate &a, const Candidate &b) {
 
 constexpr int NOWHERE = 0x7fffffff;
 
-// The first of all threads' candidates, for all of them. `table` has PICKERS places.
+// The first of all threads' candidates, for all of them. `table` has THREADS places.
+template <int THREADS = PICKERS>
 __device__ inline Candidate first_of(Candidate mine, Candidate *table) {
   const int thread = static_cast<int>(threadIdx.x);
   LX_SYNC();
   table[thread] = mine;
   LX_SYNC();
-  for (int step = PICKERS / 2; step > 0; step /= 2) {
+  for (int step = THREADS / 2; step > 0; step /= 2) {
     if (thread < step && before(table[thread + step], table[thread]))
       table[thread] = table[thread + step];
     LX_SYNC();

@@ -15,14 +15,6 @@ constexpr float YOLO_EPS = 1e-7f;
 constexpr float INSIDE = 1e-9f;    // a point is farther than this from all sides of its target
 constexpr float NORM_EPS = 1e-9f;  // added to the largest metric of a target
 
-// 0, or NaN where one of `count` numbers is not finite.
-template <typename T>
-LX_INLINE float poison_in(const T *numbers, int count) {
-  float sum = 0.0f;
-  for (int i = 0; i < count; ++i) sum += load(numbers[i]) * 0.0f;
-  return sum;
-}
-
 // A box whose area and aspect have an eps on the height.
 template <typename T>
 LX_INLINE Box load_yolo_box(const T *corners) {
@@ -94,7 +86,70 @@ LX_INLINE Fit fit_of(const Wanted &target, const T *corners, float chance, float
 
 }  // namespace lossexport
 
-#ifdef LX_DEVICE
+#if defined(LX_DEVICE) && defined(LX_TOPK)
+namespace lossexport {
+
+// What the threads of a block share while they align points with targets.
+template <int THREADS>
+struct Aligning {
+  Candidate table[THREADS];
+  Candidate last[ALIGNED_TARGETS];  // of the points that a target has chosen
+  float numbers[THREADS];
+  float norm[ALIGNED_TARGETS];  // what the metric of a target's point is multiplied by
+};
+
+// Aligns `all` points with `count` targets. `scene` has `target(t)`, `fit(target, point)` and
+// `counts(t)`, whether a target may be the nearest; `own(point)` is the place for the target of a point, or -1. A thread asks for every
+// THREADS-th point alone.
+template <int THREADS, typename Scene, typename Own>
+__device__ inline void align(const Scene &scene, int all, int count, Aligning<THREADS> &shared,
+                             const Own &own) {
+  const int thread = static_cast<int>(threadIdx.x);
+  LX_SYNC();
+  for (int t = 0; t < count; ++t) {
+    const Wanted target = scene.target(t);
+    Candidate pick = {LARGEST, -1};
+    for (int k = 0; k < LX_TOPK && pick.place != NOWHERE; ++k) {
+      Candidate best = {OUT, NOWHERE};
+      for (int a = thread; a < all; a += THREADS) {
+        const Candidate here = {scene.fit(target, a).metric, a};
+        if (before(pick, here) && before(here, best)) best = here;
+      }
+      pick = first_of<THREADS>(best, shared.table);
+    }
+    if (thread == 0) shared.last[t] = pick;
+  }
+  LX_SYNC();
+  for (int a = thread; a < all; a += THREADS) {
+    int chosen = -1, claims = 0, nearest = -1;
+    float most = OUT;
+    for (int t = 0; t < count; ++t) {
+      const Fit fit = scene.fit(scene.target(t), a);
+      if (fit.candidate && !before(shared.last[t], {fit.metric, a})) chosen = t, ++claims;
+      if (scene.counts(t) && fit.overlap > most) most = fit.overlap, nearest = t;
+    }
+    own(a) = claims > 1 ? nearest : chosen;
+  }
+  LX_SYNC();
+  for (int t = 0; t < count; ++t) {
+    const Wanted target = scene.target(t);
+    float metric = 0.0f, overlap = 0.0f;
+    for (int a = thread; a < all; a += THREADS) {
+      if (own(a) != t) continue;
+      const Fit fit = scene.fit(target, a);
+      metric = at_least(metric, fit.metric), overlap = at_least(overlap, fit.overlap);
+    }
+    metric = largest_of<THREADS>(metric, shared.numbers);
+    overlap = largest_of<THREADS>(overlap, shared.numbers);
+    if (thread == 0) shared.norm[t] = overlap / (metric + NORM_EPS);
+  }
+  LX_SYNC();
+}
+
+}  // namespace lossexport
+#endif
+
+#if defined(LX_DEVICE) && defined(LX_TASK_ALIGN)
 namespace lossexport {
 
 // The points of an image and its targets.
@@ -105,6 +160,7 @@ struct Scene {
   const bool *valid;
   long long classes;
 
+  __device__ bool counts(int t) const { return valid[t]; }
   __device__ Wanted target(int t) const {
     return Wanted(targets + 4 * t, labels[t], classes, valid[t], LX_SMALL_SIDE);
   }
@@ -123,50 +179,10 @@ LX_KERNEL void LX_BOUNDS(lossexport::PICKERS)
                         const long long *labels, const LX_T *targets, const bool *valid, int all,
                         int count, int classes, long long *assigned, LX_T *target_scores) {
   using namespace lossexport;
-  LX_SHARED Candidate table[PICKERS];
-  LX_SHARED Candidate last[ALIGNED_TARGETS];  // of the points that a target has chosen
-  LX_SHARED float numbers[PICKERS];
-  LX_SHARED float norm[ALIGNED_TARGETS];
+  LX_SHARED Aligning<PICKERS> shared;
   const Scene scene = {scores, boxes, points, labels, targets, valid, classes};
   const int thread = static_cast<int>(threadIdx.x);
-  for (int t = 0; t < count; ++t) {
-    const Wanted target = scene.target(t);
-    Candidate pick = {LARGEST, -1};
-    for (int k = 0; k < LX_TOPK && pick.place != NOWHERE; ++k) {
-      Candidate best = {OUT, NOWHERE};
-      for (int a = thread; a < all; a += PICKERS) {
-        const Candidate here = {scene.fit(target, a).metric, a};
-        if (before(pick, here) && before(here, best)) best = here;
-      }
-      pick = first_of(best, table);
-    }
-    if (thread == 0) last[t] = pick;
-  }
-  LX_SYNC();
-  for (int a = thread; a < all; a += PICKERS) {
-    int chosen = -1, claims = 0, nearest = -1;
-    float most = OUT;
-    for (int t = 0; t < count; ++t) {
-      const Fit fit = scene.fit(scene.target(t), a);
-      if (fit.candidate && !before(last[t], {fit.metric, a})) chosen = t, ++claims;
-      if (valid[t] && fit.overlap > most) most = fit.overlap, nearest = t;
-    }
-    assigned[a] = claims > 1 ? nearest : chosen;
-  }
-  LX_SYNC();
-  for (int t = 0; t < count; ++t) {
-    const Wanted target = scene.target(t);
-    float metric = 0.0f, overlap = 0.0f;
-    for (int a = thread; a < all; a += PICKERS) {
-      if (assigned[a] != t) continue;
-      const Fit fit = scene.fit(target, a);
-      metric = at_least(metric, fit.metric), overlap = at_least(overlap, fit.overlap);
-    }
-    metric = largest_of<PICKERS>(metric, numbers);
-    overlap = largest_of<PICKERS>(overlap, numbers);
-    if (thread == 0) norm[t] = overlap / (metric + NORM_EPS);
-  }
-  LX_SYNC();
+  align<PICKERS>(scene, all, count, shared, [=](int a) -> long long & { return assigned[a]; });
   for (int a = thread; a < all; a += PICKERS) {
     const long long first = static_cast<long long>(a) * classes;
     const float poison = poison_in(points + 2 * a, 2) + poison_in(boxes + 4 * a, 4) +
@@ -176,7 +192,8 @@ LX_KERNEL void LX_BOUNDS(lossexport::PICKERS)
     const int t = static_cast<int>(assigned[a]);
     const Wanted target = scene.target(t);
     if (target.label >= 0 && target.label < classes)
-      store(target_scores + first + target.label, scene.fit(target, a).metric * norm[t] + poison);
+      store(target_scores + first + target.label,
+            scene.fit(target, a).metric * shared.norm[t] + poison);
   }
 }
 #endif

@@ -46,6 +46,26 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
         {"multi_label": True, "max_candidates": 1500, "score_threshold": 0.0},
         {"metric": "diou", "class_aware": False, "max_output": 5, "iou_threshold": 0.45},
     ),
+    "yolo_detection_loss": (
+        {"alpha": 1.0, "beta": 2.0, "topk": 3, "small_side": 0.0},
+        {"box_gain": 1.0, "class_gain": 2.0, "dfl_gain": 0.0},
+    ),
+    "retinanet_loss": (
+        {"rescue": False, "beta": 0.1, "gamma": 1.5, "box_gain": 0.5},
+        {"fg_iou": 0.3, "bg_iou": 0.0, "alpha": 0.6, "gamma": 0},
+    ),
+    "fcos_loss": (
+        {"radius": 3.0, "eps": 0.0, "gamma": 0.5, "centre_gain": 0.5},
+        {"box_gain": 2.0, "class_gain": 0.5, "alpha": 0.6},
+    ),
+    "detr_detection_loss": (
+        {"kind": "softmax", "class_gain": 1},
+        {"kind": "varifocal", "alpha": 0.75},
+        {"gamma": 0.5, "alpha": 0.6, "box_gain": 0.5},
+        {"kind": "varifocal", "gamma": 3.5, "giou_gain": 0},
+    ),
+    "suppression_reliability": ({"iou_threshold": 0.3, "center": 0.25, "score_threshold": 0.0},),
+    "contrastive_confidence": ({"score_threshold": 0.5, "weight": 0.0},),
     "ghm_c_loss": ({"bins": 30, "momentum": 0.75},),
     "ghm_r_loss": ({"bins": 5, "momentum": 0.3, "mu": 0.5},),
     "ap_loss": ({"delta": 0.3, "max_positives": 257},),
@@ -89,6 +109,11 @@ TILES = {
     "matrix_nms": {"N": 40},
     "weighted_boxes_fusion": {"N": 40},
     "task_aligned_assign": {"A": 40, "C": 3, "T": 5},
+    "suppression_reliability": {"N": 40, "K": 5},
+    "yolo_detection_loss": {"B": 2, "A": 40, "C": 3, "T": 5},
+    "retinanet_loss": {"B": 2, "A": 40, "C": 3, "T": 5},
+    "fcos_loss": {"B": 2, "A": 40, "C": 3, "T": 5},
+    "detr_detection_loss": {"B": 2, "N": 40, "C": 3, "T": 5},
 }
 # Where it takes more to keep a block busy twice.
 SIZES = {
@@ -96,6 +121,11 @@ SIZES = {
     "matrix_nms": {"N": 1100},
     "weighted_boxes_fusion": {"N": 1100},
     "task_aligned_assign": {"A": 1100},
+    "suppression_reliability": {"N": 1100, "K": 9},
+    "yolo_detection_loss": {"A": 600},
+    "retinanet_loss": {"A": 600},
+    "fcos_loss": {"A": 600},
+    "detr_detection_loss": {"N": 600},
 }
 
 

@@ -372,3 +372,27 @@ def test_bfloat16() -> None:
     third = np.float32(1 / 3)
     assert found.dtype == torch.bfloat16
     assert found.tolist() == torch.tensor([[1, third], [third, 1]]).bfloat16().tolist()
+
+
+PARTED = [
+    name
+    for name in NAMES
+    if CATALOG[name].kind == "loss" and len(CATALOG[name].outputs) > 1 and not CATALOG[name].state
+]
+
+
+@pytest.mark.parametrize("name", PARTED)
+def test_each_part_of_a_loss_has_its_gradient(name: str) -> None:
+    """The kernel has that of their total alone."""
+    variant, _, tensors = drawn(name)
+    leaves = [tensors[key].requires_grad_() for key in variant.op.gradient]
+    loss, parts = results(name, tensors)
+    assert loss.grad_fn is not None
+    wide = {k: v.detach().double() if v.is_floating_point() else v for k, v in tensors.items()}
+    exact = [wide[key].requires_grad_() for key in variant.op.gradient]
+    weights = torch.linspace(0.5, 2.0, parts.numel())
+    found = torch.autograd.grad((parts * weights).sum() + loss, leaves)
+    (_, wanted) = results(name, wide)
+    total = (wanted * weights.double()).sum() + results(name, wide)[0]
+    for got, expected in zip(found, torch.autograd.grad(total, exact), strict=True):
+        torch.testing.assert_close(got.double(), expected, rtol=1e-3, atol=1e-5)

@@ -15,12 +15,13 @@ DETR_COST = Launch(
     },
 )
 
+ALIGNMENT = macros_of("alpha", "beta", "topk", "small_side")
 TASK_ALIGNED_ASSIGN = Launch(
     source="task_align.cuh",
     entry="task_aligned_assign",
     grid=lambda sizes: (1,),
     block=1024,  # PICKERS of suppression.cuh
     sizes=lambda sizes: (sizes["A"], sizes["T"], sizes["C"]),
-    macros=macros_of("alpha", "beta", "topk", "small_side"),
+    macros=lambda attributes: {"LX_TASK_ALIGN": 1, **ALIGNMENT(attributes)},
     largest={"T": 1024},  # ALIGNED_TARGETS of task_align.cuh
 )

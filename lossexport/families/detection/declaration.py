@@ -3,7 +3,7 @@
 from lossexport.catalog.spec import Attribute, Deferred, Op, Reference, Tensor
 from lossexport.families.assignment.declaration import ALIGNMENT, TOOD
 from lossexport.families.common import GIOU
-from lossexport.families.detection import cases
+from lossexport.families.detection import cases, launches
 
 _FOLDER = "lossexport.families.detection"
 
@@ -62,6 +62,7 @@ YOLO = Op(
         ),
     ),
     kind="loss",
+    kernel=launches.YOLO,
     dims={
         "B": (1, 1, 32),
         "D": (64, 64, 64),
@@ -113,6 +114,7 @@ RETINANET = Op(
         Reference("torchvision, RetinaNet", "https://github.com/pytorch/vision"),
     ),
     kind="loss",
+    kernel=launches.RETINANET,
     dims={"B": (1, 1, 8), "A": (1, 16384, 262144), "C": (1, 80, 512), "T": (0, 32, 256)},
     work=("B", "T", "A"),
     notes=(
@@ -156,6 +158,7 @@ FCOS = Op(
         Reference("torchvision, FCOS", "https://github.com/pytorch/vision"),
     ),
     kind="loss",
+    kernel=launches.FCOS,
     dims={"B": (1, 1, 32), "A": (1, 8400, 65536), "C": (1, 80, 512), "T": (0, 32, 256)},
     work=("B", "T", "A"),
     notes=(
@@ -202,6 +205,7 @@ DETR = Op(
         GIOU,
     ),
     kind="loss",
+    kernel=launches.DETR,
     dims={"B": (1, 1, 64), "N": (1, 300, 8192), "C": (1, 80, 512), "T": (0, 32, 256)},
     work=("B", "T", "N"),
     notes=(

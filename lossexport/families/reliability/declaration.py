@@ -1,6 +1,7 @@
 """Declarations of `suppression_reliability` and `contrastive_confidence`."""
 
 from lossexport.catalog.spec import Attribute, Op, Reference, Tensor, beside
+from lossexport.families.reliability import launches
 from lossexport.families.reliability.cases import CONFIDENCE, SUPPRESSION
 
 _torch = beside(__name__)
@@ -36,6 +37,7 @@ SUPPRESSION_RELIABILITY = Op(
         ),
     ),
     kind="metric",
+    kernel=launches.SUPPRESSION_RELIABILITY,
     dims={"N": (0, 1024, 32768), "K": (1, 100, 1024)},
     work=("N", "K"),
     notes=(
@@ -70,6 +72,7 @@ CONTRASTIVE_CONFIDENCE = Op(
         ),
     ),
     kind="metric",
+    kernel=launches.CONTRASTIVE_CONFIDENCE,
     notes=(
         "made for DETR, whose queries all have a score; works on the scores of any head",
         "the publication fits lambda to labelled images; a mean over no score is 0",
