@@ -12,6 +12,7 @@ from lossexport.cli._terminal import number
 from lossexport.cli._types import FILE
 from lossexport.errors import CheckFailedError, printable
 from lossexport.files import write_bytes
+from lossexport.names import BROWSED
 
 json_file = click.option("--json", "json_file", type=FILE, help="Write the results as JSON.")
 junit_file = click.option(
@@ -27,6 +28,10 @@ max_drop = click.option(
 bootstrap = click.option(
     "--bootstrap", type=int, metavar="N",
     help="Draw the images N times: 95 % intervals of all numbers; gates as AP.lower, AP.upper.",
+)  # fmt: skip
+browse = click.option(
+    "--browse", default=BROWSED, show_default=True, metavar="N",
+    help="Images in the report with all of their faults or differences, 0 to 200.",
 )  # fmt: skip
 seed = click.option("--seed", type=int, default=0, show_default=True, help="Of --bootstrap.")
 
