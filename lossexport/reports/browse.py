@@ -44,10 +44,12 @@ class Fault:
     """A fault as the page shows it; boxes are x, y, width, height in pixels of the drawing."""
 
     kind: str
-    category: str
+    names: tuple[str, ...]
+    """Its category; or that of the prediction, then that of the reference."""
     score: float | None
     """The highest of its boxes; None if they have none."""
     text: str
+    """Its scores and the IoU, if it has any."""
     first: tuple[float, ...] | None
     second: tuple[float, ...] | None
 
@@ -166,16 +168,16 @@ def _fault(
     ]
     scores = [] if found.before is None or first < 0 else [float(found.before[row])]
     scores += [float(predictions.score[second])] if second >= 0 else []
-    facts = [" for ".join(dict.fromkeys(names))]
+    facts = []
     if scores:
         changed = " \N{RIGHTWARDS ARROW} ".join(f"{score:.3g}" for score in scores)
         facts.append(f"score {changed}")
     if first >= 0 and second >= 0:
         pair = predictions.box[second][None], references.box[first][None]
-        facts.append(f"IoU {overlap(*pair, np.zeros(1, np.bool_))[0]:.2f}")
+        facts.append(f"IoU\N{NO-BREAK SPACE}{overlap(*pair, np.zeros(1, np.bool_))[0]:.2f}")
     return Fault(
         found.kinds[found.kind[row]],
-        names[0],
+        tuple(dict.fromkeys(names)),
         max(scores, default=None),
         ", ".join(facts),
         place(references.box[first]) if first >= 0 else None,

@@ -18,7 +18,7 @@ from lossexport.formats import attributes, of_path
 from lossexport.formats.memory import Detections
 from lossexport.scoring import coco_ap, protocol
 from lossexport.scoring.causes.flat import columns, flat
-from lossexport.scoring.causes.record import Finding, PageTable, Section, Table
+from lossexport.scoring.causes.record import Finding, PageTable, Section, Table, title
 from lossexport.scoring.causes.record import shown as digits
 from lossexport.scoring.numbers import Tally, numbers
 from lossexport.scoring.record import Run
@@ -145,7 +145,7 @@ def find(run: Run, pairs: Pairs, slices: Sequence[Slice], sizes: Sequence[float]
     return Finding(
         {"slices": rows},
         PageTable(
-            ("Slice", "Images", "References", *(name.replace("_", " ") for name in SHOWN)),
+            ("Slice", "Images", "References", *map(title, SHOWN)),
             [
                 (
                     f"{attribute}/{value}",

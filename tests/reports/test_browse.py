@@ -60,11 +60,11 @@ def test_boxes_on_an_empty_canvas(data: Dataset) -> None:
     assert (scene.uri, scene.width, scene.height) == ("", 640, 320)  # twice the size
     (fault,) = scene.faults
     assert (fault.first, fault.second) == ((20, 40, 80, 60), (60, 40, 80, 60))
-    assert (fault.category, fault.score) == ("dog", 0.6)
-    assert fault.text == "dog for cat, score 0.6, IoU 0.33"
+    assert (fault.names, fault.score) == (("dog", "cat"), 0.6)
+    assert fault.text == "score 0.6, IoU\N{NO-BREAK SPACE}0.33"
     assert scene.fine == []
     (scene,) = scenes(data, findings((0, 1, 1, -1, 1.0)), None, 1)
-    assert scene.faults[0].text == "cat"
+    assert (scene.faults[0].names, scene.faults[0].text) == (("cat",), "")
     assert scene.fine == [("two", (60, 40, 80, 60))]
     # Around both boxes, which end at x 70 and y 50, if no input states a size.
     (scene,) = scenes(data, findings((0, 0, -1, 0, 1.0)), None, 1)
@@ -192,12 +192,12 @@ def test_differences_of_a_comparison(tmp_path: Path) -> None:
     ]
     assert scene_of(first) == (
         [("lost", "cat", "0.9", "lost cat, score 0.9"),
-         ("lost", "dog", "0.8", "lost dog, score 0.8 \N{RIGHTWARDS ARROW} 0.2, IoU 1.00")],
+         ("lost", "dog", "0.8", "lost dog, score 0.8 \u2192 0.2, IoU\u00a01.00")],
         ["canvas", "under", "one", "under", "one", "under", "two"],
     )  # fmt: skip
     assert scene_of(second) == (
         [("new", "cat", "0.3", "new cat, score 0.3"),
-         ("moved", "cat", "0.7", "moved cat, score 0.7 \N{RIGHTWARDS ARROW} 0.5, IoU 0.80")],
+         ("moved", "cat", "0.7", "moved cat, score 0.7 \u2192 0.5, IoU\u00a00.80")],
         ["canvas", "fine one", "fine two", "under", "two", "under", "one", "under", "two"],
     )  # fmt: skip
     values = [tag.attributes.get("value") for tag in page.all("input")]
@@ -210,6 +210,18 @@ def test_a_comparison_of_nothing(tmp_path: Path) -> None:
     (tmp_path / "parent.json").write_text(json.dumps([found(1, 1, 0.1, 0, 0, 10, 10)]))
     compare(tmp_path / "parent.json", tmp_path / "parent.json", out=tmp_path / "out")
     assert "Box browser" not in (tmp_path / "out/report.html").read_text("utf-8")
+
+
+def test_names_keep_to_themselves(tmp_path: Path) -> None:
+    """A name that turns the direction of text around does not turn that of its score."""
+    turned = "\N{RIGHT-TO-LEFT OVERRIDE}x"
+    kinds = ((1, turned), (2, "\N{ARABIC LETTER ALEF}"))
+    references = coco([truth(1, 1, 0, 0, 9, 9)], categories=kinds)
+    page = page_of(tmp_path, [found(1, 2, 0.5, 90, 0, 9, 9)], references)
+    items = [tag for tag in page.all("li") if "data-kind" in tag.attributes]
+    names = [[bdi.text for bdi in item.all("bdi")] for item in items]
+    assert names == [[turned], [kinds[1][1]]]
+    assert items[1].text == f"false {kinds[1][1]}, score 0.5"
 
 
 def test_logits_and_parts(tmp_path: Path) -> None:

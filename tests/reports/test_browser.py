@@ -172,7 +172,8 @@ def test_box_browser(page: str, kinds: tuple[str, ...], pages: Pages, tab: Brows
     assert items == [row for row in wanted if row[1] == name and row[0] != kinds[0]]
     images = tab.run("document.querySelectorAll('.scene:not([hidden])').length")
     text = tab.run("document.querySelector('.filters output').textContent")
-    assert text == f"{len(items)} boxes on {images} of 5 images"
+    word = "box" if len(items) == 1 else "boxes"
+    assert text == f"{len(items)} {word} on {images} of 5 images"
 
 
 def test_the_policy_holds(pages: Pages, tab: Browser) -> None:
