@@ -150,6 +150,41 @@ def test_json_of_the_verbs_that_make_files(
     assert found["bench"]["rows"] == [asdict(timed)]
 
 
+VERBS = {
+    "export": ["iou"], "attach": ["a.onnx", "iou"], "bench": [], "doctor": [], "diff": ["a", "b"],
+    "verify": ["out"], "score": ["--pred", "a", "--ref", "b"], "compare": ["a", "b"],
+    "watch": ["a", "--pred", "b"],
+}  # fmt: skip
+"""Verbs that write files for programs, and arguments that would fail later."""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_files_are_checked_before_any_work(verb: str, run: Run, tmp_path: Path) -> None:
+    """A folder for a file, a file for a folder, and one file for two results: nothing is done."""
+    (tmp_path / "file").write_text("")
+    command = cli.get_command(click.Context(cli), verb)
+    assert command
+    options = [
+        name
+        for option in command.params
+        for name in option.opts
+        if name in ("--json", "--junit", "--html")
+    ]
+    assert "--json" in options
+    for option in options:
+        for place, words in ((tmp_path, "is not a regular file"), ("file/x.json", "not a folder")):
+            code, out, err = run(verb, *VERBS[verb], option, tmp_path / place)
+            assert (code, out) == (2, "")
+            assert words in err
+            assert err.count("\n") == 1
+    for option in options[1:]:
+        same = ["--json", tmp_path / "x", option, f"{tmp_path}/./x"]
+        code, _, err = run(verb, *VERBS[verb], *same)
+        assert code == 2
+        assert err == f"error: {option} {tmp_path}/./x: --json writes the same file\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_every_verb_that_does_something_has_json() -> None:
     context = click.Context(cli)
     without = []
