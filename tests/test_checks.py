@@ -101,6 +101,8 @@ def test_hashes(folder: Path) -> None:
         check_hashes(new)
     with pytest.raises(LossexportError, match=r"has no manifest\.json"):
         check_hashes(folder.parent)
+    with pytest.raises(LossexportError, match=r"^/nowhere/a\.onnx: does not exist$"):
+        check_hashes("/nowhere/a.onnx")
 
 
 def rewritten(folder: Path, **fields: Any) -> None:

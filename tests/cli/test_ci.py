@@ -1,6 +1,8 @@
 """What CI systems read: exit codes, JUnit XML, gates against an earlier summary."""
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,19 @@ def test_hashes_alone(run: Run, tmp_path: Path) -> None:
     assert json.loads(report.read_text())["passed"] is True
     code, _, err = run("verify", IOU, "--hash-only", "--require", "ort")
     assert (code, err) == (2, "error: --require: is not for --hash-only, which runs nothing\n")
+
+
+def test_hashes_need_only_the_base_install() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'onnx', 'onnx_ir', 'onnxruntime', 'jinja2', 'PIL', 'pyarrow'):\n"
+        "    sys.modules[name] = None\n"
+        "from lossexport.cli import cli\n"
+        f"cli(['verify', {str(GRAPHS)!r}, '--hash-only'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("passed") == len(list(GRAPHS.glob("*.onnx")))
 
 
 def test_differences(run: Run) -> None:
