@@ -112,9 +112,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     LossexportError if `path` is not a regular file, and on an error of the operating system (folder
     not writable, disk full).
     """
-    check_path(path)
-    if os.path.exists(path) and not is_file(path):  # noqa: PTH110  as above
-        raise LossexportError(f"{path}: is not a regular file")
+    _check_regular(path)
     make_folder(path.parent)
     with _writing(path), stage.opened(path) as staged:
         yield staged.new
@@ -140,6 +138,21 @@ def check_folder(out: Path) -> Path:
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise LossexportError(f"{nearest}: folder cannot be written")
     return nearest
+
+
+def check_file(path: Path) -> None:
+    """Check early what `atomic_path` would refuse.
+
+    Raises LossexportError if `path` is not a regular file, or its folder cannot be written to.
+    """
+    _check_regular(path)
+    check_folder(path.parent)
+
+
+def _check_regular(path: Path) -> None:
+    check_path(path)
+    if os.path.exists(path) and not is_file(path):  # noqa: PTH110  as above
+        raise LossexportError(f"{path}: is not a regular file")
 
 
 @contextlib.contextmanager

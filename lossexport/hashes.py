@@ -1,5 +1,6 @@
 """Checks that exported files are those that their manifest lists, without PyTorch or a runtime."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def check_hashes(paths: str | Path | Sequence[str | Path]) -> list[Check]:
 def _checks(path: Path) -> Iterator[Check]:
     folder = path if path.is_dir() else path.parent
     manifest = load_manifest(folder)
+    if manifest is None and not os.path.lexists(path):
+        raise LossexportError(f"{path}: does not exist")
     if manifest is None:
         raise LossexportError(f"{folder}: has no {MANIFEST_NAME}")
     if path != folder:

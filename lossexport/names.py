@@ -29,7 +29,7 @@ Extra = Literal["count", "ignore"]
 EXTRA_CATEGORIES: tuple[Extra, ...] = get_args(Extra)
 """How to treat predictions of categories that the references lack."""
 BROWSED = 12
-"""Images that the report of `score` shows whole, unless told otherwise."""
+"""Images that a report shows whole, unless told otherwise."""
 MOST_BROWSED = 200
 
 Precision = Literal["fp32", "fp16", "bf16"]

@@ -1,4 +1,4 @@
-"""Progress of long work on stderr: a bar on a terminal, a line every ten seconds anywhere else."""
+"""Progress of long work on stderr: a bar on a terminal, lines anywhere else."""
 
 import math
 import os
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PATIENCE = 2.0
-"""Seconds before the bar appears: short runs stay quiet."""
+"""Seconds before the bar or the first line appears: short runs stay quiet."""
 INTERVAL = 10.0
-"""Seconds between two lines, and before the first."""
+"""Seconds between two lines."""
 ENVIRONMENT = "LOSSEXPORT_PROGRESS"
 """Environment variable with the seconds between two lines; 0 turns lines and bar off."""
 
@@ -160,18 +160,22 @@ def _lines(verb: str, interval: float, stream: TextIO, percent: bool) -> Iterato
             return False
         return True
 
-    with _every(interval, show):
+    with _every(interval, show, min(PATIENCE, interval)):
         yield step
 
 
 @contextmanager
-def _every(seconds: float, act: Callable[[], bool]) -> Iterator[None]:
-    """Call `act` in a thread every so many seconds, until it returns False or the block ends."""
+def _every(seconds: float, act: Callable[[], bool], first: float | None = None) -> Iterator[None]:
+    """Call `act` in a thread every so many seconds, until it returns False or the block ends.
+
+    It is called for the first time after `first` seconds, if that is given.
+    """
     ended = Event()
 
     def beat() -> None:
-        while not ended.wait(seconds) and act():
-            pass
+        pause = seconds if first is None else first
+        while not ended.wait(pause) and act():
+            pause = seconds
 
     thread = Thread(target=beat, name="lossexport-progress", daemon=True)
     thread.start()

@@ -7,16 +7,41 @@ from typing import Any
 
 import click
 
-from lossexport.checks import Check, gate_checks, junit, refuse_same, step_summary
+from lossexport.checks import Check, gate_checks, junit, step_summary
 from lossexport.cli._terminal import number
 from lossexport.cli._types import FILE
-from lossexport.errors import CheckFailedError, printable
-from lossexport.files import write_bytes
+from lossexport.errors import CheckFailedError, LossexportError, printable
+from lossexport.files import check_file, write_bytes
+from lossexport.names import BROWSED
 
-json_file = click.option("--json", "json_file", type=FILE, help="Write the results as JSON.")
-junit_file = click.option(
-    "--junit", "junit_file", type=FILE, help="Write the checks as JUnit XML, for CI systems."
+_WRITTEN = "lossexport.written"
+
+
+def _writable(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Check early that a file can be written, so that no work is lost.
+
+    Raises LossexportError if it cannot, and if another option names the same file.
+    """
+    if value is not None:
+        written = ctx.meta.setdefault(_WRITTEN, {})
+        other = written.setdefault(Path(value).absolute(), option.opts[0])
+        if other != option.opts[0]:
+            raise LossexportError(f"{option.opts[0]} {value}: {other} writes the same file")
+        check_file(Path(value))
+    return value
+
+
+json_file = click.option(
+    "--json", "json_file", type=FILE, callback=_writable, help="Write the results as JSON."
 )
+junit_file = click.option(
+    "--junit", "junit_file", type=FILE, callback=_writable,
+    help="Write the checks as JUnit XML, for CI systems.",
+)  # fmt: skip
+html_file = click.option(
+    "--html", "html_file", type=FILE, callback=_writable,
+    help="Write the report as one HTML page.",
+)  # fmt: skip
 baseline = click.option(
     "--baseline", type=FILE, help="The summary.json of an earlier run, for --max-drop."
 )
@@ -27,6 +52,10 @@ max_drop = click.option(
 bootstrap = click.option(
     "--bootstrap", type=int, metavar="N",
     help="Draw the images N times: 95 % intervals of all numbers; gates as AP.lower, AP.upper.",
+)  # fmt: skip
+browse = click.option(
+    "--browse", default=BROWSED, show_default=True, metavar="N",
+    help="Images in the report with all of their faults or differences, 0 to 200.",
 )  # fmt: skip
 seed = click.option("--seed", type=int, default=0, show_default=True, help="Of --bootstrap.")
 
@@ -58,7 +87,6 @@ def finish(
 
     Raises CheckFailedError if a gate failed.
     """
-    refuse_same(json=json_file, junit=junit_file)
     if json_file:
         write_json(json_file, summary)
     rows = [(name, value, "") for name, value in numbers.items()]

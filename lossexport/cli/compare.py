@@ -8,6 +8,7 @@ from lossexport.cli._intervals import show_intervals
 from lossexport.cli._reports import (
     baseline,
     bootstrap,
+    browse,
     finish,
     json_file,
     junit_file,
@@ -52,6 +53,7 @@ from lossexport.names import BACKENDS
     help="Backend for the metrics.  [default: the best that can run]",
 )  # fmt: skip
 @click.option("--out", type=DIR, help="Folder for summary.json, boxes.parquet and report.html.")
+@browse
 @click.option("--fail-below", multiple=True, metavar="NAME=VALUE", help="Exit with 1 if below.")
 @click.option("--fail-above", multiple=True, metavar="NAME=VALUE", help="Exit with 1 if above.")
 @baseline

@@ -11,6 +11,7 @@ from lossexport.cli._pair import pair, pair_numbers
 from lossexport.cli._reports import (
     baseline,
     bootstrap,
+    browse,
     finish,
     json_file,
     junit_file,
@@ -99,10 +100,7 @@ class _Command(click.Command):
     "--images", type=DIR,
     help="Folder of images: a detector runs on them, and the report shows the worst boxes.",
 )  # fmt: skip
-@click.option(
-    "--browse", default=BROWSED, show_default=True, metavar="N",
-    help="Images in the report with all of their faults, 0 to 200.",
-)  # fmt: skip
+@browse
 @click.option(
     "--detector", type=FILE_OR_NAME,
     help="Description of an .onnx detector, or name of its layout, as in compare.  [default: auto]",

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import click
 
-from lossexport.checks import refuse_same
 from lossexport.cli._own import takes_ops
-from lossexport.cli._reports import json_file, junit_file, write_checks, write_json
+from lossexport.cli._reports import html_file, json_file, junit_file, write_checks, write_json
 from lossexport.cli._terminal import show
-from lossexport.cli._types import FILE, FILE_OR_DIR
+from lossexport.cli._types import FILE_OR_DIR
 from lossexport.errors import CheckFailedError, LossexportError, printable
 from lossexport.files import write_bytes
 from lossexport.progress import steps
@@ -32,7 +31,7 @@ def _names(texts: Sequence[str]) -> list[str]:
 )  # fmt: skip
 @json_file
 @junit_file
-@click.option("--html", "html_file", type=FILE, help="Write the report as one HTML page.")
+@html_file
 @click.option("--replay", metavar="CASE", help="Run a single case, by its name in the report.")
 @click.option(
     "--store/--no-store", default=False,
@@ -60,7 +59,6 @@ def command(
     The exit code is 1 if an output exceeds its tolerance. Missing backends are reported as "not run
     here" and engines without a GPU as "built, not run here"; neither counts as passed.
     """
-    refuse_same(json=json_file, junit=junit_file, html=html_file)
     if hash_only:
         others = {
             "backend": backends, "require": required, "html": html_file, "replay": replay,

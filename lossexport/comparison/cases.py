@@ -2,9 +2,63 @@
 
 import numpy as np
 
-from lossexport.boxes.boxset import Float64, Int64
+from lossexport.boxes.boxset import Dataset, Float64, Int64
+from lossexport.comparison.match import as_dataset
 from lossexport.comparison.record import Run
+from lossexport.reports.browse import Findings
 from lossexport.reports.pictures import CANDIDATES, Case, in_turn
+
+MOVED = 0.9
+"""Least IoU of a match whose box stayed where it was."""
+
+
+def differences(run: Run) -> tuple[Dataset, Findings]:
+    """Lost and new boxes by their scores, and matches by 1 - IoU, with all boxes that take part.
+
+    A lost or new box has its match below the score threshold beside it, if there is one. Only
+    matches with an IoU below MOVED have moved.
+    """
+    result, sides = run.result, run.sides
+    moved = np.flatnonzero(run.quality["iou"] < MOVED)
+    rows = (
+        np.concatenate([result.lost, result.parent_below, result.parent[moved]]),
+        np.concatenate([result.child_below, result.new, result.child[moved]]),
+    )
+    # Boxes below the threshold take part only as such a match.
+    used = [
+        np.unique(np.concatenate([matched, side[side >= 0]]))
+        for matched, side in zip((result.parent, result.child), rows, strict=True)
+    ]
+    first, second = (
+        np.where(side < 0, -1, np.searchsorted(places, side))
+        for places, side in zip(used, rows, strict=True)
+    )
+    data = as_dataset(sides, *used)
+    ends = np.cumsum([len(result.lost), len(result.new)])
+    before, after = sides.parent.score[rows[0][: ends[0]]], sides.child.score[result.new]
+    # Scores may be logits.
+    least = min(0.0, *(float(score.min(initial=0.0)) for score in (before, after)))
+    weight = [before - least, after - least, 1.0 - run.quality["iou"][moved].astype(np.float64)]
+    return data, Findings(
+        kinds=("lost", "new", "moved"),
+        kind=np.repeat(np.arange(3, dtype=np.int8), [len(part) for part in weight]),
+        image=np.concatenate(
+            [
+                sides.parent.image[result.lost],
+                sides.child.image[result.new],
+                sides.child.image[result.child[moved]],
+            ]
+        ),
+        first=first,
+        second=second,
+        weight=np.concatenate(weight),
+        before=_scores(sides.parent.score, rows[0]),
+    )
+
+
+def _scores(score: Float64, rows: Int64) -> Float64:
+    """The scores of `rows`, NaN where a row is -1."""
+    return np.where(rows < 0, np.nan, np.append(score, np.nan)[rows])
 
 
 def worst_cases(run: Run) -> list[Case]:

@@ -94,6 +94,7 @@ def as_dataset(sides: Sides, parent: Int64, child: Int64) -> Dataset:
             boxes.image, boxes.category, boxes.box, areas(boxes.box), ignored=no, zero_id=no
         ),
         {},
+        files=sides.files,
         sizes=sides.sizes,
     )
 

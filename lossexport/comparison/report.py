@@ -9,14 +9,17 @@ from lossexport.boxes.boxset import Float64
 from lossexport.comparison.match import Comparison
 from lossexport.comparison.record import Run
 from lossexport.reports import charts
+from lossexport.reports.browse import Scene
 from lossexport.reports.page import fill, named, score_density, score_range
 from lossexport.reports.pictures import Crop
 
 BINS = 8
 
 
-def render(run: Run, summary: Mapping[str, Any], crops: Sequence[Crop] = ()) -> str:
-    """Fill the template."""
+def render(
+    run: Run, summary: Mapping[str, Any], crops: Sequence[Crop] = (), scenes: Sequence[Scene] = ()
+) -> str:
+    """Fill the template; `crops` and `scenes` are the pictures of the worst boxes and images."""
     sides, result, quality = run.sides, run.result, run.quality
     before, after = sides.parent.score[result.parent], sides.child.score[result.child]
     least: float = summary["settings"]["score_threshold"]
@@ -36,6 +39,7 @@ def render(run: Run, summary: Mapping[str, Any], crops: Sequence[Crop] = ()) -> 
         categories=rows,
         count_rows=named(summary["counts"]),
         crops=crops,
+        scenes=scenes,
     )
 
 

@@ -27,7 +27,7 @@ from lossexport.errors import LossexportError, shown
 from lossexport.files import check_folder
 from lossexport.formats.memory import Detections, given
 from lossexport.images import ImageFolder
-from lossexport.names import MatchBy
+from lossexport.names import BROWSED, MOST_BROWSED, MatchBy
 from lossexport.progress import Progress, follow
 from lossexport.reports.pictures import Crop, crops
 
@@ -48,6 +48,7 @@ def compare(
     score_threshold: float = 0.25,
     backend: str | None = None,
     out: PathLike | None = None,
+    browse: int = BROWSED,
     fail_below: Mapping[str, float] | None = None,
     fail_above: Mapping[str, float] | None = None,
     baseline: PathLike | None = None,
@@ -72,7 +73,9 @@ def compare(
     `iou_threshold`, which is in (0, 1]. The remaining boxes are lost (the parent's) or new (the
     child's). IoU, GIoU, DIoU and CIoU of the matched pairs are computed by the exported artifacts
     on `backend` (None: the best one here). Drift is the child's score minus the parent's. With
-    `out`, `summary.json`, `boxes.parquet` and `report.html` are written there, all or none.
+    `out`, `summary.json`, `boxes.parquet` and `report.html` are written there, all or none. The
+    report shows up to `browse` whole images with the boxes that are lost, new or moved, from 0 to
+    200; without `images`, these have boxes only.
 
     `fail_below` and `fail_above` map names of numbers (`kept`, `iou_mean`, `new`, `drift_max_abs`,
     ...) to the lowest and the highest value that passes. Failures are sentences in the summary's
@@ -91,6 +94,7 @@ def compare(
         raise LossexportError(
             f"score threshold is {shown(score_threshold)}: a finite number from 0 up is expected"
         )
+    browse = arguments.whole("browse", browse, 0, MOST_BROWSED)
     pair = given("parent", parent), given("child", child)
     folder = arguments.optional_path("out", out)
     drawn_from = arguments.optional_path("images", images)
@@ -142,7 +146,7 @@ def compare(
             summary["bootstrap"] = resample(run, summary, draws)
         gates.apply(summary)
         if folder is not None:
-            _write(folder, pictures, run, summary, tell)
+            _write(folder, pictures, run, summary, browse, tell)
     return summary
 
 
@@ -201,12 +205,14 @@ def _write(
     pictures: ImageFolder | None,
     run: Run,
     summary: dict[str, Any],
+    browse: int,
     tell: Progress,
 ) -> None:
     # pyarrow and jinja2 are imported only if files are written.
-    from lossexport.comparison.cases import worst_cases
+    from lossexport.comparison.cases import differences, worst_cases
     from lossexport.comparison.report import render
     from lossexport.comparison.table import write_boxes
+    from lossexport.reports.browse import scenes
     from lossexport.reports.output import write
 
     drawn: list[Crop] = []
@@ -219,6 +225,6 @@ def _write(
         folder,
         summary,
         lambda path: write_boxes(path, run),
-        lambda: render(run, summary, drawn),
+        lambda: render(run, summary, drawn, scenes(*differences(run), pictures, browse)),
         partial(tell, "writing"),
     )

@@ -37,13 +37,18 @@ def frames_of(pred: str) -> Iterator[tuple[str, Frame]]:
     """
     if pred == STDIN:
         if sys.stdin is None:
-            raise LossexportError("standard input: is closed")
-        yield from _lines("standard input", sys.stdin.buffer)
+            raise LossexportError(f"{name_of(pred)}: is closed")
+        yield from _lines(name_of(pred), sys.stdin.buffer)
     elif Path(pred).suffix.lower() in LINES:
         with open_regular(Path(pred)) as stream:
             yield from _lines(pred, stream)
     else:
         yield from _coco(Path(pred))
+
+
+def name_of(pred: str) -> str:
+    """What messages call the input."""
+    return "standard input" if pred == STDIN else pred
 
 
 def is_list(pred: str) -> bool:

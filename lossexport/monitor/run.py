@@ -7,7 +7,7 @@ from typing import Any
 
 from lossexport.boxes.gates import Gates
 from lossexport.errors import LossexportError, within
-from lossexport.monitor.frames import frames_of, is_list
+from lossexport.monitor.frames import frames_of, is_list, name_of
 from lossexport.monitor.watch import ALPHA, WINDOW, Watch
 
 SCHEMA_VERSION = 1
@@ -61,7 +61,7 @@ def watch(
         kept.append(statement)
         tell(statement)
     if not windows:
-        raise LossexportError(f"{pred}: not enough frames: {frames} of {window}")
+        raise LossexportError(f"{name_of(pred)}: not enough frames: {frames} of {window}")
     notes = []
     if watching.waiting:
         notes.append(f"{watching.waiting} frames after the last window are not in any.")

@@ -35,6 +35,8 @@ class Findings:
     """[F] row of the prediction; -1 if there is none."""
     weight: Float64
     """[F] how bad it is, from 0 up."""
+    before: Float64 | None = None
+    """[F] score of the reference, NaN if there is none; None if references have no scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,12 @@ class Fault:
     """A fault as the page shows it; boxes are x, y, width, height in pixels of the drawing."""
 
     kind: str
-    category: str
+    names: tuple[str, ...]
+    """Its category; or that of the prediction, then that of the reference."""
     score: float | None
+    """The highest of its boxes; None if they have none."""
     text: str
+    """Its scores and the IoU, if it has any."""
     first: tuple[float, ...] | None
     second: tuple[float, ...] | None
 
@@ -56,8 +61,8 @@ class Fault:
 
     @property
     def style(self) -> str:
-        """The class of the style sheet; kinds that have none there look alike."""
-        return {"missed": "missed", "false": "wrong"}.get(self.kind, "")
+        """The class of the style sheet; kinds that it does not name look alike."""
+        return {"false": "wrong"}.get(self.kind, self.kind.replace(" ", "-"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ def _scene(data: Dataset, found: Findings, folder: ImageFolder | None, image: in
         return drawn(box * unit, np.zeros(2), scale, SIDE)
 
     hidden = len(faults) - len(shown)
-    facts = [remark, f"{hidden} more faults are not drawn" if hidden else ""]
+    facts = [remark, f"{hidden} more are not drawn" if hidden else ""]
     width, height = (max(round(float(side)), 1) for side in size * scale)
     return Scene(
         name=files[0] if files else str(data.images[image]),
@@ -161,17 +166,19 @@ def _fault(
         for side, place in ((predictions, second), (references, first))
         if place >= 0
     ]
-    score = float(predictions.score[second]) if second >= 0 else None
-    facts = [" for ".join(dict.fromkeys(names))]
-    if score is not None:
-        facts.append(f"score {score:.3g}")
+    scores = [] if found.before is None or first < 0 else [float(found.before[row])]
+    scores += [float(predictions.score[second])] if second >= 0 else []
+    facts = []
+    if scores:
+        changed = " \N{RIGHTWARDS ARROW} ".join(f"{score:.3g}" for score in scores)
+        facts.append(f"score {changed}")
     if first >= 0 and second >= 0:
         pair = predictions.box[second][None], references.box[first][None]
-        facts.append(f"IoU {overlap(*pair, np.zeros(1, np.bool_))[0]:.2f}")
+        facts.append(f"IoU\N{NO-BREAK SPACE}{overlap(*pair, np.zeros(1, np.bool_))[0]:.2f}")
     return Fault(
         found.kinds[found.kind[row]],
-        names[0],
-        score,
+        tuple(dict.fromkeys(names)),
+        max(scores, default=None),
         ", ".join(facts),
         place(references.box[first]) if first >= 0 else None,
         place(predictions.box[second]) if second >= 0 else None,

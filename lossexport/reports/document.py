@@ -61,7 +61,7 @@ class Column:
 
 def number(value: float | None, digits: int = 3) -> str:
     """Format a number for people; a dash if it is undefined."""
-    return NONE if value is None or value == -1 else f"{value:.{digits}f}"
+    return NONE if value is None or value == -1 else f"{value:z.{digits}f}"
 
 
 def signed(value: float | None, digits: int = 3) -> str:
@@ -80,6 +80,11 @@ def percent(value: float | None, digits: int = 0) -> str:
 def count(value: int | None, digits: int = 0) -> str:
     """Format a whole number with separators of thousands."""
     return NONE if value is None else f"{value:,}"
+
+
+def noun(value: int, one: str) -> str:
+    """The plural of `one`, unless there is one of it."""
+    return one if value == 1 else f"{one}s"
 
 
 _FORMS = {"number": number, "signed": signed, "percent": percent, "count": count}
@@ -148,7 +153,9 @@ def document(template: str, *, backends: Mapping[str, str] | None = None, **valu
     )
     folder = files("lossexport.reports") / "templates"
     parts = {name: "\n" + (folder / name).read_text("utf-8") for name in (STYLE, SCRIPT)}
-    environment.filters |= {"number": number, "signed": signed, "count": count, "meter": meter}
+    environment.filters |= {
+        "number": number, "signed": signed, "count": count, "meter": meter, "noun": noun,
+    }  # fmt: skip
     environment.globals |= {
         "column": Column,
         "key": lambda style: Markup(charts.key(style)),

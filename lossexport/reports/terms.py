@@ -26,6 +26,7 @@ TERMS = {
     "Matched": "A prediction and a reference of one image and category whose IoU is at or above "
     "the threshold; predictions choose by falling score.",
     "Missed": "A reference without a match.",
+    "Moved": "A match of parent and child whose IoU is below 0.90.",
     "Not run here": "This machine lacks what the backend needs. It does not count as passed.",
     "Parity": "Agreement of every element of every output with PyTorch in float64, within the "
     "tolerance of the op.",

@@ -104,9 +104,9 @@ def score(
     has the 95 % interval of each number, and gates may be asked of its ends (`AP.lower`). The draws
     follow from `seed`, 0 or more.
 
-    `progress` shows a bar on a terminal if the run takes more than two seconds, and elsewhere a
-    line on stderr every ten seconds. It may also be a function, which is called with the name of
-    the step and the part of it that is done.
+    `progress` shows a bar on a terminal if the run takes more than two seconds, and elsewhere
+    lines on stderr, the first after two seconds, then one every ten. It may also be a function,
+    which is called with the name of the step and the part of it that is done.
 
     Raises LossexportError on a bad argument or input, naming the file, the field and the value.
     """

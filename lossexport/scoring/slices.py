@@ -17,7 +17,7 @@ from lossexport.formats import attributes, of_path
 from lossexport.formats.memory import Detections
 from lossexport.scoring import coco_ap, protocol
 from lossexport.scoring.causes.flat import columns, flat
-from lossexport.scoring.causes.record import Finding, PageTable, Section, Table
+from lossexport.scoring.causes.record import Finding, PageTable, Section, Table, title
 from lossexport.scoring.causes.record import shown as digits
 from lossexport.scoring.numbers import numbers
 from lossexport.scoring.results import Results
@@ -157,7 +157,7 @@ def find(
     return Finding(
         {"slices": rows},
         PageTable(
-            ("Slice", "Images", "References", *(name.replace("_", " ") for name in SHOWN)),
+            ("Slice", "Images", "References", *map(title, SHOWN)),
             [
                 (
                     f"{attribute}/{value}",

@@ -1,6 +1,8 @@
 """What CI systems read: exit codes, JUnit XML, gates against an earlier summary."""
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,19 @@ def test_hashes_alone(run: Run, tmp_path: Path) -> None:
     assert (code, err) == (2, "error: --require: is not for --hash-only, which runs nothing\n")
 
 
+def test_hashes_need_only_the_base_install() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'onnx', 'onnx_ir', 'onnxruntime', 'jinja2', 'PIL', 'pyarrow'):\n"
+        "    sys.modules[name] = None\n"
+        "from lossexport.cli import cli\n"
+        f"cli(['verify', {str(GRAPHS)!r}, '--hash-only'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("passed") == len(list(GRAPHS.glob("*.onnx")))
+
+
 def test_differences(run: Run) -> None:
     code, out, _ = run("diff", GRAPHS, GRAPHS / "manifest.json", "--exit-code")
     assert (code, out) == (0, "no difference\n")
@@ -148,6 +163,41 @@ def test_json_of_the_verbs_that_make_files(
     assert found["attach"]["outputs"] == ["score float32[3]"]
     assert {entry["component"] for entry in found["doctor"]["components"]} >= {"python", "torch"}
     assert found["bench"]["rows"] == [asdict(timed)]
+
+
+VERBS = {
+    "export": ["iou"], "attach": ["a.onnx", "iou"], "bench": [], "doctor": [], "diff": ["a", "b"],
+    "verify": ["out"], "score": ["--pred", "a", "--ref", "b"], "compare": ["a", "b"],
+    "watch": ["a", "--pred", "b"],
+}  # fmt: skip
+"""Verbs that write files for programs, and arguments that would fail later."""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_files_are_checked_before_any_work(verb: str, run: Run, tmp_path: Path) -> None:
+    """A folder for a file, a file for a folder, and one file for two results: nothing is done."""
+    (tmp_path / "file").write_text("")
+    command = cli.get_command(click.Context(cli), verb)
+    assert command
+    options = [
+        name
+        for option in command.params
+        for name in option.opts
+        if name in ("--json", "--junit", "--html")
+    ]
+    assert "--json" in options
+    for option in options:
+        for place, words in ((tmp_path, "is not a regular file"), ("file/x.json", "not a folder")):
+            code, out, err = run(verb, *VERBS[verb], option, tmp_path / place)
+            assert (code, out) == (2, "")
+            assert words in err
+            assert err.count("\n") == 1
+    for option in options[1:]:
+        same = ["--json", tmp_path / "x", option, f"{tmp_path}/./x"]
+        code, _, err = run(verb, *VERBS[verb], *same)
+        assert code == 2
+        assert err == f"error: {option} {tmp_path}/./x: --json writes the same file\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_every_verb_that_does_something_has_json() -> None:

@@ -113,6 +113,14 @@ def test_gates_fail(run: Run, calibration: Path, tmp_path: Path) -> None:
     assert "drifted_windows is 1, at most 0 is required" in err
 
 
+def test_an_empty_standard_input(
+    run: Run, calibration: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
+    code, _, err = run("watch", calibration, "--pred", "-")
+    assert (code, err) == (2, "error: standard input: not enough frames: 0 of 200\n")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

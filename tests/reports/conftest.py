@@ -88,7 +88,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
     folder = tmp_path_factory.mktemp("pages")
     references, results = boxes(0, 30, 8)
     _, others = boxes(1, 30, 8)
-    for name, value in (("<b>ref", references), ("<b>pred", results), ("other", others + results)):
+    shifted = [row | {"bbox": [row["bbox"][0] + 4, *row["bbox"][1:]]} for row in results]
+    child = others + [row for n, row in enumerate(shifted) if n % 5]
+    for name, value in (("<b>ref", references), ("<b>pred", results), ("other", child)):
         (folder / f"{name}.json").write_text(json.dumps(value))
     summary = score(
         folder / "<b>pred.json", folder / "<b>ref.json", out=folder / "score", browse=5,
@@ -96,7 +98,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
     )  # fmt: skip
     compare(
         folder / "<b>pred.json", folder / "other.json", names=folder / "<b>ref.json",
-        out=folder / "compare", fail_below={"kept": 0.1},
+        out=folder / "compare", browse=5, fail_below={"kept": 0.1},
     )  # fmt: skip
     names = ("score", "compare")
     made = [folder / name / "report.html" for name in names]

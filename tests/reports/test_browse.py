@@ -1,11 +1,14 @@
 """The box browser: which images it shows, and where their boxes lie."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lossexport.boxes.boxset import Dataset
+from lossexport.comparison import compare
+from lossexport.comparison.cases import MOVED
 from lossexport.errors import LossexportError
 from lossexport.images import ImageFolder
 from lossexport.reports.browse import BOXES, SIDE, Findings, scenes
@@ -13,7 +16,7 @@ from lossexport.scoring import score
 from lossexport.scoring.cases import WELL_PLACED
 from tests.boxes.helpers import Json, coco, found, read_json, truth
 from tests.cli.conftest import call
-from tests.reports.structure import Page
+from tests.reports.structure import Page, Tag
 from tests.reports.test_pictures import jpeg, picture
 
 
@@ -57,11 +60,11 @@ def test_boxes_on_an_empty_canvas(data: Dataset) -> None:
     assert (scene.uri, scene.width, scene.height) == ("", 640, 320)  # twice the size
     (fault,) = scene.faults
     assert (fault.first, fault.second) == ((20, 40, 80, 60), (60, 40, 80, 60))
-    assert (fault.category, fault.score) == ("dog", 0.6)
-    assert fault.text == "dog for cat, score 0.6, IoU 0.33"
+    assert (fault.names, fault.score) == (("dog", "cat"), 0.6)
+    assert fault.text == "score 0.6, IoU\N{NO-BREAK SPACE}0.33"
     assert scene.fine == []
     (scene,) = scenes(data, findings((0, 1, 1, -1, 1.0)), None, 1)
-    assert scene.faults[0].text == "cat"
+    assert (scene.faults[0].names, scene.faults[0].text) == (("cat",), "")
     assert scene.fine == [("two", (60, 40, 80, 60))]
     # Around both boxes, which end at x 70 and y 50, if no input states a size.
     (scene,) = scenes(data, findings((0, 0, -1, 0, 1.0)), None, 1)
@@ -92,7 +95,7 @@ def test_sizes_are_bounded(tmp_path: Path) -> None:
     picture(tmp_path / "1.jpg", (1500, 1500))
     (scene,) = scenes(data, rows, ImageFolder(tmp_path), 5)
     assert [fault.score for fault in scene.faults] == [m["score"] for m in many[:6:-1]]
-    assert scene.remark == "7 more faults are not drawn"
+    assert scene.remark == "7 more are not drawn"
     assert max(jpeg(scene.uri).shape) <= max(SIDE)
     assert scene.width <= SIDE[0]
     assert scene.height <= SIDE[1]
@@ -100,27 +103,35 @@ def test_sizes_are_bounded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [-1, 201, 1.5, "many", True])
 def test_refused_numbers(number: Json, tmp_path: Path) -> None:
-    with pytest.raises(LossexportError, match=r"^browse is .*expected$"):
-        score(tmp_path / "pred.json", tmp_path / "ref.json", browse=number)
+    for verb in (score, compare):
+        with pytest.raises(LossexportError, match=r"^browse is .*expected$"):
+            verb(tmp_path / "pred.json", tmp_path / "ref.json", browse=number)
 
 
 def test_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_json(tmp_path, [found(1, 1, 0.5, 0, 0, 5, 5)], coco([truth(2, 2, 0, 0, 5, 5)]))
-    files = ["--pred", f"{tmp_path}/pred.json", "--ref", f"{tmp_path}/ref.json"]
+    (tmp_path / "child.json").write_text(json.dumps([found(i, 1, 0.5, 9, 9, 5, 5) for i in (1, 2)]))
+    verbs = (
+        ["score", "--pred", f"{tmp_path}/pred.json", "--ref", f"{tmp_path}/ref.json"],
+        ["compare", f"{tmp_path}/pred.json", f"{tmp_path}/child.json"],
+    )
 
-    def run(*options: str) -> tuple[int, str]:
-        code, _, err = call(["score", *files, *options], capsys, monkeypatch)
+    def run(verb: list[str], *options: str) -> tuple[int, str]:
+        code, _, err = call([*verb, *options], capsys, monkeypatch)
         return code, err
 
-    for number in range(3):
-        assert run("--out", f"{tmp_path}/out", "--browse", str(number))[0] == 0
-        page = Page((tmp_path / "out/report.html").read_text("utf-8"))
-        assert len(page.all("ol")) == number
-    code, err = run("--browse", "201")
-    assert (code, err) == (2, "error: browse is 201: a whole number from 0 to 200 is expected\n")
-    code, err = run("--browse", "3", "--workers", "ray")
+    for verb in verbs:
+        for number in range(3):
+            out = tmp_path / verb[0]
+            assert run(verb, "--out", str(out), "--browse", str(number))[0] == 0
+            page = Page((out / "report.html").read_text("utf-8"))
+            assert len(page.all("ol")) == number
+        code, err = run(verb, "--browse", "201")
+        assert code == 2
+        assert err == "error: browse is 201: a whole number from 0 to 200 is expected\n"
+    code, err = run(verbs[0], "--browse", "3", "--workers", "ray")
     assert code == 2
     assert err.startswith("error: --browse: is not for --workers")
 
@@ -150,6 +161,67 @@ def test_faults_of_a_run(tmp_path: Path) -> None:
     values = [tag.attributes.get("value") for tag in page.all("input")]
     assert values[:3] == ["missed", "false", "badly placed"]
     assert page_of(tmp_path, detections, coco(references), browse=0).all("fieldset") == []
+
+
+def scene_of(tag: Tag) -> tuple[list[tuple[str | None, ...]], list[str]]:
+    """Kind, class, score and text of the numbered boxes of an image, and the styles of all."""
+    names = ("data-kind", "data-class", "data-score")
+    items = [(*map(item.attributes.get, names), item.text.strip()) for item in tag.all("li")]
+    return items, [rect.attributes["class"] or "" for rect in tag.all("rect")]
+
+
+def test_differences_of_a_comparison(tmp_path: Path) -> None:
+    """A lost box, one that fell below the threshold, a new one, a moved one, and one that stayed.
+
+    Boxes below the threshold that nothing matches are not part of it.
+    """
+    parent = [found(1, 1, 0.9, 0, 0, 10, 10), found(1, 2, 0.8, 50, 50, 10, 10),
+              found(2, 1, 0.7, 0, 0, 10, 10), found(2, 2, 0.6, 50, 50, 100, 100),
+              found(2, 2, 0.1, 300, 300, 10, 10)]  # fmt: skip
+    child = [found(1, 2, 0.2, 50, 50, 10, 10), found(1, 1, 0.1, 90, 90, 9, 9),
+             found(2, 1, 0.5, 0, 0, 10, 8), found(2, 2, 0.65, 50, 50, 100, 100 * MOVED),
+             found(2, 1, 0.3, 200, 0, 10, 10)]  # fmt: skip
+    names = coco([], images=(1, 2))
+    for name, value in (("parent", parent), ("child", child), ("names", names)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(value))
+    files = tmp_path / "parent.json", tmp_path / "child.json"
+    compare(*files, names=tmp_path / "names.json", out=tmp_path / "out")
+    page = Page((tmp_path / "out/report.html").read_text("utf-8"))
+    first, second = [
+        tag for tag in page.all("figure") if "scene" in (tag.attributes["class"] or "")
+    ]
+    assert scene_of(first) == (
+        [("lost", "cat", "0.9", "lost cat, score 0.9"),
+         ("lost", "dog", "0.8", "lost dog, score 0.8 \u2192 0.2, IoU\u00a01.00")],
+        ["canvas", "under", "one", "under", "one", "under", "two"],
+    )  # fmt: skip
+    assert scene_of(second) == (
+        [("new", "cat", "0.3", "new cat, score 0.3"),
+         ("moved", "cat", "0.7", "moved cat, score 0.7 \u2192 0.5, IoU\u00a00.80")],
+        ["canvas", "fine one", "fine two", "under", "two", "under", "one", "under", "two"],
+    )  # fmt: skip
+    values = [tag.attributes.get("value") for tag in page.all("input")]
+    assert values == ["lost", "new", "moved", None]  # no score is hidden at first
+    compare(*files, out=tmp_path / "out", browse=0)
+    assert Page((tmp_path / "out/report.html").read_text("utf-8")).all("fieldset") == []
+
+
+def test_a_comparison_of_nothing(tmp_path: Path) -> None:
+    (tmp_path / "parent.json").write_text(json.dumps([found(1, 1, 0.1, 0, 0, 10, 10)]))
+    compare(tmp_path / "parent.json", tmp_path / "parent.json", out=tmp_path / "out")
+    assert "Box browser" not in (tmp_path / "out/report.html").read_text("utf-8")
+
+
+def test_names_keep_to_themselves(tmp_path: Path) -> None:
+    """A name that turns the direction of text around does not turn that of its score."""
+    turned = "\N{RIGHT-TO-LEFT OVERRIDE}x"
+    kinds = ((1, turned), (2, "\N{ARABIC LETTER ALEF}"))
+    references = coco([truth(1, 1, 0, 0, 9, 9)], categories=kinds)
+    page = page_of(tmp_path, [found(1, 2, 0.5, 90, 0, 9, 9)], references)
+    items = [tag for tag in page.all("li") if "data-kind" in tag.attributes]
+    names = [[bdi.text for bdi in item.all("bdi")] for item in items]
+    assert names == [[turned], [kinds[1][1]]]
+    assert items[1].text == f"false {kinds[1][1]}, score 0.5"
 
 
 def test_logits_and_parts(tmp_path: Path) -> None:

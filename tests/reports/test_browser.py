@@ -141,14 +141,19 @@ def faults(tab: Browser) -> Any:
     )
 
 
-def test_box_browser(pages: Pages, tab: Browser) -> None:
-    tab.open(pages.score)
-    assert float(tab.run("document.querySelector('.filters [type=number]').value")) == (
-        pytest.approx(pages.summary["best"]["score"], rel=1e-5)
+@pytest.mark.parametrize(
+    ("page", "kinds"),
+    [("score", ("missed", "false", "badly placed")), ("compare", ("lost", "new", "moved"))],
+)
+def test_box_browser(page: str, kinds: tuple[str, ...], pages: Pages, tab: Browser) -> None:
+    tab.open(getattr(pages, page))
+    first = tab.run("document.querySelector('.filters [type=number]').value")
+    assert (float(first) if first else None) == (
+        pytest.approx(pages.summary["best"]["score"], rel=1e-5) if page == "score" else None
     )
     enter(tab, ".filters [type=number]", "")
     items, numbers = faults(tab)
-    assert {kind for kind, *_ in items} == {"missed", "false", "badly placed"}
+    assert {kind for kind, *_ in items} == set(kinds)
     assert numbers == [number for *_, number in items]
     everything = items
     least = sorted(float(score) for _, _, score, _ in items if score)[5]
@@ -162,12 +167,13 @@ def test_box_browser(pages: Pages, tab: Browser) -> None:
     enter(tab, ".filters select", name)
     items, _ = faults(tab)
     assert items == [row for row in wanted if row[1] == name]
-    tab.run("document.querySelector('.filters [value=missed]').click()")
+    tab.run(f"document.querySelector('.filters [value={kinds[0]}]').click()")
     items, _ = faults(tab)
-    assert items == [row for row in wanted if row[1] == name and row[0] != "missed"]
+    assert items == [row for row in wanted if row[1] == name and row[0] != kinds[0]]
     images = tab.run("document.querySelectorAll('.scene:not([hidden])').length")
     text = tab.run("document.querySelector('.filters output').textContent")
-    assert text == f"{len(items)} boxes on {images} of 5 images"
+    word = "box" if len(items) == 1 else "boxes"
+    assert text == f"{len(items)} {word} on {images} of 5 images"
 
 
 def test_the_policy_holds(pages: Pages, tab: Browser) -> None:

@@ -1,6 +1,7 @@
 """The pages of `score`, `compare` and `verify`, as far as no browser is needed to judge them."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ import pytest
 
 from lossexport import __version__
 from lossexport.reports import charts
-from lossexport.reports.document import Column, Outline, document, meter
+from lossexport.reports.document import Column, Outline, document, meter, number, signed
 from lossexport.reports.terms import TERMS
+from lossexport.scoring import score
+from lossexport.scoring.causes.record import shown
+from tests.boxes.helpers import coco, found, read_json, truth
 from tests.reports.conftest import HOSTILE, Pages
 from tests.reports.structure import Page, Tag, colours, contrast, sha256
 
@@ -261,3 +265,25 @@ def test_outline() -> None:
     assert outline.terms == [("term-iou", "IoU", TERMS["IoU"])]
     with pytest.raises(KeyError):
         outline.term("IoUU")
+
+
+def test_one_box(tmp_path: Path) -> None:
+    """One of everything: no plural, no line of the middle in a legend, no table without a word."""
+    read_json(tmp_path, [found(1, 1, 0.5, 0, 0, 9, 9)], coco([truth(1, 1, 0, 0, 9, 9)], images=[1]))
+    score(tmp_path / "pred.json", tmp_path / "ref.json", explain=True, out=tmp_path / "out")
+    page = Page((tmp_path / "out/report.html").read_text("utf-8"))
+    chips = [tag.text for tag in page.all("li") if "b" in [child.name for child in tag.children]]
+    assert chips[1:4] == ["1 image", "1 prediction", "1 reference"]
+    assert "Box quality of 1 matched pair" in [tag.text for tag in page.all("h2")]
+    drawn = {tag.all("h3")[0].text: tag for tag in page.all("figure")}
+    assert "median IoU" not in drawn["IoU against score"].text
+    empty = [tag for tag in page.all("table") if not tag.all("tbody")[0].children]
+    assert empty
+    assert page.root.text.count("None.") == len(empty)
+    titles = [head.text for head in page.all("th") if head.attributes["scope"] == "col"]
+    assert all(title[0].isupper() for title in titles)
+
+
+@pytest.mark.parametrize("form", [number, signed, shown])
+def test_no_zero_has_a_sign(form: Callable[[float], str]) -> None:
+    assert form(-0.0004) == form(-0.0) == "0.000"

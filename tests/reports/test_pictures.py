@@ -256,7 +256,7 @@ def test_compare_report(tmp_path: Path) -> None:
         (tmp_path / f"{name}.json").write_text(json.dumps(value))
     picture(tmp_path / "photos/1.jpg")
     files = tmp_path / "p.json", tmp_path / "c.json"
-    summary = compare(*files, images=tmp_path / "photos", out=tmp_path / "out")
+    summary = compare(*files, images=tmp_path / "photos", browse=0, out=tmp_path / "out")
     page, pictures = page_of(tmp_path / "out")
     assert len(pictures) == 2
     assert "IoU 0.800, score 0.900 \N{RIGHTWARDS ARROW} 0.700" in page

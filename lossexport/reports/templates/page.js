@@ -86,7 +86,7 @@ const browsable = (filters) => {
       boxes += shown;
     });
     const found = filters.querySelector("output");
-    found.textContent = `${boxes} boxes on ${images} of ${scenes.length} images`;
+    found.textContent = `${boxes} ${boxes === 1 ? "box" : "boxes"} on ${images} of ${scenes.length} images`;
   };
   filters.hidden = false;
   filters.addEventListener("input", show);

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lossexport.scoring.causes.flat import columns, flat
-from lossexport.scoring.causes.record import Diagnosis, Finding, PageTable, Table, shown
+from lossexport.scoring.causes.record import Diagnosis, Finding, PageTable, Table, shown, title
 from lossexport.scoring.coco_ap import curves
 from lossexport.scoring.protocol import RECALLS, THRESHOLDS
 from lossexport.scoring.record import Run
@@ -31,7 +31,7 @@ def find(run: Run, summary: Mapping[str, Any]) -> Finding:
     return Finding(
         {},
         PageTable(
-            ("Category", *(name.replace("_", " ") for name in shows + wanted)),
+            ("Category", *map(title, shows + wanted)),
             [(kind["name"], *(shown(row[name]) for name in shows + wanted)) for kind, row in named],
         ),
         Table(types, values, category=np.arange(len(rows), dtype=np.int32)),

@@ -80,7 +80,13 @@ class Diagnosis(Section):
 
 def shown(value: float | None, digits: int = 3) -> str:
     """A number for people; a dash if it is undefined."""
-    return "\N{EN DASH}" if value is None else f"{value:,.{digits}f}"
+    return "\N{EN DASH}" if value is None else f"{value:z,.{digits}f}"
+
+
+def title(name: str) -> str:
+    """The heading of the column of a number of the summary."""
+    words = name.replace("_", " ")
+    return words[0].upper() + words[1:]
 
 
 def average_precision(hits: Int64, positives: int, recalls: Float64) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lossexport.reports.document import signed
 from lossexport.scoring.causes.flat import columns
 from lossexport.scoring.causes.record import Diagnosis, Finding, PageTable, Table, shown
 from lossexport.scoring.record import Run
@@ -16,7 +17,7 @@ def find(_: Run, summary: Mapping[str, Any]) -> Finding:
             f"{one['low']:.3f} to {one['high']:.3f}",
             f"{one['count']:,}",
             *(shown(one[name]) for name in ("score", "precision")),
-            f"{one['score'] - one['precision']:+.3f}",
+            signed(one["score"] - one["precision"]),
             shown(one["iou"]),
         )
         for one in bins
