@@ -1,5 +1,6 @@
 """What a tensor holds: an expression for its elements, with its bounds and how it was computed."""
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
@@ -16,7 +17,8 @@ class Expression:
     `bounds` are those of its finite values, and `odd` its other values, such as an infinity that
     masks an element. `raw` are the bounds before they are cut off at the largest number of the
     type. Two expressions of elements that meet in an operator are equal numbers if they are the
-    same object. `form` is a sum that an input equals exactly: a corner is another plus a side.
+    same object. `form` is a sum that an input equals exactly: a corner is another plus a side. Its
+    finite values are multiples of 2^`grid`, so that those that are not 0 are at least as large.
     """
 
     operator: str
@@ -27,6 +29,12 @@ class Expression:
     odd: frozenset[str] = frozenset()
     key: Hashable = None
     form: Form = field(default_factory=dict)
+    grid: float = -math.inf
+
+    @property
+    def step(self) -> float:
+        """The smallest number above 0 that it may be."""
+        return math.ldexp(1.0, int(self.grid)) if -1074 <= self.grid < 1024 else 0.0
 
     @property
     def known(self) -> float | None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from lossexport.ranges import relations
+from lossexport.ranges import grid, relations
 from lossexport.ranges.expression import MINUS, NAN, PLUS, Expression
 from lossexport.ranges.interval import EVERYTHING, TRUTH, Interval, Kind
 from lossexport.ranges.rules import RULES
@@ -22,20 +22,26 @@ class Maker:
         self._views: dict[Hashable, Expression] = {}
         self.facts = relations.Facts()
 
-    def constant(self, low: float, high: float, kind: Kind, odd: frozenset[str]) -> Expression:
-        """A constant, or one with all numbers between two bounds."""
+    def constant(
+        self, low: float, high: float, kind: Kind, odd: frozenset[str], step: float | None = None
+    ) -> Expression:
+        """A constant, or one with all numbers between two bounds, on a grid."""
         key: tuple[Hashable, ...] = ("constant", low, high, kind.name, odd)
         if low != high:
             key = (*key, len(self._made))  # its elements are not known to be equal
         if key not in self._made:
             bounds = Interval(low, high)
-            self._made[key] = Expression("constant", (), bounds, bounds, kind, odd, key)
+            made = Expression("constant", (), bounds, bounds, kind, odd, key)
+            made.grid = step if step is not None else grid.of_numbers(bounds)
+            self._made[key] = made
         return self._made[key]
 
     def input(self, key: Hashable, bounds: Interval, kind: Kind) -> Expression:
         """The elements of an input, or a number that nothing else is known of."""
         if ("input", key) not in self._made:
-            self._made["input", key] = Expression("input", (), bounds, bounds, kind, key=key)
+            made = Expression("input", (), bounds, bounds, kind, key=key)
+            made.grid = float(kind.least) if kind.digits else 0.0
+            self._made["input", key] = made
         return self._made["input", key]
 
     def opaque(
@@ -43,6 +49,7 @@ class Maker:
     ) -> Expression:
         """The elements of a result whose bounds are all that is known."""
         made = Expression("opaque", (), bounds, bounds, kind, odd, key)
+        made.grid = float(kind.least) if kind.digits else 0.0
         return self._cut(made)
 
     def __call__(
@@ -74,6 +81,7 @@ class Maker:
             bounds = declared.rule([shared, shared], given)
         bounds = kind.rounded(_sure(bounds), declared.units)
         made = Expression(operator, arguments, bounds, bounds, kind, key=key)
+        made.grid = grid.of_result(operator, arguments, kind)
         narrower = _sure(self.facts.bounds(made))
         made.bounds = bounds.within(kind.rounded(narrower)) if narrower != EVERYTHING else bounds
         made.raw = made.bounds

@@ -11,20 +11,30 @@ from onnx import inliner, numpy_helper, shape_inference
 
 from lossexport.catalog.variant import MAX_ELEMENTS, Variant
 from lossexport.ranges import domain as domains
+from lossexport.ranges import grid
 from lossexport.ranges.expression import MINUS, NAN, PLUS, Expression, Value
 from lossexport.ranges.interval import TRUTH, WHOLE, Interval, Kind, kind_of
 from lossexport.ranges.make import Maker
 from lossexport.ranges.rules import RULES
 
 
+# An infinite float32 quotient that only these read has the right result, their limit.
+_LEVELLING = {"Atan", "Tanh", "Sigmoid"}
+_SHORT = 24
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How far the result of a node may go, of what its type holds."""
+    """How far the result of a node may go, of what its type holds.
+
+    `result` is true for the conversion of a result to the type of the `output` of the graph.
+    """
 
     node: str
-    operator: str
+    output: str
     bound: float
     kind: Kind
+    result: bool
 
     @property
     def part(self) -> float:
@@ -56,13 +66,18 @@ class Walk:
                 self._values[info.name] = domains.value(tensor, variant, domain, self._make)
         for constant in graph.initializer:
             self._values[constant.name] = self._constant(numpy_helper.to_array(constant))
+        self._readers: dict[str, set[str]] = {}
+        for node in graph.node:
+            for name in node.input:
+                self._readers.setdefault(name, set()).add(node.op_type)
+        self._results = {info.name for info in graph.output}
         for place, node in enumerate(graph.node):
             self._node(node, place)
 
     @property
     def reaches(self) -> list[Reach]:
-        """Every result that is computed in a float type, the farthest first."""
-        return sorted(self._reaches, key=lambda reach: -reach.part)
+        """Every result that is computed in a float type, in the order of the nodes."""
+        return self._reaches
 
     def value(self, name: str) -> Value:
         """The value of a name in the graph."""
@@ -100,7 +115,8 @@ class Walk:
             low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
             odd = {w for w, x in ((PLUS, np.inf), (MINUS, -np.inf)) if (values == x).any()}
             odd |= {NAN} if np.isnan(values).any() else set()
-            return self._make.constant(float(low), float(high), kind, frozenset(odd))
+            step = grid.of_numbers(values)
+            return self._make.constant(float(low), float(high), kind, frozenset(odd), step)
 
         parts = None
         if array.ndim and 1 < array.shape[-1] <= 16 and kind is not WHOLE:
@@ -147,10 +163,12 @@ class Walk:
     def _note(self, node: onnx.NodeProto, output: str, value: Value, place: int) -> None:
         expressions = value.parts or (value.every,)
         kind = expressions[0].kind
-        if kind.digits:
+        readers = self._readers.get(output)
+        if kind.digits and (kind.digits < _SHORT or not readers or not readers <= _LEVELLING):
             bound = max(one.raw.size for one in expressions)
             name = node.name or output or f"node {place}"
-            self._reaches.append(Reach(name, node.op_type, bound, kind))
+            converts = node.op_type == "Cast" and output in self._results
+            self._reaches.append(Reach(name, output, bound, kind, converts))
 
     def _elementwise(self, node: onnx.NodeProto) -> Value:
         values = [self._values[name] for name in node.input if name]
