@@ -45,3 +45,14 @@ def of_result(operator: str, arguments: Sequence[Expression], kind: Kind) -> flo
     else:
         return finest
     return max(grid, finest)
+
+
+def least_of(operator: str, arguments: Sequence[Expression], kind: Kind) -> float:
+    """What the size of a result is at least, where it is not 0, if it is known beyond the grid."""
+    if operator == "Log" and arguments[0].kind is kind:
+        return kind.unit / 2  # of the number below 1, which is one unit from it
+    if operator in ("Identity", "Neg", "Abs", "view", "most", "fewest"):
+        return arguments[0].step
+    if operator == "Where":
+        return min(one.step or abs(one.known or 0.0) for one in arguments[1:])
+    return 0.0

@@ -2,16 +2,51 @@
 
 import itertools
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from lossexport.ranges import grid, relations
+from lossexport.ranges import grid, relations, zeros
 from lossexport.ranges.expression import MINUS, NAN, PLUS, Expression
 from lossexport.ranges.interval import EVERYTHING, TRUTH, Interval, Kind
 from lossexport.ranges.rules import RULES
 
 _INFINITE = {PLUS: math.inf, MINUS: -math.inf}
 _PLACED = frozenset(("view", "input", "any", "sum", "opaque", "most", "fewest", "constant"))
+
+
+def has_one(x: Expression, given: Mapping[str, Any]) -> bool:
+    """Whether one element of each sum is exp(0): x are exponentials of differences to the most."""
+    while x.operator in ("Cast", "Identity"):
+        x = x.arguments[0]
+    if x.operator != "Exp":
+        return False
+    x = x.arguments[0]
+    while x.operator in ("Cast", "Identity"):
+        x = x.arguments[0]
+    if x.operator != "Sub" or x.arguments[1].operator != "most":
+        return False
+    most = x.arguments[1]
+    return most.arguments[0] is x.arguments[0] and most.given.get("how") == given.get("how")
+
+
+def _both(one: Expression, other: Expression) -> bool:
+    return bool(one.odd & _INFINITE.keys()) and bool(other.odd & _INFINITE.keys())
+
+
+def _scaled(one: Expression, other: Expression) -> bool:
+    return any(
+        x.odd & _INFINITE.keys() and y.bounds.low <= 0.0 <= y.bounds.high
+        for x, y in ((one, other), (other, one))
+    )
+
+
+# Whether an operator on infinities may give NaN.
+_UNDEFINED: Mapping[str, Callable[..., bool]] = {
+    "Add": lambda a, b: (PLUS in a.odd and MINUS in b.odd) or (MINUS in a.odd and PLUS in b.odd),
+    "Sub": lambda a, b: bool(a.odd & b.odd & _INFINITE.keys()),
+    "Mul": _scaled,
+    "Div": _both,
+}
 
 
 class Maker:
@@ -80,8 +115,12 @@ class Maker:
             shared = arguments[0].bounds
             bounds = declared.rule([shared, shared], given)
         bounds = kind.rounded(_sure(bounds), declared.units)
-        made = Expression(operator, arguments, bounds, bounds, kind, key=key)
+        made = Expression(operator, arguments, bounds, bounds, kind, key=key, given=given)
+        if operator == "sum" and has_one(arguments[0], given):
+            bounds = Interval(max(bounds.low, 1.0), bounds.high)
+            made.bounds = bounds
         made.grid = grid.of_result(operator, arguments, kind)
+        made.least = grid.least_of(operator, arguments, kind)
         narrower = _sure(self.facts.bounds(made))
         made.bounds = bounds.within(kind.rounded(narrower)) if narrower != EVERYTHING else bounds
         made.raw = made.bounds
@@ -100,7 +139,7 @@ class Maker:
         rule = RULES[operator].rule
         odd: set[str] = set()
         if all(not one.odd for one in arguments):
-            if operator == "Div" and arguments[1].bounds.low <= 0.0 <= arguments[1].bounds.high:
+            if operator == "Div" and not zeros.is_never_zero(arguments[1]):
                 odd |= {NAN}
             return bounds, frozenset(odd)
         if operator in ("Where", "view", "any"):
@@ -122,8 +161,8 @@ class Maker:
                     bounds = bounds.hull(Interval(end, end))
                 else:
                     odd.add(PLUS if end > 0 else MINUS)
-            if operator in ("Add", "Sub", "Mul", "Div"):
-                odd.add(NAN)
+        if operator in _UNDEFINED and _UNDEFINED[operator](*arguments):
+            odd.add(NAN)
         return bounds, frozenset(odd)
 
     def _cut(self, made: Expression) -> Expression:
@@ -155,8 +194,11 @@ class Maker:
                 made.form = {self.view(atom, how): c for atom, c in of.form.items()}
             return made
         moved = [self.view(one, how) for one in of.arguments]
-        given = dict(of.key[3]) if isinstance(of.key, tuple) else {}
-        return self(of.operator, moved, of.kind, given)
+        made = self(of.operator, moved, of.kind, of.given)
+        # All its elements are among those of the other.
+        made.bounds, made.raw = made.bounds.within(of.bounds), made.raw.within(of.raw)
+        made.odd &= of.odd
+        return made
 
 
 def _sure(bounds: Interval) -> Interval:

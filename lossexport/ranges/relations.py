@@ -173,10 +173,17 @@ class Facts:
                 if related.size <= x.kind.high:
                     return related
                 return related.within(zeros.quotient(top, bottom, self))
+            return zeros.quotient(top, bottom, self)
         return EVERYTHING
 
     @staticmethod
     def _is_greatest(most: Expression, one: Expression) -> bool:
+        if most.operator == "view" and most.given["how"][0] == "place":
+            (most,) = most.arguments
+            if most.operator != "most" or most.arguments[0].operator != "any":
+                return False
+            axes, _, rank = most.given["how"]
+            return axes in ((-1,), (rank - 1,)) and one in most.arguments[0].arguments
         return most.operator == "most" and most.arguments[0] is one
 
     # Multiples.
@@ -189,6 +196,11 @@ class Facts:
         """Whether x <= k y for a known k, for a y that is not negative."""
         self._steps = 0
         return math.isfinite(self.above(x, y))
+
+    def share(self, x: Expression, y: Expression) -> float:
+        """The least known k with -k y <= x <= k y, for a y that is not negative."""
+        self._steps = 0
+        return self._size(x, y, _DEPTH)
 
     def below(self, x: Expression, y: Expression, depth: int = _DEPTH) -> float:
         """The largest known k with x >= k y, for a y that is not negative."""

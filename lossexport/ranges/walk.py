@@ -14,13 +14,11 @@ from lossexport.ranges import domain as domains
 from lossexport.ranges import grid
 from lossexport.ranges.expression import MINUS, NAN, PLUS, Expression, Value
 from lossexport.ranges.interval import TRUTH, WHOLE, Interval, Kind, kind_of
-from lossexport.ranges.make import Maker
+from lossexport.ranges.levels import Levels
+from lossexport.ranges.make import Maker, has_one
 from lossexport.ranges.rules import RULES
 
-
-# An infinite float32 quotient that only these read has the right result, their limit.
-_LEVELLING = {"Atan", "Tanh", "Sigmoid"}
-_SHORT = 24
+_SINGLE = 24  # digits of float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class Reach:
 def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model without functions, its types and shapes inferred."""
     plain = inliner.inline_local_functions(model)
-    return shape_inference.infer_shapes(plain)
+    return shape_inference.infer_shapes(plain, data_prop=True)
 
 
 class Walk:
@@ -66,13 +64,15 @@ class Walk:
                 self._values[info.name] = domains.value(tensor, variant, domain, self._make)
         for constant in graph.initializer:
             self._values[constant.name] = self._constant(numpy_helper.to_array(constant))
-        self._readers: dict[str, set[str]] = {}
-        for node in graph.node:
-            for name in node.input:
-                self._readers.setdefault(name, set()).add(node.op_type)
         self._results = {info.name for info in graph.output}
         for place, node in enumerate(graph.node):
             self._node(node, place)
+        levels = Levels(graph, self.value)
+        self._reaches = [
+            reach
+            for reach in self._reaches
+            if reach.part <= 1.0 or reach.kind.digits < _SINGLE or not levels.out(reach.output)
+        ]
 
     @property
     def reaches(self) -> list[Reach]:
@@ -131,16 +131,17 @@ class Walk:
             return
         handler = _SHAPED.get(node.op_type)
         missing = any(name and name not in self._values for name in node.input)
-        found = None
+        found: Value | list[Value] | None = None
         with suppress(LookupError, TypeError, ValueError, AttributeError):  # an odd node of a file
             if not missing and handler is not None:
                 found = handler(self, node, given)
             elif not missing and (node.op_type in RULES or node.op_type == "Clip"):
                 found = self._elementwise(node)
-        for output in node.output:
+        several = found if isinstance(found, list) else [found] * len(node.output)
+        for output, one in zip(node.output, several, strict=True):
             if not output:
                 continue
-            value = found if found is not None else self._unknown(node, output)
+            value = one if one is not None else self._unknown(node, output)
             self._values[output] = value
             self._note(node, output, value, place)
 
@@ -163,9 +164,8 @@ class Walk:
     def _note(self, node: onnx.NodeProto, output: str, value: Value, place: int) -> None:
         expressions = value.parts or (value.every,)
         kind = expressions[0].kind
-        readers = self._readers.get(output)
-        if kind.digits and (kind.digits < _SHORT or not readers or not readers <= _LEVELLING):
-            bound = max(one.raw.size for one in expressions)
+        if kind.digits:
+            bound = min(value.every.raw.size, max(one.raw.size for one in expressions))
             name = node.name or output or f"node {place}"
             converts = node.op_type == "Cast" and output in self._results
             self._reaches.append(Reach(name, output, bound, kind, converts))
@@ -183,7 +183,9 @@ class Walk:
             if any(one is None for one in arguments):
                 return Value(every)
             parts.append(self._apply(node, [one for one in arguments if one is not None], kind))
-        return Value(self._make("any", parts, parts[0].kind), tuple(parts))
+        joined = self._make("any", parts, parts[0].kind)
+        narrower = every.raw.size < joined.raw.size or every.operator == "Exp"
+        return Value(every if narrower else joined, tuple(parts))
 
     def _part(self, value: Value, name: str, place: int) -> Expression | None:
         if value.parts:
@@ -266,17 +268,14 @@ class Walk:
                     return Value(self._make("any", parts, parts[0].kind), parts)
         return self.moved(node, given)
 
-    def split(self, node: onnx.NodeProto, given: Mapping[str, object]) -> None:
-        """Sets its outputs, each with its own parts."""
+    def split(self, node: onnx.NodeProto, given: Mapping[str, object]) -> list[Value]:
+        """Several outputs, each with its places in the last axis, or any elements."""
         value = self._values[node.input[0]]
         axis = given.get("axis", 0)
-        for place, output in enumerate(node.output):
-            last = isinstance(axis, int) and self._is_last(node.input[0], axis)
-            if last and value.parts and len(value.parts) == len(node.output):
-                part = value.parts[place]
-                self._values[output] = Value(part, (part,))
-            else:
-                self._values[output] = self._moved(value, (node.op_type, output))
+        last = isinstance(axis, int) and self._is_last(node.input[0], axis)
+        if last and value.parts and len(value.parts) == len(node.output):
+            return [Value(part, (part,)) for part in value.parts]
+        return [self._moved(value, (node.op_type, output)) for output in node.output]
 
     def gathered(self, node: onnx.NodeProto, given: Mapping[str, object]) -> Value:
         """One place in the last axis, or any elements."""
@@ -327,7 +326,7 @@ class Walk:
         if operator in ("ReduceMax", "ReduceMin"):
             name = "most" if operator == "ReduceMax" else "fewest"
             return Value(self._make(name, [value.every], kind, how))
-        if alone and value.parts:
+        if alone and value.parts and not has_one(value.every, how):
             total = value.parts[0]
             for part in value.parts[1:]:
                 total = self._make("Add", [total, part], kind)
@@ -351,12 +350,13 @@ class Walk:
         return min(math.prod(chosen), MAX_ELEMENTS) if chosen and all(chosen) else MAX_ELEMENTS
 
 
-Handler = Callable[[Walk, onnx.NodeProto, Mapping[str, object]], Value | None]
+Handler = Callable[[Walk, onnx.NodeProto, Mapping[str, object]], Value | list[Value]]
 _SHAPED: dict[str, Handler] = {
     **dict.fromkeys(("Reshape", "Transpose", "Flatten", "Gather", "GatherElements"), Walk.moved),
     "Unsqueeze": Walk.unsqueezed,
     "Squeeze": Walk.squeezed,
     "Slice": Walk.sliced,
+    "Split": Walk.split,
     "Gather": Walk.gathered,
     "Expand": Walk.expanded,
     "Concat": Walk.joined,

@@ -4,6 +4,7 @@ Together with the grid of the divisor this bounds a quotient: where the divisor 
 least one step of its grid.
 """
 
+import math
 from typing import Protocol
 
 from lossexport.ranges.expression import Expression
@@ -21,9 +22,18 @@ class Multiples(Protocol):
         """Whether x <= k y for a known k, for a y that is not negative."""
         ...
 
+    def share(self, x: Expression, y: Expression) -> float:
+        """The least known k with -k y <= x <= k y, for a y that is not negative."""
+        ...
+
 
 def quotient(top: Expression, bottom: Expression, multiples: Multiples) -> Interval:
-    """Bounds of a quotient, whose divisor may be the larger of a result and a constant."""
+    """Bounds of a quotient, whose divisor may be the larger of a result and a constant.
+
+    Or a result with another number in place of 0.
+    """
+    if (number := _replaced(bottom)) is not None:
+        return _signed(top, number, bottom, multiples)
     divisor = bottom
     if bottom.operator == "Max":
         one, other = bottom.arguments
@@ -37,6 +47,42 @@ def quotient(top: Expression, bottom: Expression, multiples: Multiples) -> Inter
         return EVERYTHING
     least = max(divisor.step, divisor.bounds.low)
     return Interval(min(top.bounds.low / least, 0.0), max(top.bounds.high / least, 0.0))
+
+
+def is_never_zero(x: Expression) -> bool:
+    """Whether x is known not to be 0."""
+    return not x.bounds.low <= 0.0 <= x.bounds.high or _replaced(x) is not None
+
+
+def _replaced(bottom: Expression) -> Expression | None:
+    """The x of `where(x == 0, number, x)`."""
+    if bottom.operator != "Where":
+        return None
+    truth, one, x = bottom.arguments
+    is_zero = truth.operator == "Equal" and x in truth.arguments
+    compared = [y.known for y in truth.arguments if y is not x]
+    return x if is_zero and compared == [0.0] and one.known else None
+
+
+def _signed(
+    top: Expression, x: Expression, bottom: Expression, multiples: Multiples
+) -> Interval:
+    """Bounds of a quotient by an x that is not 0, or a number in its place."""
+    if top.odd:
+        return EVERYTHING
+    found = [size for size in _sizes(top, _DEPTH) if size.arguments[0] is x]
+    related = min((multiples.share(top, size) for size in found), default=math.inf)
+    least = bottom.step
+    most = min(related, top.bounds.size / least if least else math.inf)
+    return Interval(-most, most)
+
+
+def _sizes(x: Expression, depth: int) -> set[Expression]:
+    """The absolute values among what an expression is made of."""
+    own = {x} if x.operator == "Abs" else set()
+    if depth == 0 or x.operator not in ("Min", "Max", "Neg", "Abs"):
+        return own
+    return own.union(*(_sizes(one, depth - 1) for one in x.arguments))
 
 
 def vanishes(x: Expression, y: Expression, multiples: Multiples) -> bool:
