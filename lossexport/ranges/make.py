@@ -98,8 +98,28 @@ class Maker:
         given = given or {}
         key = (operator, tuple(map(id, arguments)), kind.name, tuple(sorted(given.items())))
         if key not in self._made:
-            self._made[key] = self._result(operator, tuple(arguments), kind, given, key)
+            made = self._made[key] = self._result(operator, tuple(arguments), kind, given, key)
+            if operator == "Where":
+                made.form = self._chosen(*arguments, kind)
         return self._made[key]
+
+    def _chosen(
+        self, truth: Expression, one: Expression, other: Expression, kind: Kind
+    ) -> dict[Expression, float]:
+        """The sum that a choice between an exact sum and 0 is: that of choices of its terms."""
+        chosen = one if other.known == 0.0 else other
+        if {one.known, other.known} == {0.0} or 0.0 not in (one.known, other.known):
+            return {}
+        terms = self.facts.form(chosen)
+        if not self.facts.exact(chosen) or chosen.odd or chosen.operator in _PLACED - {"view"}:
+            return {}
+        if any(term.operator not in ("input", "view", "Where") for term in terms):
+            return {}
+        return {
+            self("Where", [truth, *((x, other) if chosen is one else (one, x))], kind): factor
+            for x, factor in terms.items()
+            if x is not chosen
+        }
 
     def _result(
         self,
@@ -126,7 +146,10 @@ class Maker:
         made.raw = made.bounds
         bounds, made.odd = self._with_odd(operator, arguments, made.bounds, given)
         made.bounds = bounds
-        return self._cut(made)
+        self._cut(made)
+        if made.odd:
+            self.facts.forget(made)
+        return made
 
     def _with_odd(
         self,

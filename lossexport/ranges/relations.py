@@ -22,7 +22,7 @@ from lossexport.ranges.interval import EVERYTHING, Interval
 _DEPTH = 9
 _STEPS = 5000
 # Of one graph: what is not found by then is not known.
-_BUDGET = 1_500_000
+_BUDGET = 300_000
 _SAME = ("Identity", "Cast")
 _LINEAR = ("Add", "Sub", "Neg")
 
@@ -73,6 +73,11 @@ class Facts:
                     form = _plus(form, self.form(one), sign)
             self._forms[x] = form
         return self._forms[x]
+
+    def forget(self, x: Expression) -> None:
+        """Take `x` for a term of sums from now on, because it may be infinite or NaN."""
+        self._forms.pop(x, None)
+        self._errors.pop(x, None)
 
     def exact(self, x: Expression) -> bool:
         """Whether the form of `x` involves no rounding."""

@@ -174,7 +174,14 @@ class Walk:
         values = [self._values[name] for name in node.input if name]
         kind = self._kind(node.output[0], node)
         counts = {len(value.parts) for value in values if value.parts}
+        if len(counts) > 1:
+            counts -= {1}  # one place meets every other
         every = self._apply(node, [value.every for value in values], kind)
+        if counts == {1} and not all(
+            value.parts or self._rank(name) == 0 or self._shape(name)[-1:] == [1]
+            for value, name in zip(values, filter(None, node.input), strict=True)
+        ):
+            return Value(every)  # one place meets any number of places
         if len(counts) != 1 or node.op_type == "Softmax":
             return Value(every)
         parts = []
@@ -189,7 +196,7 @@ class Walk:
 
     def _part(self, value: Value, name: str, place: int) -> Expression | None:
         if value.parts:
-            return value.parts[place]
+            return value.parts[place if len(value.parts) > 1 else 0]
         if value.every.known is not None:
             return value.every
         return self._make.view(value.every, ("place", place, self._rank(name)))
