@@ -86,11 +86,13 @@ class BackendParity(_Strict, frozen=True):
 
 
 class ProofRecord(_Strict, frozen=True):
-    """The static proof that a file's results stay within their types, or how far it came.
+    """The static proof that what a file computes stays within its types, or how far it came.
 
     `node` is the node that comes closest to the largest number of its `type`, or exceeds it, and
     `bound` how far, null if there is no bound. `limit` is the largest side of a box and
-    `number_limit` the largest other number, of those tried, for which the proof holds too.
+    `number_limit` the largest other number, of those tried, for which the proof holds too. `width`
+    and `height` are those of the image. `large` has the results that are not shown to fit the type
+    of their outputs, with their bounds; `example` is an input that overflows.
     """
 
     status: Literal["proved", "not proved", "overflows"]
@@ -101,6 +103,10 @@ class ProofRecord(_Strict, frozen=True):
     largest: float
     limit: float | None = None
     number_limit: float | None = None
+    width: Annotated[float, Meta(gt=0, le=65504)] = 640.0
+    height: Annotated[float, Meta(gt=0, le=65504)] = 640.0
+    large: dict[Name, float | None] = {}
+    example: Text | None = None
 
 
 class Artifact(_Strict, frozen=True):

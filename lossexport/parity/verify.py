@@ -7,7 +7,7 @@ from lossexport import arguments
 from lossexport.catalog.variant import Variant
 from lossexport.errors import CheckFailedError, LossexportError, NotRunHereError
 from lossexport.files import read_bytes
-from lossexport.manifest import BackendParity, ProofRecord
+from lossexport.manifest import Artifact, BackendParity, ProofRecord
 from lossexport.names import KERNEL_BACKENDS
 from lossexport.parity.artifact import (
     Target,
@@ -111,17 +111,22 @@ def verify_file(path: Path, backends: Sequence[str] | None, selection: Selection
         ),
         None if entry is None else entry.sha256,
         changed,
-        _proof(path, variant),
+        _proof(path, variant, entry),
     )
 
 
-def _proof(path: Path, variant: Variant) -> ProofRecord | None:
-    """The proof of ranges of an fp16 or bf16 graph, made from the file as it is."""
+def _proof(path: Path, variant: Variant, entry: Artifact | None) -> ProofRecord | None:
+    """The proof of ranges of an fp16 or bf16 graph, made from the file as it is.
+
+    The image is that of the proof in the manifest, if there is one.
+    """
     if variant.precision == "fp32" or path.suffix != ".onnx":
         return None
-    from lossexport.ranges import prove
+    from lossexport.ranges import Image, prove
 
-    return prove(read_bytes(path, MAX_BYTES), variant)
+    known = None if entry is None else entry.proof
+    image = None if known is None else Image(known.width, known.height)
+    return prove(read_bytes(path, MAX_BYTES), variant, image)
 
 
 def _replaced(target: Target) -> BackendParity:

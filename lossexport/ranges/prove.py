@@ -1,9 +1,10 @@
 """`prove`: a static proof that no result in a graph overflows the type in which it is computed."""
 
+import math
 from dataclasses import dataclass
-from functools import partial
 
 import onnx
+from msgspec.structs import replace
 
 from lossexport.catalog.variant import Variant
 from lossexport.errors import LossexportError, shown
@@ -13,7 +14,9 @@ from lossexport.ranges.interval import KINDS
 from lossexport.ranges.walk import Reach, Walk, inlined
 from lossexport.ranges.witness import overflow
 
+_STRIDE = 16.0
 _STEPS = 4
+_SMALLEST = 1 / 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,52 +49,72 @@ def prove(
     """Judge the graph of an fp16 or bf16 file of a variant.
 
     The status is "proved" if no float result can exceed its type for inputs of the domain,
-    "overflows" if an input of the domain was found that makes one do so, else "not proved".
-    `limit` asks for the largest image side, and numbers in proportion, that are proved as well.
+    "overflows" if an input of the domain was found that makes one do so, else "not proved". The
+    conversion of a result to the type of its output is reported apart from it, as `large`. `limit`
+    asks for the largest image side, and numbers in proportion, that are proved: beyond those of a
+    proved domain, or below those of another.
     """
     image = image or Image()
     side = SMALLEST_SIDE if variant.gradient else 0.0
     domain = Domain(image.width, image.height, side)
     model = inlined(onnx.load_from_string(data))
-    worst = _worst(model, variant, domain)
-    record = partial(
-        ProofRecord, domain=domain.text, node=worst.node, type=worst.kind.name,
-        bound=worst.bound if worst.part < float("inf") and worst.bound < float("inf") else None,
-        largest=worst.kind.high,
+    reaches = Walk(model, variant, domain).reaches
+    worst = _worst(reaches)
+    record = ProofRecord(
+        "proved", domain.text, worst.node, worst.kind.name, _finite(worst.bound), worst.kind.high,
+        width=image.width, height=image.height,
+        large={reach.output: _finite(reach.bound) for reach in reaches
+               if reach.result and reach.part > 1.0},
     )  # fmt: skip
     if worst.part > 1.0:
         narrow = KINDS[10 if variant.precision == "fp16" else 16]
-        if (node := overflow(model, variant, domain)) is not None:
-            return ProofRecord("overflows", domain.text, node, narrow.name, None, narrow.high)
-        return record("not proved")
-    found = _limit(model, variant, domain) if limit else None
-    return record("proved", limit=None if found is None else max(found.width, found.height),
-                  number_limit=None if found is None else found.real)  # fmt: skip
+        if (found := overflow(model, variant, domain)) is not None:
+            return replace(record, status="overflows", node=found.node, type=narrow.name,
+                           bound=None, largest=narrow.high, example=found.inputs)  # fmt: skip
+        record = replace(record, status="not proved")
+    if limit and (most := _limit(model, variant, domain, worst.part <= 1.0)) is not None:
+        record = replace(record, limit=max(most.width, most.height), number_limit=most.real)
+    return record
 
 
-def _worst(model: onnx.ModelProto, variant: Variant, domain: Domain) -> Reach:
+def _finite(bound: float) -> float | None:
+    return bound if math.isfinite(bound) else None
+
+
+def _worst(reaches: list[Reach]) -> Reach:
     """The result that comes closest to the largest number of its type, or first exceeds it."""
-    reaches = Walk(model, variant, domain).reaches
-    beyond = [reach for reach in reaches if reach.part > 1.0]
-    return max(reaches, key=lambda reach: reach.part) if not beyond else beyond[-1]
+    inner = [reach for reach in reaches if not reach.result] or reaches
+    return next((reach for reach in inner if reach.part > 1.0), None) or max(
+        inner, key=lambda reach: reach.part
+    )
 
 
-def _limit(model: onnx.ModelProto, variant: Variant, domain: Domain) -> Domain:
-    """The largest proved multiple of a proved domain, to within about a tenth."""
+def _limit(model: onnx.ModelProto, variant: Variant, domain: Domain, proved: bool) -> Domain | None:
+    """The largest proved multiple of a domain, to within about a tenth; None if none was found."""
+
+    def holds(factor: float) -> bool:
+        return _worst(Walk(model, variant, domain.times(factor)).reaches).part <= 1.0
+
     # No larger side can be given in the type of the inputs.
     largest = KINDS[10].high / max(domain.width, domain.height)
-    low, high = 1.0, 1.0
-    while high < largest:
-        high = min(low * 16.0, largest)
-        if _worst(model, variant, domain.times(high)).part > 1.0:
-            break
-        low = high
+    low = 1.0
+    if proved:
+        while low < largest and holds(min(low * _STRIDE, largest)):
+            low = min(low * _STRIDE, largest)
+        if low == largest:
+            return domain.times(low)
+        high = min(low * _STRIDE, largest)
     else:
-        return domain.times(low)
+        least = max(_SMALLEST, 2 * domain.side / min(domain.width, domain.height))
+        while not holds(low):
+            if low <= least:
+                return None
+            low = max(low / _STRIDE, least)
+        high = min(low * _STRIDE, 1.0)
     for _ in range(_STEPS):
         middle = (low * high) ** 0.5
-        if _worst(model, variant, domain.times(middle)).part > 1.0:
-            high = middle
-        else:
+        if holds(middle):
             low = middle
+        else:
+            high = middle
     return domain.times(low)

@@ -5,16 +5,21 @@ from lossexport.manifest import ProofRecord
 
 def sentence(record: ProofRecord) -> str:
     """A record in words."""
-    bound = "unbounded" if record.bound is None else f"at most {record.bound:.4g}"
-    place = f"{record.node}: {bound}, {record.type} holds {record.largest:.4g}"
     if record.status == "overflows":
         most = f"{record.type}, which holds {record.largest:.4g}"
-        return f"overflows: {record.node} exceeds {most}, for {record.domain}"
+        example = f", such as {record.example}" if record.example else ""
+        return f"overflows: {record.node} exceeds {most}, for {record.domain}{example}"
+    place = f"{record.node}: {_bounded(record.bound)}, {record.type} holds {record.largest:.4g}"
+    sizes = f"sides of {record.limit or 0.0:.4g} and numbers of {record.number_limit or 0.0:.4g}"
     if record.status == "not proved":
-        return f"not proved: {place}; no input that overflows was found"
+        text = f"not proved: {place}; no input that overflows was found"
+        return text if record.limit is None else f"{text}; proved up to {sizes}"
     text = f"proved for {record.domain}: {place}"
-    if record.limit is not None:
-        text += (
-            f"; holds up to sides of {record.limit:.4g} and numbers of {record.number_limit:.4g}"
-        )
-    return text
+    if record.large:
+        results = ", ".join(f"{name} ({_bounded(most)})" for name, most in record.large.items())
+        text += f"; not shown to fit their outputs are the results {results}"
+    return text if record.limit is None else f"{text}; holds up to {sizes}"
+
+
+def _bounded(bound: float | None) -> str:
+    return "unbounded" if bound is None else f"at most {bound:.4g}"

@@ -15,13 +15,14 @@ survives it; any other loses one part in 2^digits.
 import math
 from collections.abc import Callable
 
+from lossexport.ranges import zeros
 from lossexport.ranges.expression import Expression, Form
 from lossexport.ranges.interval import EVERYTHING, Interval
 
 _DEPTH = 9
 _STEPS = 5000
 # Of one graph: what is not found by then is not known.
-_BUDGET = 1_500_000
+_BUDGET = 300_000
 _SAME = ("Identity", "Cast")
 _LINEAR = ("Add", "Sub", "Neg")
 
@@ -33,12 +34,21 @@ def _plus(form: Form, other: Form, times: float) -> Form:
     return {atom: factor for atom, factor in found.items() if factor != 0.0}
 
 
+def _are_squared(a: Expression, b: Expression, total: Expression) -> bool:
+    """Whether a sum is that of the squares of two numbers, which is at least their product."""
+    squared = [one.arguments[0] for one in total.arguments
+               if one.operator == "Mul" and one.arguments[0] is one.arguments[1]]  # fmt: skip
+    bare = [one.arguments[0] if one.operator in ("Abs", "Neg") else one for one in (a, b)]
+    return len(squared) == 2 and bare in (squared, squared[::-1])
+
+
 class Facts:
     """What is known of the expressions of one graph."""
 
     def __init__(self) -> None:
         self._errors: dict[Expression, float] = {}
         self._forms: dict[Expression, Form] = {}
+        self._least: dict[frozenset[tuple[Expression, float]], tuple[int, float]] = {}
         self._known: dict[tuple[int, int, bool], float] = {}
         self._busy: set[tuple[int, int, bool]] = set()
         self._steps = 0
@@ -64,6 +74,11 @@ class Facts:
             self._forms[x] = form
         return self._forms[x]
 
+    def forget(self, x: Expression) -> None:
+        """Take `x` for a term of sums from now on, because it may be infinite or NaN."""
+        self._forms.pop(x, None)
+        self._errors.pop(x, None)
+
     def exact(self, x: Expression) -> bool:
         """Whether the form of `x` involves no rounding."""
         if x.operator in _SAME and x.arguments[0].kind.digits <= x.kind.digits:
@@ -72,6 +87,12 @@ class Facts:
 
     def least(self, form: Form, depth: int = _DEPTH) -> float:
         """A lower bound of a sum."""
+        key = frozenset(form.items())
+        if key not in self._least or self._least[key][0] < depth:
+            self._least[key] = depth, self._lowest(form, depth)
+        return self._least[key][1]
+
+    def _lowest(self, form: Form, depth: int) -> float:
         best = 0.0
         for atom, factor in form.items():
             bounds = atom.bounds
@@ -91,9 +112,16 @@ class Facts:
                 self.least(_plus(rest, self.form(one), factor), depth - 1) for one in atom.arguments
             ]
             any_will_do = (atom.operator == "Min") == (factor < 0)
-            best = max(best, max(found) if any_will_do else min(found))
             if not any_will_do:
+                best = max(best, min(found))
                 break  # both cases have to be looked at in any order
+            best = max(best, *found)
+            if best < 0.0:  # a minimum is also at most the mean
+                one, other = (self.form(x) for x in atom.arguments)
+                mean = _plus(_plus(rest, one, factor / 2), other, factor / 2)
+                best = max(best, self.least(mean, depth - 1))
+            if best >= 0.0:
+                break
         return best
 
     def _is_one_rounding(self, x: Expression) -> bool:
@@ -135,6 +163,8 @@ class Facts:
                 self._steps = 0
                 if low < 0.0 <= less.bounds.low and self.below(more, less) >= 1.0:
                     low = 0.0
+                if low < 0.0 <= more.bounds.low and self.above(less, more) <= 1.0:
+                    low = 0.0
                 if high > 0.0 and less.bounds.low >= 0.0 and self.above(more, less) <= 1.0:
                     high = 0.0
             return Interval(low, high)
@@ -142,11 +172,23 @@ class Facts:
             top, bottom = x.arguments
             if bottom.bounds.low >= 0.0 and not bottom.odd and not top.odd:
                 self._steps = 0
-                return Interval(self.below(top, bottom), self.above(top, bottom))
+                low = 0.0 if top.bounds.low >= 0.0 else self.below(top, bottom)
+                self._steps = 0
+                related = Interval(low, self.above(top, bottom))
+                if related.size <= x.kind.high:
+                    return related
+                return related.within(zeros.quotient(top, bottom, self))
+            return zeros.quotient(top, bottom, self)
         return EVERYTHING
 
     @staticmethod
     def _is_greatest(most: Expression, one: Expression) -> bool:
+        if most.operator == "view" and most.given["how"][0] == "place":
+            (most,) = most.arguments
+            if most.operator != "most" or most.arguments[0].operator != "any":
+                return False
+            axes, _, rank = most.given["how"]
+            return axes in ((-1,), (rank - 1,)) and one in most.arguments[0].arguments
         return most.operator == "most" and most.arguments[0] is one
 
     # Multiples.
@@ -154,6 +196,16 @@ class Facts:
     def above(self, x: Expression, y: Expression, depth: int = _DEPTH) -> float:
         """The least known k with x <= k y, for a y that is not negative."""
         return self._multiple(x, y, depth, True)
+
+    def bounds_above(self, x: Expression, y: Expression) -> bool:
+        """Whether x <= k y for a known k, for a y that is not negative."""
+        self._steps = 0
+        return math.isfinite(self.above(x, y))
+
+    def share(self, x: Expression, y: Expression) -> float:
+        """The least known k with -k y <= x <= k y, for a y that is not negative."""
+        self._steps = 0
+        return self._size(x, y, _DEPTH)
 
     def below(self, x: Expression, y: Expression, depth: int = _DEPTH) -> float:
         """The largest known k with x >= k y, for a y that is not negative."""
@@ -180,6 +232,7 @@ class Facts:
                 found.append(self._lost(1.0 / other, x, True))
             if not upper and other > 0.0:
                 found.append(self._lost(1.0 / other, x, False) if math.isfinite(other) else 0.0)
+        found.append(self._by_term(x, y, depth - 1, upper))
         if (by_form := self._by_form(x, y, upper)) is not None:
             found.append(by_form)
         self._busy.discard(key)
@@ -187,6 +240,21 @@ class Facts:
         if math.isfinite(best):
             self._known[key] = best
         return best
+
+    def _by_term(self, x: Expression, y: Expression, depth: int, upper: bool) -> float:
+        """x against a term of y: a sum is at least each of its terms, if none is negative."""
+        worst = math.inf if upper else -math.inf
+        if x.odd or y.odd or depth <= 0 or x.kind is not y.kind:
+            return worst
+        if y.operator not in ("Add", "Max"):
+            return worst
+        if y.operator == "Add" and any(one.bounds.low < 0.0 for one in y.arguments):
+            return worst
+        terms = [one for one in y.arguments if one.bounds.low >= 0.0]
+        found = [self._multiple(x, one, depth, upper) for one in terms]
+        if upper:
+            return max(min(found, default=worst), 0.0)
+        return min(max(found, default=worst), 0.0)
 
     def _by_bounds(self, x: Expression, y: Expression, upper: bool) -> float:
         if x is y:
@@ -262,6 +330,8 @@ class Facts:
         a, b = x.arguments
         found = [math.inf if upper else -math.inf]
         positive = a.bounds.low >= 0.0 and b.bounds.low >= 0.0
+        if y.operator == "Add" and _are_squared(a, b, y):
+            return 1.0 if upper else -1.0
         if y.operator == "Mul" and all(one.bounds.low >= 0.0 for one in y.arguments):
             for c, d in (y.arguments, y.arguments[::-1]):
                 if upper or not positive:

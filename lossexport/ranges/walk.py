@@ -11,20 +11,28 @@ from onnx import inliner, numpy_helper, shape_inference
 
 from lossexport.catalog.variant import MAX_ELEMENTS, Variant
 from lossexport.ranges import domain as domains
+from lossexport.ranges import grid
 from lossexport.ranges.expression import MINUS, NAN, PLUS, Expression, Value
 from lossexport.ranges.interval import TRUTH, WHOLE, Interval, Kind, kind_of
-from lossexport.ranges.make import Maker
+from lossexport.ranges.levels import Levels
+from lossexport.ranges.make import Maker, has_one
 from lossexport.ranges.rules import RULES
+
+_SINGLE = 24  # digits of float32
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How far the result of a node may go, of what its type holds."""
+    """How far the result of a node may go, of what its type holds.
+
+    `result` is true for the conversion of a result to the type of the `output` of the graph.
+    """
 
     node: str
-    operator: str
+    output: str
     bound: float
     kind: Kind
+    result: bool
 
     @property
     def part(self) -> float:
@@ -35,7 +43,7 @@ class Reach:
 def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model without functions, its types and shapes inferred."""
     plain = inliner.inline_local_functions(model)
-    return shape_inference.infer_shapes(plain)
+    return shape_inference.infer_shapes(plain, data_prop=True)
 
 
 class Walk:
@@ -56,13 +64,20 @@ class Walk:
                 self._values[info.name] = domains.value(tensor, variant, domain, self._make)
         for constant in graph.initializer:
             self._values[constant.name] = self._constant(numpy_helper.to_array(constant))
+        self._results = {info.name for info in graph.output}
         for place, node in enumerate(graph.node):
             self._node(node, place)
+        levels = Levels(graph, self.value)
+        self._reaches = [
+            reach
+            for reach in self._reaches
+            if reach.part <= 1.0 or reach.kind.digits < _SINGLE or not levels.out(reach.output)
+        ]
 
     @property
     def reaches(self) -> list[Reach]:
-        """Every result that is computed in a float type, the farthest first."""
-        return sorted(self._reaches, key=lambda reach: -reach.part)
+        """Every result that is computed in a float type, in the order of the nodes."""
+        return self._reaches
 
     def value(self, name: str) -> Value:
         """The value of a name in the graph."""
@@ -100,7 +115,8 @@ class Walk:
             low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
             odd = {w for w, x in ((PLUS, np.inf), (MINUS, -np.inf)) if (values == x).any()}
             odd |= {NAN} if np.isnan(values).any() else set()
-            return self._make.constant(float(low), float(high), kind, frozenset(odd))
+            step = grid.of_numbers(values)
+            return self._make.constant(float(low), float(high), kind, frozenset(odd), step)
 
         parts = None
         if array.ndim and 1 < array.shape[-1] <= 16 and kind is not WHOLE:
@@ -115,16 +131,17 @@ class Walk:
             return
         handler = _SHAPED.get(node.op_type)
         missing = any(name and name not in self._values for name in node.input)
-        found = None
+        found: Value | list[Value] | None = None
         with suppress(LookupError, TypeError, ValueError, AttributeError):  # an odd node of a file
             if not missing and handler is not None:
                 found = handler(self, node, given)
             elif not missing and (node.op_type in RULES or node.op_type == "Clip"):
                 found = self._elementwise(node)
-        for output in node.output:
+        several = found if isinstance(found, list) else [found] * len(node.output)
+        for output, one in zip(node.output, several, strict=True):
             if not output:
                 continue
-            value = found if found is not None else self._unknown(node, output)
+            value = one if one is not None else self._unknown(node, output)
             self._values[output] = value
             self._note(node, output, value, place)
 
@@ -148,15 +165,23 @@ class Walk:
         expressions = value.parts or (value.every,)
         kind = expressions[0].kind
         if kind.digits:
-            bound = max(one.raw.size for one in expressions)
+            bound = min(value.every.raw.size, max(one.raw.size for one in expressions))
             name = node.name or output or f"node {place}"
-            self._reaches.append(Reach(name, node.op_type, bound, kind))
+            converts = node.op_type == "Cast" and output in self._results
+            self._reaches.append(Reach(name, output, bound, kind, converts))
 
     def _elementwise(self, node: onnx.NodeProto) -> Value:
         values = [self._values[name] for name in node.input if name]
         kind = self._kind(node.output[0], node)
         counts = {len(value.parts) for value in values if value.parts}
+        if len(counts) > 1:
+            counts -= {1}  # one place meets every other
         every = self._apply(node, [value.every for value in values], kind)
+        if counts == {1} and not all(
+            value.parts or self._rank(name) == 0 or self._shape(name)[-1:] == [1]
+            for value, name in zip(values, filter(None, node.input), strict=True)
+        ):
+            return Value(every)  # one place meets any number of places
         if len(counts) != 1 or node.op_type == "Softmax":
             return Value(every)
         parts = []
@@ -165,11 +190,13 @@ class Walk:
             if any(one is None for one in arguments):
                 return Value(every)
             parts.append(self._apply(node, [one for one in arguments if one is not None], kind))
-        return Value(self._make("any", parts, parts[0].kind), tuple(parts))
+        joined = self._make("any", parts, parts[0].kind)
+        narrower = every.raw.size < joined.raw.size or every.operator == "Exp"
+        return Value(every if narrower else joined, tuple(parts))
 
     def _part(self, value: Value, name: str, place: int) -> Expression | None:
         if value.parts:
-            return value.parts[place]
+            return value.parts[place if len(value.parts) > 1 else 0]
         if value.every.known is not None:
             return value.every
         return self._make.view(value.every, ("place", place, self._rank(name)))
@@ -248,17 +275,14 @@ class Walk:
                     return Value(self._make("any", parts, parts[0].kind), parts)
         return self.moved(node, given)
 
-    def split(self, node: onnx.NodeProto, given: Mapping[str, object]) -> None:
-        """Sets its outputs, each with its own parts."""
+    def split(self, node: onnx.NodeProto, given: Mapping[str, object]) -> list[Value]:
+        """Several outputs, each with its places in the last axis, or any elements."""
         value = self._values[node.input[0]]
         axis = given.get("axis", 0)
-        for place, output in enumerate(node.output):
-            last = isinstance(axis, int) and self._is_last(node.input[0], axis)
-            if last and value.parts and len(value.parts) == len(node.output):
-                part = value.parts[place]
-                self._values[output] = Value(part, (part,))
-            else:
-                self._values[output] = self._moved(value, (node.op_type, output))
+        last = isinstance(axis, int) and self._is_last(node.input[0], axis)
+        if last and value.parts and len(value.parts) == len(node.output):
+            return [Value(part, (part,)) for part in value.parts]
+        return [self._moved(value, (node.op_type, output)) for output in node.output]
 
     def gathered(self, node: onnx.NodeProto, given: Mapping[str, object]) -> Value:
         """One place in the last axis, or any elements."""
@@ -309,7 +333,7 @@ class Walk:
         if operator in ("ReduceMax", "ReduceMin"):
             name = "most" if operator == "ReduceMax" else "fewest"
             return Value(self._make(name, [value.every], kind, how))
-        if alone and value.parts:
+        if alone and value.parts and not has_one(value.every, how):
             total = value.parts[0]
             for part in value.parts[1:]:
                 total = self._make("Add", [total, part], kind)
@@ -333,12 +357,13 @@ class Walk:
         return min(math.prod(chosen), MAX_ELEMENTS) if chosen and all(chosen) else MAX_ELEMENTS
 
 
-Handler = Callable[[Walk, onnx.NodeProto, Mapping[str, object]], Value | None]
+Handler = Callable[[Walk, onnx.NodeProto, Mapping[str, object]], Value | list[Value]]
 _SHAPED: dict[str, Handler] = {
     **dict.fromkeys(("Reshape", "Transpose", "Flatten", "Gather", "GatherElements"), Walk.moved),
     "Unsqueeze": Walk.unsqueezed,
     "Squeeze": Walk.squeezed,
     "Slice": Walk.sliced,
+    "Split": Walk.split,
     "Gather": Walk.gathered,
     "Expand": Walk.expanded,
     "Concat": Walk.joined,

@@ -4,6 +4,7 @@ onnxruntime computes products of float16 on a CPU in float32 and would not show 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -16,12 +17,22 @@ from lossexport.ranges.domain import Domain
 from lossexport.ranges.interval import Interval
 
 _TRIES = 4
-_SIZE = 6
+# Of the dimensions: one row shows an overflow best, several rows find more of them.
+_SIZES = (1, 6)
+_FEW = 12
 # An infinity of these may come from a 0 on purpose.
 _POLES = ("Div", "Reciprocal", "Log", "Pow")
 
 
-def overflow(model: onnx.ModelProto, variant: Variant, domain: Domain) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    """A node that overflows, and the inputs of the graph for which it does, in words."""
+
+    node: str
+    inputs: str
+
+
+def overflow(model: onnx.ModelProto, variant: Variant, domain: Domain) -> Overflow | None:
     """The first node that turns finite numbers into an infinity in a 16-bit type.
 
     The conversion of a result to the type of an output is not one: it is the result that is large.
@@ -31,20 +42,36 @@ def overflow(model: onnx.ModelProto, variant: Variant, domain: Domain) -> str | 
     results = {info.name for info in model.graph.output}
     try:
         evaluator = ReferenceEvaluator(model)
-        for arrays in _inputs(variant, domain):
-            with np.errstate(all="ignore"):
-                found = cast(dict[str, Any], evaluator.run(None, arrays, intermediate=True))
-            for node in model.graph.node:
-                converts = node.op_type == "Cast" and node.output[0] in results
-                if not any(node.input) or node.op_type in _POLES or converts:
-                    continue
-                if np.asarray(found[node.output[0]]).dtype.name not in ("float16", "bfloat16"):
-                    continue
-                if _finite(found, node.input) and not _finite(found, node.output):
-                    return str(node.name or node.output[0])
+        for size in _SIZES:
+            for arrays in inputs(variant, domain, size):
+                with np.errstate(all="ignore"):
+                    found = cast(dict[str, Any], evaluator.run(None, arrays, intermediate=True))
+                if (node := _first(model, found, results)) is not None:
+                    return Overflow(node, _shown(arrays))
     except Exception:
         return None
     return None
+
+
+def _first(model: onnx.ModelProto, found: Mapping[str, Any], results: set[str]) -> str | None:
+    for node in model.graph.node:
+        converts = node.op_type == "Cast" and node.output[0] in results
+        if not any(node.input) or node.op_type in _POLES or converts:
+            continue
+        if np.asarray(found[node.output[0]]).dtype.name not in ("float16", "bfloat16"):
+            continue
+        if _finite(found, node.input) and not _finite(found, node.output):
+            return str(node.name or node.output[0])
+    return None
+
+
+def _shown(arrays: Arrays) -> str:
+    """Inputs in words, as far as they are short."""
+    return ", ".join(
+        f"{name} = {np.asarray(array, np.float64).round(4).tolist()}"
+        for name, array in arrays.items()
+        if array.size <= _FEW
+    )
 
 
 def _finite(found: Mapping[str, Any], names: Iterable[str]) -> bool:
@@ -52,10 +79,10 @@ def _finite(found: Mapping[str, Any], names: Iterable[str]) -> bool:
     return all(np.isfinite(a.astype(np.float64)).all() for a in arrays if a.dtype != bool)
 
 
-def _inputs(variant: Variant, domain: Domain) -> Iterator[Arrays]:
-    """Corners of the domain and points in it, as many tries as there are."""
+def inputs(variant: Variant, domain: Domain, size: int) -> Iterator[Arrays]:
+    """Corners of the domain and points in it, in tensors with dimensions of about `size`."""
     rng = np.random.default_rng(0)
-    sizes = {name: min(max(r.min, _SIZE), r.max) for name, r in variant.ranges.items()}
+    sizes = {name: min(max(r.min, size), r.max) for name, r in variant.ranges.items()}
     for _ in range(_TRIES):
         yield {tensor.name: _drawn(tensor, variant, domain, sizes, rng)
                for tensor in variant.op.inputs}  # fmt: skip
