@@ -210,7 +210,7 @@ class _Attachment:
         expressions = self.recipe.tensors
         if self.found is not None:
             with within(self.path):
-                chain.compiler.names.update(recipes.facts(chain.compiler, self.found))
+                chain.compiler.names.update(recipes.facts(chain.compiler, self.found, self.recipe))
             expressions = self.recipe.layouts[self._section] | expressions
         chain.add(self.recipe, expressions)
         self._step(0, "looking for inputs that fit")

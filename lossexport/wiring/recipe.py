@@ -1,5 +1,7 @@
 """Recipes of `attach`: whole chains of expressions and ops behind a detector, in TOML."""
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -8,6 +10,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
+from lossexport.detectors import LAYOUTS
 from lossexport.detectors.detector import Detector
 from lossexport.detectors.layout import Name, Names
 from lossexport.errors import LossexportError, one_line, within
@@ -130,11 +133,24 @@ def section(recipe: Recipe, detector: Detector) -> str:
     """The name of the section for a detector. Raises LossexportError if there is none."""
     for name in _sections(detector):
         if name in recipe.layouts:
+            _check_count(name, recipe, detector)
             return name
     raise LossexportError(
         f"{detector.path}: has the layout {_sections(detector)[0]}, and the recipe is for "
         f"{', '.join(recipe.layouts)}; --recipe auto takes the one for its layout"
     )
+
+
+def _check_count(name: str, recipe: Recipe, detector: Detector) -> None:
+    """Refuse a number of valid rows that the expressions leave out: all rows would count."""
+    count = detector.description.output.count
+    steps = [text for step in recipe.steps for text in step.inputs.values()]
+    texts = [*recipe.layouts[name].values(), *recipe.tensors.values(), *steps]
+    if count and not any(re.search(r"\bcount\b", text) for text in texts):
+        raise LossexportError(
+            f"{detector.path}: the description has count = {json.dumps(count)}, and the recipe "
+            f"takes all rows of the layout {name}: leave count out, or write a recipe that uses it"
+        )
 
 
 def _sections(detector: Detector) -> list[str]:
@@ -148,16 +164,21 @@ def _sections(detector: Detector) -> list[str]:
     return [*(f"{layout}+{name}" for name in optional), layout]
 
 
-def facts(compiler: Compiler, detector: Detector) -> dict[str, Value]:
-    """What the names of a detector's layout stand for, in expressions.
+def facts(compiler: Compiler, detector: Detector, recipe: Recipe) -> dict[str, Value]:
+    """What the names of a detector's layout stand for, in expressions of a recipe.
 
     These are the keys of its description, `classes`, `width` and `height` of the image, and
-    `sides`, the factors from parts of the image to pixels. What is not known stands for nothing.
+    `sides`, the factors from parts of the image to pixels. What is not known stands for nothing,
+    and so do the keys that only the recipe's other layouts have.
     A key that lists words gives the place of each, too, as `KEY_WORD`.
     """
     wide, high = detector.graph.size
     classes = None if detector.completed.open else len(detector.kinds)
-    found: dict[str, Value] = {"classes": classes, "width": wide, "height": high, "sides": None}
+    layouts = [LAYOUTS.find(name.partition("+")[0]) for name in recipe.layouts]
+    found: dict[str, Value] = dict.fromkeys(
+        field.name for layout in layouts for field in msgspec.structs.fields(layout.keys)
+    )
+    found |= {"classes": classes, "width": wide, "height": high, "sides": None}
     if wide is not None and high is not None:
         found["sides"] = Term.constant(np.array([wide, high, wide, high]))
     keys = detector.description.output
@@ -171,6 +192,8 @@ def facts(compiler: Compiler, detector: Detector) -> dict[str, Value]:
             found[field.name] = None if value is None else _compiled(compiler, value)
         elif field.type in (Names, Names | None):
             found[field.name] = [_compiled(compiler, text) for text in value or ()]
+        elif isinstance(value, tuple):
+            found[field.name] = Term.constant(np.array(value))
         else:
             found[field.name] = value
             for word in _words(field.type) if isinstance(value, list) else ():
