@@ -7,13 +7,16 @@ be written in plain PyTorch.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
+from torch.fx import Node
 
 aten: Any = torch.ops.aten
+prims: Any = torch.ops.prims
 
 # Sums of at most this many elements keep their type: their error is below that of their terms.
 _SHORT_SUM = 64
@@ -67,3 +70,61 @@ def _sum(
     if all(isinstance(size, int) for size in sizes) and math.prod(sizes) <= _SHORT_SUM:
         return cast(Tensor, NotImplemented)
     return x.double().sum(dim, keepdim).float()
+
+
+def finish(program: ExportedProgram, known: Container[object]) -> bool:
+    """Replace in place what is left to decompose after a trace with `table`; false if it cannot.
+
+    `known` are the operators that have a translation to ONNX. torch.onnx decomposes a program by
+    tracing it all over again, which takes as long as everything before, for the few operators of
+    which this knows what they become. A program with others is left unchanged.
+    """
+    if any(
+        node.op not in ("placeholder", "call_function", "output") for node in program.graph.nodes
+    ):
+        return False  # it has constants, or graphs within the graph
+    replaced: list[tuple[Node, Node | None]] = []
+    for node in program.graph.nodes:
+        if node.op != "call_function" or node.target in known:
+            continue
+        if node.target is aten.squeeze.dims and _drops_every_axis(node):
+            replaced.append((node, None))
+        elif node.target is aten.copy_.default and _overwrites(node):
+            replaced.append((node, node.args[1]))
+        else:
+            return False
+    for node, value in replaced:
+        if value is None:
+            node.target = prims.squeeze.default
+        else:
+            node.replace_all_uses_with(value)
+            program.graph.erase_node(node)
+    return True
+
+
+def _drops_every_axis(node: Node) -> bool:
+    """Whether a squeeze has axes, counted from the front, that all have a single element."""
+    operand, axes = cast(Any, node.args)
+    shape = operand.meta["val"].shape
+    return bool(axes) and all(axis >= 0 and shape[axis] == 1 for axis in axes)
+
+
+def _overwrites(node: Node) -> bool:
+    """Whether a copy leaves nothing of its target, and the target is not seen again."""
+    target, source = cast(Any, node.args)
+    if node.kwargs or not isinstance(source, Node) or target.op != "call_function":
+        return False
+    old, new = target.meta["val"], source.meta["val"]
+    others = [user for user in target.users if user is not node]
+    return (
+        old.shape == new.shape
+        and old.dtype == new.dtype
+        and not target.target.is_view
+        and all(user < node and not _shares(user) for user in others)
+        and all(user.op != "output" for user in node.users)
+    )
+
+
+def _shares(node: Node) -> bool:
+    target: Any = node.target
+    return node.op != "call_function" or target.is_view or target._schema.is_mutable

@@ -5,7 +5,7 @@ import gc
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import chain, count
 from typing import Any
@@ -114,7 +114,7 @@ def _graph(
         _finish(program.model, opset)
         return program.model
 
-    with quiet(), _unburdened():
+    with quiet(), _unburdened(), _decomposed():
         return subject.explained(model, call)
 
 
@@ -161,6 +161,31 @@ def _unburdened() -> Iterator[None]:
         config.do_not_emit_stack_traces = traces
         if collects:
             gc.enable()
+
+
+@contextmanager
+def _decomposed() -> Iterator[None]:
+    """Keep torch.onnx from tracing once more where the trace has been decomposed far enough."""
+    passes: Any = None
+    with suppress(ImportError):  # a module of torch's own
+        from torch.onnx._internal.exporter import _decomp
+        from torch.onnx._internal.exporter import _fx_passes as passes
+    decompose = getattr(passes, "decompose_with_registry", None)
+    if decompose is None:
+        yield
+        return
+
+    def spared(
+        program: torch.export.ExportedProgram, registry: Any
+    ) -> torch.export.ExportedProgram:
+        known = set(_decomp.get_onnx_implemented_overloads(registry))
+        return program if decompositions.finish(program, known) else decompose(program, registry)
+
+    passes.decompose_with_registry = spared
+    try:
+        yield
+    finally:
+        passes.decompose_with_registry = decompose
 
 
 @functools.cache
