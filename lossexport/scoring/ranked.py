@@ -41,9 +41,9 @@ class Ranked(msgspec.Struct, frozen=True):
         """
         if native.available():
             counted = len(status) - int(np.count_nonzero(status == IGNORED))
-            pooled, first, own = native.rank(category, score, status, iou, counted, len(missed))
+            pooled, starts, own = native.rank(category, score, status, iou, counted, len(missed))
             everything, total = np.array([0, counted]), missed.sum(keepdims=True)
-            return cls(everything, *pooled, total), cls(first, *own, missed)
+            return cls(everything, *pooled, total), cls(starts, *own, missed)
         rows = np.flatnonzero(status != IGNORED)
         ranked = -score[rows]
         rows = rows[np.argsort(ranked)]
@@ -76,9 +76,9 @@ class Ranked(msgspec.Struct, frozen=True):
 def _ends(first: Int64, score: Float64, hit: Int64) -> Int64:
     """[m] the `end` of a `Ranked`."""
     ends = np.append(np.flatnonzero(np.diff(score)), len(score) - 1) + 1
-    return np.minimum(
-        ends[np.searchsorted(ends, hit, "right")], first[np.searchsorted(first, hit, "right")]
-    )
+    of_score = ends[np.searchsorted(ends, hit, "right")]
+    found: Int64 = np.minimum(of_score, first[np.searchsorted(first, hit, "right")])
+    return found
 
 
 class Cuts(msgspec.Struct, frozen=True):
