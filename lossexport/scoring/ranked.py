@@ -41,9 +41,9 @@ class Ranked(msgspec.Struct, frozen=True):
         """
         if native.available():
             counted = len(status) - int(np.count_nonzero(status == IGNORED))
-            pooled, starts, own = native.rank(category, score, status, iou, counted, len(missed))
+            of_all, starts, own = native.rank(category, score, status, iou, counted, len(missed))
             everything, total = np.array([0, counted]), missed.sum(keepdims=True)
-            return cls(everything, *pooled, total), cls(starts, *own, missed)
+            return cls(everything, *of_all, total), cls(starts, *own, missed)
         rows = np.flatnonzero(status != IGNORED)
         ranked = -score[rows]
         rows = rows[np.argsort(ranked)]
