@@ -123,6 +123,7 @@ class Evaluator:
     ) -> None:
         """Add one image: `boxes` [n,4] (x1, y1, x2, y2), `scores` [n], `labels` [n] (category ids),
         and its references `ref_boxes` [m,4], `ref_labels` [m]; arrays or lists, also empty ones.
+        Oriented boxes are [n,5] and [m,5]: cx, cy, w, h and a clockwise angle in radians.
 
         Optional are `ref_iscrowd` [m], `ref_area` [m] and `log_variance` [n,4], as for `update`.
         What is given is copied, so its memory may be used again. Raises LossexportError as
@@ -138,7 +139,7 @@ class Evaluator:
             raise LossexportError(f"image_id is {shown(image_id)}: {ID}")
         state = self._state
         open_ = state.categories is None
-        found = Frame(value, state.table, closed=not open_).chunk(
+        found = Frame(value, state.table, closed=not open_, oriented=True).chunk(
             (boxes, scores, labels, ref_boxes, ref_labels), ref_iscrowd, ref_area, log_variance
         )
         spelled = IMAGE_TEXT if isinstance(raw, str) else IMAGE_NUMBER

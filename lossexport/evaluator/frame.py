@@ -22,20 +22,34 @@ from lossexport.boxes.boxset import (
     check_scores,
     fail,
 )
-from lossexport.boxes.columns import ID, IdTable, plain_id
+from lossexport.boxes.columns import ID, PLAIN_WIDTH, IdTable, plain_id
+from lossexport.boxes.oriented import are_oriented, areas, check_oriented, refuse_variances, rows_of
 from lossexport.errors import LossexportError, one_line
 from lossexport.evaluator.chunk import Chunk, encodes, xywh
 
 NOT_LISTED = "is not one of the categories of this evaluator"
+
+OWN_WIDTH = 5
+"""Numbers of an oriented box: cx, cy, w, h and the angle."""
 
 
 class Frame:
     """The columns of an image `image_id`; messages name it, the column and the row."""
 
     def __init__(
-        self, image_id: Id, table: IdTable, *, closed: bool, not_listed: str = NOT_LISTED
+        self,
+        image_id: Id,
+        table: IdTable,
+        *,
+        closed: bool,
+        not_listed: str = NOT_LISTED,
+        oriented: bool = False,
     ) -> None:
-        """`closed` tells whether all categories are in `table`; `not_listed` refuses others."""
+        """`closed` tells whether all categories are in `table`; `not_listed` refuses others.
+
+        `oriented` tells whether the boxes may be oriented.
+        """
+        self._widths = (PLAIN_WIDTH, OWN_WIDTH) if oriented else (PLAIN_WIDTH,)
         self._image = image_id
         self._table = table
         self._closed = closed
@@ -63,6 +77,9 @@ class Frame:
             check_scores(self._path, score, lambda r: f"scores[{r}]")
         variance = self._log_variance(log_variance, len(box))
         ref_box = self._box("ref_boxes", ref_boxes, inverted=False)
+        box, ref_box = self._alike(box, ref_box)
+        if variance is not None and are_oriented(box):
+            refuse_variances(self._path, "log_variance")
         area = self._area(ref_area, ref_box)
         ignored = np.zeros(len(ref_box), np.bool_)
         if ref_iscrowd is not None:
@@ -90,8 +107,11 @@ class Frame:
         )
 
     def _box(self, name: str, value: Any, *, inverted: bool) -> Float64:
-        """Boxes x1, y1, x2, y2 [n,4] as x, y, width, height."""
+        """Boxes x1, y1, x2, y2 [n,4] as x, y, width, height; oriented ones [n,5] as rows [n,11]."""
         corners = self._numbers(name, value, None)
+        if corners.shape[1] == OWN_WIDTH:
+            check_oriented(self._path, corners, lambda r, c: f"{name}[{r}][{c}]", inverted=inverted)
+            return rows_of(corners)
         with np.errstate(invalid="ignore", over="ignore"):  # infinite ones are refused below
             box = xywh(corners)
         fine = np.abs(box).max(initial=0.0) <= MAX_COORDINATE
@@ -101,8 +121,21 @@ class Frame:
             check_boxes(self._path, box, lambda r, c: f"{name}[{r}]: {sides[c]}", inverted=inverted)
         return box
 
+    def _alike(self, box: Float64, ref_box: Float64) -> tuple[Float64, Float64]:
+        """Both, of which one without a box takes the kind of the other."""
+        if box.shape[1] == ref_box.shape[1]:
+            return box, ref_box
+        if len(box) and len(ref_box):
+            first, second = (OWN_WIDTH if are_oriented(b) else PLAIN_WIDTH for b in (box, ref_box))
+            raise LossexportError(
+                f"{self._path}: boxes are [n,{first}], and ref_boxes are [m,{second}]: give both "
+                "as x1, y1, x2, y2, or both as cx, cy, w, h, angle"
+            )
+        width = (box if len(box) else ref_box).shape[1]
+        return box.reshape(len(box), width), ref_box.reshape(len(ref_box), width)
+
     def _area(self, value: Any, box: Float64) -> Float64:
-        area: Float64 = box[:, 2] * box[:, 3]
+        area = areas(box)
         if value is None:
             return area
         stated = self._numbers("ref_area", value, len(box))
@@ -119,13 +152,18 @@ class Frame:
         return rows.astype(np.float32)
 
     def _numbers(self, name: str, value: Any, count: int | None, kinds: str = "iuf") -> Float64:
-        """A copy of a column: of `count` rows, or of any number of rows of four."""
+        """A copy of a column: of `count` rows, or of any number of rows of four or, if they are
+        boxes, of five."""
         array = self._array(name, value)
         if count is None and array.shape == (0,):
             array = array.reshape(0, 4)
-        fits = array.ndim == 1 if count is not None else array.ndim == 2 and array.shape[1] == 4
+        widths = (PLAIN_WIDTH,) if name == "log_variance" else self._widths
+        fits = (
+            array.ndim == 1 if count is not None else array.ndim == 2 and array.shape[1] in widths
+        )
         if not fits or array.dtype.kind not in kinds:
-            self._misfit(name, array, f"{'[n,4]' if count is None else '[n]'} of numbers")
+            several = " or ".join(f"[n,{width}]" for width in widths)
+            self._misfit(name, array, f"{several if count is None else '[n]'} of numbers")
         if count is not None:
             self._check_length(name, len(array), count)
         return array.astype(np.float64)

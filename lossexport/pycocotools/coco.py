@@ -18,6 +18,7 @@ import numpy.typing as npt
 from lossexport.errors import LossexportError, shown
 from lossexport.files import reason
 from lossexport.pycocotools.masks import mask_utils, masks
+from lossexport.pycocotools.parameters import is_flag
 
 Row = dict[str, Any]
 """An annotation, an image or a category, as in the file."""
@@ -99,7 +100,7 @@ class COCO:
 
         Each is one id or several; an empty one admits all. `areaRng` is (least, most), both not
         included. With `iscrowd` only annotations of that value are listed. Raises LossexportError
-        if `areaRng` is neither empty nor two numbers.
+        if `areaRng` is neither empty nor two numbers, and if `iscrowd` is an array of several.
         """
         images, categories = _several(imgIds), _set(_several(catIds))
         _set(images)
@@ -117,6 +118,8 @@ class COCO:
             least, most = areaRng
             rows = (row for row in rows if least < row["area"] < most)
         if iscrowd is not None:
+            if not is_flag(iscrowd):
+                raise LossexportError(f"iscrowd is {shown(iscrowd)}: 0 or 1 is expected")
             rows = (row for row in rows if row["iscrowd"] == iscrowd)
         return [row["id"] for row in rows]
 

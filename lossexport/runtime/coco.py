@@ -212,15 +212,14 @@ class _Rows(ctypes.Structure):
 class _Ranking(ctypes.Structure):
     _fields_ = (
         ("capacity", ctypes.c_int64),
-        *(
-            (name, ctypes.c_void_p)
-            for name in ("score", "hit", "iou", "first", "score_each", "hit_each", "iou_each")
-        ),
+        *((name, ctypes.c_void_p) for name in ("score", "hit", "end", "iou", "first")),
+        *((f"{name}_each", ctypes.c_void_p) for name in ("score", "hit", "end", "iou")),
     )
 
 
-Ranks = tuple[Float64, Int64, Float64]
-"""Scores [n], places of the matches [m] and their overlaps [m]."""
+Ranks = tuple[Float64, Int64, Int64, Float64]
+"""Scores [n]; of the matches [m] their places, where the predictions with the score of each end,
+and their overlaps."""
 
 
 def rank(
@@ -232,17 +231,24 @@ def rank(
     all as one; then where each category begins, and the same with each category by itself.
     """
     held = binding.Pointers()
+    matches = len(iou)
     rows = _Rows(
         held.pointer(category, np.int32),
         held.pointer(score, np.float64),
         held.pointer(status, np.int8),
         held.pointer(iou, np.float32),
         len(category),
-        len(iou),
+        matches,
         categories,
     )
     whole, each = (
-        (np.empty(counted), np.empty(len(iou), np.int64), np.empty(len(iou))) for _ in range(2)
+        (
+            np.empty(counted),
+            np.empty(matches, np.int64),
+            np.empty(matches, np.int64),
+            np.empty(matches),
+        )
+        for _ in range(2)
     )
     first = np.empty(categories + 1, np.int64)
     addresses = (column.ctypes.data for column in (*whole, first, *each))

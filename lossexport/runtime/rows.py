@@ -90,7 +90,6 @@ class Reader:
         self._limits = most_size, most_score
         self._most = most
         self._capacity = 0
-        self._ids = np.empty((2, 0), np.int64)
         self._memory: list[np.ndarray[Any, Any]] = []
         self.count = 0
         """Rows so far."""
@@ -98,17 +97,14 @@ class Reader:
     def read(self, text: bytes, start: int, part: float) -> tuple[Rows, int, int]:
         """Rows of `text` from `start` on, how many bytes they take, and why they end there.
 
-        `part`, from 0 to 1, says how much of the file is before them. The ids share the memory of
-        those of the next rows.
+        `part`, from 0 to 1, says how much of the file is before them.
         """
         most = (len(text) - start) // LEAST_BYTES + 1
-        if self._ids.shape[1] < most:
-            self._ids = np.empty((2, most), np.int64)
         self._reserve(most, part)
         addresses = (
             column[self.count :].ctypes.data if len(column) else None for column in self._memory
         )
-        given = _Rows(most, *self._limits, *(ids.ctypes.data for ids in self._ids), *addresses)
+        given = _Rows(most, *self._limits, *addresses)
         count, used, end = ctypes.c_int64(), ctypes.c_int64(), ctypes.c_int32()
         binding.call(
             _READ,
@@ -119,13 +115,11 @@ class Reader:
             *map(ctypes.byref, (count, used, end)),
         )
         before, self.count = self.count, self.count + count.value
-        ids: Any = (row[: count.value] for row in self._ids)
-        return Rows(*ids, *self._columns(before)), used.value, end.value
+        return Rows(*self._columns(before)), used.value, end.value
 
     def all(self) -> Rows:
-        """All rows so far, without their ids."""
-        none = np.empty(0, np.int64)
-        return Rows(none, none, *self._columns(0))
+        """All rows so far."""
+        return Rows(*self._columns(0))
 
     def _columns(self, start: int) -> Any:
         return [column[start : self.count] for column in self._memory]
@@ -138,6 +132,8 @@ class Reader:
         self._capacity = max(expected, int(GROWTH * self._capacity)) + rows
         score, rest = (self._capacity, 0) if self._scored else (0, self._capacity)
         memory: list[np.ndarray[Any, Any]] = [
+            np.empty(self._capacity, np.int64),
+            np.empty(self._capacity, np.int64),
             np.empty((self._capacity, 4)),
             np.empty(score),
             np.empty(rest, np.int64),

@@ -24,6 +24,8 @@ class Ranked(msgspec.Struct, frozen=True):
     """[n]"""
     hit: Int64
     """[m] positions of those with a match, rising."""
+    end: Int64
+    """[m] the position after the last prediction of the category with the score of the match."""
     iou: Float64
     """[m] their overlaps."""
     missed: Int64
@@ -39,9 +41,9 @@ class Ranked(msgspec.Struct, frozen=True):
         """
         if native.available():
             counted = len(status) - int(np.count_nonzero(status == IGNORED))
-            pooled, first, own = native.rank(category, score, status, iou, counted, len(missed))
-            ends, total = np.array([0, counted]), missed.sum(keepdims=True)
-            return cls(ends, *pooled, total), cls(first, *own, missed)
+            of_all, starts, own = native.rank(category, score, status, iou, counted, len(missed))
+            everything, total = np.array([0, counted]), missed.sum(keepdims=True)
+            return cls(everything, *of_all, total), cls(starts, *own, missed)
         rows = np.flatnonzero(status != IGNORED)
         ranked = -score[rows]
         rows = rows[np.argsort(ranked)]
@@ -50,10 +52,13 @@ class Ranked(msgspec.Struct, frozen=True):
         matched = np.flatnonzero(status == MATCHED)
         by_iou = np.lexsort((iou, -score[matched]))
         overlap = iou[by_iou].astype(np.float64)
+        pooled = np.array([0, len(rows)])
+        places = np.flatnonzero(hit)
         whole = cls(
-            np.array([0, len(rows)]),
+            pooled,
             ranked,
-            np.flatnonzero(hit),
+            places,
+            _ends(pooled, ranked, places),
             overlap,
             missed.sum(keepdims=True),
         )
@@ -62,14 +67,18 @@ class Ranked(msgspec.Struct, frozen=True):
         kind, of_hits = code[rows], code[matched[by_iou]]
         del rows
         place = np.argsort(kind, kind="stable")
-        size = np.bincount(kind, minlength=len(missed))
-        return whole, cls(
-            np.append(0, np.cumsum(size)),
-            ranked[place],
-            np.flatnonzero(hit[place]),
-            overlap[np.argsort(of_hits, kind="stable")],
-            missed,
-        )
+        first = np.append(0, np.cumsum(np.bincount(kind, minlength=len(missed))))
+        score, places = ranked[place], np.flatnonzero(hit[place])
+        overlap = overlap[np.argsort(of_hits, kind="stable")]
+        return whole, cls(first, score, places, _ends(first, score, places), overlap, missed)
+
+
+def _ends(first: Int64, score: Float64, hit: Int64) -> Int64:
+    """[m] the `end` of a `Ranked`."""
+    ends = np.append(np.flatnonzero(np.diff(score)), len(score) - 1) + 1
+    of_score = ends[np.searchsorted(ends, hit, "right")]
+    found: Int64 = np.minimum(of_score, first[np.searchsorted(first, hit, "right")])
+    return found
 
 
 class Cuts(msgspec.Struct, frozen=True):
@@ -97,17 +106,15 @@ class Cuts(msgspec.Struct, frozen=True):
         score, first, hit = ranked.score, ranked.first, ranked.hit
         before = np.searchsorted(hit, first)
         kind = np.repeat(np.arange(len(ranked.missed)), np.diff(before))
-        # The last hit of each score of a category, and the end of the predictions with this score.
-        last = np.append((np.diff(kind) != 0) | (np.diff(score[hit]) != 0), np.True_)
+        # The last hit of each score of a category.
+        last = np.append((np.diff(kind) != 0) | (np.diff(ranked.end) != 0), np.True_)
         done = np.flatnonzero(last[: len(hit)]) + 1
         kind = kind[done - 1]
-        ends = np.append(np.flatnonzero(np.diff(score)), len(score) - 1) + 1
-        end = ends[np.searchsorted(ends, hit[done - 1], "right")]
         loss = np.append(0.0, np.cumsum(1 - ranked.iou))
         return cls(
             kind,
             score[hit[done - 1]],
-            np.minimum(end, first[kind + 1]) - first[kind],
+            ranked.end[done - 1] - first[kind],
             done - before[kind],
             np.maximum(loss[done] - loss[before[kind]], 0.0),
             np.diff(before) + ranked.missed,

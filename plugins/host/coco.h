@@ -90,10 +90,12 @@ typedef struct lossexport_ranking {
   int64_t capacity; /* how many predictions count */
   double *score;    /* [capacity] */
   int64_t *hit;     /* [matches] the places of the matches, rising */
+  int64_t *end;     /* [matches] the place after the last prediction of the score of each */
   double *iou;      /* [matches] */
   int64_t *first;   /* [categories+1] where each category begins */
   double *score_each;
   int64_t *hit_each;
+  int64_t *end_each;
   double *iou_each;
 } lossexport_ranking;
 

@@ -39,6 +39,14 @@ inline double oriented_overlap(const double *pred, const double *ref, bool crowd
   const double pw = pred[6], ph = pred[7], pc = pred[9], ps = pred[10];
   const double rw = ref[6], rh = ref[7], rc = ref[9], rs = ref[10];
   if (!(pw > 0 && ph > 0 && rw > 0 && rh > 0)) return 0;
+  const double area = pw * ph, ref_area = rw * rh;
+  const auto sane = [&] {
+    const auto [thin, wide] = std::minmax({pw, ph, rw, rh});
+    return thin > LEAST_SIDE && thin > THINNEST * wide;
+  };
+  // No more is common to both than the smaller of them.
+  const double enough = threshold * SPARE * (crowd ? area : std::max(area, ref_area));
+  if (std::min(area, ref_area) < enough && sane()) return 0;
   // The prediction in the frame of the reference.
   const double cos = pc * rc + ps * rs, sin = ps * rc - pc * rs;
   const double dx = pred[4] - ref[4], dy = pred[5] - ref[5];
@@ -55,12 +63,9 @@ inline double oriented_overlap(const double *pred, const double *ref, bool crowd
   if (!(x_apart < width + x_other && y_apart < height + y_other && w_apart < half_w + w_other &&
         h_apart < half_h + h_other))
     return 0;
-  const double area = pw * ph, ref_area = rw * rh;
   const double most = std::min(common(x_apart, width, x_other) * common(y_apart, height, y_other),
                                common(w_apart, half_w, w_other) * common(h_apart, half_h, h_other));
-  const auto [thin, wide] = std::minmax({pw, ph, rw, rh});
-  const bool sane = thin > LEAST_SIDE && thin > THINNEST * wide;
-  if (sane && most < threshold * SPARE * (crowd ? area : std::max(area, ref_area))) return 0;
+  if (most < enough && sane()) return 0;
   const double wx = half_w * cos, wy = half_w * sin, hx = -half_h * sin, hy = half_h * cos;
   const double xs[] = {x + wx - hx, x + wx + hx, x - wx + hx, x - wx - hx};
   const double ys[] = {y + wy - hy, y + wy + hy, y - wy + hy, y - wy - hy};

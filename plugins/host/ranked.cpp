@@ -79,6 +79,7 @@ class Members {
 struct Hit {
   float iou;
   int32_t category;
+  int64_t of_category;  // its number among the matches by category
 };
 
 class Ranking {
@@ -99,7 +100,7 @@ class Ranking {
       for (std::size_t i = start; i < stop; ++i) {
         take(rows, i, matched);
         // Of equal scores the overlaps rise.
-        if (i + 1 == stop || score(rows[i]) != score(rows[i + 1])) take_hits();
+        if (i + 1 == stop || score(rows[i]) != score(rows[i + 1])) take_hits(i + 1);
       }
     }
     return LOSSEXPORT_OK;
@@ -151,22 +152,25 @@ class Ranking {
     Next &next = next_[static_cast<std::size_t>(kind)];
     out_.score[place] = out_.score_each[next.place] = given_.score[row];
     if (matched.has(row)) {
-      hits_.push_back({given_.iou[matched.before(row)], kind});
+      hits_.push_back({given_.iou[matched.before(row)], kind, next.hit});
       out_.hit[hit_++] = static_cast<int64_t>(place);
       out_.hit_each[next.hit++] = next.place;
     }
     ++next.place;
   }
 
-  void take_hits() {
+  // The matches of a score, after which the predictions with it end.
+  void take_hits(std::size_t end) {
     if (hits_.empty()) return;
+    std::fill(out_.end + iou_, out_.end + hit_, static_cast<int64_t>(end));
     if (hits_.size() > 1) {
       const auto lower = [](const Hit &a, const Hit &b) { return a.iou < b.iou; };
       std::sort(hits_.begin(), hits_.end(), lower);
     }
     for (const Hit &hit : hits_) {
-      int64_t &place = next_[static_cast<std::size_t>(hit.category)].iou;
-      out_.iou[iou_++] = out_.iou_each[place++] = hit.iou;
+      Next &next = next_[static_cast<std::size_t>(hit.category)];
+      out_.end_each[hit.of_category] = next.place;
+      out_.iou[iou_++] = out_.iou_each[next.iou++] = hit.iou;
     }
     hits_.clear();
   }
@@ -193,7 +197,8 @@ int32_t lossexport_rank(const lossexport_outcome_rows *given, const lossexport_r
     return fail(LOSSEXPORT_BAD_ARGUMENT, "rank: predictions are missing");
   if (!out || out->capacity < given->matches || !out->first ||
       (out->capacity && !(out->score && out->score_each)) ||
-      (given->matches && !(out->hit && out->iou && out->hit_each && out->iou_each)))
+      (given->matches &&
+       !(out->hit && out->end && out->iou && out->hit_each && out->end_each && out->iou_each)))
     return fail(LOSSEXPORT_BAD_ARGUMENT, "rank: no memory to write to");
   try {
     return Ranking(*given, *out).run();

@@ -70,6 +70,52 @@ def test_columns_of_arrays() -> None:
     assert evaluator.compute()["recall"] == 0.5
 
 
+def test_images_one_by_one() -> None:
+    """As in whole batches; an image without detections or references is of either kind."""
+    rng = np.random.default_rng(5)
+    whole, single = Evaluator(), Evaluator()
+    for image in range(30):
+        sizes = int(rng.integers(0, 6)), int(rng.integers(0, 4))
+        boxes, refs = (rng.uniform(4, 5, (size, 5)) * [1, 1, 1, 1, 0.1] for size in sizes)
+        labels = [rng.integers(1, 3, size) for size in sizes]
+        scores, crowd = rng.random(sizes[0]), (rng.random(sizes[1]) < 0.2).astype(int)
+        given = [boxes, scores, labels[0], refs, labels[1]]
+        single.update_image(image, *(x if len(x) else [] for x in given), ref_iscrowd=crowd)
+        ids = [np.full(size, image) for size in sizes]
+        whole.update(
+            {"image_id": ids[0], "category_id": labels[0], "rbox": boxes, "score": scores},
+            {"image_id": ids[1], "category_id": labels[1], "rbox": refs, "iscrowd": crowd},
+        )
+        if not len(boxes) + len(refs):  # no row names it
+            whole.update_image(image, [], [], [], [], [])
+    assert single.compute() == whole.compute()
+    assert single.compute()["counts"]["matched"] > 9
+
+
+BOX = [5, 5, 4, 2, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("given", "more", "why"),
+    [
+        (([BOX], [[0, 0, 1, 1]]), {}, "image 1: boxes are [n,5], and ref_boxes are [m,4]: give"),
+        (([[5, 5, 4, 2, 90]], []), {}, "image 1: boxes[0][4] is 90.0: an angle is in radians, "),
+        (([BOX], [[5, 5, -4, 2, 0]]), {}, "image 1: ref_boxes[0][2] is -4.0: a reference must n"),
+        (([[5, 5, 4, np.nan, 0]], []), {}, "image 1: boxes[0][3] is nan: must be a finite number"),
+        (([BOX], []), {"log_variance": [[0] * 4]}, "image 1: log_variance is that of x1, y1, x2"),
+    ],
+)
+def test_one_image_is_checked(
+    given: tuple[list[list[float]], list[list[float]]], more: dict[str, object], why: str
+) -> None:
+    boxes, refs = given
+    evaluator = Evaluator()
+    with pytest.raises(LossexportError) as caught:
+        evaluator.update_image(1, boxes, [0.5], [1], refs, [1] * len(refs), **more)
+    assert str(caught.value).startswith(why)
+    assert len(evaluator) == 0
+
+
 def test_a_mixture_is_refused() -> None:
     oriented = {"image_id": 1, "category_id": 1, "rbox": [10, 10, 8, 4, 0.5], "score": 0.5}
     plain = {"image_id": 2, "category_id": 1, "bbox": [10, 10, 8, 4], "score": 0.5}

@@ -91,3 +91,5 @@ def test_messages(name: str, message: str) -> None:
     run.params.useCats = np.array([1, 2])
     with pytest.raises(LossexportError, match=r"params.useCats is array\(\[1, 2\]\): 0 or 1 is"):
         run.evaluate()
+    with pytest.raises(LossexportError, match=r"^iscrowd is array\(\[1, 2\]\): 0 or 1 is expected"):
+        run.cocoGt.getAnnIds(iscrowd=np.array([1, 2]))

@@ -134,7 +134,7 @@ def test_ranked(count: int, categories: int, values: int, monkeypatch: pytest.Mo
     ours = Ranked.of(*given)
     without_library(monkeypatch)
     for mine, other in zip(ours, Ranked.of(*given), strict=True):
-        for name in ("first", "score", "iou", "missed"):
+        for name in ("first", "score", "end", "iou", "missed"):
             assert getattr(mine, name).tolist() == getattr(other, name).tolist(), name
         # The matches may have any places among equal scores.
         assert mine.score[mine.hit].tolist() == other.score[other.hit].tolist()
