@@ -1,4 +1,4 @@
-"""Draws of images with replacement, and the intervals of numbers that follow from them."""
+"""Draws of half of the images, and the intervals of numbers that follow from them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,7 +15,9 @@ from lossexport.errors import LossexportError
 MAX_DRAWS = 10_000
 MAX_SEED = 2**32 - 1
 LEVEL = 0.95
-METHOD = "basic"
+QUANTILE = 1.959963984540054
+"""How many standard errors of a normal distribution are on each side at this level."""
+METHOD = "half-sample"
 CELLS_AT_ONCE = 1 << 23
 """Weights, and numbers of categories, that are held at once."""
 _FEWEST_AT_ONCE = 16
@@ -28,7 +30,12 @@ _LIMITS = {"best_score": _ANY, "drift": _ANY} | dict.fromkeys(("giou", "diou", "
 
 
 class Draws(msgspec.Struct, frozen=True):
-    """So many draws, each of as many images as there are, with replacement.
+    """So many draws, each of half of the images, every image at most once.
+
+    Halves differ from the whole as sets of so many images do from all that they stand for: a mean
+    over one varies as much, and what few images do to a number, such as the AP, they do once more.
+    Draws of as many images with replacement have less of the latter, as most of the images are in
+    each (docs/error_bars.md).
 
     Draw d of a seed is the same whatever else is drawn, and for all sets with as many images.
     """
@@ -69,8 +76,11 @@ class Draws(msgspec.Struct, frozen=True):
 
     def _draw(self, images: int, draw: int) -> Int32:
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((self.seed, draw))))
-        taken = rng.integers(0, images, images)
-        return np.bincount(taken, minlength=images).astype(np.int32)
+        # An odd number has no half: its neighbours are, each as often as the other.
+        taken = rng.permutation(images)[: (images + int(rng.integers(2))) // 2]
+        weight = np.zeros(images, np.int32)
+        weight[taken] = 1
+        return weight
 
     def described(self, images: int) -> dict[str, Any]:
         """What a summary says of the draws."""
@@ -88,11 +98,11 @@ def interval(
 ) -> dict[str, Any]:
     """The interval of a number, `value`, whose `values` [D] in the draws are these; NaN: undefined.
 
-    It is the basic one: `lower` and `upper` are as far from `value` as the percentiles 97.5 and 2.5
-    of the draws are, on the other side, and within `limits`. Draws have a higher AP than the set
-    that they are of, which has a higher one than the images that it stands for; this way the two
-    cancel. `draws` is the number of draws in which the number is defined, and `standard_error` the
-    standard deviation there. All are None if `value` is, or with fewer than two such draws.
+    `lower` and `upper` are as far from `value` as the percentiles 97.5 and 2.5 of the draws are, on
+    the other side, and within `limits`. Halves have a higher AP than the set that they are of,
+    which has a higher one than the images that it stands for; this way the two cancel. `draws` is
+    the number of draws in which the number is defined, and `standard_error` the standard deviation
+    there. All are None if `value` is, or with fewer than two such draws.
     """
     known = values[~np.isnan(values)]
     lower = upper = error = None
@@ -102,6 +112,19 @@ def interval(
         error = float(known.std(ddof=1))
     found = {"value": value, "lower": lower, "upper": upper}
     return {**found, "standard_error": error, "draws": len(known)}
+
+
+def symmetric(values: Float64, value: float | None) -> dict[str, Any]:
+    """The interval of a difference of two numbers on the same images; the same keys.
+
+    It is `value`, less and plus 1.96 standard errors: what few images do to both drops out, and
+    percentiles would put it in again with the other sign.
+    """
+    found = interval(values, value)
+    error = found["standard_error"]
+    if value is not None and error is not None:
+        found |= {"lower": value - QUANTILE * error, "upper": value + QUANTILE * error}
+    return found
 
 
 def intervals(

@@ -14,7 +14,7 @@ import numpy as np
 
 from lossexport import arguments, formats
 from lossexport.bootstrap.coco import CATEGORY_NUMBERS
-from lossexport.bootstrap.draws import Draws, interval
+from lossexport.bootstrap.draws import Draws, symmetric
 from lossexport.bootstrap.scored import Sample
 from lossexport.boxes.boxset import Float64, Int32, Int64
 from lossexport.boxes.gates import Gates, value_of
@@ -250,7 +250,7 @@ def _difference(values: Sequence[float | None], drawn: Sequence[Float64]) -> dic
     apart = drawn[1] - drawn[0]
     known = apart[~np.isnan(apart)]
     value = None if a is None or b is None else b - a
-    found = interval(apart, value)
+    found = symmetric(apart, value)
     return {
         "a": a,
         "b": b,

@@ -100,7 +100,7 @@ def score(
     and `size_grid`, rising sides in pixels, those of ranges of sizes. They can be gates, such as
     `AP:night`, and those of a category too: `AP50:person`.
 
-    With `bootstrap`, 2 to 10,000 draws of the images with replacement, the summary's `bootstrap`
+    With `bootstrap`, 2 to 10,000 draws of half of the images, the summary's `bootstrap`
     has the 95 % interval of each number, and gates may be asked of its ends (`AP.lower`). The draws
     follow from `seed`, 0 or more.
 

@@ -97,7 +97,7 @@ def test_a_state_is_small() -> None:
     detections, references = scene(60)
     sizes = []
     for kept in ({}, {"explain": True}, {"size_grid": SIZES}):
-        evaluator = Evaluator(**kept)  # type: ignore[arg-type]
+        evaluator = Evaluator(**kept)
         feed(evaluator, range(60), detections, references)
         sizes.append(len(evaluator.to_bytes()))
     rows, refs = len(detections), len(references["annotations"])
@@ -151,7 +151,7 @@ def test_refusals(kept: dict[str, Any], asked: dict[str, Any], message: str) -> 
 def test_evaluators_that_keep_other_things_are_not_merged() -> None:
     for kept, name in (({"explain": True}, "explain is False"), ({"size_grid": [9]}, "size_grid")):
         with pytest.raises(LossexportError, match=f"^{name}.* merged ones need the same settings"):
-            Evaluator().merge(Evaluator(**kept))  # type: ignore[arg-type]
+            Evaluator().merge(Evaluator(**kept))
 
 
 def pair_of_sets() -> tuple[Json, Json, Json]:
@@ -164,9 +164,10 @@ def test_two_evaluators_are_compared_as_two_results_are() -> None:
     references, *results = pair_of_sets()
     given = {**columns(references["annotations"]), "images": dict.fromkeys(IMAGES)}
     limits = {"AP.lower": -0.001}
-    wanted = score_pair(*results, given, bootstrap=12, seed=2, fail_below=limits)
+    first, second = results
+    wanted = score_pair(first, second, given, bootstrap=12, seed=2, fail_below=limits)
     sides = [sharded(rows, references, [[3, 1], list(range(4, 13)), [2]]) for rows in results]
-    found = score_pair(*sides, bootstrap=12, seed=2, fail_below=limits)
+    found = score_pair(sides[0], sides[1], bootstrap=12, seed=2, fail_below=limits)
     assert wanted["differences"]["AP"]["difference"] < 0
     for name in ("differences", "categories", "bootstrap", "gates", "gate_failures"):
         assert found[name] == wanted[name], name
@@ -186,6 +187,6 @@ def test_what_evaluators_are_compared_with() -> None:
         (whole, {"match_by": "id"}, "match_by: is not for evaluators"),
     ):
         with pytest.raises(LossexportError, match=message):
-            score_pair(whole, other, bootstrap=2, **options)  # type: ignore[arg-type]
+            score_pair(whole, other, bootstrap=2, **options)
     with pytest.raises(LossexportError, match="ref is missing: only evaluators have"):
         score_pair(first, first)

@@ -141,8 +141,9 @@ def test_gates_on_what_was_not_asked_for(
     files: tuple[Path, Path], gate: str, asked: dict[str, Any], message: str
 ) -> None:
     for option in ("fail_below", "fail_above"):
+        given: dict[str, Any] = {**asked, option: {gate: 0.5}}
         with pytest.raises(LossexportError, match=message):
-            score(*files, **{option: {gate: 0.5}}, **asked)
+            score(*files, **given)
 
 
 def test_a_slice_may_not_drop(files: tuple[Path, Path], tmp_path: Path) -> None:
