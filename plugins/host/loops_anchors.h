@@ -18,7 +18,8 @@ double focal_losses(const Call &call, const Floats &logits, const Gradient &grad
     return class_losses(
         call, logits, grad, classes, gain,
         [=](float x, bool mine, float) {
-          return sigmoid_focal<decltype(exponent)::value>(x, mine ? 1.0f : 0.0f, alpha, gamma);
+          return lossexport::sigmoid_focal<decltype(exponent)::value>(x, mine ? 1.0f : 0.0f, alpha,
+                                                                      gamma);
         },
         owned_by_rows(own, classes, [](int64_t) { return 1.0f; }), share);
   };

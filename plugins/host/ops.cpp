@@ -3,14 +3,12 @@
 #include "ops.h"
 
 #include "loops_align.h"
-#include "loops_anchors.h"
 #include "loops_batched.h"
 #include "loops_box_losses.h"
 #include "loops_boxes.h"
 #include "loops_classes.h"
 #include "loops_costs.h"
 #include "loops_deltas.h"
-#include "loops_detr.h"
 #include "loops_distributions.h"
 #include "loops_focal.h"
 #include "loops_fusion.h"
@@ -22,7 +20,7 @@
 #include "loops_regression.h"
 #include "loops_reliability.h"
 #include "loops_rotated.h"
-#include "loops_yolo.h"
+#include "ops_detection.h"
 
 namespace lossexport {
 namespace LX_LEVEL {
@@ -357,88 +355,10 @@ constexpr Op OPS[] = {
                     {.name = "weights", .value = 1, .list = "W"},
                     {"allows_overflow"},
                     {.name = "max_output", .value = 300, .whole = true, .size = 'O'}}},
-    {.name = "yolo_detection_loss",
-     .node = "YOLODetectionLoss",
-     .loop = yolo_detection_loss,
-     .inputs = {{"box_logits", "BDA"},
-                {"class_logits", "BCA"},
-                {"points", "A2"},
-                {"stride", "A"},
-                {"labels", "BT", INT64},
-                {"targets", "BT4"},
-                {"valid", "BT", BOOL}},
-     .outputs =
-         {{"loss", ""}, {"parts", "3"}, {"grad_box_logits", "BDA"}, {"grad_class_logits", "BCA"}},
-     .gradients = 2,
-     .attributes = {{"box_gain", 7.5},
-                    {"class_gain", 0.5},
-                    {"dfl_gain", 1.5},
-                    {"alpha", 0.5},
-                    {"beta", 6},
-                    {.name = "topk", .value = 10, .whole = true},
-                    {"small_side", 16}}},
-    {.name = "retinanet_loss",
-     .node = "RetinaNetLoss",
-     .loop = retinanet_loss,
-     .inputs = {{"class_logits", "BAC"},
-                {"deltas", "BA4"},
-                {"anchors", "A4"},
-                {"labels", "BT", INT64},
-                {"targets", "BT4"},
-                {"valid", "BT", BOOL}},
-     .outputs =
-         {{"loss", ""}, {"parts", "2"}, {"grad_class_logits", "BAC"}, {"grad_deltas", "BA4"}},
-     .gradients = 2,
-     .attributes = {{"fg_iou", 0.5},
-                    {"bg_iou", 0.4},
-                    {"rescue", 1},
-                    {"alpha", 0.25},
-                    {"gamma", 2},
-                    {"beta", 0},
-                    {"class_gain", 1},
-                    {"box_gain", 1}}},
-    {.name = "fcos_loss",
-     .node = "FCOSLoss",
-     .loop = fcos_loss,
-     .inputs = {{"class_logits", "BAC"},
-                {"distances", "BA4"},
-                {"centre_logits", "BA"},
-                {"points", "A2"},
-                {"stride", "A"},
-                {"labels", "BT", INT64},
-                {"targets", "BT4"},
-                {"valid", "BT", BOOL}},
-     .outputs = {{"loss", ""},
-                 {"parts", "3"},
-                 {"grad_class_logits", "BAC"},
-                 {"grad_distances", "BA4"},
-                 {"grad_centre_logits", "BA"}},
-     .gradients = 3,
-     .attributes = {{"radius", 1.5},
-                    {"alpha", 0.25},
-                    {"gamma", 2},
-                    {"eps", 1e-7},
-                    {"class_gain", 1},
-                    {"box_gain", 1},
-                    {"centre_gain", 1}}},
-    {.name = "detr_detection_loss",
-     .node = "DETRDetectionLoss",
-     .loop = detr_detection_loss,
-     .inputs = {{"logits", "BNC"},
-                {"boxes", "BN4"},
-                {"labels", "BT", INT64},
-                {"targets", "BT4"},
-                {"valid", "BT", BOOL},
-                {"match", "BT", INT64}},
-     .outputs = {{"loss", ""}, {"parts", "3"}, {"grad_logits", "BNC"}, {"grad_boxes", "BN4"}},
-     .gradients = 2,
-     .attributes = {{.name = "kind", .choices = {"focal", "softmax", "varifocal"}},
-                    {"class_gain", 2},
-                    {"box_gain", 5},
-                    {"giou_gain", 2},
-                    {"alpha", 0.25},
-                    {"gamma", 2},
-                    {"no_object", 0.1}}},
+    YOLO_LOSS,
+    RETINANET_LOSS,
+    FCOS_LOSS,
+    DETR_LOSS,
     {.name = "suppression_reliability",
      .node = "SuppressionReliability",
      .loop = suppression_reliability,

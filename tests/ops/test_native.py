@@ -149,7 +149,8 @@ def test_a_loss_has_its_gradient_from_the_kernel(
         exact = {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
         _, wanted, _ = differentiated(name, exact, attributes, weight.double())
         assert calls == [f"{name}.grad"], "float64 takes the torch code"
-        unit = torch.finfo(DTYPES[precision]).eps
+        # The assignment of a YOLO raises overlaps to the sixth power.
+        unit = torch.finfo(DTYPES[precision]).eps * (8 if name.startswith("yolo") else 1)
         for leaf, gradient in found.items():
             assert gradient.dtype == DTYPES[precision]
             scale = wanted[leaf].abs().max().clamp(min=1e-30)
