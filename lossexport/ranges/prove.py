@@ -71,7 +71,10 @@ def prove(
         if (found := overflow(model, variant, domain)) is not None:
             return replace(record, status="overflows", node=found.node, type=narrow.name,
                            bound=None, largest=narrow.high, example=found.inputs)  # fmt: skip
-        record = replace(record, status="not proved")
+        reason = f"a bound of {worst.operator} is too wide"
+        if not worst.known:
+            reason = f"{worst.operator} has no rule"
+        record = replace(record, status="not proved", reason=reason)
     if limit and (most := _limit(model, variant, domain, worst.part <= 1.0)) is not None:
         record = replace(record, limit=max(most.width, most.height), number_limit=most.real)
     return record
