@@ -11,7 +11,8 @@ from lossexport.errors import LossexportError, shown
 from lossexport.manifest import ProofRecord
 from lossexport.ranges.domain import IMAGE, SMALLEST_SIDE, Domain
 from lossexport.ranges.interval import KINDS
-from lossexport.ranges.walk import Reach, Walk, inlined
+from lossexport.ranges.reach import Reach
+from lossexport.ranges.walk import Walk, inlined
 from lossexport.ranges.witness import overflow
 
 _STRIDE = 16.0

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -16,31 +15,10 @@ from lossexport.ranges.expression import MINUS, NAN, PLUS, Expression, Value
 from lossexport.ranges.interval import KINDS, TRUTH, WHOLE, Interval, Kind, kind_of
 from lossexport.ranges.levels import Levels
 from lossexport.ranges.make import Maker, has_one
+from lossexport.ranges.reach import Reach
 from lossexport.ranges.rules import RULES
 
 _SINGLE = 24  # digits of float32
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """How far the result of a node may go, of what its type holds.
-
-    `result` is true for the conversion of a result to the type of the `output` of the graph, and
-    `known` for an operator that has a rule.
-    """
-
-    node: str
-    operator: str
-    output: str
-    bound: float
-    kind: Kind
-    result: bool
-    known: bool
-
-    @property
-    def part(self) -> float:
-        """The bound in parts of the largest number of the type."""
-        return self.bound / self.kind.high
 
 
 def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
