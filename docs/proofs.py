@@ -30,7 +30,7 @@ def table(records: dict[str, ProofRecord]) -> str:
         fits = sum(one.status == "proved" and not one.large for one in chosen)
         numbers = (len(chosen), count["proved"], fits, count["not proved"], count["overflows"])
         lines.append(f"| {precision} | " + " | ".join(map(str, numbers)) + " |")
-    lines += ["", "Not proved:", "", "| file | first node | reason |", "| --- | --- | --- |"]  # fmt: skip
+    lines += ["", "Not proved:", "", "| file | first node | reason |", "| --- | --- | --- |"]
     for stem, one in sorted(records.items()):
         if one.status != "proved":
             lines.append(f"| `{stem}` | `{one.node}` | {one.reason or one.status} |")
