@@ -92,7 +92,8 @@ class ProofRecord(_Strict, frozen=True):
     `bound` how far, null if there is no bound. `limit` is the largest side of a box and
     `number_limit` the largest other number, of those tried, for which the proof holds too. `width`
     and `height` are those of the image. `large` has the results that are not shown to fit the type
-    of their outputs, with their bounds; `example` is an input that overflows.
+    of their outputs, with their bounds; `example` is an input that overflows, and `reason` says why
+    nothing is proved.
     """
 
     status: Literal["proved", "not proved", "overflows"]
@@ -107,6 +108,7 @@ class ProofRecord(_Strict, frozen=True):
     height: Annotated[float, Meta(gt=0, le=65504)] = 640.0
     large: dict[Name, float | None] = {}
     example: Text | None = None
+    reason: Text | None = None
 
 
 class Artifact(_Strict, frozen=True):

@@ -11,7 +11,8 @@ from lossexport.errors import LossexportError, shown
 from lossexport.manifest import ProofRecord
 from lossexport.ranges.domain import IMAGE, SMALLEST_SIDE, Domain
 from lossexport.ranges.interval import KINDS
-from lossexport.ranges.walk import Reach, Walk, inlined
+from lossexport.ranges.reach import Reach
+from lossexport.ranges.walk import Walk, inlined
 from lossexport.ranges.witness import overflow
 
 _STRIDE = 16.0
@@ -71,7 +72,10 @@ def prove(
         if (found := overflow(model, variant, domain)) is not None:
             return replace(record, status="overflows", node=found.node, type=narrow.name,
                            bound=None, largest=narrow.high, example=found.inputs)  # fmt: skip
-        record = replace(record, status="not proved")
+        reason = f"a bound of {worst.operator} is too wide"
+        if not worst.known:
+            reason = f"{worst.operator} has no rule"
+        record = replace(record, status="not proved", reason=reason)
     if limit and (most := _limit(model, variant, domain, worst.part <= 1.0)) is not None:
         record = replace(record, limit=max(most.width, most.height), number_limit=most.real)
     return record

@@ -12,7 +12,7 @@ def sentence(record: ProofRecord) -> str:
     place = f"{record.node}: {_bounded(record.bound)}, {record.type} holds {record.largest:.4g}"
     sizes = f"sides of {record.limit or 0.0:.4g} and numbers of {record.number_limit or 0.0:.4g}"
     if record.status == "not proved":
-        text = f"not proved: {place}; no input that overflows was found"
+        text = f"not proved: {place} ({record.reason}); no input that overflows was found"
         return text if record.limit is None else f"{text}; proved up to {sizes}"
     text = f"proved for {record.domain}: {place}"
     if record.large:

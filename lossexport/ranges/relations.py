@@ -22,7 +22,7 @@ from lossexport.ranges.interval import EVERYTHING, Interval
 _DEPTH = 9
 _STEPS = 5000
 # Of one graph: what is not found by then is not known.
-_BUDGET = 300_000
+_BUDGET = 100_000
 _SAME = ("Identity", "Cast")
 _LINEAR = ("Add", "Sub", "Neg")
 

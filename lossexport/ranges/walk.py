@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -13,31 +12,13 @@ from lossexport.catalog.variant import MAX_ELEMENTS, Variant
 from lossexport.ranges import domain as domains
 from lossexport.ranges import grid
 from lossexport.ranges.expression import MINUS, NAN, PLUS, Expression, Value
-from lossexport.ranges.interval import TRUTH, WHOLE, Interval, Kind, kind_of
+from lossexport.ranges.interval import KINDS, TRUTH, WHOLE, Interval, Kind, kind_of
 from lossexport.ranges.levels import Levels
 from lossexport.ranges.make import Maker, has_one
+from lossexport.ranges.reach import Reach
 from lossexport.ranges.rules import RULES
 
 _SINGLE = 24  # digits of float32
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """How far the result of a node may go, of what its type holds.
-
-    `result` is true for the conversion of a result to the type of the `output` of the graph.
-    """
-
-    node: str
-    output: str
-    bound: float
-    kind: Kind
-    result: bool
-
-    @property
-    def part(self) -> float:
-        """The bound in parts of the largest number of the type."""
-        return self.bound / self.kind.high
 
 
 def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -143,7 +124,7 @@ class Walk:
                 continue
             value = one if one is not None else self._unknown(node, output)
             self._values[output] = value
-            self._note(node, output, value, place)
+            self._note(node, output, value, place, one is not None)
 
     @staticmethod
     def _literal(given: Mapping[str, object]) -> np.ndarray:
@@ -161,14 +142,20 @@ class Walk:
         wide = Interval(-math.inf, math.inf) if kind.digits else Interval(-(2.0**63), 2.0**63)
         return Value(self._make.opaque(output, wide, kind, frozenset()))
 
-    def _note(self, node: onnx.NodeProto, output: str, value: Value, place: int) -> None:
+    def _note(
+        self, node: onnx.NodeProto, output: str, value: Value, place: int, known: bool
+    ) -> None:
         expressions = value.parts or (value.every,)
-        kind = expressions[0].kind
+        kind, bound = expressions[0].kind, math.inf
         if kind.digits:
             bound = min(value.every.raw.size, max(one.raw.size for one in expressions))
-            name = node.name or output or f"node {place}"
-            converts = node.op_type == "Cast" and output in self._results
-            self._reaches.append(Reach(name, output, bound, kind, converts))
+        elif known or not any(attribute.HasField("g") for attribute in node.attribute):
+            return
+        else:  # what is computed inside the node is not known either
+            kind = KINDS[1]
+        name = node.name or output or f"node {place}"
+        converts = node.op_type == "Cast" and output in self._results
+        self._reaches.append(Reach(name, node.op_type, output, bound, kind, converts, known))
 
     def _elementwise(self, node: onnx.NodeProto) -> Value:
         values = [self._values[name] for name in node.input if name]
@@ -323,6 +310,28 @@ class Walk:
         # The same place of two joins holds elements of different places of what is joined.
         return Value(self._make.view(every, ("Concat", node.output[0])), parts)
 
+    def chosen(self, node: onnx.NodeProto, given: Mapping[str, object]) -> list[Value]:
+        """The largest or smallest elements, and where they are."""
+        value = self._values[node.input[0]]
+        most = Interval(0.0, float(MAX_ELEMENTS))
+        places = self._make.opaque(node.output[1], most, WHOLE, frozenset())
+        return [self._moved(value, (node.op_type, node.output[0])), Value(places)]
+
+    def scattered(self, node: onnx.NodeProto, given: Mapping[str, object]) -> Value:
+        """A tensor of which some elements are replaced."""
+        if given.get("reduction", b"none") != b"none":
+            raise ValueError
+        both = [self._values[node.input[place]].every for place in (0, 2)]
+        every = self._make("any", both, both[0].kind)
+        return Value(self._make.view(every, (node.op_type, node.output[0])))
+
+    def summed(self, node: onnx.NodeProto, given: Mapping[str, object]) -> Value:
+        """Sums of the first elements along an axis."""
+        value, axes = self._values[node.input[0]].every, self._values[node.input[1]].whole
+        most = self._count(node.input[0], axes)
+        how = {"least": 0, "most": most, "how": (node.output[0],)}
+        return Value(self._make("sum", [value], value.kind, how))
+
     def reduced(self, node: onnx.NodeProto, given: Mapping[str, object]) -> Value:
         """A sum, mean, maximum or minimum."""
         value, axes = self._values[node.input[0]], self._axes(node, given)
@@ -364,6 +373,9 @@ _SHAPED: dict[str, Handler] = {
     "Squeeze": Walk.squeezed,
     "Slice": Walk.sliced,
     "Split": Walk.split,
+    "TopK": Walk.chosen,
+    "CumSum": Walk.summed,
+    "ScatterElements": Walk.scattered,
     "Gather": Walk.gathered,
     "Expand": Walk.expanded,
     "Concat": Walk.joined,

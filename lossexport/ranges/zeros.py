@@ -64,9 +64,7 @@ def _replaced(bottom: Expression) -> Expression | None:
     return x if is_zero and compared == [0.0] and one.known else None
 
 
-def _signed(
-    top: Expression, x: Expression, bottom: Expression, multiples: Multiples
-) -> Interval:
+def _signed(top: Expression, x: Expression, bottom: Expression, multiples: Multiples) -> Interval:
     """Bounds of a quotient by an x that is not 0, or a number in its place."""
     if top.odd:
         return EVERYTHING

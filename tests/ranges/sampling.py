@@ -1,7 +1,7 @@
 """Whether the numbers that a graph computes are among those that its analysis allows."""
 
-import onnx
 import numpy as np
+import onnx
 from onnx.reference import ReferenceEvaluator
 
 from lossexport.catalog.variant import Variant
@@ -40,7 +40,8 @@ def _within(numbers: np.ndarray, known: Expression, name: str) -> None:
     finite = numbers[np.isfinite(numbers)]
     if finite.size:
         low, high = known.bounds
-        assert low <= finite.min() and finite.max() <= high, (name, known.bounds, numbers)
+        assert low <= finite.min(), (name, known.bounds, numbers)
+        assert finite.max() <= high, (name, known.bounds, numbers)
         sizes = np.abs(finite[finite != 0.0])
         assert (sizes >= known.step).all(), (name, known.step, sizes.min())
         if -1000 < known.grid < 1000:

@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from onnx.reference import ReferenceEvaluator
 
 import lossexport
 from lossexport.catalog import CATALOG
@@ -16,8 +15,8 @@ from lossexport.exporter.onnx_file import onnx_bytes
 from lossexport.names import Precision
 from lossexport.ranges import image_size, prove
 from lossexport.ranges.domain import Domain
-from lossexport.ranges.walk import Walk, inlined
-from lossexport.ranges.witness import inputs
+from lossexport.ranges.walk import inlined
+from tests.ranges.sampling import check
 
 
 def variant(name: str, gradient: bool = False, precision: Precision = "fp16") -> Variant:
@@ -83,26 +82,74 @@ def test_a_small_image_keeps_the_planted_product_in_range() -> None:
     assert prove(data, one, image_size((260, 260))).status == "overflows"
 
 
+FILES = [(name, gradient) for name in CATALOG for gradient in (False, True)
+         if not gradient or CATALOG[name].gradient]  # fmt: skip
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("name", "gradient"), FILES)
+def test_every_result_of_every_op_lies_within_its_bounds(name: str, gradient: bool) -> None:
+    one = variant(name, gradient)
+    model = inlined(onnx.load_from_string(onnx_bytes(one)))
+    assert check(model, one, Domain(640.0, 480.0, 1.0 if gradient else 0.0), (1, 6)) > 0
+
+
 @pytest.mark.parametrize("gradient", [False, True])
-@pytest.mark.parametrize("name", ["iou_loss", "ciou_loss", "sigmoid_focal_loss", "smooth_l1_loss"])
+@pytest.mark.parametrize("name", ["iou_loss", "smooth_l1_loss", "softmax_focal_loss"])
 def test_every_result_lies_within_its_bounds(name: str, gradient: bool) -> None:
     one = variant(name, gradient)
-    domain = Domain(640.0, 480.0, 1.0 if gradient else 0.0)
     model = inlined(onnx.load_from_string(onnx_bytes(one)))
-    walk = Walk(model, one, domain)
-    evaluator = ReferenceEvaluator(model)
-    compared = 0
-    for arrays in inputs(one, domain, 6):
-        with np.errstate(all="ignore"):
-            found = evaluator.run(None, arrays, intermediate=True)
-        for node in model.graph.node:
-            numbers = np.asarray(found[node.output[0]], np.float64)
-            low, high = walk.value(node.output[0]).every.bounds
-            finite = numbers[np.isfinite(numbers)]
-            assert (finite >= low).all(), node.name
-            assert (finite <= high).all(), node.name
-            compared += finite.size
-    assert compared > 100
+    assert check(model, one, Domain(640.0, 480.0, 1.0 if gradient else 0.0), (1, 6)) > 100
+
+
+def narrowed(data: bytes) -> bytes:
+    """The file without the conversion to float32: all that it computes is in float16."""
+    model = onnx.load_from_string(data)
+    (function,) = model.functions
+    del function.value_info[:]
+    for node in function.node:
+        for attribute in node.attribute:
+            if attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.FLOAT16
+            if attribute.name == "value" and attribute.t.data_type == TensorProto.FLOAT:
+                numbers = onnx.numpy_helper.to_array(attribute.t).astype(np.float16)
+                attribute.t.CopyFrom(onnx.numpy_helper.from_array(numbers, attribute.t.name))
+    return model.SerializeToString()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["iou_loss", "giou_loss", "ciou_loss", "box_nwd"])
+def test_a_file_without_its_conversions_overflows_at_a_shown_input(
+    name: str, tmp_path: Path
+) -> None:
+    one = variant(name)
+    path = tmp_path / f"{name}.fp16.onnx"
+    path.write_bytes(narrowed(onnx_bytes(one)))
+    report = lossexport.verify(path, backends=["ort-cpu"])
+    record = report.files[0].proof
+    assert report.failed
+    assert record is not None
+    assert (record.status, record.type, record.largest) == ("overflows", "float16", 65504.0)
+    assert record.example is not None
+    assert "pred = [[" in record.example
+    assert "640.0" in record.example
+
+
+def test_the_image_of_the_manifest_is_what_verify_proves_for(tmp_path: Path) -> None:
+    lossexport.export("iou_loss", tmp_path, precision="fp16", prove=True, image_size=(320, 200))
+    proof = lossexport.verify(tmp_path, backends=["ort-cpu"]).files[0].proof
+    assert proof is not None
+    assert (proof.width, proof.height, proof.status) == (320.0, 200.0, "proved")
+    assert "320 x 200" in proof.domain
+
+
+def test_a_large_result_is_told_apart_from_an_overflow() -> None:
+    one = variant("smooth_l1_loss")
+    assert prove(onnx_bytes(one), one).large == {}
+    summed = Variant.make(CATALOG["smooth_l1_loss"], {"reduction": "sum"}, "fp16")
+    record = prove(onnx_bytes(summed), summed)
+    assert record.status == "proved"
+    assert set(record.large) == {"loss"}
 
 
 @pytest.mark.parametrize("size", [(0, 5), (640,), (640, float("nan")), (70000, 640), "640"])
