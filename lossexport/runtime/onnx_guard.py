@@ -19,6 +19,8 @@ from lossexport.runtime.wire import Message, Reader, WireError
 __all__ = ["CLAIM", "Limits", "ModelSummary", "Plan", "check_model", "claim"]
 
 CLAIM = "lossexport.claim"
+_MOST_KEPT = 2**26
+_KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,10 @@ class ModelSummary:
     plan: Plan
 
 
+_passed: dict[tuple[bytes, Limits] | None, ModelSummary] = {}
+"""The summaries of the last files that passed, by their bytes' hash and the limits."""
+
+
 def check_model(data: bytes, source: str, limits: Limits | None = None) -> ModelSummary:
     """Walk the ONNX model `data`; `source` names it in messages.
 
@@ -48,12 +54,21 @@ def check_model(data: bytes, source: str, limits: Limits | None = None) -> Model
     as soon as the limit is passed.
     """
     limits = limits or Limits()
+    # The same bytes are often checked for several sessions. Weights cost a hash more than a walk.
+    key = (hashlib.sha256(data).digest(), limits) if len(data) <= _MOST_KEPT else None
+    if key in _passed:
+        return _passed[key]
     checks = Checks(limits)
     reader = Reader(SCHEMA, limits.fields, checks.finish(), limits.most(SCHEMA))
     try:
-        return _summary(reader.read("model", memoryview(data), "model"), checks, len(data))
+        found = _summary(reader.read("model", memoryview(data), "model"), checks, len(data))
     except WireError as error:
         raise LossexportError(f"{source}: {error}") from None
+    if key is not None:
+        _passed[key] = found
+        for oldest in [*_passed][:-_KEPT]:
+            _passed.pop(oldest, None)
+    return found
 
 
 def _summary(model: Message, checks: Checks, size: int) -> ModelSummary:

@@ -47,7 +47,7 @@ def total(w: Wiring, x: Term, axis: int = -1) -> Term:
 def sigmoid(w: Wiring, x: Term) -> Term:
     """1 / (1 + exp(-x)). Not Sigmoid, which is 0 below -18 in onnxruntime."""
     if not x.floating:
-        raise WiringError(f"sigmoid of {x}")
+        raise WiringError(f"sigmoid of {x}; float(...) makes it one of floats")
     exp = w.emit("Exp", [w.emit("Neg", [x], x.shape)], x.shape)
     return w.emit("Reciprocal", [w.arithmetic("Add", exp, Term.constant(1))], x.shape)
 
@@ -56,7 +56,7 @@ def softmax(w: Wiring, x: Term, axis: int = -1) -> Term:
     """exp(x) over its sum along an axis."""
     axis, _ = without(x, axis)
     if not x.floating:
-        raise WiringError(f"softmax of {x}")
+        raise WiringError(f"softmax of {x}; float(...) makes it one of floats")
     return w.emit("Softmax", [x], x.shape, axis=axis)
 
 

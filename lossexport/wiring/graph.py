@@ -176,7 +176,10 @@ class Wiring:
         elif len(types) == 1 or types <= set(FLOATS) or not strong:
             dtype = ir.DataType.FLOAT
         else:
-            raise WiringError(f"types differ: {' and '.join(map(str, terms))}")
+            raise WiringError(
+                f"types differ: {' and '.join(map(str, terms))}; float(...) or cast(...) makes "
+                "them one"
+            )
         return [self.cast(term, dtype) for term in terms]
 
     def arithmetic(self, op_type: str, a: Term, b: Term) -> Term:

@@ -84,6 +84,19 @@ def test_the_summary_says_what_is_inside(add_model: bytes) -> None:
     assert found.metadata == {"lossexport.op": "add"}
 
 
+def test_a_file_that_passed_is_checked_by_other_limits(add_model: bytes) -> None:
+    first = check_model(add_model, "a.onnx")
+    assert check_model(bytearray(add_model), "b.onnx") is first  # type: ignore[arg-type]
+    assert "fields" in refusal(add_model, Limits(fields=3))
+    renamed = onnx.load_from_string(add_model)
+    renamed.graph.output[0].name = "other"
+    assert check_model(renamed.SerializeToString(), "c.onnx") is not first
+    for number in range(9):  # of which only the last few are kept
+        check_model(model([helper.make_node("Neg", ["x"], [f"y{number}"])]).SerializeToString(), "")
+    assert check_model(add_model, "a.onnx") == first
+    assert check_model(add_model, "a.onnx") is not first
+
+
 def test_initializers_that_are_listed_as_inputs_are_not_inputs() -> None:
     proto = model(initializers=[helper.make_tensor("w", FLOAT, [1], [1.0])])
     proto.graph.input.append(value("w", [1]))
