@@ -14,6 +14,9 @@ from lossexport.reports.terms import TERMS
 from tests.reports.conftest import HOSTILE, Pages
 from tests.reports.structure import Page, Tag, colours, contrast, sha256
 
+# One worker makes the pages, for the browser's tests too.
+pytestmark = pytest.mark.xdist_group("pages")
+
 NAMES = ("score", "compare", "parity")
 
 
