@@ -21,7 +21,7 @@ def exported(call: Call) -> ExportedProgram:
     """As the exporter makes it; its functions return tuples."""
     given = tuple(x.clone() for x in INPUTS)
     table = decompositions.table()
-    traced = make_fx(lambda *x: (call(*x),), decomposition_table=table, tracing_mode="symbolic")  # type: ignore[arg-type]
+    traced = make_fx(lambda *x: (call(*x),), decomposition_table=table, tracing_mode="symbolic")
     return torch.export.export(traced(*given), given, strict=False)
 
 
@@ -104,7 +104,7 @@ def test_a_loss_and_its_gradient_are_not_traced_again(monkeypatch: pytest.Monkey
     finish, found = decompositions.finish, []
 
     def watched(*given: object) -> bool:
-        found.append(finish(*given))  # type: ignore[arg-type]
+        found.append(finish(*given))
         return found[-1]
 
     monkeypatch.setattr(decompositions, "finish", watched)
