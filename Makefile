@@ -31,7 +31,7 @@ demo: $(READY)  ## export two recipes, verify them, score a synthetic detection 
 test: $(READY)  ## run the tests; with COVERAGE=1 count the lines of the package that they run
 	$(if $(COVERAGE),PYTEST_PLUGINS=tests.lines) pytest
 
-slow: $(READY)  ## run the tests that take minutes, and those that cannot run where lines are counted
+slow: $(READY)  ## run the tests that `make test` leaves out, but for the exhaustive sweeps
 	pytest -m "slow or uncounted"
 
 exhaustive: $(READY)  ## run the sweeps that take more than CI has time for: before a release

@@ -9,7 +9,8 @@ import numpy as np
 
 from lossexport.boxes.boxset import Bool, Dataset, Float64, Int8, Int32, Int64
 from lossexport.boxes.oriented import areas
-from lossexport.boxes.pairs import Assign, Order, Pairs, assign, cap, outcomes, shares
+from lossexport.boxes.outcomes import Assign, outcomes
+from lossexport.boxes.pairs import Order, Pairs, assign, cap, shares
 from lossexport.names import COCO_NUMBERS, COCO_OF_SIZE
 from lossexport.runtime import coco as native
 from lossexport.scoring.protocol import (

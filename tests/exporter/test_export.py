@@ -18,6 +18,9 @@ from lossexport.names import Precision
 from lossexport.runtime import load
 from tests.conftest import slow
 
+# One worker exports what most of these look at.
+pytestmark = pytest.mark.xdist_group("export")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

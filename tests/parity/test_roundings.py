@@ -23,6 +23,9 @@ from lossexport.parity.measure import feed
 from lossexport.parity.oracle import Judge, function, judged
 from lossexport.parity.roundings import bounded
 
+# One worker computes the answers, which most of these look at.
+pytestmark = pytest.mark.xdist_group("roundings")
+
 
 def bound(call: Callable[..., torch.Tensor], *values: float) -> float:
     """The bound on `call` of numbers, in units of u."""

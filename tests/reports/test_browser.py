@@ -16,7 +16,10 @@ WIDTHS = (1440, 900, 390)
 NAMES = ("score", "compare", "parity")
 STANDARD = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no chromium: apt-get install chromium")
+pytestmark = [
+    pytest.mark.skipif(PROGRAM is None, reason="no chromium: apt-get install chromium"),
+    pytest.mark.xdist_group("pages"),
+]
 
 
 @pytest.fixture(scope="module")

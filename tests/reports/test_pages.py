@@ -18,6 +18,9 @@ from tests.boxes.helpers import coco, found, read_json, truth
 from tests.reports.conftest import HOSTILE, Pages
 from tests.reports.structure import Page, Tag, colours, contrast, sha256
 
+# One worker makes the pages, for the browser's tests too.
+pytestmark = pytest.mark.xdist_group("pages")
+
 NAMES = ("score", "compare", "parity")
 
 
