@@ -400,7 +400,7 @@ class BoxSIoU(CataloguedModule):
     """SIoU of aligned boxes: pred[i] with target[i].
 
     Args:
-        eps: added to the shift of the centres and the heights, the least side (in [0, 1])
+        eps: added to a shift of the centres and the heights, the least side (in [0, 1])
     """
 
     def __init__(self, *, eps: float = 1e-07) -> None: ...
@@ -423,7 +423,7 @@ class PairwiseSIoU(CataloguedModule):
     """SIoU of every prediction with every target.
 
     Args:
-        eps: added to the shift of the centres and the heights, the least side (in [0, 1])
+        eps: added to a shift of the centres and the heights, the least side (in [0, 1])
     """
 
     def __init__(self, *, eps: float = 1e-07) -> None: ...

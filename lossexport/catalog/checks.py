@@ -207,6 +207,11 @@ def _check_domain(where: str, tensor: Tensor) -> None:
         raise LossexportError(f"{where}low {tensor.low:g} is above high {tensor.high:g}")
 
 
+def _masks(op: "Op", shape: tuple[object, ...]) -> list[str]:
+    """The inputs that are masks of tensors of this shape."""
+    return [tensor.name for tensor in op.inputs if (tensor.dtype, tensor.shape) == ("bool", shape)]
+
+
 def _is_number(value: object) -> bool:
     """Whether `value` is a float other than NaN, or a whole number that a float can hold."""
     if type(value) is int:
@@ -287,6 +292,10 @@ def _check_dimensions(where: str, op: "Op") -> None:
             raise LossexportError(
                 f"{where}{field} {tensor.name!r}: high is {tensor.high!r}, and no input has a "
                 f"dimension {bound!r}; they have: {', '.join(known) or 'none'}"
+            )
+        if tensor.where not in ("", *_masks(op, tensor.shape)):
+            raise _wrong(
+                f"{where}{field} {tensor.name!r}: where", tensor.where, "a bool input alike"
             )
     if not set(_names([op.work])) <= {*known, *attributes}:
         raise _wrong(f"{where}work", op.work, "dimensions of inputs")

@@ -32,7 +32,8 @@ class Tensor:
     other fields, or a description in words. `dtype` is "float" (the chosen precision), "float32"
     (independent of the precision, for running counts), "int64" or "bool"; the default for words
     is "float". `low`, `high` and `whole` are checked by eager PyTorch. `high` may name a dimension
-    whose size is the bound ("C"), or is one above it ("C-1").
+    whose size is the bound ("C"), or is one above it ("C-1"). `where` is the input of the same
+    shape, a mask, that says which values count and have to be within these bounds.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Tensor:
     low: float = -math.inf
     high: float | str = math.inf
     whole: bool = False
+    where: str = ""
 
     def __post_init__(self) -> None:
         """Take fields that are not given from a named domain."""

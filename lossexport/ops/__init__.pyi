@@ -218,7 +218,7 @@ def box_siou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
             1e-4 to 1e5
         target: [N,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
             1e-4 to 1e5
-        eps: added to the shift of the centres and the heights, the least side (in [0, 1])
+        eps: added to a shift of the centres and the heights, the least side (in [0, 1])
     """
 
 def pairwise_siou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
@@ -229,7 +229,7 @@ def pairwise_siou(pred: Tensor, target: Tensor, eps: float = 1e-07) -> Tensor:
             1e-4 to 1e5
         target: [M,4] float, xyxy, x2 >= x1, y2 >= y1, any one unit, sides and offsets from
             1e-4 to 1e5
-        eps: added to the shift of the centres and the heights, the least side (in [0, 1])
+        eps: added to a shift of the centres and the heights, the least side (in [0, 1])
     """
 
 def siou_loss(

@@ -105,6 +105,8 @@ def _check(spec: Op, shapes: Shapes, arguments: dict[str, Any]) -> None:
     sizes = (_sizes if plain else _sizes.__wrapped__)(shapes, kinds, known)
     for tensor, value in zip(spec.inputs, values, strict=True):
         if tensor.bounded and isinstance(value, Tensor) and is_concrete(value):
+            if tensor.where:
+                value = _counted(value, arguments.get(tensor.where))
             _check_values(f"{spec.name}: {tensor.name}", tensor, value, tensor.upper(sizes))
 
 
@@ -126,6 +128,14 @@ def _sizes(
         if tensor.dtype == "bool" and dtype is not torch.bool:
             raise LossexportError(f"{where} has dtype {dtype}, expected bool")
     return shapes.check(given, dict(zip(shapes.known, known, strict=True)))
+
+
+def _counted(value: Tensor, mask: object) -> Tensor:
+    """The values that a mask lets count; all if it cannot say, as a mask of only a part of vmap."""
+    if not isinstance(mask, Tensor) or not is_concrete(mask):
+        return value
+    value, mask = physical(value), physical(mask)
+    return value[mask] if value.shape == mask.shape else value
 
 
 def _within(value: Tensor, low: float, high: float) -> bool:

@@ -62,6 +62,7 @@ LX_INLINE void settle() {
 #endif
 }
 
+LX_INLINE Lanes not_zero(Lanes x) { return x == 0 ? all(1.0f) : x; }
 LX_INLINE Lanes at_least(Lanes a, float b) { return at_least(a, all(b)); }
 LX_INLINE Lanes load(const float *from) {
   Lanes x;

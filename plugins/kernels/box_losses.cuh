@@ -145,7 +145,7 @@ LX_INLINE BoxLoss box_loss(const Box &pred, const Box &target, float eps, float 
   if (M == SIOU) {
     const Apart centres(Shift(pred, target), enclosing_w, enclosing_h, eps);
     const Unlike wide(pred.w, target.w), high(pred.h + eps, target.h + eps);
-    metric = siou(iou.value, centres, wide, high);
+    metric = siou(iou.value, centres.cost(), wide, high);
     // A score that was raised to -1 has no slope.
     const float kept = metric > -1 || metric != metric ? 1.0f : 0.0f, half = 0.5f * scale * kept;
     const ApartSlopes slopes(centres, enclosing_w, enclosing_h, half);

@@ -48,6 +48,12 @@ LX_INLINE F ratio(F numerator, F denominator) {
   return numerator / at_least(denominator, TINY);
 }
 
+// The same of areas, exact also where they are below TINY: sides may be 1e-19.
+template <typename F>
+LX_INLINE F share(F numerator, F denominator) {
+  return numerator / not_zero(denominator);
+}
+
 // Sides of the overlap (negative where the boxes are apart), areas of overlap and union.
 template <typename F>
 struct Meeting {
@@ -119,8 +125,8 @@ struct Unlike {
   LX_INLINE float cost() const { return apart * apart * (apart * apart); }
 };
 
-LX_INLINE float siou(float iou, const Apart &centres, const Unlike &w, const Unlike &h) {
-  return at_least(iou - 0.5f * (centres.cost() + (w.cost() + h.cost())), -1.0f);
+LX_INLINE float siou(float iou, float distance, const Unlike &w, const Unlike &h) {
+  return at_least(iou - 0.5f * (distance + (w.cost() + h.cost())), -1.0f);
 }
 
 // NWD, and the Wasserstein distance that it falls with.
@@ -146,8 +152,10 @@ LX_INLINE float smooth_score(const Box &a, const Box &b, float number) {
   const Shift shift(a, b);
   if (M == NWD) return Wasserstein(a, b, shift, number, NWD_SCORE_EPS).score;
   const Meeting<float> m = meet(a, b);
-  return siou(ratio(m.intersection, m.together),
-              Apart(shift, (a.w + b.w) - m.w, (a.h + b.h) - m.h, number), Unlike(a.w, b.w),
+  // Equal boxes have a score of 1 at every scale, also where eps is no small shift.
+  const float far = Apart(shift, (a.w + b.w) - m.w, (a.h + b.h) - m.h, number).cost();
+  const float distance = shift.x == 0 && shift.y == 0 ? 0.0f : far;
+  return siou(share(m.intersection, m.together), distance, Unlike(a.w, b.w),
               Unlike(a.h + number, b.h + number));
 }
 
@@ -156,11 +164,11 @@ template <Metric M, typename F>
 LX_INLINE F score(const BoxOf<F> &a, const BoxOf<F> &b, float eps) {
   if constexpr (has_exponentials(M)) return smooth_score<M>(a, b, eps);
   const Meeting<F> m = meet(a, b);
-  const F iou = ratio(m.intersection, m.together);
+  const F iou = share(m.intersection, m.together);
   if (M == IOU) return iou;
   if (M == GIOU) {
     const F enclosing = plus(plus(a.w, b.w), -m.w) * plus(plus(a.h, b.h), -m.h);
-    return plus(iou, ratio(plus(enclosing, -m.together), enclosing), -1.0f);
+    return plus(iou, share(plus(enclosing, -m.together), enclosing), -1.0f);
   }
   const F diou = plus(iou, distance_term(a, b, m, eps), -0.25f);
   if (M == DIOU) return diou;

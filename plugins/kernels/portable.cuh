@@ -27,6 +27,9 @@ constexpr float LARGEST = 3.40282347e38f;
 LX_INLINE float at_least(float a, float b) { return a < b ? b : a; }
 LX_INLINE float at_most(float a, float b) { return a > b ? b : a; }
 
+// 1 in place of 0, which a denominator must not be.
+LX_INLINE float not_zero(float x) { return x == 0 ? 1.0f : x; }
+
 // a + b * scale for a scale of 1 or another power of two: fused, it gives the same bits. Vectors of
 // a CPU have a fused one (lanes.h): the metrics of boxes wait for additions and comparisons, while
 // the unit that multiplies would idle.

@@ -231,6 +231,10 @@ TENSORS: list[tuple[Tensor, str]] = [
         "inputs[0] 'pred': high is 'C', and no input has a dimension 'C'; they have: N",
     ),
     (Tensor("pred", BOXES, "a number", whole=1), "inputs[0] 'pred': whole is 1: True or False"),
+    (
+        Tensor("pred", BOXES, "boxes", where="target"),
+        "inputs[0] 'pred': where is 'target': a bool input alike is expected",
+    ),
 ]
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lossexport import ops
+from lossexport.errors import LossexportError
 from lossexport.runtime import assign
 from tests.conftest import ROOT, close
 
@@ -119,6 +120,13 @@ def test_of_equal_points_the_first_are_taken() -> None:
 def test_a_point_of_equal_targets_is_that_of_the_first_valid_one() -> None:
     assert align([[32.0, 32.0]], [BOX, BOX])[0] == [0]
     assert align([[32.0, 32.0]], [BOX, BOX], valid=torch.tensor([False, True]))[0] == [1]
+
+
+def test_labels_of_padding_may_be_any() -> None:
+    valid = torch.tensor([True, False])
+    assert align([[32.0, 32.0]], [BOX, BOX], valid=valid, labels=torch.tensor([0, -1]))[0] == [0]
+    with pytest.raises(LossexportError, match="labels holds -1, expected class indices"):
+        align([[32.0, 32.0]], [BOX, BOX], valid=valid, labels=torch.tensor([-1, 0]))
 
 
 def test_points_on_an_edge_are_outside_and_small_targets_are_widened() -> None:

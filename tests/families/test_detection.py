@@ -258,6 +258,24 @@ def test_what_is_padding_does_not_count_and_what_is_wrong_does(name: str) -> Non
     assert op(**tensors(arrays, torch.float64))[0].isnan()
 
 
+@pytest.mark.parametrize("pad", [-1, 99])
+@pytest.mark.parametrize("name", OPS)
+def test_labels_of_padding_may_be_any(name: str, pad: int) -> None:
+    sampler, sizes = OPS[name]
+    arrays = sampler["ordinary"](np.random.default_rng(2), {"B": 2, "C": 3, "T": 4} | sizes, {})
+    arrays["valid"][:] = [True, True, False, False]
+    op = getattr(ops, name)
+    expected = op(**tensors(arrays, torch.float64))[0]
+    for field in {"labels", "match"} & set(arrays):
+        own = arrays[field].copy()
+        arrays[field][:, 2:] = pad
+        assert op(**tensors(arrays, torch.float64))[0] == expected
+        arrays[field][:, 1] = 99
+        with pytest.raises(LossexportError, match=rf"^{name}: {field} holds 99, expected "):
+            op(**tensors(arrays, torch.float64))
+        arrays[field] = own
+
+
 def test_heads_of_a_wrong_size_are_refused() -> None:
     arrays = cases.YOLO["ordinary"](
         np.random.default_rng(1), {"B": 1, "C": 2, "T": 1, "A": 3, "D": 8}, {}

@@ -88,7 +88,7 @@ TASK_ALIGNED_ASSIGN = Op(
         Tensor("scores", ("A", "C"), "probabilities", low=0, high=1),
         Tensor("boxes", ("A", 4), "boxes"),
         Tensor("points", ("A", 2), "centres of the cells, x and y in pixels"),
-        Tensor("labels", ("T",), "labels"),
+        Tensor("labels", ("T",), "labels", where="valid"),
         Tensor("targets", ("T", 4), "boxes"),
         Tensor("valid", ("T",), "mask"),
     ),

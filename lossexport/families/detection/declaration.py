@@ -7,7 +7,7 @@ from lossexport.families.detection import cases, launches
 
 _FOLDER = "lossexport.families.detection"
 
-_LABELS = Tensor("labels", ("B", "T"), "labels")
+_LABELS = Tensor("labels", ("B", "T"), "labels", where="valid")
 _TARGETS = Tensor("targets", ("B", "T", 4), "boxes")
 _VALID = Tensor("valid", ("B", "T"), "mask")
 _TOLD = (_LABELS, _TARGETS, _VALID)
@@ -181,7 +181,15 @@ DETR = Op(
         _LABELS,
         Tensor("targets", ("B", "T", 4), _PARTS_OF_IMAGE),
         _VALID,
-        Tensor("match", ("B", "T"), "the query of each target in [0, N), or -1", "int64"),
+        Tensor(
+            "match",
+            ("B", "T"),
+            "the query of each target in [0, N), or -1",
+            "int64",
+            low=-1,
+            high="N-1",
+            where="valid",
+        ),
     ),
     outputs=(_LOSS, _parts("class, L1, GIoU", 3)),
     attributes=(

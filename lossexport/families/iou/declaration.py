@@ -86,7 +86,7 @@ _SIOU = _Metric(
     r"\Delta = \sum_{t = x, y} 1 - e^{(\Lambda - 2) \rho_t},\quad"
     r"\Omega = \sum_{t = w, h} \left(1 - e^{-\omega_t}\right)^4",
     (Reference("Gevorgyan, SIoU Loss, 2022", "https://arxiv.org/abs/2205.12740"),),
-    replace(SCORE_EPS, doc="added to the shift of the centres and the heights, the least side"),
+    replace(SCORE_EPS, doc="added to a shift of the centres and the heights, the least side"),
     replace(_LOSS_EPS, doc="added to the union, the shift of the centres and the heights"),
     (
         "SIoULoss(neg_gamma=True) of mmdetection, which is the paper; without it, its default, "

@@ -13,6 +13,7 @@ EIoU, Zhang et al. (arXiv 2101.08158), eq. 7; SIoU, Gevorgyan (arXiv 2205.12740)
 """
 
 import math
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -98,14 +99,15 @@ def _metric(
     in areas and aspects.
     """
     p, t = _planes(pred, taller), _planes(target, taller)
-    area_eps = (2 * eps if kind == "eiou" else eps) if training else 0.0
+    area_eps = 2 * eps if kind == "eiou" else eps
 
     # Negative where the boxes are apart; the enclosing sides need the sign.
     overlap_w = torch.minimum(p.x2, t.x2) - torch.maximum(p.x1, t.x1)
     overlap_h = torch.minimum(p.y2, t.y2) - torch.maximum(p.y1, t.y1)
     intersection = overlap_w.clamp(min=0) * overlap_h.clamp(min=0)
     union = (p.area + t.area) - intersection
-    iou = _ratio(intersection, union, area_eps)
+    share = partial(_ratio, eps=area_eps) if training else _share
+    iou = share(intersection, union)
     if kind == "iou":
         return iou
 
@@ -113,11 +115,14 @@ def _metric(
     enclosing_h = (p.h + t.h) - overlap_h
     if kind == "giou":
         enclosing = enclosing_w * enclosing_h
-        return iou - _ratio(enclosing - union, enclosing, area_eps)
+        return iou - share(enclosing - union, enclosing)
 
     shift_x, shift_y = _shift(p, t)
     if kind == "siou":
         distance = _siou_distance(shift_x, shift_y, enclosing_w, enclosing_h, eps)
+        if not training:
+            # Equal boxes have a score of 1 at every scale, also where `eps` is no small shift.
+            distance = torch.where((shift_x == 0) & (shift_y == 0), 0, distance)
         shape = _shape_cost(p.w, t.w) + _shape_cost(p.h + eps, t.h + eps)
         return (iou - 0.5 * (distance + shape)).clamp(min=-1)
 
@@ -178,6 +183,11 @@ def _nwd(pred: Tensor, target: Tensor, constant: float, eps: float) -> Tensor:
 def _ratio(numerator: Tensor, denominator: Tensor, eps: float) -> Tensor:
     """A quotient that is 0 if both are 0: without eps, the clamp only replaces a 0 under a 0."""
     return numerator / (denominator + eps if eps > 0 else denominator.clamp(min=tiny(denominator)))
+
+
+def _share(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """A quotient of areas that is 0 if both are 0, exact also where they are below `tiny`."""
+    return numerator / torch.where(denominator == 0, 1, denominator)
 
 
 def _angle(box: _Planes) -> Tensor:

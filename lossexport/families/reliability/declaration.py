@@ -17,7 +17,7 @@ SUPPRESSION_RELIABILITY = Op(
     inputs=(
         Tensor("boxes", ("N", 4), "boxes"),
         Tensor("scores", ("N",), "at least 0; a box below takes no part"),
-        Tensor("indices", ("K",), "those that NMS kept; -1 is none", "int64"),
+        Tensor("indices", ("K",), "those that NMS kept; -1 is none", "int64", -1, "N-1"),
     ),
     outputs=(
         Tensor("reliability", (), "0 or more; 0 if nothing was removed"),
