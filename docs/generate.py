@@ -5,7 +5,7 @@
 
 Everything comes from the catalogue and from what the ops compute, and the tables of layouts in
 compare.md and detectors.md from the declarations of these; that of recipes in attach.md from the
-recipes.
+recipes; and what monitor.md says was measured from the results of benchmarks/monitor.py.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import re
 import sys
 from pathlib import Path
 
+import measured
 import picture
 import stubs
 import svg
@@ -34,6 +35,8 @@ LAYOUTS_START = "<!-- layouts: written by docs/generate.py -->"
 LAYOUTS_END = "<!-- end of layouts -->"
 RECIPES_START = "<!-- recipes: written by docs/generate.py -->"
 RECIPES_END = "<!-- end of recipes -->"
+MEASURED_START = "<!-- measured: written by docs/generate.py -->"
+MEASURED_END = "<!-- end of measured -->"
 EDITED = "<!-- Written by docs/generate.py from the catalogue: change it there. -->"
 KINDS = {
     "metric": "Scores",
@@ -125,6 +128,12 @@ def generate() -> dict[Path, str]:
         DOCS / "attach.md": recipes(DOCS / "attach.md"),
         DOCS / "compare.md": layouts(DOCS / "compare.md", keys=True),
         DOCS / "detectors.md": layouts(DOCS / "detectors.md", keys=False),
+        DOCS / "monitor.md": between(
+            (DOCS / "monitor.md").read_text("utf-8"),
+            MEASURED_START,
+            MEASURED_END,
+            measured.tables(),
+        ),
         PACKAGE / "nn.pyi": stubs.modules(),
         PACKAGE / "ops/__init__.pyi": stubs.functions(),
     }
