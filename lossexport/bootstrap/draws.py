@@ -99,7 +99,7 @@ def interval(
     """The interval of a number, `value`, whose `values` [D] in the draws are these; NaN: undefined.
 
     `lower` and `upper` are as far from `value` as the percentiles 97.5 and 2.5 of the draws are, on
-    the other side, and within `limits`. Halves have a higher AP than the set that they are of,
+    the other side, within `limits`, and never beyond `value`. Halves have a higher AP than the set that they are of,
     which has a higher one than the images that it stands for; this way the two cancel. `draws` is
     the number of draws in which the number is defined, and `standard_error` the standard deviation
     there. All are None if `value` is, or with fewer than two such draws.
@@ -108,7 +108,9 @@ def interval(
     lower = upper = error = None
     if value is not None and len(known) > 1:
         ends = np.quantile(known, ((1 + LEVEL) / 2, (1 - LEVEL) / 2))
-        lower, upper = (float(end) for end in np.clip(2 * value - ends, *limits))
+        low, high = (float(end) for end in np.clip(2 * value - ends, *limits))
+        # All draws of very few images may be on one side of the number.
+        lower, upper = min(low, value), max(high, value)
         error = float(known.std(ddof=1))
     found = {"value": value, "lower": lower, "upper": upper}
     return {**found, "standard_error": error, "draws": len(known)}

@@ -100,7 +100,8 @@ class Maker:
         if key not in self._made:
             made = self._made[key] = self._result(operator, tuple(arguments), kind, given, key)
             if operator == "Where":
-                made.form = self._chosen(*arguments, kind)
+                truth, one, other = arguments
+                made.form = self._chosen(truth, one, other, kind)
         return self._made[key]
 
     def _chosen(
