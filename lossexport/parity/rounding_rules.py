@@ -198,7 +198,8 @@ def _product(known: Known, func: Any, out: Tensor, a: Any, b: Any) -> Error:
     ea, eb = known.error(a), known.error(b)
     error: Error = 0.0
     if _is(ea) or _is(eb):
-        error = _number(_size(b) * ea + _size(a) * eb + ea * eb)
+        # Each by itself: in a sum, the NaN of one would hide that another is infinite.
+        error = _number(_size(b) * ea) + _number(_size(a) * eb) + _number(ea * eb)
     if _power_of_two(a, ea) or _power_of_two(b, eb):
         return overflown(out, error)
     return overflown(out, _rounding_of_digits(out, error))
@@ -218,11 +219,10 @@ def _quotient(known: Known, func: Any, out: Tensor, a: Any, b: Any) -> Error:
         # If the divisor's error is more than half of it, dividing by half of it still gives an
         # error of the right size.
         least = np.maximum(size - eb, size / 2)
-        error = ea / least
+        error = _number(ea / least)
         if _is(eb):
             share = np.where(np.equal(eb, math.inf), 1.0, eb / least)
-            error = error + np.abs(_array(out)) * share
-        error = _number(error)
+            error = error + _number(np.abs(_array(out)) * share)
     return overflown(out, error if _power_of_two(b, eb) else rounding(out, error))
 
 

@@ -87,6 +87,28 @@ def test_what_overflows_in_float32_has_no_bound() -> None:
     assert bound(lambda x: 1 / x.exp(), 100.0) * U == pytest.approx(math.exp(-100), rel=1e-3)
 
 
+@pytest.mark.parametrize("other", [3.0, 1 / 3, 1.0, 2.0**-20])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, y: x * y,
+        lambda x, y: y * x,
+        lambda x, y: x / y,
+        lambda x, y: x + y,
+        lambda x, y: torch.minimum(x, y * 0 + torch.inf),
+        lambda x, y: torch.stack((x, y + 1e70)).amin(0),
+    ],
+)
+def test_an_infinite_bound_stays_infinite(call: Any, other: float) -> None:
+    """Whatever is exact beside it; but a factor of 0 leaves no error."""
+
+    def unbounded(x: torch.Tensor) -> torch.Tensor:
+        return (x * 1e60).clamp(max=1.0)
+
+    assert bound(lambda x, y: call(unbounded(x), y), 1.0, other) == math.inf
+    assert bound(lambda x, y: unbounded(x) * (y * 0), 1.0, other) == 0.0
+
+
 _STEPS: list[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = [
     lambda x, y: x + y,
     lambda x, y: x - y,
