@@ -100,12 +100,11 @@ class Maker:
         if key not in self._made:
             made = self._made[key] = self._result(operator, tuple(arguments), kind, given, key)
             if operator == "Where":
-                truth, one, other = arguments
-                made.form = self._chosen(truth, one, other, kind)
+                made.form = self._chosen(kind, *arguments)
         return self._made[key]
 
     def _chosen(
-        self, truth: Expression, one: Expression, other: Expression, kind: Kind
+        self, kind: Kind, truth: Expression, one: Expression, other: Expression
     ) -> dict[Expression, float]:
         """The sum that a choice between an exact sum and 0 is: that of choices of its terms."""
         chosen = one if other.known == 0.0 else other

@@ -19,7 +19,7 @@ from lossexport.ranges.interval import Interval
 _TRIES = 4
 # Of the dimensions: one row shows an overflow best, several rows find more of them.
 _SIZES = (1, 6)
-_FEW = 12
+_FEW = 24
 # An infinity of these may come from a 0 on purpose.
 _POLES = ("Div", "Reciprocal", "Log", "Pow")
 
@@ -83,7 +83,7 @@ def inputs(variant: Variant, domain: Domain, size: int) -> Iterator[Arrays]:
     """Corners of the domain and points in it, in tensors with dimensions of about `size`."""
     rng = np.random.default_rng(0)
     sizes = {name: min(max(r.min, size), r.max) for name, r in variant.ranges.items()}
-    for _ in range(_TRIES):
+    for _ in range(_TRIES * (4 if size == 1 else 1)):
         yield {tensor.name: _drawn(tensor, variant, domain, sizes, rng)
                for tensor in variant.op.inputs}  # fmt: skip
 
@@ -112,7 +112,8 @@ def _drawn(
             drawn = np.concatenate((drawn[..., :2], drawn[..., :2] + sides), axis=-1)
             drawn = np.minimum(drawn, np.tile(most, 2))
             drawn[..., :2] = np.minimum(drawn[..., :2], drawn[..., 2:] - domain.side)
-            drawn[0] = [0.0, 0.0, *most]
+            if rng.random() < 0.5:
+                drawn[0] = [0.0, 0.0, *most]
     if tensor.dtype == "int64":
         high = tensor.upper(sizes)
         drawn = np.minimum(drawn, high if np.isfinite(high) else 6)

@@ -12,6 +12,7 @@ from lossexport.catalog.spec import Op, Tensor
 from lossexport.catalog.variant import Range, Variant
 from lossexport.ranges import rules
 from lossexport.ranges.domain import Domain
+from lossexport.ranges.interval import Interval
 from lossexport.ranges.walk import inlined
 from tests.ranges.sampling import check
 
@@ -84,7 +85,7 @@ def test_every_number_is_allowed(drawn: tuple[onnx.ModelProto, Variant]) -> None
 
 
 def test_a_wrong_bound_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = rules.Declared(lambda x, _: rules.Interval(0.0, 1.0))
+    wrong = rules.Declared(lambda x, _: Interval(0.0, 1.0))
     monkeypatch.setitem(rules.RULES, "Neg", wrong)
     tensors = tuple(Tensor(name, ("N", 4), "numbers", low=1, high=2) for name in "ab")
     variant = Variant.make(Op("drawn", lambda a, b: a, tensors, (Tensor("y", ("N", 4)),)),
