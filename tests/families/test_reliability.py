@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from lossexport import attach, ops
 from lossexport.catalog import CATALOG
+from lossexport.errors import LossexportError
 from lossexport.runtime import load
 
 KEPT, INSIDE, SHIFTED, ALONE = [0, 0, 8, 8], [1, 1, 7, 8], [1, 0, 9, 8], [20, 20, 22, 22]
@@ -143,3 +144,11 @@ def test_attached_behind_an_nms(tmp_path: Path) -> None:
     assert found["consistency"] == pytest.approx(expected[1], abs=1e-5)
     confidence = ops.contrastive_confidence(torch.from_numpy(scores))
     assert found["confidence"] == pytest.approx(confidence.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("index", [-2, 4])
+def test_an_index_of_no_box_is_named(index: int) -> None:
+    boxes = torch.tensor([KEPT, INSIDE, SHIFTED, ALONE]).float()
+    indices = torch.tensor([0, -1, index])
+    with pytest.raises(LossexportError, match=f"indices holds {index}, expected those that NMS"):
+        ops.suppression_reliability(boxes, torch.ones(4), indices)
