@@ -99,10 +99,10 @@ def interval(
     """The interval of a number, `value`, whose `values` [D] in the draws are these; NaN: undefined.
 
     `lower` and `upper` are as far from `value` as the percentiles 97.5 and 2.5 of the draws are, on
-    the other side, within `limits`, and never beyond `value`. Halves have a higher AP than the set that they are of,
-    which has a higher one than the images that it stands for; this way the two cancel. `draws` is
-    the number of draws in which the number is defined, and `standard_error` the standard deviation
-    there. All are None if `value` is, or with fewer than two such draws.
+    the other side, within `limits`, and never beyond `value`. Halves have a higher AP than the set
+    that they are of, which has a higher one than the images that it stands for; this way the two
+    cancel. `draws` is the number of draws in which the number is defined, and `standard_error` the
+    standard deviation there. All are None if `value` is, or with fewer than two such draws.
     """
     known = values[~np.isnan(values)]
     lower = upper = error = None

@@ -12,6 +12,7 @@ from tests.conftest import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import monitor
+from measure import RESULTS
 
 
 def shifts(error: float) -> dict[str, Any]:
@@ -40,8 +41,8 @@ def test_a_ridge_is_chosen_on_the_other_source(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_page_is_of_the_record() -> None:
-    record = json.loads((monitor.RESULTS / "monitor.json").read_text())
+    record = json.loads((RESULTS / "monitor.json").read_text())
     page = monitor.page(record["results"], record["created"], record["environment"])
-    assert (monitor.RESULTS / "monitor.md").read_text() == page
+    assert (RESULTS / "monitor.md").read_text() == page
     assert set(record["results"]["shifts"]) == set(monitor.SETS)
     assert set(record["results"]["held out"]) == set(monitor.HELD_OUT)

@@ -42,6 +42,10 @@ def test_an_interval_leaves_a_fortieth_of_the_draws_on_each_side() -> None:
     assert found["standard_error"] == pytest.approx(np.arange(1001.0).std(ddof=1), rel=1e-12)
     limited = interval(values, 480.0, (0.0, 900.0))
     assert (limited["lower"], limited["upper"]) == (0.0, 900.0)
+    for outside in (-3.0, 1003.0):
+        ends = interval(values, outside)
+        assert outside in (ends["lower"], ends["upper"])
+        assert ends["lower"] < ends["upper"]
     assert interval(values, None)["lower"] is None
     assert interval(np.full(5, np.nan), 1.0)["upper"] is None
 

@@ -1,6 +1,7 @@
 """What is left to decompose after a trace is replaced, or left to torch where that is not safe."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -103,7 +104,7 @@ def test_an_unknown_operator_is_left_to_torch() -> None:
 def test_a_loss_and_its_gradient_are_not_traced_again(monkeypatch: pytest.MonkeyPatch) -> None:
     finish, found = decompositions.finish, []
 
-    def watched(*given: object) -> bool:
+    def watched(*given: Any) -> bool:
         found.append(finish(*given))
         return found[-1]
 
