@@ -162,8 +162,12 @@ class Maker:
         rule = RULES[operator].rule
         odd: set[str] = set()
         if all(not one.odd for one in arguments):
-            if operator == "Div" and not zeros.is_never_zero(arguments[1]):
-                odd |= {NAN}
+            if operator in ("Div", "Reciprocal") and not zeros.is_never_zero(arguments[-1]):
+                # A zero has a sign of its own, whatever the sign of all other numbers.
+                if math.isinf(bounds.size):
+                    odd |= {PLUS, MINUS}
+                if operator == "Div":
+                    odd |= {NAN}
             return bounds, frozenset(odd)
         if operator in ("Where", "view", "any"):
             for one in arguments[operator == "Where" :]:

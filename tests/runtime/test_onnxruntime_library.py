@@ -11,7 +11,7 @@ import pytest
 from onnx import helper
 
 from lossexport.catalog import BUILTIN, CATALOG
-from lossexport.catalog.variant import Variant
+from lossexport.catalog.variant import Range, Variant
 from lossexport.errors import LossexportError
 from lossexport.exporter.onnx_file import onnx_bytes
 from lossexport.kernels import kernels as stages_of
@@ -21,7 +21,7 @@ from lossexport.runtime.guard.calls import CALLS
 from lossexport.runtime.onnx_guard import CLAIM, claim
 from lossexport.wiring.attach import attach
 from tests.conftest import slow
-from tests.native.calls import OK, call, op_of
+from tests.native.calls import OK, SIZES, call, op_of
 from tests.wiring.toy import IMAGES, arguments, toy, traced_once  # noqa: F401
 
 pytestmark = pytest.mark.skipif(
@@ -83,7 +83,12 @@ def test_exported_files_give_the_bits_of_the_kernels(
 ) -> None:
     op, gradient = op_of(kernel), kernel.endswith(".grad")
     path = tmp_path / "file.onnx"
-    path.write_bytes(onnx_bytes(Variant.make(op, {}, precision, gradient)))
+    fixed = {
+        name: Range(SIZES[name], SIZES[name], SIZES[name])
+        for name, sizes in op.dims.items()
+        if name in SIZES and sizes[0] == sizes[2]
+    }
+    path.write_bytes(onnx_bytes(Variant.make(op, {}, precision, gradient, fixed)))
     session = load(path)
     assert session.backend == "ort-kernels"
     picks = {name: value for name, value in op.resolve({}).items() if name == "max_output"}
