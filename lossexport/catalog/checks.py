@@ -180,6 +180,8 @@ def _check_tensor(field: str, tensor: Tensor) -> None:
         raise LossexportError(f"{where}dtype is {shown(tensor.dtype)}: one of {names}{near}")
     if not isinstance(tensor.whole, bool):
         raise _wrong(f"{where}whole", tensor.whole, "True or False")
+    if not isinstance(tensor.where, str):
+        raise _wrong(f"{where}where", tensor.where, "the name of a bool input")
     _check_domain(where, tensor)
 
 
