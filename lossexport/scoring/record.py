@@ -35,11 +35,6 @@ class Run(msgspec.Struct, frozen=True, dict=True):
     backend: str
     rated: Rated
 
-    @property
-    def wanted(self) -> dict[str, float]:
-        """Rates whose cut of the score is asked for, by their names."""
-        return wanted_rates(self.settings)
-
     @cached_property
     def results(self) -> Results:
         """What was found, without the boxes."""

@@ -46,7 +46,7 @@ def missed_of(data: Dataset, matching: Matching) -> Int64:
 def summarize(run: Run) -> dict[str, Any]:
     """Add settings, inputs and notes to the numbers."""
     return {
-        **numbers(replace(run.results.tally(), rated=run.rated), run.wanted),
+        **numbers(replace(run.results.tally(), rated=run.rated)),
         "settings": dict(run.settings),
         "backend": run.backend,
         "inputs": {
