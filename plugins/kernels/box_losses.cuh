@@ -179,11 +179,6 @@ LX_KERNEL void box_losses(const LX_T *pred, const LX_T *target, int count, LX_T 
 ) {
   using namespace lossexport;
   constexpr Metric M = static_cast<Metric>(LX_METRIC);
-#ifdef LX_GRADIENT
-  constexpr bool GRADIENT = true;
-#else
-  constexpr bool GRADIENT = false;
-#endif
   spread<BOX_LOSS_THREADS>(count, loss, [=](unsigned i, float scale) {
     const BoxLoss here = box_loss<M, GRADIENT>(load_box<M>(pred + 4 * i),
                                                load_box<M>(target + 4 * i), LX_EPS, scale);

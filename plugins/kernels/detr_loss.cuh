@@ -100,11 +100,6 @@ LX_KERNEL void LX_BOUNDS(lossexport::DETECTION_THREADS)
   constexpr DetrKind K = static_cast<DetrKind>(LX_DETR_KIND);
   constexpr Exponent E = exponent_of(LX_GAMMA);
   constexpr bool SOFTMAX = K == DETR_SOFTMAX;
-#ifdef LX_GRADIENT
-  constexpr bool GRADIENT = true;
-#else
-  constexpr bool GRADIENT = false;
-#endif
   LX_SHARED double table[DETECTION_THREADS];
   LX_SHARED long long own[DETECTION_THREADS];  // class of the target of a query, or -1
   LX_SHARED float quality[DETECTION_THREADS];

@@ -126,11 +126,6 @@ LX_KERNEL void LX_BOUNDS(lossexport::DETECTION_THREADS)
     ) {
   using namespace lossexport;
   constexpr Exponent E = exponent_of(LX_GAMMA);
-#ifdef LX_GRADIENT
-  constexpr bool GRADIENT = true;
-#else
-  constexpr bool GRADIENT = false;
-#endif
   LX_SHARED double table[DETECTION_THREADS];
   LX_SHARED Strides levels[DETECTION_THREADS];
   LX_SHARED long long own[DETECTION_THREADS];  // class of the target of a point, or -1

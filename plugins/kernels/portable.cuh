@@ -19,6 +19,15 @@
 
 namespace lossexport {
 
+#ifdef LX_DEVICE
+// Whether a kernel writes the gradient too.
+#ifdef LX_GRADIENT
+constexpr bool GRADIENT = true;
+#else
+constexpr bool GRADIENT = false;
+#endif
+#endif
+
 // Smallest positive normal number, which replaces a denominator of 0.
 constexpr float TINY = 1.17549435e-38f;
 constexpr float LARGEST = 3.40282347e38f;

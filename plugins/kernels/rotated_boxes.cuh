@@ -22,11 +22,6 @@ LX_KERNEL void rotated_boxes(const LX_T *pred, const LX_T *target, int count, LX
 ) {
   using namespace lossexport;
   constexpr Measure M = static_cast<Measure>(LX_MEASURE);
-#ifdef LX_GRADIENT
-  constexpr bool GRADIENT = true;
-#else
-  constexpr bool GRADIENT = false;
-#endif
   spread<ROTATED_THREADS>(count, loss, [=](unsigned i, float scale) {
     const RotatedLoss here = rotated_loss<M, GRADIENT>(
         load_rotated(pred + 5 * i), load_rotated(target + 5 * i), given(), scale);

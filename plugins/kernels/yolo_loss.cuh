@@ -158,11 +158,6 @@ LX_KERNEL void LX_BOUNDS(lossexport::DETECTION_THREADS)
 #endif
     ) {
   using namespace lossexport;
-#ifdef LX_GRADIENT
-  constexpr bool GRADIENT = true;
-#else
-  constexpr bool GRADIENT = false;
-#endif
   LX_SHARED double table[DETECTION_THREADS];
   LX_SHARED Extent extents[DETECTION_THREADS];
   LX_SHARED Aligning<DETECTION_THREADS> shared;
